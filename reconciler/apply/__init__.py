@@ -1,0 +1,1 @@
+"""Making it so: steps become commands, commands run on hosts over SSH."""

@@ -1,0 +1,1 @@
+"""The command line: arguments, colour and exit codes; the work is workflow.py's."""

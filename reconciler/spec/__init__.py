@@ -1,0 +1,1 @@
+"""What users write: models of slice and cluster files, loading with positions, and checks."""

@@ -1,0 +1,1 @@
+"""What was last done and what is being done, kept in SQL."""
