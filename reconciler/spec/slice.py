@@ -83,7 +83,7 @@ class Link(Model):
     dhcp: Annotated[bool, LIVE] = Field(default=True, description="the slice's router answers DHCP on this link")
     gateway: Annotated[bool, LIVE] = Field(default=True, description="the slice's router has an address on this link")
     subnet: Annotated[Ipv4Net | None, RECREATE] = Field(default=None, description="an IPv4 network; default: allocated")
-    mtu: Annotated[int, RESTART] = Field(default=1500, ge=576, le=9000, description="largest packet in bytes")
+    mtu: Annotated[int, LIVE] = Field(default=1500, ge=576, le=9000, description="largest packet in bytes")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,46 @@
+"""The seam to a host: run a batch, put a file, forward a socket; ssh.py is one side of it, tests have others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from reconciler.spec.names import HostName
+
+
+class Connection(Protocol):
+    """One host, connected. Every method raises HostUnreachable when the connection is lost: what ran is unknown."""
+
+    @property
+    def host(self) -> HostName:
+        """The host's name in the cluster file."""
+        ...
+
+    def run(self, text: str) -> AsyncIterator[str]:
+        """Feed a shell script to a root shell and yield its output line by line, without newlines.
+
+        The iterator ends when the remote shell has exited; the script's own end marker tells whether it ran to its end.
+        """
+        ...
+
+    async def put(self, source: Path, path: str) -> None:
+        """Copy a local file to the host, atomically: `path` holds either what it held before or all of the file."""
+        ...
+
+    def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
+        """Make a socket of the host (a path there, or `localhost:PORT`) reachable as a local socket's path."""
+        ...
+
+
+class Connector(Protocol):
+    """Opens connections; one per host is kept and shared by all who ask."""
+
+    async def connect(self, host: HostName) -> Connection:
+        """Return the host's connection; raises HostUnreachable, HostKeyRejected or LoginRejected."""
+        ...
+
+    async def close(self) -> None:
+        """End every connection."""
+        ...

@@ -1,0 +1,34 @@
+"""What a driver is: how one kind of resource is read on a host, made, and removed; pure functions, no connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from reconciler.apply.command import Command, Operation, Result
+from reconciler.plan.resources import Resource
+from reconciler.spec.names import Address
+
+R = TypeVar("R", bound=Resource)
+F = TypeVar("F")
+
+
+@dataclass(frozen=True, slots=True)
+class Driver(Generic[R, F]):
+    """One kind's functions. F is the kind's fact: what of one resource stands on the host, and whose it is.
+
+    `probe` returns read-only commands for many resources of one host at once: their number does not grow with the
+    resources. `parse` turns their results into one fact for each resource. `ensure` brings the resource about from
+    whatever the fact says (level-based: nothing to do gives no operations); `before` is the recorded resource where an
+    update goes from one to another. `remove` takes away what is ours of it; what is gone already is success. Both raise
+    ForeignObject where something in the way is not ours. `observed` returns the attributes as they stand, as plain
+    values by name (only those that can be read back), or None where the resource is absent.
+    """
+
+    noun: type[R]
+    probe: Callable[[Sequence[R]], tuple[Command, ...]]
+    parse: Callable[[Sequence[R], Sequence[Result]], Mapping[Address, F]]
+    ensure: Callable[[R, F, R | None], tuple[Operation, ...]]
+    remove: Callable[[R, F], tuple[Operation, ...]]
+    observed: Callable[[R, F], Mapping[str, Any] | None]

@@ -1,0 +1,136 @@
+"""What the record holds, as the planner sees it: numbers given out, and how resources stand; reading is state's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from reconciler.plan.resources import Resource, Trunk
+from reconciler.spec.names import Address, Bytes, HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
+
+FIRST_SLICE_ID, FIRST_VM_ID, FIRST_LINK_ID = SliceId(1000), VmId(1001), LinkId(1)
+"""Where the imperative system counted from; users know these numbers."""
+
+
+class Status(StrEnum):
+    """How a recorded resource stands."""
+
+    CREATING = "creating"
+    PRESENT = "present"
+    DELETING = "deleting"
+    UNKNOWN = "unknown"
+
+
+class Block(NamedTuple):
+    """A run of VLANs in a slice's pool, both ends included."""
+
+    first: VlanId
+    last: VlanId
+
+    def __str__(self) -> str:
+        """Write it as the cluster file writes ranges."""
+        return f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class VmAllocation:
+    """What a VM was given; kept as long as it lives. `image` is the base's file name on its worker, without suffix.
+
+    `vnc` is a TCP port of the worker's loopback; `internet` is its address on the internet VLAN, or None.
+    """
+
+    id: VmId
+    worker: HostName
+    vnc: int
+    image: str
+    vcpus: int
+    memory: Bytes
+    internet: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAllocation:
+    """What a link was given; kept as long as it lives. `subnet` is an IPv4 network such as `192.168.100.0/24`."""
+
+    id: LinkId
+    vlan: VlanId
+    subnet: str
+
+
+@dataclass(frozen=True, slots=True)
+class SliceAllocation:
+    """What a slice was given; kept as long as it lives."""
+
+    id: SliceId
+    pool: tuple[Block, ...]
+    vms: Mapping[VmName, VmAllocation] = field(default_factory=dict)
+    links: Mapping[LinkKey, LinkAllocation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The next id of each sort, and the worker whose turn it is (an index that only grows)."""
+
+    slice_id: SliceId = FIRST_SLICE_ID
+    vm_id: VmId = FIRST_VM_ID
+    link_id: LinkId = FIRST_LINK_ID
+    turn: int = 0
+
+
+class Claim(NamedTuple):
+    """One number taken where it must be unique: a VLAN in the cluster, a VNC port on a worker, and so on."""
+
+    kind: str
+    scope: str
+    value: str
+
+
+def claims(key: SliceKey, allocation: SliceAllocation) -> Iterator[Claim]:
+    """Yield all that a slice's allocation takes; two allocations are at odds where they claim the same."""
+    yield Claim("slice-id", "", str(allocation.id))
+    for block in allocation.pool:
+        yield Claim("vlan-block", "", str(block.first))
+    for vm in allocation.vms.values():
+        yield Claim("vm-id", "", str(vm.id))
+        yield Claim("vnc", vm.worker, str(vm.vnc))
+        if vm.internet is not None:
+            yield Claim("internet", "", vm.internet)
+    for link in allocation.links.values():
+        yield Claim("link-id", "", str(link.id))
+        yield Claim("vlan", "", str(link.vlan))
+        yield Claim("subnet", key, link.subnet)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedResource:
+    """A resource as last recorded; `pending` is what an unfinished step was about to make of it."""
+
+    resource: Resource
+    status: Status = Status.PRESENT
+    pending: Resource | None = None
+
+    def may_stand(self) -> Resource:
+        """Return the most that may stand on the host: of an unfinished trunk, the VLANs of both its ends."""
+        if isinstance(self.resource, Trunk) and isinstance(self.pending, Trunk):
+            vlans = sorted({*self.resource.vlans, *self.pending.vlans})
+            return replace(self.resource, vlans=tuple(vlans))
+        return self.resource
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The record as a planner reads it.
+
+    `allocations` and `held` cover every slice of the cluster; `resources` cover the slices in scope and what slices
+    share. `held` are claims of things that are to go but are not yet confirmed gone: taken, though no allocation has
+    them.
+    """
+
+    lineage: str
+    serial: int = 0
+    counters: Counters = Counters()
+    allocations: Mapping[SliceKey, SliceAllocation] = field(default_factory=dict)
+    held: Mapping[SliceKey, frozenset[Claim]] = field(default_factory=dict)
+    resources: Mapping[Address, RecordedResource] = field(default_factory=dict)

@@ -1,0 +1,137 @@
+"""The seam to the record: what planners may read, and what an apply writes; sql.py keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType, Protocol
+
+from reconciler.plan.model import Plan, Step
+from reconciler.plan.record import Recorded, Status
+from reconciler.spec.names import SliceKey
+
+ApplyId = NewType("ApplyId", int)
+"""Counts the applies of one record from 1."""
+
+SHARED = "@shared"
+"""The lock of what slices share; slices' locks bear their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock: a person, on a host, in a process."""
+
+    user: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock that is held. `since` is UTC. `token` only grows: it will fence off a holder that lost its lock."""
+
+    name: str
+    holder: Holder
+    since: datetime
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One apply, as history tells it; times are UTC, `finished` is None while it runs or where it never ended."""
+
+    id: ApplyId
+    slices: tuple[SliceKey, ...]
+    holder: Holder
+    started: datetime
+    finished: datetime | None
+    result: str
+    digest: str
+    done: int
+    failed: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One attempted step: intent, and result where one was written; `outcome` is None while it is open."""
+
+    apply: ApplyId
+    step: int
+    action: str
+    address: str
+    host: str
+    intended: datetime
+    recorded: datetime | None
+    outcome: str | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a step ended: its outcome, the host's words, and the resource's status (None: confirmed gone)."""
+
+    step: Step
+    status: Status | None
+    outcome: str
+    words: str = ""
+
+
+class StateReader(Protocol):
+    """The half of the store that planners and viewers get."""
+
+    def read(self, scope: Collection[SliceKey] | None = None) -> Recorded:
+        """Return the record with the resources of the slices in scope (None: of all) and of what slices share.
+
+        Raises StateUnreadable where the record is damaged, of a newer schema, or of another lineage.
+        """
+        ...
+
+    def history(self, limit: int = 20) -> tuple[Applied, ...]:
+        """Return the latest applies, newest first."""
+        ...
+
+    def journal(self, apply: ApplyId) -> tuple[JournalEntry, ...]:
+        """Return the steps that an apply attempted, in the order of their intents."""
+        ...
+
+    def locks(self) -> tuple[Lock, ...]:
+        """Return the locks that are held now, by name."""
+        ...
+
+
+class StateStore(StateReader, Protocol):
+    """The whole store. Each call is one transaction that survives a crash once it has returned."""
+
+    def lock(self, names: Collection[str], holder: Holder) -> AbstractContextManager[tuple[Lock, ...]]:
+        """Hold all of these locks, or none: raises StateLocked naming holder, host and since.
+
+        A lock whose holder's process is gone from this same host is taken over.
+        """
+        ...
+
+    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+        """Write a plan's allocations and counters, and open its apply.
+
+        From here until `finish`, what the slices had and what they will have are both taken. Raises StateMoved when the
+        record's serial or lineage is not the plan's.
+        """
+        ...
+
+    def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that these steps are about to be attempted: resources are creating, deleting, or pending."""
+        ...
+
+    def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
+        """Write how steps ended, and with it how their resources stand."""
+        ...
+
+    def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
+        """Close an apply; claims of slices in its scope whose doomed resources are all gone become free."""
+        ...
+
+    def close(self) -> None:
+        """Release the database."""
+        ...
