@@ -1,0 +1,26 @@
+#!/bin/sh
+# Second program of a host, child of its PID 1, inside its own network: starts Open vSwitch, then says the host is ready.
+#   services.sh NAME
+set -eu
+name=$1
+mount -t sysfs sysfs /sys
+ip link set lo up
+
+# The lab plugs the trunk in from outside, last of the host's links.
+until [ -e /sys/class/net/ens4 ]; do sleep 0.01; done
+
+database=/etc/openvswitch/conf.db
+[ -e "$database" ] || ovsdb-tool create "$database" /usr/share/openvswitch/vswitch.ovsschema
+quiet='-vconsole:off -vsyslog:off'
+# shellcheck disable=SC2086  # two words
+ovsdb-server $quiet "$database" --remote=punix:/run/openvswitch/db.sock --pidfile --detach --no-chdir --log-file
+ovs-vsctl --no-wait -- init -- set Open_vSwitch . external_ids:system-id="$name" external_ids:hostname="$name"
+# shellcheck disable=SC2086
+ovs-vswitchd $quiet --pidfile --detach --no-chdir --log-file
+
+# An existing trunk keeps its VLANs: the disk survives a pulled plug. 4094 parks a new one, for no VLAN would mean all.
+ovs-vsctl br-exists br-int || ovs-vsctl add-br br-int -- set bridge br-int datapath_type=netdev
+ovs-vsctl list port ens4 > /dev/null 2>&1 || ovs-vsctl add-port br-int ens4 trunks=4094
+
+touch /run/lab/ready
+exec sleep infinity

@@ -1,0 +1,108 @@
+"""Start a host of a lab, say how it is, and end it; its links are network.py's."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import LabError
+from reconciler.lab import process
+from reconciler.lab.folder import Folder, Host
+
+_LAB: Final = Path(__file__).parent
+_READY: Final = "run/lab/ready"
+_INIT: Final = "tini"
+# Below Linux's ephemeral ports (32768 and up), so that no outgoing connection sits on a host's port.
+_PORTS: Final = range(20000, 32000)
+_BACKLOG: Final = 128
+_START_WITHIN: Final = 30.0  # seconds; a host takes about one on an idle machine
+_POLL: Final = 0.02  # seconds
+
+
+def listen(port: int | None) -> socket.socket:
+    """Return a socket that listens on the machine's loopback, on `port` or on any that is free.
+
+    Raises `LabError` if the port is taken.
+    """
+    candidates = [port] if port is not None else secrets.SystemRandom().sample(_PORTS, len(_PORTS))
+    for candidate in candidates:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", candidate))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+        else:
+            return listener
+    raise LabError(
+        f"port {port} on 127.0.0.1 is taken by another program" if port else "no port on 127.0.0.1 is free",
+        hint="end that program, or remove the lab with `reconciler lab down` and make it anew",
+    )
+
+
+def start(folder: Folder, host: Host) -> None:
+    """Start a host's PID 1; the host then waits for its links. Its disk is taken as it is, or made empty."""
+    process.end(folder, host.name)
+    folder.log(host.name).unlink(missing_ok=True)
+    disk = folder.disk(host.name)
+    for part in ("reconciler", "openvswitch", "root"):
+        (disk / part).mkdir(parents=True, exist_ok=True)
+    argv = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--propagation=private", "--"]
+    argv += ["sh", str(_LAB / "boot/host.sh"), host.name, str(disk), str(_LAB), os.path.realpath(sys.executable)]
+    with listen(host.port) as listener:
+        process.start(folder, host.name, argv, listener=listener.fileno())
+
+
+def inits(folder: Folder) -> dict[str, int]:
+    """Return the PID 1 of every host that has a network of its own, as the machine numbers them, by host name."""
+    return {one.part: one.pid for one in process.find(folder) if one.inner_pid == 1 and one.program == _INIT}
+
+
+def is_ready(pid: int) -> bool:
+    """Tell whether the host with this PID 1 has its switch running and lets people log in."""
+    return Path(f"/proc/{pid}/root", _READY).exists()
+
+
+def inside(pid: int) -> list[str]:
+    """Return the words that, before a command, run it inside the host with this PID 1."""
+    return ["nsenter", f"--target={pid}", "--mount", "--net", "--pid", "--uts", "--"]
+
+
+def wait_until_networked(folder: Folder, names: Sequence[str]) -> dict[str, int]:
+    """Wait until each host has a network to plug links into; return their PID 1s by name."""
+    _wait(folder, names, lambda found: all(name in found for name in names))
+    return inits(folder)
+
+
+def wait_until_ready(folder: Folder, names: Sequence[str]) -> None:
+    """Wait until each host is ready; raise `LabError` with its own words if one dies or takes too long."""
+    _wait(folder, names, lambda found: all(name in found and is_ready(found[name]) for name in names))
+
+
+def _wait(folder: Folder, names: Sequence[str], condition: Callable[[dict[str, int]], bool]) -> None:
+    deadline = time.monotonic() + _START_WITHIN
+    while not condition(inits(folder)):
+        alive = {one.part for one in process.find(folder)}
+        for name in names:
+            if name not in alive:
+                raise LabError(f"{name} did not start: {_last_words(folder, name)}", hint=_where(folder, name))
+        if time.monotonic() > deadline:
+            slow = ", ".join(names)
+            raise LabError(f"{slow} took over {_START_WITHIN:.0f} s to start", hint=_where(folder, names[0]))
+        time.sleep(_POLL)
+
+
+def _last_words(folder: Folder, name: str) -> str:
+    lines = folder.log(name).read_text(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line), "it said nothing")
+
+
+def _where(folder: Folder, name: str) -> str:
+    return f"its log is {folder.log(name)}; `reconciler lab down --name {folder.name}` removes the lab"

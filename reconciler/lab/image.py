@@ -1,0 +1,182 @@
+"""Build the lab's guest image once and keep it: Debian's cloud kernel, busybox and a boot loader in a QCOW2 file.
+
+The image is bootable by the same QEMU command line as any production image. It takes DHCP on every interface, answers
+ping, powers off on request and gives a shell on its serial port. Nothing is mounted and nothing is installed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from reconciler.errors import LabError
+
+_RECIPE: Final = Path(__file__).parent / "guest"
+# The guest's modules and their parameters, in the order of loading; what they depend on is loaded before them.
+# Checksums and segmentation stay in the guest: a userspace switch passes frames on exactly as it got them.
+_MODULES: Final = {
+    "virtio_pci": "",
+    "virtio_net": "csum=0 gso=0",
+    "virtio_blk": "",
+    "virtio_rng": "",
+    "evdev": "",
+    "button": "",
+}
+_PLACES: Final = {
+    "init": "init",
+    "inittab": "etc/inittab",
+    "network": "bin/network",
+    "lease": "bin/lease",
+    "profile": "etc/profile",
+    "power-button": "etc/acpi/PWRF/00000080",
+}
+_FILE_SYSTEM_BYTES: Final = 32 * 1024 * 1024
+
+
+def guest_image(report: Callable[[str], None]) -> Path:
+    """Return the guest image of this version, building it if the cache lacks it (about 10 s, and a 27 MB download).
+
+    Raises `LabError` if the kernel cannot be fetched or a tool fails.
+    """
+    cache = _cache()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"the image cache {cache} cannot be made: {error.strerror}") from error
+    with _locked(cache):
+        cached = sorted(cache.glob(f"guest-{_recipe_digest()}-*.qcow2"))
+        if cached:
+            return cached[-1]
+        kernel = _kernel_package()
+        target = cache / f"guest-{_recipe_digest()}-{kernel.removeprefix('linux-image-')}.qcow2"
+        report(f"building the guest image from {kernel}; it is kept for the next time")
+        with tempfile.TemporaryDirectory(prefix="building-", dir=cache) as work:
+            _build(Path(work), kernel).replace(target)
+        return target
+
+
+def _cache() -> Path:
+    chosen = os.environ.get("RECONCILER_CACHE_DIR")
+    return (Path(chosen) if chosen else platformdirs.user_cache_path("reconciler")).resolve()
+
+
+def _recipe_digest() -> str:
+    """Digest all that shapes the image, but for the kernel's version, which the file's name says."""
+    digest = hashlib.sha256()
+    for path in (Path(__file__), *sorted(_RECIPE.iterdir())):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def _locked(cache: Path) -> Iterator[None]:
+    """Let one process build; what a killed builder left half-done is cleared by the next."""
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for abandoned in cache.glob("building-*"):
+            shutil.rmtree(abandoned)
+        yield
+
+
+def _kernel_package() -> str:
+    """Return the package that Debian's linux-image-cloud-amd64 stands for: linux-image-6.1.0-NN-cloud-amd64."""
+    listed = _run(["apt-cache", "depends", "linux-image-cloud-amd64"])
+    found = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", listed)
+    if found is None:
+        raise LabError("apt knows no linux-image-cloud-amd64, the guest's kernel", hint="apt-get update")
+    return found[1]
+
+
+def _build(work: Path, kernel: str) -> Path:
+    unpacked = _fetch(work, kernel)
+    initrd = _initial_file_system(work, unpacked)
+    boot, finished = work / "boot.fat", work / "guest.qcow2"
+    with boot.open("wb") as empty:
+        empty.truncate(_FILE_SYSTEM_BYTES)
+    _run(["mkfs.fat", str(boot)])
+    vmlinuz = next((unpacked / "boot").glob("vmlinuz-*"))
+    for source, name in ((vmlinuz, "vmlinuz"), (initrd, "initrd"), (_RECIPE / "syslinux.cfg", "syslinux.cfg")):
+        _run(["mcopy", "-i", str(boot), str(source), f"::{name}"])
+    _run(["syslinux", "--install", str(boot)])
+    _run(["qemu-img", "convert", "-c", "-O", "qcow2", str(boot), str(finished)])
+    return finished
+
+
+def _fetch(work: Path, kernel: str) -> Path:
+    """Download and unpack the kernel's package; the machine's own packages stay as they are."""
+    _run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", kernel], folder=work, hint="apt-get update")
+    unpacked = work / "kernel"
+    _run(["dpkg-deb", "--extract", str(next(work.glob("*.deb"))), str(unpacked)])
+    return unpacked
+
+
+def _initial_file_system(work: Path, unpacked: Path) -> Path:
+    tree, packed = work / "guest", work / "initrd"
+    for source, place in _PLACES.items():
+        (tree / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_RECIPE / source, tree / place)
+        (tree / place).chmod(0o755)
+    (tree / "root").mkdir()
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise LabError("a lab needs Debian's package busybox-static", hint="apt-get install busybox-static")
+    shutil.copy(busybox, tree / "bin/busybox")
+    _copy_modules(unpacked, tree)
+    names = "\n".join(sorted(str(path.relative_to(tree)) for path in tree.rglob("*")))
+    with packed.open("wb") as output:
+        pack = subprocess.Popen(
+            ["cpio", "--quiet", "--create", "--format=newc", "--owner=0:0"],
+            cwd=tree,
+            stdin=subprocess.PIPE,
+            stdout=output,
+        )
+        pack.communicate(names.encode())
+    if pack.returncode != 0:
+        raise LabError("cpio could not pack the guest's initial file system")
+    return packed
+
+
+def _copy_modules(unpacked: Path, tree: Path) -> None:
+    """Put the modules flat into /lib/modules, and their order with parameters into /etc/modules."""
+    release = next((unpacked / "lib/modules").iterdir())
+    _run(["depmod", "--basedir", str(unpacked), release.name])
+    needs: dict[str, tuple[str, list[str]]] = {}
+    for line in (release / "modules.dep").read_text().splitlines():
+        path, _, before = line.partition(":")
+        needs[_module_name(path)] = (path, before.split())
+    (tree / "lib/modules").mkdir(parents=True)
+    lines: dict[str, str] = {}
+    for wanted, parameters in _MODULES.items():
+        if wanted not in needs:  # built into this kernel
+            continue
+        module, dependencies = needs[wanted]
+        # depmod lists the nearest dependency first.
+        for each in [*reversed(dependencies), module]:
+            shutil.copy(release / each, tree / "lib/modules")
+            lines.setdefault(Path(each).name, parameters if each == module else "")
+    (tree / "etc/modules").write_text(
+        "".join(f"{name} {parameters}".strip() + "\n" for name, parameters in lines.items())
+    )
+
+
+def _module_name(path: str) -> str:
+    return Path(path).name.partition(".ko")[0].replace("-", "_")
+
+
+def _run(argv: Sequence[str], *, folder: Path | None = None, hint: str | None = None) -> str:
+    done = subprocess.run(argv, cwd=folder, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise LabError(f"the guest image could not be built: {argv[0]}: {said}", hint=hint)
+    return done.stdout
