@@ -41,7 +41,10 @@ VlanRangeField = Annotated[
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}-[1-9][0-9]{0,3}$"}),
 ]
-InterfaceName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$")]
+INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+InterfaceName = Annotated[str, StringConstraints(pattern=INTERFACE_NAME_PATTERN)]
 """A network interface or bridge as the kernel allows it: at most 15 characters."""
 
 Vlan = Annotated[int, Field(ge=1, lt=PARKING_VLAN)]
@@ -128,7 +131,7 @@ class Image(Model):
     """A base image: a QCOW2 file beside the cluster file, and what it must hash to."""
 
     file: str
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 
 
 class Flavor(Model):

@@ -94,7 +94,7 @@ class Link(Model):
 class Slice(Model):
     """A slice file: one virtual network topology of one owner."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], LIVE] = Field(description="of the file format")
     name: Annotated[Name, IMMUTABLE] = Field(description="unique per owner")
     owner: Annotated[Name, IMMUTABLE] = Field(description="a user of the cluster file")
     topology: Annotated[Literal["custom"], LIVE] = Field(default="custom", description="how vms and links are given")

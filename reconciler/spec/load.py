@@ -1,0 +1,189 @@
+"""Files to models: the one module of this package that reads files; rules across fields and files are check.py's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from reconciler.errors import Code, Location, Problem, SpecError
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.document import Refused, read_document
+from reconciler.spec.sentences import describe, problems_of
+from reconciler.spec.slice import Slice
+from reconciler.spec.source import Source
+from reconciler.spec.wording import escape
+
+MAX_BYTES = 2**20
+"""A file larger than this is not read: five hundred times what a slice of ten VMs takes."""
+
+CLUSTER_FILE = "cluster.yaml"
+_SUFFIXES = (".yaml", ".yml")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class SliceFile:
+    """A slice file that was read: `digest` is the SHA-256 of its bytes in hexadecimal."""
+
+    path: str
+    slice: Slice
+    digest: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A cluster file that was read: `digest` is the SHA-256 of its bytes in hexadecimal."""
+
+    path: str
+    cluster: Cluster
+    digest: str
+    source: Source
+
+
+class _Found(NamedTuple):
+    """A file to read; one found in a folder may turn out to be a cluster file, and is then left out."""
+
+    path: Path
+    named: bool
+
+
+def load_cluster(path: Path) -> ClusterFile:
+    """Read a cluster file; raises SpecError with everything that is wrong with it."""
+    text, digest = _read(path)
+    return _cluster_file(text, str(path), digest)
+
+
+def load_slices(paths: Sequence[Path], *, root: Path | None = None) -> tuple[SliceFile, ...]:
+    """Read slice files, and folders of them to any depth, sorted by path whatever the order given.
+
+    In folders only `*.yaml` and `*.yml` count, hidden ones and cluster files do not; a file that is named is always
+    read as a slice. With `root`, a path that leads outside it, by a symbolic link too, is refused. Raises SpecError
+    with every problem of every file.
+    """
+    files: list[SliceFile] = []
+    problems: list[Problem] = []
+    for found in _find(paths, problems):
+        try:
+            _refuse_outside(found.path, root)
+            text, digest = _read(found.path)
+            data = _document(text, str(found.path))
+            if not found.named and isinstance(data, dict) and "workers" in data:
+                continue
+            model, source = _validate(Slice, data, Source(str(found.path), text))
+            files.append(SliceFile(str(found.path), model, digest, source))
+        except SpecError as error:
+            problems.extend(error.found)
+    if problems:
+        raise SpecError(problems)
+    return tuple(files)
+
+
+def find_cluster(start: Path) -> Path | None:
+    """Return the `cluster.yaml` of a folder or of the nearest one above it, or None."""
+    folder = start.absolute()
+    return next((each / CLUSTER_FILE for each in (folder, *folder.parents) if (each / CLUSTER_FILE).is_file()), None)
+
+
+def parse_slice(text: str, file_name: str) -> SliceFile:
+    """Read the text of a slice file; raises SpecError with everything that is wrong with it."""
+    model, source = _validate(Slice, _document(text, file_name), Source(file_name, text))
+    return SliceFile(file_name, model, _digest(text.encode()), source)
+
+
+def parse_cluster(text: str, file_name: str) -> ClusterFile:
+    """Read the text of a cluster file; raises SpecError with everything that is wrong with it."""
+    return _cluster_file(text, file_name, _digest(text.encode()))
+
+
+def _cluster_file(text: str, file_name: str, digest: str) -> ClusterFile:
+    model, source = _validate(Cluster, _document(text, file_name), Source(file_name, text))
+    return ClusterFile(file_name, model, digest, source)
+
+
+def _document(text: str, file_name: str) -> Any:
+    try:
+        return read_document(text)
+    except Refused as refusal:
+        location = Location(file_name, refusal.mark.line, refusal.mark.column)
+        excerpt = Source(file_name, text).excerpt(location.line)
+        raise SpecError([Problem(refusal.code, refusal.summary, location, refusal.hint, excerpt)]) from None
+
+
+def _validate(model: type[_Model], data: Any, source: Source) -> tuple[_Model, Source]:
+    if not isinstance(data, dict):
+        summary = f"a {model.__name__.lower()} file must be a mapping of keys and values, not {describe(data)}"
+        raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "begin it with `version: 1`")])
+    try:
+        return model.model_validate(data), source
+    except ValidationError as error:
+        raise SpecError(problems_of(error, model, source)) from None
+
+
+def _find(paths: Sequence[Path], problems: list[Problem]) -> Iterator[_Found]:
+    """Yield the files that the paths name or hold, each once and sorted; notes those that are not there."""
+    found: dict[str, _Found] = {}
+    for path in paths:
+        if path.is_dir():
+            for each in _walk(path, problems):
+                found.setdefault(str(each.resolve()), _Found(each, named=False))
+        else:
+            found[str(path.resolve())] = _Found(path, named=True)
+    yield from sorted(found.values(), key=lambda each: each.path.as_posix())
+
+
+def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        problems.append(_unreadable(Path(error.filename), f"this folder cannot be read: {error.strerror}"))
+
+    for where, folders, names in os.walk(folder, onerror=note):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where, name) for name in names if name.endswith(_SUFFIXES) and not name.startswith("."))
+
+
+def _refuse_outside(path: Path, root: Path | None) -> None:
+    if root is not None and not path.resolve().is_relative_to(root.resolve()):
+        raise SpecError([_unreadable(path, f"this file lies outside {escape(str(root))}", "name files below it only")])
+
+
+def _read(path: Path) -> tuple[str, str]:
+    """Return a file's text and digest; raises SpecError where it is no text file of a bounded size."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SpecError([_unreadable(path, "this is not a file" + (" but a folder" if path.is_dir() else ""))])
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        raise SpecError([_unreadable(path, f"this file cannot be read: {reason}")]) from None
+    if len(content) > MAX_BYTES:
+        size = f"this file is larger than {MAX_BYTES // 2**20} MiB"
+        raise SpecError([_unreadable(path, size, "a slice file takes a few KiB; is this another kind of file?")])
+    return _decode(content, path), _digest(content)
+
+
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        summary = f"this file is not UTF-8: byte 0x{content[error.start]:02x} fits nowhere"
+        problem = Problem(Code.FILE_UNREADABLE, summary, Location(str(path), line, column), "save it as UTF-8")
+        raise SpecError([problem]) from None
+
+
+def _unreadable(path: Path, summary: str, hint: str | None = None) -> Problem:
+    return Problem(Code.FILE_UNREADABLE, summary, Location(str(path)), hint)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
