@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, NewType
 
 from pydantic import StringConstraints
@@ -53,6 +54,14 @@ MAX_INTERFACES = 28
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 """A user's name for a thing, checked."""
+
+
+_LOOK = str.maketrans("01i", "oll")
+
+
+def look(name: str) -> str:
+    """Return how a name looks at a glance: names with the same look are mistaken for one another (0 o, 1 l i, -- -)."""
+    return re.sub("-+", "-", name.translate(_LOOK)).strip("-")
 
 
 def slice_key(owner: str, name: str) -> SliceKey:

@@ -1,0 +1,67 @@
+"""A problem as text: where, what, the line as written with a caret under the place, and a hint; colour is the CLI's.
+
+slices/web.yaml:6:9: error[unknown-key]: unknown key 'vcpu' in vms.web
+  6 |   web: {vcpu: 1}
+    |         ^
+hint: did you mean `vcpus`?
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from reconciler.errors import Problem
+from reconciler.spec.wording import escape
+
+MAX_WIDTH = 100
+"""Characters of an offending line that are shown at most; a longer one is cut around the caret."""
+
+_TAB = " " * 4
+_CUT = "..."
+
+
+def format_problem(problem: Problem) -> str:
+    """Return a problem as lines without a newline at the end; nothing in it can steer a terminal."""
+    place = problem.location
+    where = "" if place is None else f"{escape(str(place))}: "
+    lines = [f"{where}error[{problem.code}]: {escape(problem.summary)}"]
+    if place is not None and problem.excerpt is not None:
+        lines += _quoted_line(problem.excerpt, place.line, place.column)
+    if problem.hint is not None:
+        lines.append(f"hint: {escape(problem.hint)}")
+    return "\n".join(lines)
+
+
+def _quoted_line(text: str, line: int, column: int) -> list[str]:
+    before, rest = _around(text, column - 1)
+    gutter = f"{line:>3} | "
+    bar = " " * (len(gutter) - 2) + "| "
+    return [(gutter + before + rest).rstrip(), bar + " " * _width(before) + "^"]
+
+
+def _around(text: str, offset: int) -> tuple[str, str]:
+    """Return what is shown before and after a place of a line, cut to MAX_WIDTH around it."""
+    before = _visible(text[max(0, offset - MAX_WIDTH) : offset])
+    rest = _visible(text[offset : offset + MAX_WIDTH])
+    if len(text) <= MAX_WIDTH and len(before) + len(rest) <= MAX_WIDTH:
+        return before, rest
+    room = MAX_WIDTH // 2
+    if len(before) > room:
+        before = _CUT + before[-(room - len(_CUT)) :]
+    if len(before) + len(rest) > MAX_WIDTH:
+        rest = rest[: MAX_WIDTH - len(before) - len(_CUT)] + _CUT
+    return before, rest
+
+
+def _visible(text: str) -> str:
+    return escape(text.replace("\t", _TAB))
+
+
+def _width(text: str) -> int:
+    """Return how many columns a terminal gives a text: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+        for char in text
+    )
