@@ -1,5 +1,6 @@
 """A whole cluster on one Linux machine, with nothing faked: real sshd, Open vSwitch, QEMU, dnsmasq and nftables."""
 
+from reconciler.lab.guest import Guest
 from reconciler.lab.lab import (
     HostStatus,
     LabInfo,
@@ -7,21 +8,26 @@ from reconciler.lab.lab import (
     Report,
     down,
     exec_in,
+    guest_of,
     plug_in,
     pull_plug,
+    run_in,
     status,
     up,
 )
 
 __all__ = [
+    "Guest",
     "HostStatus",
     "LabInfo",
     "LabStatus",
     "Report",
     "down",
     "exec_in",
+    "guest_of",
     "plug_in",
     "pull_plug",
+    "run_in",
     "status",
     "up",
 ]

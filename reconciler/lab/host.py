@@ -57,7 +57,7 @@ def start(folder: Folder, host: Host) -> None:
     argv = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--propagation=private", "--"]
     argv += ["sh", str(_LAB / "boot/host.sh"), host.name, str(disk), str(_LAB), os.path.realpath(sys.executable)]
     with listen(host.port) as listener:
-        process.start(folder, host.name, argv, listener=listener.fileno())
+        process.start(folder, host.name, argv, listener=listener)
 
 
 def inits(folder: Folder) -> dict[str, int]:

@@ -22,7 +22,7 @@ import platformdirs
 
 from reconciler.errors import LabError
 
-_RECIPE: Final = Path(__file__).parent / "guest"
+_RECIPE: Final = Path(__file__).parent / "recipe"
 # The guest's modules and their parameters, in the order of loading; what they depend on is loaded before them.
 # Checksums and segmentation stay in the guest: a userspace switch passes frames on exactly as it got them.
 _MODULES: Final = {
@@ -85,7 +85,7 @@ def _locked(cache: Path) -> Iterator[None]:
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for abandoned in cache.glob("building-*"):
-            shutil.rmtree(abandoned)
+            shutil.rmtree(abandoned, ignore_errors=True)  # a killed builder's child may still write here
         yield
 
 

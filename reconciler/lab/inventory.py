@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.errors import LabError
+from reconciler.lab import process
 from reconciler.lab.folder import GATEWAY, Folder, Host, Settings, write_whole
 from reconciler.lab.network import TRUNK, UPLINK
 
@@ -32,12 +33,12 @@ _QUOTA: Final = {"slices": 10, **_CAPACITY}
 
 def write_keys(folder: Folder, settings: Settings) -> None:
     """Make the keys that are missing, and hand each host its own, sshd's configuration and the client's public key."""
-    _make_key(folder.client_key, f"lab {folder.name}")
+    _make_key(folder, folder.client_key, f"lab {folder.name}")
     lines = []
     for host in settings.hosts:
         place = folder.disk(host.name) / "ssh"
         place.mkdir(parents=True, exist_ok=True)
-        _make_key(place / "host_key", host.name)
+        _make_key(folder, place / "host_key", host.name)
         (place / "sshd_config").write_text(_SSHD_CONFIG)
         (place / "authorized_keys").write_text(_public(folder.client_key))
         kind, key = _public(place / "host_key").split()[:2]
@@ -90,13 +91,15 @@ def _node(host: Host) -> dict[str, Any]:
     return {"name": host.name, "address": host.address, "ssh": {"host": "127.0.0.1", "port": host.port}}
 
 
-def _make_key(path: Path, comment: str) -> None:
+def _make_key(folder: Folder, path: Path, comment: str) -> None:
     """Make an ed25519 key unless it is there whole; ssh-keygen writes the public half last."""
     if path.exists() and path.with_name(path.name + ".pub").exists():
         return
     path.unlink(missing_ok=True)
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    done = process.run(folder, argv)
+    if done.returncode != 0:
+        raise LabError(f"the lab's keys could not be made: {done.stderr.strip()}")
 
 
 def _public(path: Path) -> str:

@@ -13,12 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from reconciler.errors import LabError
 from reconciler.lab import host as hosts
 from reconciler.lab import inventory, network, process, requirements
 from reconciler.lab.folder import MAX_WORKERS, Folder, Host, Settings, locate, locked
+from reconciler.lab.guest import Guest
 from reconciler.lab.image import guest_image
+
+_ENVIRONMENT: Final = {"PATH": process.PATH, "HOME": "/root", "USER": "root"}
 
 Report = Callable[[str], None]
 
@@ -98,10 +102,20 @@ def status(name: str = "lab") -> LabStatus:
 
 def exec_in(name: str, host: str, argv: Sequence[str]) -> int:
     """Run a command inside a host on this terminal and return its exit code; `LabError` if the host is not up."""
-    environment = {"PATH": process.PATH, "HOME": "/root", "USER": "root"}
     kept = {key: os.environ[key] for key in ("TERM", "LANG", "COLORTERM") if key in os.environ}
     entering = [*hosts.inside(_pid_of(name, host)), *argv]
-    return subprocess.run(entering, check=False, env=environment | kept).returncode
+    return subprocess.run(entering, check=False, env=_ENVIRONMENT | kept).returncode
+
+
+def run_in(name: str, host: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command inside a host and return what it printed and its exit code; `LabError` if the host is not up."""
+    entering = [*hosts.inside(_pid_of(name, host)), *argv]
+    return subprocess.run(entering, check=False, env=_ENVIRONMENT, text=True, capture_output=True)
+
+
+def guest_of(name: str, host: str, vm_id: int) -> Guest:
+    """Return the guest that runs on a host as this VM id; `LabError` if the host is not up."""
+    return Guest(Path(f"/proc/{_pid_of(name, host)}/root/var/lib/reconciler/vms/{vm_id}/serial.sock"))
 
 
 def pull_plug(name: str, host: str) -> None:

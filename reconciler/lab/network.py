@@ -7,7 +7,6 @@ for a moment; what runs on the links is left to the hosts.
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -54,22 +53,22 @@ def find(folder: Folder, part: str) -> int | None:
 def connect(folder: Folder, host: str, pid: int) -> None:
     """Give a host the links that it lacks; `pid` is any process in its network namespace. The trunk comes last."""
     wanted = [MANAGEMENT, TRUNK, *([UPLINK] if host == GATEWAY else [])]
-    present = _in_network(pid, "ip -o link").stdout
+    present = _in_network(folder, pid, "ip -o link")
     if all(f" {interface}@" in present for interface in wanted):
         return
     fabric, internet = find(folder, FABRIC), find(folder, INTERNET)
     if fabric is None or internet is None:
         raise LabError(f"lab {folder.name} has lost its wiring", hint=f"run `reconciler lab up --name {folder.name}`")
     for end in (f"m-{host}", f"t-{host}"):
-        _in_network(fabric, f"ip link del {end} 2> /dev/null || true")
-    _configure(fabric, _bridged(f"m-{host}", "management", MANAGEMENT, pid))
+        _in_network(folder, fabric, f"ip link del {end} 2> /dev/null || true")
+    _configure(folder, fabric, _bridged(f"m-{host}", "management", MANAGEMENT, pid))
     if host == GATEWAY:
-        _in_network(internet, "ip link del gateway 2> /dev/null || true")
-        _configure(internet, _uplink(pid))
-    _configure(pid, _inside(host))
-    _configure(fabric, _bridged(f"t-{host}", "trunk", TRUNK, pid))
+        _in_network(folder, internet, "ip link del gateway 2> /dev/null || true")
+        _configure(folder, internet, _uplink(pid))
+    _configure(folder, pid, _inside(host))
+    _configure(folder, fabric, _bridged(f"t-{host}", "trunk", TRUNK, pid))
     # A trunk carries frames of others: the host itself says nothing on it, not even IPv6 router solicitations.
-    _configure(pid, [f"link set {TRUNK} addrgenmode none", f"link set {TRUNK} up"])
+    _configure(folder, pid, [f"link set {TRUNK} addrgenmode none", f"link set {TRUNK} up"])
 
 
 def _bridged(outer: str, bridge: str, inner: str, pid: int) -> list[str]:
@@ -96,16 +95,15 @@ def _inside(host: str) -> list[str]:
     return lines
 
 
-def _configure(pid: int, lines: list[str]) -> None:
+def _configure(folder: Folder, pid: int, lines: list[str]) -> None:
     argv = ["nsenter", f"--target={pid}", "--net", "--", "ip", "-batch", "-"]
-    done = subprocess.run(argv, input="\n".join(lines) + "\n", text=True, capture_output=True, check=False)
+    done = process.run(folder, argv, "\n".join(lines) + "\n")
     if done.returncode != 0:
         raise LabError(f"the lab could not be wired: {done.stderr.strip().splitlines()[0]}")
 
 
-def _in_network(pid: int, script: str) -> subprocess.CompletedProcess[str]:
-    argv = ["nsenter", f"--target={pid}", "--net", "--", "sh", "-c", script]
-    return subprocess.run(argv, text=True, capture_output=True, check=False)
+def _in_network(folder: Folder, pid: int, script: str) -> str:
+    return process.run(folder, ["nsenter", f"--target={pid}", "--net", "--", "sh", "-c", script]).stdout
 
 
 def _write_pages(pages: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -35,27 +36,29 @@ class LabProcess:
     program: str
 
 
-def start(folder: Folder, part: str, argv: Sequence[str], *, listener: int | None = None) -> None:
-    """Start a part of the lab that outlives this command; it finds `listener` as its descriptor 3.
+def start(folder: Folder, part: str, argv: Sequence[str], *, listener: socket.socket | None = None) -> None:
+    """Start a part of the lab that outlives this command; its standard input is `listener`, or empty.
 
     `setsid --fork` makes it nobody's child, so that it is reaped by the machine and not by the caller.
     """
     log = folder.log(part)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        wrapped = ["setsid", "--fork", *argv]
-        inherited = () if listener is None else (listener,)
-        if listener is not None:
-            wrapped = ["sh", "-c", f'exec "$@" 3<&{listener}', "sh", *wrapped]
         subprocess.run(
-            wrapped,
+            ["setsid", "--fork", *argv],
             check=True,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if listener is None else listener,
             stdout=output,
             stderr=output,
-            pass_fds=inherited,
-            env={"PATH": PATH, "LANG": "C.UTF-8", _FOLDER_MARK: str(folder.path), _PART_MARK: part},
+            env=_environment(folder, part),
         )
+
+
+def run(folder: Folder, argv: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a short command of the lab's set-up to its end; marked too, so that `down` ends it if its `up` is killed."""
+    return subprocess.run(
+        argv, input=text, text=True, capture_output=True, check=False, env=_environment(folder, "setup")
+    )
 
 
 def find(folder: Folder) -> tuple[LabProcess, ...]:
@@ -88,6 +91,10 @@ def wait_for(condition: Callable[[], bool], *, seconds: float, otherwise: Callab
         if time.monotonic() > deadline:
             raise otherwise()
         time.sleep(_POLL)
+
+
+def _environment(folder: Folder, part: str) -> dict[str, str]:
+    return {"PATH": PATH, "LANG": "C.UTF-8", _FOLDER_MARK: str(folder.path), _PART_MARK: part}
 
 
 def _examine(folder: Folder, pid: int) -> LabProcess | None:

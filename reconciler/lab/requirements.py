@@ -11,7 +11,7 @@ from reconciler.errors import LabError
 from reconciler.lab.process import PATH
 
 # Program -> Debian package, as Debian 12 places them.
-_PROGRAMS: Final = {
+PROGRAMS: Final = {
     "ovsdb-server": "openvswitch-switch",
     "ovs-vswitchd": "openvswitch-switch",
     "ovs-vsctl": "openvswitch-switch",
@@ -35,7 +35,7 @@ _PROGRAMS: Final = {
     "pivot_root": "util-linux",
 }
 # Tried in a network namespace of their own, since a feature may be a module that is loaded on first use.
-_FEATURES: Final = {
+FEATURES: Final = {
     "network namespaces": "true",
     "veth": "ip link add lab-a type veth peer name lab-b",
     "bridge": "ip link add lab-c type bridge",
@@ -55,7 +55,7 @@ def check_root() -> None:
 def check() -> None:
     """Raise `LabError` unless root, every program and every kernel feature is there."""
     check_root()
-    missing = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
+    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if missing:
         raise LabError(
             f"a lab needs Debian's {'package' if len(missing) == 1 else 'packages'} {', '.join(missing)}",
@@ -71,7 +71,7 @@ def check() -> None:
 
 def _lacking_features() -> list[str]:
     # One process for all: each feature that fails says its own name.
-    script = "\n".join(f"{command} 2> /dev/null || echo '{name}'" for name, command in _FEATURES.items())
+    script = "\n".join(f"{command} 2> /dev/null || echo '{name}'" for name, command in FEATURES.items())
     argv = ["unshare", "--net", "--", "sh", "-c", script]
     done = subprocess.run(argv, text=True, capture_output=True, check=False, env={"PATH": PATH})
     return done.stdout.splitlines() if done.returncode == 0 else ["network namespaces"]

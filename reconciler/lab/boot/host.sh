@@ -2,8 +2,9 @@
 # First program of a host, as PID 1 of fresh mount, PID and UTS namespaces: gives the host a root of its own, then its
 # own network. Programs and /etc come read-only from the machine; /var/lib/reconciler and /etc/openvswitch are the
 # host's disk; all else is new at every start.
-#   host.sh NAME DISK LAB PYTHON, with the listening socket of its sshd as descriptor 3
+#   host.sh NAME DISK LAB PYTHON, with the listening socket of its sshd as standard input
 set -eu
+exec 3<&0 < /dev/null
 umask 022
 name=$1 disk=$2 lab=$3 python=$4
 root=$disk/root
