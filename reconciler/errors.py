@@ -20,7 +20,7 @@ ReconcilerError                 anything a user may be shown; `code` names it in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -137,10 +137,19 @@ class LimitError(PlanError):
 
     code = Code.LIMIT
 
-    def __init__(self, what: str, *, limit: int, used: int, asked: int, hint: str | None = None) -> None:
-        free = max(limit - used, 0)
-        super().__init__(f"{what}: limit {limit}, used {used}, asked {asked}, free {free}", hint=hint)
-        self.limit, self.used, self.asked, self.free = limit, used, asked, free
+    def __init__(
+        self,
+        what: str,
+        *,
+        limit: int,
+        used: int,
+        asked: int,
+        hint: str | None = None,
+        show: Callable[[int], str] = str,
+    ) -> None:
+        self.limit, self.used, self.asked, self.free = limit, used, asked, max(limit - used, 0)
+        numbers = f"limit {show(limit)}, used {show(used)}, asked {show(asked)}, free {show(self.free)}"
+        super().__init__(f"{what} exhausted: {numbers}", hint=hint)
 
 
 class StateError(ReconcilerError):

@@ -38,7 +38,8 @@ class Block(NamedTuple):
 class VmAllocation:
     """What a VM was given; kept as long as it lives. `image` is the base's file name on its worker, without suffix.
 
-    `vnc` is a TCP port of the worker's loopback; `internet` is its address on the internet VLAN, or None.
+    `vnc` is a TCP port of the worker's loopback; `nics` counts its network cards, eth0 included; `internet` is its
+    address on the internet VLAN, or None.
     """
 
     id: VmId
@@ -47,6 +48,7 @@ class VmAllocation:
     image: str
     vcpus: int
     memory: Bytes
+    nics: int
     internet: str | None = None
 
 

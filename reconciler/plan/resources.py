@@ -202,8 +202,9 @@ def address(noun: type[Resource], name: str) -> Address:
 
 
 @cache
-def attributes(noun: type[Resource]) -> Mapping[str, UpdatePolicy]:
+def attributes(kind: Kind) -> Mapping[str, UpdatePolicy]:
     """Return the names of a kind's attributes with the policy of each, in the order of their declaration."""
+    noun = _BY_KIND[kind]
     hints = get_type_hints(noun, include_extras=True)
     metadata = {item.name: getattr(hints[item.name], "__metadata__", ()) for item in fields(noun)}
     return {name: policy for name, found in metadata.items() for policy in found if isinstance(policy, UpdatePolicy)}

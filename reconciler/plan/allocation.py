@@ -1,0 +1,186 @@
+"""Gives out numbers: ids, VLAN pools, workers, subnets, VNC ports, internet addresses; what was recorded stays.
+
+Pure: the record comes in, what was given goes out. A number that the record claims is never given again before the
+thing that had it is confirmed gone; ids are never given again at all. Slices, VMs and links are served in natural
+order of their names, so the order of files and keys makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+from reconciler.errors import LimitError
+from reconciler.plan.graph import Topology, natural
+from reconciler.plan.placement import Placement
+from reconciler.plan.pools import Subnets, VlanBlocks, vlans_of
+from reconciler.plan.record import (
+    Block,
+    Claim,
+    Counters,
+    LinkAllocation,
+    Recorded,
+    SliceAllocation,
+    VmAllocation,
+    claims,
+)
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
+from reconciler.spec.slice import Vm
+
+FIRST_VNC = 5901
+"""VNC display 1: what the first VM of a worker has."""
+
+LAST_VNC = 65535
+
+
+def allocate(
+    cluster: Cluster, topologies: Sequence[Topology], recorded: Recorded, destroy: Collection[SliceKey] = ()
+) -> tuple[dict[SliceKey, SliceAllocation], Counters]:
+    """Return what every slice of the cluster will have, and the counters after that.
+
+    Slices that are neither given nor destroyed keep what they have. Raises LimitError where a pool, the VLAN range or
+    the workers' capacity is exhausted.
+    """
+    given = {topology.key: topology for topology in topologies}
+    after = {key: had for key, had in recorded.allocations.items() if key not in given and key not in destroy}
+    office = _Office(cluster, recorded, after.values())
+    for key, topology in given.items():
+        if had := recorded.allocations.get(key):
+            office.keep(topology, had)
+    for key in sorted(given, key=natural):
+        after[key] = office.serve(given[key], recorded.allocations.get(key))
+    return after, office.counters
+
+
+class _Office:
+    """Serves one slice after the other, and remembers what is taken."""
+
+    def __init__(self, cluster: Cluster, recorded: Recorded, others: Iterable[SliceAllocation]) -> None:
+        self._cluster = cluster
+        self._counters = recorded.counters
+        self._taken = {claim for key, had in recorded.allocations.items() for claim in claims(key, had)}
+        self._taken.update(*recorded.held.values())
+        self._blocks = VlanBlocks(cluster, recorded)
+        self._placement = Placement(cluster, others, recorded.counters.turn)
+        self._next_vnc: dict[HostName, int] = {}
+        self._addresses = self._free_addresses()
+
+    @property
+    def counters(self) -> Counters:
+        return replace(self._counters, turn=self._placement.turn)
+
+    def keep(self, topology: Topology, had: SliceAllocation) -> None:
+        """Count the VMs that stay where they are, before anything new is placed."""
+        for name, vm in topology.vms.items():
+            kept = had.vms.get(name)
+            if kept and self._stays(vm, kept):
+                size = topology.sizes[name]
+                self._placement.add(kept.worker, size.vcpus, size.memory)
+
+    def serve(self, topology: Topology, had: SliceAllocation | None) -> SliceAllocation:
+        """Give one slice all that it needs."""
+        slice_id = had.id if had else self._next_slice_id()
+        vms = {
+            name: self._vm(f"{topology.key}/{name}", topology, name, had.vms.get(name) if had else None)
+            for name in topology.vms
+        }
+        pool = self._pool(topology, slice_id, had)
+        return SliceAllocation(slice_id, pool, vms, self._links(topology, pool, had.links if had else {}))
+
+    def _vm(self, label: str, topology: Topology, name: VmName, had: VmAllocation | None) -> VmAllocation:
+        vm, size = topology.vms[name], topology.sizes[name]
+        vm_id = had.id if had else self._next_vm_id()
+        if had and self._stays(vm, had):
+            worker, vnc = had.worker, had.vnc
+        else:
+            worker = self._placement.place(label, vm.worker, size.vcpus, size.memory)
+            vnc = self._vnc(worker)
+        address = self._address(label, had) if vm.internet else None
+        return VmAllocation(
+            vm_id, worker, vnc, size.image, size.vcpus, size.memory, topology.nics[name], internet=address
+        )
+
+    def _stays(self, vm: Vm, had: VmAllocation) -> bool:
+        return vm.worker in {None, had.worker} and self._placement.knows(had.worker)
+
+    def _pool(self, topology: Topology, slice_id: SliceId, had: SliceAllocation | None) -> tuple[Block, ...]:
+        """Grow a pool by free blocks to the size asked for, or shrink it by trailing blocks that no link uses."""
+        size = self._cluster.vlans.per_slice
+        asked = topology.slice.vlans or size
+        pool = list(had.pool) if had else []
+        used = {link.vlan for link in had.links.values()} if had else set()
+        while (len(pool) - 1) * size >= asked and not any(pool[-1].first <= vlan <= pool[-1].last for vlan in used):
+            pool.pop()
+        while len(pool) * size < asked:
+            pool.append(self._blocks.give(slice_id, topology.key, asked))
+        return tuple(pool)
+
+    def _links(
+        self, topology: Topology, pool: Sequence[Block], had: Mapping[LinkKey, LinkAllocation]
+    ) -> dict[LinkKey, LinkAllocation]:
+        links = topology.links()
+        vlans = self._free_vlans(topology, pool, sum(key not in had for key, _ in links))
+        subnets = Subnets(self._cluster, [link.subnet for _, link in links if link.subnet])
+        kept = {key for key, link in links if key in had and not link.subnet and subnets.keep(had[key].subnet)}
+        given: dict[LinkKey, LinkAllocation] = {}
+        for key, link in links:
+            before = had.get(key)
+            vlan = before.vlan if before else next(vlans)
+            link_id = before.id if before else self._next_link_id()
+            if link.subnet is not None:
+                subnet = str(link.subnet)
+            else:
+                subnet = had[key].subnet if key in kept else subnets.give(vlan)
+            given[key] = LinkAllocation(link_id, vlan, subnet)
+        return given
+
+    def _free_vlans(self, topology: Topology, pool: Sequence[Block], asked: int) -> Iterator[VlanId]:
+        limit = topology.slice.vlans or self._cluster.vlans.per_slice
+        free = [vlan for vlan in vlans_of(pool, limit) if Claim("vlan", "", str(vlan)) not in self._taken]
+        if asked > len(free):
+            used = limit - len(free)
+            hint = f"write `vlans: {used + asked}` in the slice file, or remove links"
+            raise LimitError(f"VLAN pool of {topology.key}", limit=limit, used=used, asked=asked, hint=hint)
+        return iter(free)
+
+    def _next_slice_id(self) -> SliceId:
+        given = self._counters.slice_id
+        self._counters = replace(self._counters, slice_id=SliceId(given + 1))
+        return given
+
+    def _next_vm_id(self) -> VmId:
+        given = self._counters.vm_id
+        self._counters = replace(self._counters, vm_id=VmId(given + 1))
+        return given
+
+    def _next_link_id(self) -> LinkId:
+        given = self._counters.link_id
+        self._counters = replace(self._counters, link_id=LinkId(given + 1))
+        return given
+
+    def _vnc(self, worker: HostName) -> int:
+        port = self._next_vnc.get(worker, FIRST_VNC)
+        while Claim("vnc", worker, str(port)) in self._taken:
+            port += 1
+        if port > LAST_VNC:
+            raise LimitError(f"VNC ports of {worker}", limit=LAST_VNC - FIRST_VNC + 1, used=port - FIRST_VNC, asked=1)
+        self._next_vnc[worker] = port + 1
+        return port
+
+    def _address(self, label: str, had: VmAllocation | None) -> str:
+        subnet = self._cluster.internet.subnet
+        if had and had.internet is not None and IPv4Address(had.internet) in subnet:
+            return had.internet
+        found = next(self._addresses, None)
+        if found is None:
+            size = subnet.num_addresses - 3
+            raise LimitError(f"addresses of {subnet} on the internet VLAN for {label}", limit=size, used=size, asked=1)
+        return found
+
+    def _free_addresses(self) -> Iterator[str]:
+        internet = self._cluster.internet
+        for host in internet.subnet.hosts():
+            if host != internet.gateway and Claim("internet", "", str(host)) not in self._taken:
+                yield str(host)

@@ -1,0 +1,89 @@
+"""build_plan: from files and record to a plan, in five moves; each move is a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from reconciler.errors import PlanError
+from reconciler.plan.allocation import allocate
+from reconciler.plan.desired import shared_resources, slice_resources
+from reconciler.plan.diff import diff
+from reconciler.plan.disruption import disturbances
+from reconciler.plan.graph import build_topology, natural
+from reconciler.plan.model import Action, Change, Counts, Plan
+from reconciler.plan.order import order
+from reconciler.plan.quota import check_quota
+from reconciler.plan.record import Recorded
+from reconciler.plan.resources import Resource
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.names import Address, HostName, SliceKey
+from reconciler.spec.slice import Slice
+
+
+def build_plan(
+    cluster: Cluster,
+    slices: Sequence[Slice],
+    recorded: Recorded,
+    *,
+    destroy: Collection[SliceKey] = (),
+    inputs: Mapping[str, str] | None = None,
+    tool: str = "",
+) -> Plan:
+    """Return what must change so that the hosts carry these slices and no longer those to destroy.
+
+    Other recorded slices are left as they are. `recorded.resources` must cover the slices given and destroyed, and what
+    slices share. Raises LimitError, or PlanError where the record names a host that the cluster file does not.
+    """
+    _check_hosts(cluster, recorded)
+    topologies = [build_topology(cluster, written, recorded.allocations.get(written.key)) for written in slices]
+    allocations, counters = allocate(cluster, topologies, recorded, destroy)
+    check_quota(cluster, recorded.allocations, allocations)
+    scope = {topology.key for topology in topologies}.union(destroy)
+    desired: dict[Address, Resource] = {}
+    for topology in sorted(topologies, key=lambda item: natural(item.key)):
+        for resource in slice_resources(cluster, topology, allocations[topology.key]):
+            desired[resource.address] = resource
+    for resource in shared_resources(cluster, allocations, recorded.resources):
+        desired[resource.address] = resource
+    known = {
+        where: entry
+        for where, entry in recorded.resources.items()
+        if entry.resource.slice is None or entry.resource.slice in scope
+    }
+    changes = diff(desired, known)
+    disturbed, interrupted = disturbances(changes, recorded.allocations)
+    return Plan(
+        tool=tool,
+        lineage=recorded.lineage,
+        serial=recorded.serial,
+        slices=tuple(sorted(scope, key=natural)),
+        changes=tuple(changes),
+        steps=order(changes),
+        counts=_count(changes, interrupted),
+        counters=counters,
+        allocations={key: allocations[key] for key in sorted(scope, key=natural) if key in allocations},
+        disturbed=disturbed,
+        inputs=dict(inputs or {}),
+    )
+
+
+def _check_hosts(cluster: Cluster, recorded: Recorded) -> None:
+    known = {HostName(host.name) for host in cluster.hosts()}
+    for where, entry in recorded.resources.items():
+        if entry.resource.host not in known:
+            raise PlanError(
+                f"{where} is recorded on {entry.resource.host}, which the cluster file no longer has",
+                hint=f"put {entry.resource.host} back until its slices are moved or destroyed",
+            )
+
+
+def _count(changes: Iterable[Change], interrupted: int) -> Counts:
+    actions = [change.action for change in changes]
+    return Counts(
+        add=actions.count(Action.CREATE),
+        change=actions.count(Action.UPDATE),
+        replace=actions.count(Action.REPLACE),
+        destroy=actions.count(Action.DELETE),
+        restarts=sum(change.restarts for change in changes),
+        interrupted=interrupted,
+    )

@@ -1,0 +1,127 @@
+"""Desired against recorded: which resources change, each with its reason; order and steps are order.py's.
+
+Resources are told apart by address and compared with `==`; deepdiff looks only into those that differ, since on the
+whole state it costs a hundred times as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.plan.graph import natural
+from reconciler.plan.model import Action, AttributeChange, Change
+from reconciler.plan.record import RecordedResource, Status
+from reconciler.plan.resources import NOUNS, Resource, attributes, to_data
+from reconciler.spec.fields import UpdatePolicy
+from reconciler.spec.names import Address
+
+UNFINISHED = "the last apply did not finish this"
+_RANK = {noun.kind: rank for rank, noun in enumerate(NOUNS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why something is created or deleted, in words for people."""
+
+    create: str = "not recorded"
+    delete: str = "no longer in the file"
+
+
+def diff(
+    desired: Mapping[Address, Resource], recorded: Mapping[Address, RecordedResource], replaced: Iterable[Address] = ()
+) -> list[Change]:
+    """Return the changes that lead from what is recorded to what is desired, in a stable order.
+
+    `replaced` are resources to replace though nothing about them differs. What needs a replaced resource is replaced
+    with it.
+    """
+    changes: dict[Address, Change] = {}
+    for where, resource in desired.items():
+        known = recorded.get(where)
+        change = _create(resource, Reasons().create) if known is None else _compare(known, resource)
+        if change is not None:
+            changes[where] = change
+    for where, known in recorded.items():
+        if where not in desired:
+            changes[where] = _delete(known)
+    forced = {where: "asked for" for where in replaced if where in desired and where in recorded}
+    _cascade(changes, desired, recorded, forced)
+    return sorted(changes.values(), key=_place)
+
+
+def _create(resource: Resource, reason: str) -> Change:
+    return Change(Action.CREATE, resource.address, None, resource, reason)
+
+
+def _delete(known: RecordedResource) -> Change:
+    reason = UNFINISHED if known.status is Status.DELETING else Reasons().delete
+    return Change(Action.DELETE, known.resource.address, known.may_stand(), None, reason)
+
+
+def _compare(known: RecordedResource, wanted: Resource) -> Change | None:
+    if known.status is Status.PRESENT and known.resource == wanted:
+        return None
+    found = attribute_changes(known.resource, wanted)
+    if any(item.policy in {UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE} for item in found):
+        return _replace(known, wanted, _why(found, UpdatePolicy.RECREATE), found)
+    if known.status is Status.CREATING or (known.status is Status.DELETING and not found):
+        return _create(wanted, UNFINISHED)
+    reason = _why(found, UpdatePolicy.RESTART) if found else UNFINISHED
+    return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
+
+
+def _replace(known: RecordedResource, wanted: Resource, reason: str, found: tuple[AttributeChange, ...] = ()) -> Change:
+    return Change(Action.REPLACE, wanted.address, known.may_stand(), wanted, reason, found)
+
+
+def attribute_changes(before: Resource, after: Resource) -> tuple[AttributeChange, ...]:
+    """Return the attributes that differ between two resources of one kind, in the order of their declaration."""
+    from deepdiff import DeepDiff  # noqa: PLC0415 - 0.2 s to import, and most plans compare nothing
+
+    policies = attributes(after.kind)
+    old = {name: value for name, value in to_data(before).items() if name in policies}
+    new = {name: value for name, value in to_data(after).items() if name in policies}
+    differing = DeepDiff(old, new).affected_root_keys
+    return tuple(
+        AttributeChange(name, old[name], new[name], policy) for name, policy in policies.items() if name in differing
+    )
+
+
+def _why(found: Iterable[AttributeChange], policy: UpdatePolicy) -> str:
+    """Name the attributes that make a change as costly as it is."""
+    names = [item.name for item in found]
+    costly = [item.name for item in found if item.policy is policy]
+    return f"{', '.join(costly or names)} changed"
+
+
+def _cascade(
+    changes: dict[Address, Change],
+    desired: Mapping[Address, Resource],
+    recorded: Mapping[Address, RecordedResource],
+    forced: Mapping[Address, str],
+) -> None:
+    """Replace what was asked for, and whatever needs a resource that is replaced, and so on."""
+    for where, reason in forced.items():
+        changes[where] = _replace(recorded[where], desired[where], reason)
+    waiting = [where for where, change in changes.items() if change.action is Action.REPLACE]
+    if not waiting:
+        return
+    dependents: dict[Address, list[Address]] = {}
+    for resource in desired.values():
+        for need in resource.needs:
+            dependents.setdefault(need, []).append(resource.address)
+    while waiting:
+        needed = waiting.pop()
+        for where in dependents.get(needed, ()):
+            change = changes.get(where)
+            if where not in recorded or (change and change.action is Action.REPLACE):
+                continue
+            reason = f"{needed} is replaced"
+            changes[where] = _replace(recorded[where], desired[where], reason, change.attributes if change else ())
+            waiting.append(where)
+
+
+def _place(change: Change) -> tuple[str, int, list[str | int]]:
+    subject = change.subject
+    return (subject.slice or "", _RANK[subject.kind], natural(change.address))

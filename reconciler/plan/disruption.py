@@ -1,0 +1,83 @@
+"""Whom a change disturbs: VMs that stay as they are while a link of theirs goes down, found over the slice's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import networkx as nx
+
+from reconciler.plan.graph import ends, natural
+from reconciler.plan.model import Action, Change, Disturbance
+from reconciler.plan.record import SliceAllocation
+from reconciler.plan.resources import Port, Vm, address
+from reconciler.spec.names import LinkKey, SliceKey, VmName
+
+
+def disturbances(
+    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation]
+) -> tuple[tuple[Disturbance, ...], int]:
+    """Return the VMs that are disturbed though unchanged, and how many standing links are interrupted."""
+    by_slice: dict[SliceKey, list[Change]] = {}
+    for change in changes:
+        if change.action is not Action.CREATE and change.subject.slice is not None:
+            by_slice.setdefault(SliceKey(change.subject.slice), []).append(change)
+    disturbed: list[Disturbance] = []
+    count = 0
+    for key in sorted(by_slice, key=natural):
+        if key in before:
+            interrupted = _interrupted(key, by_slice[key], _recorded_graph(before[key]))
+            disturbed.extend(_unchanged_ends(key, by_slice[key], interrupted))
+            count += len(interrupted)
+    return tuple(disturbed), count
+
+
+def _recorded_graph(given: SliceAllocation) -> nx.MultiGraph[VmName]:
+    graph: nx.MultiGraph[VmName] = nx.MultiGraph()
+    for key in given.links:
+        (one, _), (other, _) = ends(key)
+        graph.add_edge(one, other, key=key)
+    return graph
+
+
+def _interrupted(key: SliceKey, changes: Iterable[Change], graph: nx.MultiGraph[VmName]) -> dict[LinkKey, str]:
+    """Find the standing links that go down, each with its cause."""
+    down = {
+        change.address: change
+        for change in changes
+        if (change.subject.kind == Vm.kind and (change.action is not Action.UPDATE or change.restarts))
+        or (change.subject.kind == Port.kind and _unplugs(change))
+    }
+    found: dict[LinkKey, str] = {}
+    for one, other, name in graph.edges(keys=True):
+        link = LinkKey(name)
+        causes = [address(Vm, f"{key}/{vm}") for vm in (one, other)]
+        causes += [address(Port, f"{key}/{vm}:eth{nic}") for vm, nic in ends(link)]
+        if cause := next((down[where] for where in causes if where in down), None):
+            found[link] = _words(cause)
+    return found
+
+
+def _unplugs(change: Change) -> bool:
+    return change.action is not Action.UPDATE or any(item.name == "vlan" for item in change.attributes)
+
+
+def _words(cause: Change) -> str:
+    name = cause.address.partition("/")[2]
+    verb = {Action.DELETE: "goes", Action.REPLACE: "is replaced"}.get(cause.action)
+    if cause.subject.kind == Port.kind and verb is None:
+        return f"{name} is unplugged"
+    return f"{name} {verb or 'restarts'}"
+
+
+def _unchanged_ends(
+    key: SliceKey, changes: Iterable[Change], interrupted: Mapping[LinkKey, str]
+) -> Iterable[Disturbance]:
+    changed = {change.address for change in changes}
+    seen: dict[str, str] = {}
+    for link in sorted(interrupted, key=natural):
+        for vm, nic in ends(link):
+            seen.setdefault(vm, f"eth{nic} goes down: {interrupted[link]}")
+    for name in sorted(seen, key=natural):
+        where = address(Vm, f"{key}/{name}")
+        if where not in changed:
+            yield Disturbance(where, key, seen[name])

@@ -1,0 +1,144 @@
+"""From a slice to its graph: VMs are nodes, links are edges with every interface settled; numbers are allocation's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from reconciler.plan.record import SliceAllocation
+from reconciler.plan.sizes import VmSize, vm_size
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.names import LinkKey, SliceKey, VmName, link_key
+from reconciler.spec.slice import Endpoint, Link, Slice, Vm
+
+_KEY = re.compile(r"([^:]+):eth(\d+)--([^:]+):eth(\d+)")
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """One slice, ready to be given numbers.
+
+    `vms` have their group's settings and the defaults filled in and stand in natural order of their names; `graph` is a
+    multigraph whose edges carry the link's key (`key`) and model (`link`); `nics` counts the network cards that each
+    VM needs, eth0 included; `sizes` is what each amounts to.
+    """
+
+    key: SliceKey
+    slice: Slice
+    vms: Mapping[VmName, Vm]
+    graph: nx.MultiGraph[VmName]
+    nics: Mapping[VmName, int]
+    sizes: Mapping[VmName, VmSize]
+
+    def links(self) -> list[tuple[LinkKey, Link]]:
+        """Return the links in natural order of their keys."""
+        found = [(LinkKey(key), data["link"]) for _, _, key, data in self.graph.edges(keys=True, data=True)]
+        return sorted(found, key=lambda item: natural(item[0]))
+
+
+def natural(name: str) -> list[str | int]:
+    """Return a sort key that puts vm2 before vm10."""
+    return [int(part) if part.isdigit() else part for part in _DIGITS.split(name)]
+
+
+def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
+    """Split a link's key into its two ends, each a VM and the number of its interface; raises ValueError for no key."""
+    match = _KEY.fullmatch(key)
+    if match is None:
+        msg = f"{key!r} is not a link's key"
+        raise ValueError(msg)
+    return (VmName(match[1]), int(match[2])), (VmName(match[3]), int(match[4]))
+
+
+def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation | None) -> Topology:
+    """Settle every link's interfaces, keeping those recorded, and build the slice's graph.
+
+    The order of links in the file makes no difference: written interfaces come first, then recorded ones, then the
+    lowest free interface in natural order of the link's ends. Raises PlanError where a VM's size is not complete.
+    """
+    names = sorted(written.vms, key=natural)
+    vms = {VmName(name): written.effective(name) for name in names}
+    settled = _settle(written.links, recorded)
+    graph: nx.MultiGraph[VmName] = nx.MultiGraph()
+    graph.add_nodes_from(vms)
+    highest = dict.fromkeys(vms, 0)
+    for key, link in settled.items():
+        (one, first), (other, second) = ends(key)
+        graph.add_edge(one, other, key=key, link=link)
+        highest[one] = max(highest[one], first)
+        highest[other] = max(highest[other], second)
+    kept = recorded.vms if recorded else {}
+    nics = {name: _nics(vm, highest[name], kept[name].nics if name in kept else 1) for name, vm in vms.items()}
+    sizes = {name: vm_size(cluster, f"{written.key}/{name}", vm) for name, vm in vms.items()}
+    return Topology(written.key, written, vms, graph, nics, sizes)
+
+
+def _nics(vm: Vm, highest: int, recorded: int) -> int:
+    """Count network cards: as many as written, else as the links need; a card that stands is kept for the next link."""
+    if vm.interfaces is not None:
+        return vm.interfaces + 1
+    return max(highest + 1, recorded)
+
+
+def _settle(links: Iterable[Link], recorded: SliceAllocation | None) -> dict[LinkKey, Link]:
+    taken: set[tuple[str, str]] = set()
+    settled: dict[LinkKey, Link] = {}
+    open_ended: list[Link] = []
+    for link in links:
+        taken.update((end.vm, end.interface) for end in link.endpoints if end.interface is not None)
+        if any(end.interface is None for end in link.endpoints):
+            open_ended.append(link)
+        else:
+            settled[link_key(*map(str, link.endpoints))] = link
+    open_ended.sort(key=_order)
+    if recorded:
+        open_ended = _keep_recorded(open_ended, recorded, taken, settled)
+    for link in open_ended:
+        one, other = (_next_free(end, taken) for end in link.endpoints)
+        settled[link_key(one, other)] = link
+    return settled
+
+
+def _keep_recorded(
+    links: Iterable[Link], recorded: SliceAllocation, taken: set[tuple[str, str]], settled: dict[LinkKey, Link]
+) -> list[Link]:
+    """Give links the interfaces they had; returns those that had none."""
+    by_pair: dict[frozenset[str], list[LinkKey]] = {}
+    for key in sorted(recorded.links, key=natural):
+        by_pair.setdefault(frozenset(vm for vm, _ in ends(key)), []).append(key)
+    left = []
+    for link in links:
+        candidates = by_pair.get(frozenset(end.vm for end in link.endpoints), [])
+        found = next((key for key in candidates if key not in settled and _fits(link, key, taken)), None)
+        if found is None:
+            left.append(link)
+            continue
+        settled[found] = link
+        taken.update((vm, f"eth{number}") for vm, number in ends(found))
+    return left
+
+
+def _fits(link: Link, key: LinkKey, taken: set[tuple[str, str]]) -> bool:
+    had = {str(vm): f"eth{number}" for vm, number in ends(key)}
+    return all(
+        had[end.vm] == end.interface if end.interface is not None else (end.vm, had[end.vm]) not in taken
+        for end in link.endpoints
+    )
+
+
+def _next_free(end: Endpoint, taken: set[tuple[str, str]]) -> str:
+    if end.interface is not None:
+        return str(end)
+    number = 1
+    while (end.vm, f"eth{number}") in taken:
+        number += 1
+    taken.add((end.vm, f"eth{number}"))
+    return f"{end.vm}:eth{number}"
+
+
+def _order(link: Link) -> tuple[list[list[str | int]], str]:
+    return sorted(natural(str(end)) for end in link.endpoints), link.model_dump_json()

@@ -1,0 +1,97 @@
+"""VLAN blocks of slices and subnets of links: what is free, and which is preferred; pure, what is taken comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network
+
+from reconciler.errors import LimitError
+from reconciler.plan.record import FIRST_SLICE_ID, Block, Recorded
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.names import SliceId, SliceKey, VlanId
+
+_LINK_PREFIX = 24
+
+
+class VlanBlocks:
+    """The cluster's VLAN range in blocks of `per_slice`; taken VLANs are the bits of one integer."""
+
+    def __init__(self, cluster: Cluster, recorded: Recorded) -> None:
+        self.range = cluster.vlans.range
+        self.size = cluster.vlans.per_slice
+        self._starts = range(self.range.first, self.range.last - self.size + 2, self.size)
+        self._taken = 0
+        for vlan in (cluster.internet.vlan, *cluster.vlans.reserved):
+            self._taken |= 1 << vlan
+        for had in recorded.allocations.values():
+            for block in had.pool:
+                self._take(block.first, block.last)
+        for claim in (claim for held in recorded.held.values() for claim in held):
+            if claim.kind == "vlan":
+                self._take(int(claim.value), int(claim.value))
+            if claim.kind == "vlan-block":
+                self._take(int(claim.value), int(claim.value) + self.size - 1)
+
+    def give(self, slice_id: SliceId, key: SliceKey, asked: int) -> Block:
+        """Take the block that the slice's id prefers, else the first free one; raises LimitError where none is left.
+
+        A block with a reserved VLAN in it is never given.
+        """
+        preferred = self.range.first + self.size * (slice_id - FIRST_SLICE_ID)
+        for start in (preferred, *self._starts) if preferred in self._starts else self._starts:
+            if self._is_free(start):
+                self._take(start, start + self.size - 1)
+                return Block(VlanId(start), VlanId(start + self.size - 1))
+        raise LimitError(
+            f"VLANs of range {self.range} for {key}",
+            limit=len(self._starts) * self.size,
+            used=sum(not self._is_free(start) for start in self._starts) * self.size,
+            asked=asked,
+            hint="destroy a slice, or widen vlans.range in the cluster file",
+        )
+
+    def _is_free(self, start: int) -> bool:
+        return not self._taken >> start & ((1 << self.size) - 1)
+
+    def _take(self, first: int, last: int) -> None:
+        self._taken |= ((1 << (last - first + 1)) - 1) << first
+
+
+def vlans_of(pool: Sequence[Block], limit: int) -> list[VlanId]:
+    """Return the VLANs of a pool in order, at most `limit`."""
+    return [VlanId(vlan) for block in pool for vlan in range(block.first, block.last + 1)][:limit]
+
+
+class Subnets:
+    """The subnets of one slice's links; they must differ within the slice, whose router joins them all.
+
+    Slices have routers of their own, so two slices may use the same subnet.
+    """
+
+    def __init__(self, cluster: Cluster, written: Iterable[IPv4Network]) -> None:
+        whole = cluster.links.subnets
+        self._base = int(whole.network_address)
+        self._step = max(_LINK_PREFIX, whole.prefixlen)
+        self._count = 2 ** (self._step - whole.prefixlen)
+        self._written = [*written, cluster.internet.subnet]
+        self._used: set[str] = set()
+
+    def keep(self, subnet: str) -> bool:
+        """Take a recorded subnet again; False where a written one has come to overlap it."""
+        free = self._is_free(IPv4Network(subnet))
+        if free:
+            self._used.add(subnet)
+        return free
+
+    def give(self, vlan: VlanId) -> str:
+        """Take `192.168.{vlan % 256}.0/24` where that is free, else the next free one; raises LimitError for none."""
+        for offset in range(self._count):
+            index = (vlan % 256 + offset) % self._count
+            subnet = IPv4Network((self._base + (index << (32 - self._step)), self._step))
+            if self._is_free(subnet):
+                self._used.add(str(subnet))
+                return str(subnet)
+        raise LimitError("subnets for links of one slice", limit=self._count, used=len(self._used), asked=1)
+
+    def _is_free(self, subnet: IPv4Network) -> bool:
+        return str(subnet) not in self._used and not any(subnet.overlaps(other) for other in self._written)
