@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 from reconciler.spec.names import HostName
+
+Progress = Callable[[int, int], None]
+"""Told how far an upload is: bytes sent, bytes in all."""
 
 
 class Connection(Protocol):
@@ -21,12 +24,16 @@ class Connection(Protocol):
     def run(self, text: str) -> AsyncIterator[str]:
         """Feed a shell script to a root shell and yield its output line by line, without newlines.
 
-        The iterator ends when the remote shell has exited; the script's own end marker tells whether it ran to its end.
+        The iterator ends when the remote shell has exited with status 0, and raises HostError with the shell's last
+        words where it ended otherwise; the script's own end marker tells whether it ran to its end.
         """
         ...
 
-    async def put(self, source: Path, path: str) -> None:
-        """Copy a local file to the host, atomically: `path` holds either what it held before or all of the file."""
+    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+        """Copy a local file to the host, atomically: `path` holds either what it held before or all of the file.
+
+        Raises HostError where the host cannot take it, OSError where the local file cannot be read.
+        """
         ...
 
     def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
