@@ -50,7 +50,7 @@ def build_plan(
         for where, entry in recorded.resources.items()
         if entry.resource.slice is None or entry.resource.slice in scope
     }
-    changes = diff(desired, known)
+    changes = diff(desired, known, destroyed=destroy)
     disturbed, interrupted = disturbances(changes, recorded.allocations)
     return Plan(
         tool=tool,

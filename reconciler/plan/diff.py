@@ -6,8 +6,7 @@ whole state it costs a hundred times as much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, AttributeChange, Change
@@ -17,34 +16,31 @@ from reconciler.spec.fields import UpdatePolicy
 from reconciler.spec.names import Address
 
 UNFINISHED = "the last apply did not finish this"
+NOT_RECORDED = "not recorded"
 _RANK = {noun.kind: rank for rank, noun in enumerate(NOUNS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Reasons:
-    """Why something is created or deleted, in words for people."""
-
-    create: str = "not recorded"
-    delete: str = "no longer in the file"
-
-
 def diff(
-    desired: Mapping[Address, Resource], recorded: Mapping[Address, RecordedResource], replaced: Iterable[Address] = ()
+    desired: Mapping[Address, Resource],
+    recorded: Mapping[Address, RecordedResource],
+    *,
+    destroyed: Collection[str] = (),
+    replaced: Iterable[Address] = (),
 ) -> list[Change]:
     """Return the changes that lead from what is recorded to what is desired, in a stable order.
 
-    `replaced` are resources to replace though nothing about them differs. What needs a replaced resource is replaced
-    with it.
+    `destroyed` are slices that were asked to go; `replaced` are resources to replace though nothing about them differs.
+    What needs a replaced resource is replaced with it.
     """
     changes: dict[Address, Change] = {}
     for where, resource in desired.items():
         known = recorded.get(where)
-        change = _create(resource, Reasons().create) if known is None else _compare(known, resource)
+        change = _create(resource, NOT_RECORDED) if known is None else _compare(known, resource)
         if change is not None:
             changes[where] = change
     for where, known in recorded.items():
         if where not in desired:
-            changes[where] = _delete(known)
+            changes[where] = _delete(known, destroyed)
     forced = {where: "asked for" for where in replaced if where in desired and where in recorded}
     _cascade(changes, desired, recorded, forced)
     return sorted(changes.values(), key=_place)
@@ -54,8 +50,13 @@ def _create(resource: Resource, reason: str) -> Change:
     return Change(Action.CREATE, resource.address, None, resource, reason)
 
 
-def _delete(known: RecordedResource) -> Change:
-    reason = UNFINISHED if known.status is Status.DELETING else Reasons().delete
+def _delete(known: RecordedResource, destroyed: Collection[str]) -> Change:
+    if known.status is Status.DELETING:
+        reason = UNFINISHED
+    elif known.resource.slice is None:
+        reason = "no slice needs it any more"
+    else:
+        reason = "asked for" if known.resource.slice in destroyed else "no longer in the file"
     return Change(Action.DELETE, known.resource.address, known.may_stand(), None, reason)
 
 

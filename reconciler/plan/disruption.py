@@ -40,16 +40,19 @@ def _recorded_graph(given: SliceAllocation) -> nx.MultiGraph[VmName]:
 
 
 def _interrupted(key: SliceKey, changes: Iterable[Change], graph: nx.MultiGraph[VmName]) -> dict[LinkKey, str]:
-    """Find the standing links that go down, each with its cause."""
+    """Find the standing links that go down for a VM that lives on, each with its cause."""
     down = {
         change.address: change
         for change in changes
         if (change.subject.kind == Vm.kind and (change.action is not Action.UPDATE or change.restarts))
         or (change.subject.kind == Port.kind and _unplugs(change))
     }
+    gone = {where for where, change in down.items() if change.action is Action.DELETE}
     found: dict[LinkKey, str] = {}
     for one, other, name in graph.edges(keys=True):
         link = LinkKey(name)
+        if {address(Vm, f"{key}/{vm}") for vm in (one, other)} <= gone:
+            continue
         causes = [address(Vm, f"{key}/{vm}") for vm in (one, other)]
         causes += [address(Port, f"{key}/{vm}:eth{nic}") for vm, nic in ends(link)]
         if cause := next((down[where] for where in causes if where in down), None):
