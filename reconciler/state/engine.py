@@ -1,0 +1,64 @@
+"""Connections and transactions of both databases, set up alike; what runs within them is the store's part.
+
+A write begins by taking what it needs to see no other write: SQLite's one write lock, or on PostgreSQL the `meta` row,
+which the store selects for update. A read sees one moment of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+_PATIENCE = 30_000
+"""How long SQLite waits for another process's write, in milliseconds; writes are short."""
+
+
+def connect(url: URL, *, read_only: bool = False) -> Engine:
+    """Return an engine for a database; nothing is opened yet. A read-only one refuses to write, where it is SQLite."""
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url)
+    in_memory = url.database is None
+    engine = create_engine(url, poolclass=StaticPool) if in_memory else create_engine(url)
+    _prepare_sqlite(engine, query_only=read_only and not in_memory)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection that sees one moment of the database, and writes nothing."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        connection.execution_options(reading=True)
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection whose writes are all kept, through a crash too, or none where the block raises."""
+    with engine.begin() as connection:
+        yield connection
+
+
+def _prepare_sqlite(engine: Engine, *, query_only: bool) -> None:
+    """Begin transactions ourselves: sqlite3's own legacy mode begins late, and never immediately."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None
+        raw.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+        if not query_only:
+            raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = FULL")
+        raw.execute("PRAGMA foreign_keys = ON")
+        raw.execute(f"PRAGMA query_only = {int(query_only)}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,142 @@
+"""Applies and their journal as rows: what was attempted, by whom, when, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from reconciler.errors import StateError
+from reconciler.plan.model import Step
+from reconciler.spec.names import SliceKey
+from reconciler.state import schema
+from reconciler.state.codec import decode_names, encode_names
+from reconciler.state.standing import DONE
+from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry
+
+_APPLIES, _JOURNAL = schema.applies, schema.journal
+
+
+def latest(connection: Connection, limit: int) -> tuple[Applied, ...]:
+    """Return the latest applies, newest first; raises ValueError or TypeError for a row that is none of ours."""
+    rows = connection.execute(select(_APPLIES).order_by(_APPLIES.c.id.desc()).limit(limit))
+    return tuple(_applied(row) for row in rows)
+
+
+def journal(connection: Connection, apply: ApplyId) -> tuple[JournalEntry, ...]:
+    """Return the steps that an apply attempted, in the order of their intents."""
+    rows = connection.execute(select(_JOURNAL).where(_JOURNAL.c.apply == apply).order_by(_JOURNAL.c.id))
+    return tuple(_entry(row) for row in rows)
+
+
+def open_apply(
+    connection: Connection, apply: ApplyId, slices: tuple[SliceKey, ...], holder: Holder, now: datetime, digest: str
+) -> None:
+    """Write that an apply has begun."""
+    row = {
+        "id": apply,
+        "slices": encode_names(slices),
+        "user": holder.user,
+        "host": holder.host,
+        "pid": holder.pid,
+        "started": now,
+        "result": "",
+        "digest": digest,
+        "done": 0,
+        "failed": 0,
+        "skipped": 0,
+    }
+    connection.execute(insert(_APPLIES), row)
+
+
+def intend(connection: Connection, apply: ApplyId, steps: Sequence[Step], now: datetime) -> None:
+    """Open a journal entry for each step; raises StateError where the apply is not open."""
+    _scope(connection, apply)
+    if steps:
+        connection.execute(insert(_JOURNAL), [_intent(apply, step, now) for step in steps])
+
+
+def record(connection: Connection, apply: ApplyId, endings: Sequence[Ending], now: datetime) -> None:
+    """Close the open journal entry of each step, and count how they ended; raises StateError as `intend` does."""
+    _scope(connection, apply)
+    if not endings:
+        return
+    this = (_JOURNAL.c.apply == apply, _JOURNAL.c.step == bindparam("b_step"), _JOURNAL.c.recorded.is_(None))
+    values = {"recorded": now, "outcome": bindparam("b_outcome"), "words": bindparam("b_words")}
+    rows = [
+        {"b_step": ending.step.id, "b_outcome": ending.outcome, "b_words": _storable(ending.words)}
+        for ending in endings
+    ]
+    connection.execute(update(_JOURNAL).where(*this).values(values), rows)
+    done = sum(ending.outcome == DONE for ending in endings)
+    counts = {"done": _APPLIES.c.done + done, "failed": _APPLIES.c.failed + len(endings) - done}
+    connection.execute(update(_APPLIES).where(_APPLIES.c.id == apply).values(counts))
+
+
+def finish(connection: Connection, apply: ApplyId, result: str, skipped: int, now: datetime) -> tuple[SliceKey, ...]:
+    """Close an apply and return the slices in its scope; raises StateError where it is not open."""
+    scope = _scope(connection, apply)
+    values = {"finished": now, "result": result, "skipped": skipped}
+    connection.execute(update(_APPLIES).where(_APPLIES.c.id == apply).values(values))
+    return scope
+
+
+def _scope(connection: Connection, apply: ApplyId) -> tuple[SliceKey, ...]:
+    """Return the slices of an apply that is open; raises StateError where it is not."""
+    columns = (_APPLIES.c.slices, _APPLIES.c.finished)
+    row = connection.execute(select(*columns).where(_APPLIES.c.id == apply)).one_or_none()
+    if row is None or row.finished is not None:
+        raise StateError(f"apply {apply} is not open: it {'never began' if row is None else 'is finished'}")
+    return _keys(row.slices)
+
+
+def _keys(text: str) -> tuple[SliceKey, ...]:
+    return tuple(SliceKey(name) for name in decode_names(text))
+
+
+def _storable(words: str) -> str:
+    """Return a host's words without what no database keeps in text: NUL, and halves of surrogate pairs."""
+    return words.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _intent(apply: ApplyId, step: Step, now: datetime) -> dict[str, Any]:
+    return {
+        "apply": apply,
+        "step": step.id,
+        "action": step.action.value,
+        "address": step.address,
+        "host": step.host,
+        "intended": now,
+        "words": "",
+    }
+
+
+def _applied(row: Row[Any]) -> Applied:
+    return Applied(
+        id=row.id,
+        slices=_keys(row.slices),
+        holder=Holder(row.user, row.host, row.pid),
+        started=row.started,
+        finished=row.finished,
+        result=row.result,
+        digest=row.digest,
+        done=row.done,
+        failed=row.failed,
+        skipped=row.skipped,
+    )
+
+
+def _entry(row: Row[Any]) -> JournalEntry:
+    return JournalEntry(
+        apply=row.apply,
+        step=row.step,
+        action=row.action,
+        address=row.address,
+        host=row.host,
+        intended=row.intended,
+        recorded=row.recorded,
+        outcome=row.outcome,
+        words=row.words,
+    )

@@ -1,0 +1,24 @@
+"""Brings a database to the newest schema with alembic, within the caller's transaction; it opens none itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+
+from reconciler.state import schema
+
+
+def configuration(connection: Connection) -> Config:
+    """Return alembic's configuration for one connection; there is no ini file, since none would be in a wheel."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that a database lacks; it keeps its old schema where the transaction fails."""
+    command.upgrade(configuration(connection), schema.REVISIONS[-1])

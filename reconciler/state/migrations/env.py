@@ -1,0 +1,11 @@
+"""What alembic runs around migrations: it hands them the connection that the store opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from reconciler.state import schema
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=schema.metadata)
+with context.begin_transaction():
+    context.run_migrations()

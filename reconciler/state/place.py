@@ -1,0 +1,112 @@
+"""Where a record is kept: its default place, paths and URLs, and files that only their owner reads; no SQL."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from platformdirs import user_state_dir
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from reconciler.errors import StateError, StateUnreadable
+from reconciler.state.faults import RESTORE
+
+_MAGIC = b"SQLite format 3\0"
+"""How every SQLite database begins: https://www.sqlite.org/fileformat.html#magic_header_string."""
+
+_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+
+def default_place(cluster: str) -> Path:
+    """Return the file that keeps a cluster's record where none is named: one for each cluster's name."""
+    return Path(user_state_dir("reconciler")) / f"{quote(cluster, safe='')}.db"
+
+
+def to_url(where: str | Path) -> URL:
+    """Read a path, `sqlite:///PATH` or `postgresql://...`; raises StateError for a URL of any other sort."""
+    if isinstance(where, Path) or "://" not in where:
+        return URL.create("sqlite", database=str(Path(where).expanduser()))
+    try:
+        url = make_url(where)
+    except ArgumentError as error:
+        raise StateError("the state's URL cannot be read", hint=_FORMS) from error
+    driver = _DRIVERS.get(url.drivername.removesuffix("+psycopg"))
+    if driver is None or (driver == "sqlite" and url.database in (None, "", ":memory:")):
+        raise StateError(f"no record can be kept in {url.render_as_string()}", hint=_FORMS)
+    return url.set(drivername=driver)
+
+
+_FORMS = "Write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE."
+
+
+def file_of(url: URL) -> Path | None:
+    """Return the file behind a SQLite URL; None for a server's."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def inspect(file: Path) -> None:
+    """Check that a file is a SQLite database, as far as its first bytes tell.
+
+    Raises StateUnreadable where it is not (an empty file is a truncated record, not a new one), StateError where it
+    cannot be opened.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(len(_MAGIC))
+    except OSError as error:
+        raise StateError(f"the record {file} cannot be opened: {error.strerror}") from error
+    if head != _MAGIC:
+        what = "it is empty" if not head else "it is no SQLite database"
+        raise StateUnreadable(f"the record {file} is damaged: {what}", hint=RESTORE)
+
+
+def reserve(file: Path) -> Path:
+    """Make an empty file beside `file`, for its owner alone, in which the record is made before it takes its place.
+
+    The folder is made where it is missing. Raises StateError where that is not allowed.
+    """
+    fresh = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
+    try:
+        _make_folder(file.parent)
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise StateError(f"the record {file} cannot be made: {error.strerror}", hint=_ELSEWHERE) from error
+    return fresh
+
+
+_ELSEWHERE = "Name another place with --state."
+
+
+def publish(fresh: Path, file: Path) -> None:
+    """Give a finished file its name, unless another process was first: then that one's stands. Survives a crash."""
+    try:
+        _sync(fresh)
+        os.link(fresh, file)
+        _sync(file.parent)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StateError(f"the record {file} cannot be made: {error.strerror}", hint=_ELSEWHERE) from error
+
+
+def discard(fresh: Path) -> None:
+    """Remove what `reserve` made, and what SQLite left beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each for its owner alone: mkdir would give parents the usual mode."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

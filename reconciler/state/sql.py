@@ -1,0 +1,186 @@
+"""The store in SQL, on SQLite or PostgreSQL with the same queries; the rows' own modules say how each is kept.
+
+Every call of `begin`, `intend`, `record` and `finish` raises the record's serial by one, and marks with it what it
+changed: slices, what slices share, numbers. A plan is stale once any part that it was made from bears a later serial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, select, update
+
+from reconciler.errors import StateError, StateUnreadable
+from reconciler.plan.model import Plan, Step
+from reconciler.plan.record import Counters, Recorded
+from reconciler.spec.names import LinkId, SliceId, SliceKey, VmId
+from reconciler.state import history, locks, numbers, schema, standing
+from reconciler.state.codec import decode_allocation
+from reconciler.state.engine import reading, writing
+from reconciler.state.faults import RESTORE, decoding, mapped
+from reconciler.state.opening import name_of, open_engine
+from reconciler.state.place import default_place, to_url
+from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Lock
+
+__all__ = ["SqlStore", "default_place", "open_store"]
+
+
+def open_store(where: str | Path, *, cluster: str, clock: Callable[[], datetime], read_only: bool = False) -> SqlStore:
+    """Open the record of a cluster, and make it where there is none.
+
+    `where` is a path, `sqlite:///PATH`, or `postgresql://...`; `clock` tells the time with its zone. A store that is
+    `read_only` refuses every write; where there is no record it makes none, and shows an empty one whose lineage is ""
+    and whose serial is 0. A plan from there may begin as long as nothing else has. Raises StateUnreadable for a record
+    that is damaged, of a newer schema, or of another cluster; StateError where it cannot be reached or made.
+    """
+    url = to_url(where)
+    engine = open_engine(url, cluster, read_only=read_only)
+    return SqlStore(engine, name_of(url), clock, read_only=read_only)
+
+
+class SqlStore:
+    """A StateStore over one database. Threads may share it; each call is a transaction of its own."""
+
+    def __init__(self, engine: Engine, place: str, clock: Callable[[], datetime], *, read_only: bool = False) -> None:
+        self._engine = engine
+        self._place = place
+        self._clock = clock
+        self._read_only = read_only
+
+    def read(self, scope: Collection[SliceKey] | None = None) -> Recorded:
+        """Return the record with the resources of the slices in scope (None: of all) and of what slices share."""
+        with self._reading() as connection, decoding(self._place, "what it holds"):
+            meta = self._meta(connection)
+            documents = connection.execute(select(schema.allocations).order_by(schema.allocations.c.slice))
+            return Recorded(
+                lineage=meta.lineage,
+                serial=meta.serial,
+                counters=_counters(meta),
+                allocations={row.slice: decode_allocation(row.document) for row in documents},
+                held=numbers.held(connection),
+                resources=dict(standing.read(connection, scope)),
+            )
+
+    def history(self, limit: int = 20) -> tuple[Applied, ...]:
+        """Return the latest applies, newest first."""
+        with self._reading() as connection, decoding(self._place, "its history"):
+            return history.latest(connection, limit)
+
+    def journal(self, apply: ApplyId) -> tuple[JournalEntry, ...]:
+        """Return the steps that an apply attempted, in the order of their intents."""
+        with self._reading() as connection:
+            return history.journal(connection, apply)
+
+    def locks(self) -> tuple[Lock, ...]:
+        """Return the locks that are held now, by name."""
+        with self._reading() as connection:
+            return locks.held(connection)
+
+    @contextmanager
+    def lock(self, names: Collection[str], holder: Holder) -> Iterator[tuple[Lock, ...]]:
+        """Hold all of these locks while the block runs, or none: raises StateLocked naming holder, host and since."""
+        with self._writing() as (connection, _):
+            taken = locks.take(connection, names, holder, self._clock())
+        try:
+            yield taken
+        finally:
+            with self._writing() as (connection, _):
+                locks.release(connection, taken)
+
+    def force_unlock(self, name: str) -> Lock | None:
+        """Take a lock away, whoever holds it, and return it; None where nobody does."""
+        with self._writing() as (connection, _):
+            return locks.force(connection, name)
+
+    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+        """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan.
+
+        Raises StateError, and writes nothing, where two slices would have the same number.
+        """
+        with self._writing() as (connection, meta):
+            numbers.check(connection, meta, plan)
+            serial = meta.serial + 1
+            apply = ApplyId(meta.applies + 1)
+            moved = {"given_moved": serial} if numbers.give(connection, plan, serial) else {}
+            standing.expect(connection, plan)
+            history.open_apply(connection, apply, plan.slices, holder, self._clock(), digest)
+            values = {"serial": serial, "applies": apply, **_grown(meta, plan.counters), **moved}
+            connection.execute(update(schema.meta).values(values))
+            return apply
+
+    def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that these steps are about to be attempted: resources are creating, deleting, or pending."""
+        with self._writing() as (connection, meta):
+            history.intend(connection, apply, steps, self._clock())
+            standing.intend(connection, steps)
+            _move(connection, meta, steps)
+
+    def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
+        """Write how steps ended, and with it how their resources stand; what nothing uses any more becomes free."""
+        with self._writing() as (connection, meta):
+            history.record(connection, apply, endings, self._clock())
+            standing.record(connection, endings)
+            touched = _move(connection, meta, [ending.step for ending in endings])
+            _free(connection, meta, touched)
+
+    def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
+        """Close an apply; claims of slices in its scope whose doomed resources are all gone become free."""
+        with self._writing() as (connection, meta), decoding(self._place, "its history"):
+            scope = history.finish(connection, apply, result, skipped, self._clock())
+            _move(connection, meta, ())
+            _free(connection, meta, scope)
+
+    def close(self) -> None:
+        """Release the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with mapped(self._place), reading(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Connection, Row[Any]]]:
+        """Yield a connection that alone writes, and the record's `meta` row."""
+        if self._read_only:
+            raise StateError(f"the record {self._place} is open for reading only")
+        with mapped(self._place), writing(self._engine) as connection:
+            yield connection, self._meta(connection, alone=True)
+
+    def _meta(self, connection: Connection, *, alone: bool = False) -> Row[Any]:
+        query = select(schema.meta)
+        row = connection.execute(query.with_for_update() if alone else query).one_or_none()
+        if row is None:
+            raise StateUnreadable(f"the record {self._place} is damaged: its first row is missing", hint=RESTORE)
+        return row
+
+
+def _counters(meta: Row[Any]) -> Counters:
+    return Counters(SliceId(meta.slice_id), VmId(meta.vm_id), LinkId(meta.link_id), meta.turn)
+
+
+def _grown(meta: Row[Any], counters: Counters) -> dict[str, int]:
+    """Return the counters after a plan: they only grow, also where another plan came between that gave out more."""
+    names = ("slice_id", "vm_id", "link_id", "turn")
+    return {name: max(getattr(meta, name), getattr(counters, name)) for name in names}
+
+
+def _move(connection: Connection, meta: Row[Any], steps: Sequence[Step]) -> frozenset[SliceKey]:
+    """Raise the serial, and mark what steps changed; returns their slices."""
+    serial = meta.serial + 1
+    owners = {step.subject.slice for step in steps}
+    values = {"serial": serial, "shared_moved": serial} if None in owners else {"serial": serial}
+    connection.execute(update(schema.meta).values(values))
+    touched = frozenset(SliceKey(key) for key in owners if key is not None)
+    numbers.touch(connection, touched, serial)
+    return touched
+
+
+def _free(connection: Connection, meta: Row[Any], keys: Collection[SliceKey]) -> None:
+    """Free what these slices no longer use; one that leaves counts as numbers changed, at the serial just raised."""
+    if numbers.free(connection, keys):
+        connection.execute(update(schema.meta).values(given_moved=meta.serial + 1))
