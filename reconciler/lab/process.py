@@ -47,7 +47,7 @@ def start(folder: Folder, part: str, argv: Sequence[str], *, listener: socket.so
         subprocess.run(
             ["setsid", "--fork", *argv],
             check=True,
-            stdin=subprocess.DEVNULL if listener is None else listener,
+            stdin=subprocess.DEVNULL if listener is None else listener.fileno(),
             stdout=output,
             stderr=output,
             env=_environment(folder, part),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from reconciler.errors import LabError
 from reconciler.lab.folder import locate
 
 _skipped: list[str] = []
+_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -43,19 +45,16 @@ def lab(lab_allowed: None) -> Iterator[labs.LabInfo]:
 
 @pytest.fixture
 def own_lab(lab_allowed: None) -> Iterator[Callable[..., labs.LabInfo]]:
-    """Give a maker of labs that only this test uses: own_lab(workers=1)."""
-    numbers = count(1)
-    made: list[str] = []
-
-    def make(workers: int = 1) -> labs.LabInfo:
-        made.append(f"test-{os.getpid()}-{next(numbers)}")
-        return _bring_up(made[-1], workers)
-
-    try:
+    """Give a maker of labs that only this test uses; the maker takes the number of workers."""
+    with _own_labs() as make:
         yield make
-    finally:
-        for name in made:
-            labs.down(name, report=print)
+
+
+@pytest.fixture(scope="module")
+def module_lab(lab_allowed: None) -> Iterator[Callable[..., labs.LabInfo]]:
+    """Give a maker of labs that only this module uses; the maker takes the number of workers."""
+    with _own_labs() as make:
+        yield make
 
 
 @pytest.fixture
@@ -79,6 +78,21 @@ def _bring_up(name: str, workers: int = 3) -> labs.LabInfo:
         return labs.up(name, workers, report=print)
     except LabError as error:
         pytest.fail(f"the lab cannot run: {error.summary}. {error.hint or ''}", pytrace=False)
+
+
+@contextmanager
+def _own_labs() -> Iterator[Callable[..., labs.LabInfo]]:
+    made: list[str] = []
+
+    def make(workers: int = 1) -> labs.LabInfo:
+        made.append(f"test-{os.getpid()}-{next(_numbers)}")
+        return _bring_up(made[-1], workers)
+
+    try:
+        yield make
+    finally:
+        for name in made:
+            labs.down(name, report=print)
 
 
 def _sweep() -> None:

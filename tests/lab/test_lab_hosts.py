@@ -137,7 +137,7 @@ async def test_a_pulled_plug_keeps_only_the_disk(own_lab: Callable[..., labs.Lab
 
     labs.pull_plug(name, "worker1")
     assert [(host.name, host.up) for host in labs.status(name).hosts] == [("worker1", False), ("gateway", True)]
-    with pytest.raises(LabError, match="worker1 of lab .* is down"):
+    with pytest.raises(LabError, match=r"worker1 of lab .* is down"):
         labs.run_in(name, "worker1", ["true"])
     with pytest.raises(ConnectionRefusedError):
         await _connect(name, "worker1")

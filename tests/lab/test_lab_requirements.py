@@ -28,7 +28,7 @@ except LabError as error:
 def test_without_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RECONCILER_LAB_DIR", str(tmp_path / "labs"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LabError, match="a lab needs Debian's packages .*openvswitch-switch.*tini") as missing:
+    with pytest.raises(LabError, match=r"a lab needs Debian's packages .*openvswitch-switch.*tini") as missing:
         labs.up("lab", report=print)
     assert missing.value.hint is not None
     assert missing.value.hint.startswith("apt-get install busybox-static cpio dnsmasq-base dosfstools iproute2 kmod")
