@@ -1,0 +1,65 @@
+"""Prove from inside the guests of a lab that a slice's link and its way to the internet carry traffic.
+
+`reconciler show SLICE --json | python scripts/prove.py LAB` ends with one line that quotes the guests, or with exit
+code 1 and what the guest said.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.errors import LabError
+from reconciler.lab import Guest, guest_of
+
+WEB_SERVER = "203.0.113.10"  # the lab's internet; the address is RFC 5737's, for documentation
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A VM of the slice as its worker's lab host carries it."""
+
+    name: str
+    worker: str
+    guest: Guest
+
+    def run(self, command: str) -> str:
+        """Run a command in the guest, showing both the command and what it printed."""
+        print(f"\n{self.name}# {command}")
+        printed = self.guest.run(command)
+        print(printed)
+        return printed
+
+
+def prove(lab: str, slice_: dict[str, Any]) -> str:
+    """Return the closing line; raises LabError where a guest does not answer or its command fails."""
+    vms = {
+        each["name"]: Vm(each["name"], each["worker"], guest_of(lab, each["worker"], each["id"]))
+        for each in slice_["vms"]
+    }
+    for vm in vms.values():
+        vm.guest.wait_for_shell()
+    link = slice_["links"][0]
+    (near, _), (far, interface) = (end.split(":") for end in reversed(link["endpoints"]))
+    here, there = vms[near], vms[far]
+    pinged = here.run(f"ping -c 3 {there.guest.address(interface)}")
+    online = next(vms[each["name"]] for each in slice_["vms"] if each["internet"])
+    page = online.run(f"wget -q -O - http://{WEB_SERVER}/")
+    return (
+        f"Proved: {here.name} on {here.worker} reaches {there.name} on {there.worker} over VLAN {link['vlan']}"
+        f" ({_last_of(pinged, 'packets')}), and {online.name} downloads from {WEB_SERVER} through NAT"
+        f" ({page.strip()!r})."
+    )
+
+
+def _last_of(printed: str, word: str) -> str:
+    return [line for line in printed.splitlines() if word in line][-1]
+
+
+if __name__ == "__main__":
+    try:
+        print("\n" + prove(sys.argv[1], json.load(sys.stdin)))
+    except LabError as error:
+        sys.exit(f"error[{error.code}]: {error.summary}")
