@@ -35,7 +35,7 @@ def _places(cluster: Cluster) -> Iterator[tuple[Path, Host]]:
 
 def _hosts(file: ClusterFile) -> Iterator[Problem]:
     names: dict[str, tuple[Path, str]] = {}
-    addresses: dict[str, str] = {}
+    addresses: dict[str, tuple[Path, str]] = {}
     for path, host in _places(file.cluster):
         first, name = names.setdefault(look(host.name), (path, host.name))
         if first != path:
@@ -46,8 +46,8 @@ def _hosts(file: ClusterFile) -> Iterator[Problem]:
                 code = Code.CONFUSABLE_NAME
                 summary = f"host name {host.name} is easily mistaken for {name} on line {line}"
             yield file.source.problem(code, summary, (*path, "name"), "give every host a name of its own")
-        owner = addresses.setdefault(str(host.address), host.name)
-        if owner != host.name:
+        first, owner = addresses.setdefault(str(host.address), (path, host.name))
+        if first != path:
             summary = f"{host.name} has the address {host.address}, which {owner} has already"
             hint = "`address` is the host's own; `ssh: {host, port}` says how to reach it"
             yield file.source.problem(Code.DUPLICATE_NAME, summary, (*path, "address"), hint)

@@ -159,7 +159,9 @@ def _counts(checked: _Checked, ends: Mapping[str, int], too_high: set[str]) -> I
     for name, vm in checked.vms.items():
         highest = MAX_INTERFACES if vm.interfaces is None else vm.interfaces
         if ends[name] > highest and name not in too_high:
-            summary = f"VM {name} has {ends[name]} link ends but only {highest} data interfaces"
+            summary = (
+                f"VM {name} has {ends[name]} link ends but only {highest} data interface{'' if highest == 1 else 's'}"
+            )
             hint = "a VM cannot have more" if highest == MAX_INTERFACES else "raise `interfaces`, or leave it out"
             yield checked.source.problem(Code.INTERFACE_MISSING, summary, ("vms", name), hint, key=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from reconciler.spec.fields import Ipv4, Ipv4Net, Model, Size
+from reconciler.spec.fields import Ipv4, Ipv4Net, Model, Size, Version
 from reconciler.spec.names import HostName, Name
 
 PARKING_VLAN = 4094
@@ -152,7 +152,7 @@ class User(Model):
 class Cluster(Model):
     """A cluster file: the hosts, what they offer, and who may use it."""
 
-    version: Literal[1]
+    version: Version
     name: Name
     workers: Annotated[tuple[Worker, ...], Field(min_length=1, strict=False)]
     network_node: NetworkNode

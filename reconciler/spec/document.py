@@ -32,14 +32,21 @@ from reconciler.spec.wording import shown
 MAX_DEPTH = 20
 """Mappings and lists inside one another; a slice file needs five."""
 
+MAX_VALUES = 200_000
+"""Keys, values and ends of mappings and lists in one file: a slice of 10,000 VMs and 20,000 links has 120,000."""
+
 Path = tuple[str | int, ...]
 """The keys and list indices that lead from the top of a document to a value."""
 
-_INVISIBLE = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
+_INVISIBLE = re.compile(
+    # What remains of Unicode without control characters, line separators, marks that turn the direction of writing
+    # (they show a reviewer something else than what is read), surrogates and byte order marks.
+    "[^\t\n\r -~\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|\r(?!\n)"
+)
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
-_YAML_ERRORS: tuple[tuple[str, str, str | None], ...] = (
+_YAML_ERRORS: tuple[tuple[str, str, str], ...] = (
     ("found character '\\t'", "a tab stands where YAML takes spaces only", "replace the tab by spaces"),
     (
         "mapping values are not allowed",
@@ -58,6 +65,7 @@ _YAML_ERRORS: tuple[tuple[str, str, str | None], ...] = (
     ("expected <block end>", "this line does not fit what stands above it", "check the indentation and the quotes"),
     ("found character", "this character cannot begin a value", "put the text in quotes"),
     ("found unknown escape character", "an escape that YAML does not know", "write `\\\\` for a backslash"),
+    ("expected the node content, but found '<stream end>'", "the file ends before this is complete", "complete it"),
     ("expected escape sequence", "an escape that is not complete", "write `\\\\` for a backslash"),
 )
 
@@ -91,7 +99,7 @@ def read_document(text: str) -> Any:
 
 def positions(text: str) -> Mapping[Path, Place]:
     """Return the place of every value of a text that read_document takes."""
-    places: dict[Path, Place] = {}
+    places: dict[Path, Place] = {(): Place(Mark(1, 1), Mark(1, 1))}
     _build(text, places)
     return places
 
@@ -144,8 +152,11 @@ class _Builder:
 
     def run(self, events: Iterator[Event]) -> _Builder:
         """Read all events; raises Refused at the first that has no place in a document of ours."""
-        for event in events:
+        for count, event in enumerate(events):
             kind = type(event)
+            if count > MAX_VALUES:
+                summary = f"the file holds more than {MAX_VALUES:,} values"
+                raise Refused(Code.YAML_FEATURE, summary, _mark(event), "split it into several slices")
             if kind is ScalarEvent:
                 self._scalar(event)
             elif kind is SequenceStartEvent:
@@ -303,10 +314,17 @@ def _character(char: str) -> str:
     return f"{what} U+{ord(char):04X}"
 
 
+def _is_unclosed(problem: str) -> bool:
+    """Tell whether what was begun on an earlier line is to blame, and not the place where the parser gave up."""
+    return problem.startswith(("expected ',' or", "found unexpected end of stream", "could not find expected ':'"))
+
+
 def _not_yaml(error: MarkedYAMLError) -> Refused:
-    where = error.problem_mark or error.context_mark
-    mark = Mark(1, 1) if where is None else Mark(where.line + 1, where.column + 1)
     problem = str(error.problem or "")
+    where, begun = error.problem_mark, error.context_mark
+    if where is None or (begun is not None and begun.line != where.line and _is_unclosed(problem)):
+        where = begun
+    mark = Mark(1, 1) if where is None else Mark(where.line + 1, where.column + 1)
     for beginning, summary, hint in _YAML_ERRORS:
         if problem.startswith(beginning):
             return Refused(Code.YAML_SYNTAX, summary, mark, hint)

@@ -26,7 +26,8 @@ COLON = "\ue03a"
 """Stands for a colon inside a plain scalar while libyaml reads; a text that holds it is not given to libyaml."""
 
 _INNER_COLON = re.compile(r"(?<=[A-Za-z0-9_-]):(?=[A-Za-z0-9_-])")
-_READ_DIFFERENTLY = re.compile(rf"[\t\r{COLON}]|^%", re.MULTILINE)
+_READ_DIFFERENTLY = re.compile(rf"[\t\r|>{COLON}]|^%", re.MULTILINE)
+"""Tabs, directives and block scalars: here the two take different texts for YAML; Windows' line ends to be safe."""
 
 EventReader = Callable[[str], Iterator[Event]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
@@ -47,6 +47,14 @@ def parse_size(value: Any) -> Bytes:
     raise ValueError(msg)
 
 
+def parse_version(value: Any) -> Any:
+    """Refuse `true`, which Python takes for 1; raises ValueError."""
+    if isinstance(value, bool):
+        msg = "write `version: 1`"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError alone
+    return value
+
+
 def format_size(size: int) -> str:
     """Write bytes in the largest unit that divides them, as users do."""
     for unit, factor in reversed(_UNITS.items()):
@@ -83,6 +91,9 @@ Ipv4Net = Annotated[
     BeforeValidator(parse_network),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+/[0-9]{1,2}$"}),
 ]
+
+Version = Annotated[Literal[1], BeforeValidator(parse_version)]
+"""The version of the file format; a later format gets a later number."""
 
 Size = Annotated[
     Bytes,

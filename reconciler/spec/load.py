@@ -131,11 +131,11 @@ def _find(paths: Sequence[Path], problems: list[Problem]) -> Iterator[_Found]:
     """Yield the files that the paths name or hold, each once and sorted; notes those that are not there."""
     found: dict[str, _Found] = {}
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, false for a path that cannot be
             for each in _walk(path, problems):
-                found.setdefault(str(each.resolve()), _Found(each, named=False))
+                found.setdefault(os.path.realpath(each), _Found(each, named=False))
         else:
-            found[str(path.resolve())] = _Found(path, named=True)
+            found[os.path.realpath(path)] = _Found(path, named=True)
     yield from sorted(found.values(), key=lambda each: each.path.as_posix())
 
 
@@ -149,7 +149,7 @@ def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
 
 
 def _refuse_outside(path: Path, root: Path | None) -> None:
-    if root is not None and not path.resolve().is_relative_to(root.resolve()):
+    if root is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise SpecError([_unreadable(path, f"this file lies outside {escape(str(root))}", "name files below it only")])
 
 

@@ -147,7 +147,7 @@ def _wrong_type(fault: Fault, model: type[BaseModel]) -> _Words:
 
 def _out_of_bounds(fault: Fault) -> _Words:
     key, words = _BOUNDS[fault.kind]
-    summary = f"{write_path(fault.path)} must be {words} {fault.context[key]}, not {describe(fault.value)}"
+    summary = f"{write_path(fault.path)} must be {words} {fault.context[key]}, not {fault.value}"
     return _Words(Code.WRONG_VALUE, summary)
 
 
@@ -201,7 +201,7 @@ def _not_a_choice(fault: Fault, _model: type[BaseModel]) -> _Words:
     if fault.path == ("version",):
         hint = "this program reads version 1 of the file format; write `version: 1`"
     elif isinstance(value, str):
-        hint = did_you_mean(value, re.split(r", | or ", choices))
+        hint = did_you_mean(value, re.split(r", | or ", choices), else_list=False)
     return _Words(Code.WRONG_VALUE, f"{path} must be {choices}, not {describe(value)}", hint)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from reconciler.spec.fields import Ipv4Net, Model, Size, UpdatePolicy
+from reconciler.spec.fields import Ipv4Net, Model, Size, UpdatePolicy, Version
 from reconciler.spec.names import INTERFACE_PATTERN, MAX_INTERFACES, NAME_PATTERN, Name, SliceKey, slice_key
 
 LIVE, RESTART, RECREATE, IMMUTABLE = UpdatePolicy
@@ -32,7 +32,10 @@ def parse_endpoint(value: Any) -> Endpoint:
         return value
     if isinstance(value, str) and (match := _ENDPOINT.fullmatch(value)):
         return Endpoint(match["vm"], match["interface"])
-    msg = "write a link's end as a VM's name, or as name:eth1"
+    if isinstance(value, str) and value.endswith(":eth0"):
+        msg = "eth0 is the internet interface and never part of a link; take eth1 or a later one"
+    else:
+        msg = "write a link's end as a VM's name, or as name:eth1"
     raise ValueError(msg)
 
 
@@ -94,7 +97,7 @@ class Link(Model):
 class Slice(Model):
     """A slice file: one virtual network topology of one owner."""
 
-    version: Annotated[Literal[1], LIVE] = Field(description="of the file format")
+    version: Annotated[Version, LIVE] = Field(description="1, the version of the file format")
     name: Annotated[Name, IMMUTABLE] = Field(description="unique per owner")
     owner: Annotated[Name, IMMUTABLE] = Field(description="a user of the cluster file")
     topology: Annotated[Literal["custom"], LIVE] = Field(default="custom", description="how vms and links are given")

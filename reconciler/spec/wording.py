@@ -24,13 +24,13 @@ def shown(text: str, *, quote: bool = True) -> str:
     return f"'{safe}'" if quote else safe
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Return a hint with the likeliest known word, else with the known ones; None where there are none."""
+def did_you_mean(word: str, known: Iterable[str], *, else_list: bool = True) -> str | None:
+    """Return a hint with the likeliest known word, else with the known ones if wanted; None where there are none."""
     choices = sorted(known)
     close = difflib.get_close_matches(word[:MAX_SHOWN], choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
-    return f"known here: {_listed(choices)}" if choices else None
+    return f"known here: {_listed(choices)}" if choices and else_list else None
 
 
 def _listed(words: list[str], most: int = 12) -> str:

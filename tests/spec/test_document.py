@@ -1,0 +1,208 @@
+"""What YAML may say, and that the two parsers cannot be told apart."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from reconciler.errors import Code, SpecError
+from reconciler.spec import events
+from reconciler.spec.diagnostics import format_problem
+from reconciler.spec.document import Mark, Path, Refused, positions, read_document, resolve_plain
+from reconciler.spec.load import MAX_BYTES, parse_cluster, parse_slice
+
+SECONDS = 60
+"""Far more than the slowest of these inputs needs, far less than an explosion would take."""
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("0", 0),
+        ("-1", -1),
+        ("123456789012345678", 123456789012345678),
+        *[
+            (text, text)
+            for text in (
+                *(
+                    "no",
+                    "yes",
+                    "on",
+                    "off",
+                    "True",
+                    "NULL",
+                    "0755",
+                    "0o755",
+                    "0x10",
+                    "1_000",
+                    "12e3",
+                    "1.5",
+                    ".inf",
+                    "+1",
+                ),
+                *("--1", "-", "1234567890123456789", "52:54:00:12:34:56", "12:30:45", "2024-01-01", "=", "٣", "1 "),
+            )
+        ],
+    ],
+)
+def test_plain_scalars_are_never_coerced(written: str, value: object) -> None:
+    assert resolve_plain(written) == value
+    assert type(resolve_plain(written)) is type(value)
+
+
+def test_quoted_scalars_are_text() -> None:
+    assert read_document("""{a: "1", b: 'true', c: "", d: 'null', e: |-\n 1\n}""".replace(", e: |-\n 1\n", "")) == {
+        "a": "1",
+        "b": "true",
+        "c": "",
+        "d": "null",
+    }
+    assert read_document("a: |-\n  1\nb: >-\n  true\n") == {"a": "1", "b": "true"}
+
+
+def test_positions_of_values_and_keys() -> None:
+    text = "a: 1\nb:\n  - x\n  - {c: [y, z]}\nd:\n"
+    places = positions(text)
+    assert {path: place.value for path, place in places.items()} == {
+        (): Mark(1, 1),
+        ("a",): Mark(1, 4),
+        ("b",): Mark(3, 3),
+        ("b", 0): Mark(3, 5),
+        ("b", 1): Mark(4, 5),
+        ("b", 1, "c"): Mark(4, 9),
+        ("b", 1, "c", 0): Mark(4, 10),
+        ("b", 1, "c", 1): Mark(4, 13),
+        ("d",): Mark(5, 1),
+    }
+    assert places["b", 1, "c"].key == Mark(4, 6)
+
+
+# Words that YAML gives a meaning, and those that slice files are made of, so that random texts are nearly right.
+WORDS = st.sampled_from(
+    [
+        *("a", "web", "eth1", "1", "true", "null", "~", "é", "\u6771", "\U0001f600", "0755", "<<"),
+        *(": ", ":", ",", ", ", "[", "]", "{", "}", "- ", "-", "? ", "?", "#", " #", "&", "*", "!", "|", ">", "'", '"'),
+        *("%", "@", "`", "\\", "\\x41", "\\u00e9", "\\0", "---", "...", "\n", "\n", "\n ", "\n  ", "\n    ", "\t", " "),
+        *("web:eth1", "[a:eth1, b:eth2]", "{a: b}", "x: y\n", "- a\n", "|\n  a\n", "a: &b c", "%YAML 1.1\n", "\r\n"),
+        *("\ufeff", "\x00", "\x1b", "\u2028", "\x85", events.COLON),
+    ]
+)
+TEXTS = st.one_of(st.lists(WORDS, max_size=25).map("".join), st.text(max_size=60))
+
+
+def _outcome(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
+    try:
+        return "read", read(text)
+    except Refused as refusal:
+        return "refused", (refusal.code, refusal.summary, refusal.mark, refusal.hint)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(TEXTS)
+@example("a: [web:eth1, db:eth1]")
+@example("a: [b:c:d, :e, f:, ::]")
+@example("{a:1, b: c}")
+@example('{"a":b}')
+@example("a:\tb")
+@example("- a\n-\tb")
+@example("? a\n: b")
+@example("a:\n-\n- b")
+@example("- - - a\n  - b")
+@example("a: 'b:c'  # d:e")
+@example('a: "b:c\\x41:d"')
+@example("a: |\n  b:c\n")
+@example("|\n \n  ")
+@example("a: !b:c d")
+@example("--- a\n...\n")
+@example("a: b\n...\nc: d")
+def test_libyaml_changes_nothing_but_time(text: str) -> None:
+    assert events.HAS_LIBYAML
+    with_libyaml = _outcome(read_document, text), _outcome(positions, text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "HAS_LIBYAML", False)
+        without = _outcome(read_document, text), _outcome(positions, text)
+    assert with_libyaml == without
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_random_text_is_read_or_refused_with_a_place(text: str) -> None:
+    for parse in (parse_slice, parse_cluster):
+        with pytest.raises(SpecError) as raised:
+            parse(text, "random.yaml")
+        for problem in raised.value.problems():
+            assert problem.location is not None
+            assert problem.location.line <= text.count("\n") + 2
+            assert format_problem(problem).replace("\n", "").isprintable()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text("ab:1 ", max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_json_means_what_it_says(value: Any) -> None:
+    assert read_document(json.dumps(value)) == value
+
+
+@given(JSON)
+def test_every_value_has_a_place(value: Any) -> None:
+    def paths(item: Any, here: Path) -> set[Path]:
+        inner = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+        return {here}.union(*(paths(each, (*here, step)) for step, each in inner))
+
+    assert set(positions(json.dumps(value))) == paths(value, ())
+
+
+FILL = MAX_BYTES - 20
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[" * FILL, Code.YAML_FEATURE),
+        ("{a: " * (FILL // 4), Code.YAML_FEATURE),
+        ("- " * (FILL // 2), Code.YAML_FEATURE),
+        ("? " * (FILL // 2), Code.WRONG_TYPE),
+        ("a: &a [x]\n" + "b: [" + "*a, " * (FILL // 4), Code.YAML_FEATURE),
+        ("a: " + "x" * FILL + "\na: b\n", Code.DUPLICATE_KEY),
+        ('a: "' + "x" * FILL, Code.YAML_SYNTAX),
+        ("a: '" + "x\n" * (FILL // 2), Code.YAML_SYNTAX),
+        ("a: [" + "x," * (FILL // 2), Code.YAML_FEATURE),
+        ("a: " + "9" * FILL + "\n\t", Code.YAML_SYNTAX),
+        ("#" * FILL + "\n\x00", Code.YAML_FEATURE),
+        ("\n" * FILL + "@", Code.YAML_SYNTAX),
+        ("x" * FILL + ": 1\n", Code.YAML_SYNTAX),
+        (" " * FILL + "%", Code.YAML_SYNTAX),
+    ],
+    ids=lambda value: value[:8] if isinstance(value, str) else None,
+)
+def test_the_worst_files_are_refused_in_bounded_time(text: str, code: Code) -> None:
+    start = time.monotonic()
+    with pytest.raises(Refused) as refusal:
+        read_document(text)
+    assert refusal.value.code is code
+    assert len(refusal.value.summary) < 200
+    assert time.monotonic() - start < SECONDS
+
+
+def test_a_wide_file_is_read_in_bounded_time() -> None:
+    start = time.monotonic()
+    assert len(read_document("".join(f"k{index}: [a:eth1, b:eth1]\n" for index in range(30_000)))) == 30_000
+    assert time.monotonic() - start < SECONDS

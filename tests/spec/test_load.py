@@ -1,0 +1,197 @@
+"""Reading files: which ones, how much of them, and every problem of all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import Code, Location, SpecError
+from reconciler.spec.check import check
+from reconciler.spec.load import (
+    MAX_BYTES,
+    find_cluster,
+    load_cluster,
+    load_slices,
+    parse_cluster,
+    parse_slice,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SLICE = "version: 1\nname: {name}\nowner: admin\n"
+
+
+def problems(*paths: Path, root: Path | None = None) -> list[tuple[Code, str]]:
+    with pytest.raises(SpecError) as raised:
+        load_slices(paths, root=root)
+    return [(problem.code, problem.summary) for problem in raised.value.problems()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three slices at three depths, a cluster file, and things that are no slices."""
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    for name, where in {"one": "b.yaml", "two": "deep/a.yml", "three": "deep/deeper/c.yaml"}.items():
+        (tmp_path / where).write_text(SLICE.format(name=name))
+    (tmp_path / "cluster.yaml").write_text((EXAMPLES / "cluster.yaml").read_text())
+    (tmp_path / ".hidden.yaml").write_text("[")
+    (tmp_path / ".git" / "config.yaml").write_text("[")
+    (tmp_path / "README.md").write_text("[")
+    return tmp_path
+
+
+def test_the_examples_have_no_problem() -> None:
+    cluster = load_cluster(EXAMPLES / "cluster.yaml")
+    slices = load_slices([EXAMPLES])
+    assert {file.slice.name for file in slices} >= {"two-vms", "triangle", "line"}
+    assert check(cluster, slices) == ()
+
+
+def test_a_folder_is_read_to_any_depth(folder: Path) -> None:
+    files = load_slices([folder])
+    assert [Path(file.path).relative_to(folder).as_posix() for file in files] == [
+        "b.yaml",
+        "deep/a.yml",
+        "deep/deeper/c.yaml",
+    ]
+    assert [file.slice.name for file in files] == ["one", "two", "three"]
+
+
+def test_the_order_given_changes_nothing(folder: Path) -> None:
+    paths = [folder / "b.yaml", folder / "deep", folder / "deep/deeper/c.yaml"]
+    loaded = {tuple(file.path for file in load_slices(order)) for order in itertools.permutations(paths)}
+    assert len(loaded) == 1
+
+
+def test_a_file_named_twice_is_read_once(folder: Path) -> None:
+    assert len(load_slices([folder, folder / "b.yaml", folder / "deep" / ".." / "b.yaml"])) == 3
+
+
+def test_the_digest_is_of_the_bytes(folder: Path) -> None:
+    file = load_slices([folder / "b.yaml"])[0]
+    assert file.digest == hashlib.sha256((folder / "b.yaml").read_bytes()).hexdigest()
+    assert parse_slice(file.source.text, "other name").digest == file.digest
+
+
+def test_an_empty_folder_has_no_slices(tmp_path: Path) -> None:
+    assert load_slices([tmp_path]) == ()
+    assert load_slices([]) == ()
+
+
+def test_a_cluster_file_that_is_named_is_read_as_a_slice(folder: Path) -> None:
+    assert (Code.UNKNOWN_KEY, "unknown key 'workers'") in problems(folder / "cluster.yaml")
+
+
+def test_what_is_not_there_is_a_problem_and_the_rest_is_read(folder: Path) -> None:
+    (folder / "bad.yaml").write_text("version: 2\nname: a\nowner: admin\n")
+    assert problems(folder / "nothing.yaml", folder) == [
+        (Code.WRONG_VALUE, "version must be 1, not the number 2"),
+        (Code.FILE_UNREADABLE, "this file cannot be read: No such file or directory"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "summary", "line", "column"),
+    [
+        (b"\xef\xbb\xbfversion: 1\n", Code.YAML_FEATURE, "the file begins with a byte order mark (U+FEFF)", 1, 1),
+        (b"version: 1\nna\x00me: a\n", Code.YAML_FEATURE, "the file holds the control character U+0000", 2, 3),
+        (b"version: 1\nname: \x1b[31m\n", Code.YAML_FEATURE, "the file holds the control character U+001B", 2, 7),
+        (b"version: 1\rname: a\r", Code.YAML_FEATURE, "the file holds the control character U+000D", 1, 11),
+        ("owner: ä".encode("latin-1"), Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0xe4 fits nowhere", 1, 8),
+        ("é: é\n ü".encode() + b"\xff", Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0xff fits nowhere", 2, 3),
+        ("version: 1".encode("utf-16"), Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0xff fits nowhere", 1, 1),
+        (bytes(range(256)), Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0x80 fits nowhere", 2, 118),
+        (b"x" * (MAX_BYTES + 1), Code.FILE_UNREADABLE, "this file is larger than 1 MiB", 1, 1),
+    ],
+    ids=["bom", "nul", "escape", "carriage-return", "latin-1", "late-byte", "utf-16", "binary", "large"],
+)
+def test_files_that_are_no_text_of_ours(
+    tmp_path: Path, content: bytes, code: Code, summary: str, line: int, column: int
+) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError) as raised:
+        load_slices([path])
+    (problem,) = raised.value.problems()
+    assert (problem.code, problem.summary) == (code, summary)
+    assert problem.location == Location(str(path), line, column)
+
+
+def test_a_file_of_100_mb_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as file:
+        file.truncate(100 * 2**20)
+    start = time.monotonic()
+    assert problems(path) == [(Code.FILE_UNREADABLE, "this file is larger than 1 MiB")]
+    assert time.monotonic() - start < 1
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert problems(tmp_path) == [(Code.FILE_UNREADABLE, "this is not a file")]
+
+
+def test_a_path_that_cannot_be_is_a_problem() -> None:
+    assert problems(Path("a" * 300 + ".yaml")) == [
+        (Code.FILE_UNREADABLE, "this file cannot be read: File name too long")
+    ]
+
+
+def test_nothing_outside_the_root_is_read(folder: Path) -> None:
+    inner = folder / "deep"
+    assert len(load_slices([inner], root=inner)) == 2
+    (inner / "link.yaml").symlink_to(folder / "b.yaml")
+    assert [code for code, _ in problems(inner, root=inner)] == [Code.FILE_UNREADABLE]
+    assert [code for code, _ in problems(inner / ".." / "b.yaml", root=inner)] == [Code.FILE_UNREADABLE]
+
+
+def test_a_loop_of_links_ends(folder: Path) -> None:
+    (folder / "deep" / "up").symlink_to(folder)
+    (folder / "deep" / "self").symlink_to(folder / "deep" / "self")
+    assert problems(folder / "deep" / "self") == [
+        (Code.FILE_UNREADABLE, "this file cannot be read: Too many levels of symbolic links")
+    ]
+    assert len(load_slices([folder])) == 3
+
+
+def test_the_nearest_cluster_file_is_found(folder: Path) -> None:
+    assert find_cluster(folder / "deep" / "deeper") == folder / "cluster.yaml"
+    (folder / "deep" / "cluster.yaml").write_text("")
+    assert find_cluster(folder / "deep" / "deeper") == folder / "deep" / "cluster.yaml"
+
+
+def test_no_cluster_file_is_none(tmp_path: Path) -> None:
+    assert find_cluster(tmp_path) is None
+
+
+def test_windows_line_ends_change_nothing() -> None:
+    text = (EXAMPLES / "topologies" / "line.yaml").read_text()
+    assert parse_slice(text.replace("\n", "\r\n"), "a").slice == parse_slice(text, "a").slice
+
+
+def test_places_are_found_by_path() -> None:
+    source = parse_slice((EXAMPLES / "topologies" / "line.yaml").read_text(), "line.yaml").source
+    assert source.locate(("vms", "right", "worker")) == Location("line.yaml", 13, 13)
+    assert source.locate_key(("vms", "right", "worker")) == Location("line.yaml", 13, 5)
+    assert source.locate(("links", 0, "endpoints", 1)) == Location("line.yaml", 16, 17)
+    assert source.locate(("links", 2, "endpoints", 1)) == Location("line.yaml", 18, 23)
+    assert source.locate(("vms", "right", "no such key")) == source.locate(("vms", "right"))
+    assert source.excerpt(13) == "    worker: worker3"
+    assert source.excerpt(0) == source.excerpt(1000) == ""
+
+
+def test_problems_do_not_depend_on_the_order_of_files() -> None:
+    cluster = parse_cluster((EXAMPLES / "cluster.yaml").read_text(), "cluster.yaml")
+    text = "version: 1\nname: lab{0}\nowner: admin\ndefaults: {{flavor: nothing}}\nvms: {{a: {{vcpus: 9}}}}\n"
+    files = [parse_slice(text.format(index % 9), f"{index:02}.yaml") for index in range(12)]
+    expected = check(cluster, files)
+    assert len(expected) > len(files)
+    for seed in range(5):
+        random.Random(seed).shuffle(files)  # noqa: S311 - a shuffle that repeats
+        assert check(cluster, files) == expected
