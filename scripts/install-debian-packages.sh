@@ -30,16 +30,17 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 echo "setup: apt-get update"
-apt-get update -q -q
+apt-get update -q -q -o DPkg::Lock::Timeout=120
 [ -n "$missing" ] || exit 0
 
 # Two guards, there only while apt works: Debian starts the services that it installs, and makes a database cluster.
 guard=/usr/sbin/policy-rc.d
 kept=$guard.before-reconciler-setup
 cluster_guard=/etc/postgresql-common/createcluster.d/reconciler-setup.conf
+log=$(mktemp)
 
 restore() {
-    rm -f "$guard" "$cluster_guard"
+    rm -f "$guard" "$cluster_guard" "$log"
     if [ -e "$kept" ] || [ -L "$kept" ]; then
         mv "$kept" "$guard"
     fi
@@ -60,4 +61,7 @@ echo 'create_main_cluster = false' > "$cluster_guard"
 echo "setup: apt-get install $missing"
 # Split on purpose: one argument for each package.
 # shellcheck disable=SC2086
-apt-get install -q -q -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing < /dev/null > /dev/null
+if ! apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 $missing < /dev/null > "$log" 2>&1; then
+    cat "$log" >&2
+    exit 1
+fi
