@@ -199,6 +199,12 @@ class Transcript:
         """Take one line, without its newline, and return what it tells."""
         return tuple(self._read(line))
 
+    def presume(self) -> Iterator[Begun | Ended]:
+        """End every task at once, where there is no command to run and so nothing to hear."""
+        for task in self.tasks:
+            yield from self._begin(task)
+        self.complete = True
+
     def _read(self, line: str) -> Iterator[Begun | Ended]:
         match line.split(" ") if line.startswith(f"{self.nonce} ") else ():
             case [_, "open"] if not self.opened:

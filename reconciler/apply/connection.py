@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.errors import HostError
 from reconciler.spec.names import HostName
 
 Progress = Callable[[int, int], None]
@@ -21,7 +22,7 @@ class Connection(Protocol):
         """The host's name in the cluster file."""
         ...
 
-    def run(self, text: str) -> AsyncIterator[str]:
+    def run(self, text: str) -> AsyncGenerator[str, None]:
         """Feed a shell script to a root shell and yield its output line by line, without newlines.
 
         The iterator ends when the remote shell has exited with status 0, and raises HostError with the shell's last
@@ -51,3 +52,8 @@ class Connector(Protocol):
     async def close(self) -> None:
         """End every connection."""
         ...
+
+
+def words_of(error: HostError) -> str:
+    """Return what went wrong without the host's name, where that stands beside it."""
+    return error.summary.removeprefix(f"{error.host}: ")

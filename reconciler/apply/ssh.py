@@ -10,7 +10,7 @@ import asyncio
 import os
 import shlex
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,7 +312,7 @@ class SshConnection:
         self._opened.close()
         await self._opened.wait_closed()
 
-    async def run(self, text: str) -> AsyncIterator[str]:
+    async def run(self, text: str) -> AsyncGenerator[str, None]:
         """Feed a shell script to a root shell and yield its output, both streams, line by line.
 
         Bytes that are not UTF-8 come as lone surrogates. Raises HostUnreachable when the connection is lost, HostError

@@ -1,0 +1,164 @@
+"""Performs jobs on one host, once: copies their files, runs the rest in one batch, and notes each result as it comes.
+
+What to do about a batch that was cut short is the executor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from reconciler.apply.batch import Begun, Ended, Fate, OperationLock, Task, Transcript
+from reconciler.apply.command import Command, Operation, Upload
+from reconciler.apply.connection import Connection, words_of
+from reconciler.apply.events import StepFailed, UploadProgress
+from reconciler.apply.ledger import Ledger
+from reconciler.apply.observe import Nonce, converse
+from reconciler.errors import HostError, HostUnreachable
+from reconciler.plan.model import Step
+
+PAUSE: Final = 0.05
+"""Seconds of silence from a host after which what it said is written to the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step and what it takes, from the facts that were read."""
+
+    step: Step
+    operations: tuple[Operation, ...]
+
+    @property
+    def uploads(self) -> bool:
+        """Whether a file must be copied for it."""
+        return any(isinstance(operation, Upload) for operation in self.operations)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try on one host; `uploads` maps SHA-256 digests to local files."""
+
+    connection: Connection
+    ledger: Ledger
+    uploads: Mapping[str, Path]
+    nonce: Nonce
+
+    async def perform(self, jobs: Sequence[Job]) -> None:
+        """Do jobs in their order; raises HostUnreachable where that was cut short: jobs without an end are unknown.
+
+        Files are copied before the batch, so a job with one must not need another job here.
+        """
+        ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
+        steps = {job.step.id: job.step for job in ready}
+        tasks = [
+            Task(job.step.id, _commands(job.operations), tuple(need for need in job.step.needs if need in steps))
+            for job in ready
+        ]
+        try:
+            await self._run(tasks, {int(number): step for number, step in steps.items()})
+        except HostUnreachable:
+            raise
+        except HostError as error:
+            for step in steps.values():
+                self.ledger.end(StepFailed(step, words_of(error)))
+        finally:
+            self.ledger.write()
+
+    async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
+        transcript = Transcript(tasks, self.nonce())
+        async with aclosing(converse(self.connection, transcript, OperationLock())) as events:
+            while (event := await self._next(events)) is not None:
+                if isinstance(event, Begun):
+                    self.ledger.begin(steps[event.number])
+                else:
+                    self._note(steps[event.number], event)
+
+    def _note(self, step: Step, ended: Ended) -> None:
+        match ended.fate:
+            case Fate.DONE:
+                self.ledger.done(step)
+            case Fate.FAILED:
+                self.ledger.end(StepFailed(step, ended.words))
+            case Fate.SKIPPED:
+                pass  # the ledger has said so since the failure it follows from
+            case _:
+                assert_never(ended.fate)
+
+    async def _next(self, events: AsyncGenerator[Begun | Ended, None]) -> Begun | Ended | None:
+        """Return the next event, None after the last; a host that falls silent gives time to write down results."""
+        if not self.ledger.unwritten:
+            return await anext(events, None)
+        pending = asyncio.create_task(_first(events))
+        try:
+            await asyncio.wait({pending}, timeout=PAUSE)
+            if not pending.done():
+                self.ledger.write()
+            return await pending
+        finally:
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
+
+    async def _uploaded(self, job: Job) -> Job | None:
+        """Do a job up to its last upload, and return what is left of it; None where that failed."""
+        if not job.uploads:
+            return job
+        self.ledger.begin(job.step)
+        left = list(job.operations)
+        before: list[Command] = []
+        try:
+            while any(isinstance(operation, Upload) for operation in left):
+                match left.pop(0):
+                    case Command() as command:
+                        before.append(command)
+                    case Upload() as upload:
+                        await self._run_alone(before)
+                        before.clear()
+                        await self._put(job.step, upload)
+        except HostUnreachable:
+            raise
+        except HostError as error:
+            self.ledger.end(StepFailed(job.step, words_of(error)))
+            return None
+        return Job(job.step, tuple(left))
+
+    async def _run_alone(self, commands: Sequence[Command]) -> None:
+        """Run commands as a batch of their own; raises HostError where one fails."""
+        transcript = Transcript([Task(0, tuple(commands))], self.nonce())
+        async with aclosing(converse(self.connection, transcript, OperationLock())) as events:
+            async for event in events:
+                if isinstance(event, Ended) and event.fate is not Fate.DONE:
+                    raise HostError(self.connection.host, event.words)
+
+    async def _put(self, step: Step, upload: Upload) -> None:
+        """Copy a file whose content is what was asked for; raises HostError where there is none."""
+        host = self.connection.host
+        source = self.uploads.get(upload.sha256)
+        if source is None:
+            raise HostError(host, f"there is no local file for {upload.path} (sha256 {upload.sha256})")
+        try:
+            digest = await asyncio.to_thread(_sha256, source)
+            if digest != upload.sha256:
+                raise HostError(host, f"{source} has sha256 {digest}, but {upload.sha256} was asked for")
+            await self.connection.put(
+                source, upload.path, lambda sent, size: self.ledger.observer(UploadProgress(step, sent, size))
+            )
+        except OSError as error:
+            raise HostError(host, f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _commands(operations: Sequence[Operation]) -> tuple[Command, ...]:
+    return tuple(operation for operation in operations if isinstance(operation, Command))
+
+
+async def _first(events: AsyncGenerator[Begun | Ended, None]) -> Begun | Ended | None:
+    return await anext(events, None)
+
+
+def _sha256(source: Path) -> str:
+    with source.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
