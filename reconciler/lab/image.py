@@ -175,6 +175,10 @@ def _module_name(path: str) -> str:
 
 
 def _run(argv: Sequence[str], *, folder: Path | None = None, hint: str | None = None) -> str:
+    if shutil.which(argv[0]) is None:
+        raise LabError(
+            f"the guest image could not be built: there is no {argv[0]}", hint="build it on Debian or Ubuntu"
+        )
     done = subprocess.run(argv, cwd=folder, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]

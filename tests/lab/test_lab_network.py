@@ -64,12 +64,13 @@ def test_full_size_frames_cross_the_trunk(lab: labs.LabInfo, ends: dict[str, str
     for host in ("worker1", "worker2"):
         _run(lab, host, f"ovs-vsctl add port ens4 trunks {VLAN}")
     # 1472 bytes of payload, 8 of ICMP and 20 of IP make a packet of 1500.
-    _run(lab, "worker1", f"ip netns exec frames busybox ping -c 1 -W 2 -s 1472 {ends['worker2']}")
+    answered = _run(lab, "worker1", f"ip netns exec frames busybox ping -c 2 -W 2 -s 1472 {ends['worker2']}")
+    assert "1480 bytes from 198.18.0.2" in answered
 
 
 def test_management_joins_every_host(lab: labs.LabInfo) -> None:
     for address in ("10.0.10.2", "10.0.10.3", "10.0.10.254"):
-        _run(lab, "worker1", f"busybox ping -c 1 -W 2 {address}")
+        assert f"64 bytes from {address}" in _run(lab, "worker1", f"busybox ping -c 2 -W 2 {address}")
 
 
 def test_the_outside_is_behind_the_gateway_alone(lab: labs.LabInfo) -> None:

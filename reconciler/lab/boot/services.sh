@@ -5,6 +5,8 @@ set -eu
 name=$1
 mount -t sysfs sysfs /sys
 ip link set lo up
+# A new namespace copies the machine's setting; a host forwards nothing until the reconciler says so.
+echo 0 > /proc/sys/net/ipv4/ip_forward
 
 # The lab plugs the trunk in from outside, last of the host's links.
 until [ -e /sys/class/net/ens4 ]; do sleep 0.01; done
