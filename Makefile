@@ -10,7 +10,7 @@ uv := .tools/uv-$(UV_VERSION)
 environment := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help setup debian demo demo-down check test bench clean
+.PHONY: help setup debian demo demo-down check test bench
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,3 @@ test: check  ## check, then every test, those on the lab and on PostgreSQL inclu
 
 bench: setup  ## measure what docs say of speed, next to the targets
 	python tests/bench/run.py
-
-clean: demo-down  ## remove the demo, the environment and every cache
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
