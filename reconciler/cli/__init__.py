@@ -1,1 +1,45 @@
-"""The command line: arguments, colour and exit codes; the work is workflow.py's."""
+"""The command line: arguments, colour and exit codes; the work is workflow.py's.
+
+Nothing heavy is imported before a verb needs it, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+INTERRUPTED = 130
+"""The exit code of a run that Ctrl-C ended."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 error, 2 where a verb says so, 130 interrupted."""
+    from typer import Abort, TyperException  # noqa: PLC0415
+
+    from reconciler.cli.app import command  # noqa: PLC0415
+    from reconciler.cli.complaint import complain, complain_usage, wants_json  # noqa: PLC0415
+    from reconciler.cli.settings import read_settings  # noqa: PLC0415
+    from reconciler.errors import ReconcilerError  # noqa: PLC0415
+
+    try:
+        code = command().main(
+            list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings()
+        )
+    except ReconcilerError as error:
+        complain(error, as_json=wants_json(arguments))
+        return 1
+    except TyperException as error:
+        complain_usage(error)
+        return 1
+    except (KeyboardInterrupt, Abort):
+        sys.stderr.write("Interrupted.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; there is nobody left to tell
+        return 1
+    return code if isinstance(code, int) else 0

@@ -103,6 +103,11 @@ class Vm(Resource):
     vnc: Annotated[int, RESTART]
     accelerator: Annotated[str, RESTART]
 
+    @property
+    def serial(self) -> str:
+        """The path of the serial console's socket on the host."""
+        return f"{self.directory}/serial.sock"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router(Resource):

@@ -1,0 +1,70 @@
+"""Puts the verbs together into one command; each verb is a function in a module of its subject."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from reconciler import __version__
+from reconciler.cli import files, labs, planning, session, viewing
+
+_EXAMPLES = """
+Write a topology, see what it would change, make it so.
+
+[bold]Examples[/bold]
+
+  reconciler init                                 [dim]# a cluster file and a first slice[/dim]
+  reconciler plan slices/two-vms.yaml             [dim]# what would change; contacts no host[/dim]
+  reconciler apply slices/two-vms.yaml            [dim]# do it, after asking[/dim]
+  reconciler show admin/two-vms                   [dim]# addresses, VLANs, VNC[/dim]
+  reconciler destroy admin/two-vms                [dim]# take it all away again[/dim]
+"""
+
+_VERBS = (
+    ("Files", files.init),
+    ("Files", files.validate),
+    ("Topologies", planning.plan),
+    ("Topologies", planning.apply),
+    ("Topologies", planning.destroy),
+    ("Topologies", viewing.status),
+    ("Topologies", viewing.show),
+    ("Hosts", viewing.drift),
+)
+
+
+def command() -> Any:
+    """Build the whole command line; the result has Click's `main`."""
+    app = typer.Typer(
+        help=_EXAMPLES,
+        rich_markup_mode="rich",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_globals)
+    for panel, verb in _VERBS:
+        app.command(rich_help_panel=panel)(session.with_session(verb))
+    app.add_typer(labs.app(), name="lab", rich_help_panel="Hosts")
+    return typer.main.get_command(app)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"reconciler {__version__}")
+        raise typer.Exit
+
+
+def _globals(  # noqa: PLR0913 - one parameter for each global option
+    context: typer.Context,
+    *,
+    cluster: session.Cluster = None,
+    state: session.State = None,
+    json: session.Json = False,
+    no_color: session.NoColor = False,
+    verbose: session.Verbose = False,
+    version: Annotated[  # noqa: ARG001 - its callback has printed it
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = session.Session(cluster, state, json, no_color, verbose)

@@ -1,0 +1,178 @@
+"""The verbs that change things, and the one that only says what they would do: `plan`, `apply`, `destroy`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import INTERRUPTED
+from reconciler.cli.files import Paths
+from reconciler.cli.hosts import closing
+from reconciler.cli.interrupt import interruptible, plain_ctrl_c
+from reconciler.cli.session import Session, holder
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.plan.model import Plan
+    from reconciler.spec.names import SliceKey
+    from reconciler.state.store import StateStore
+    from reconciler.workflow import Applied, Inputs
+
+AutoApprove = Annotated[
+    bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
+]
+Parallelism = Annotated[
+    int,
+    typer.Option("--parallelism", min=1, envvar="RECONCILER_PARALLELISM", help="How many hosts to work on at once."),
+]
+CHANGES = 2
+"""The exit code of `--detailed-exitcode` where there is something to do."""
+
+
+def plan(
+    session: Session,
+    paths: Paths = None,
+    *,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit 0 for no changes, 2 for changes, 1 for an error.")
+    ] = False,
+) -> int:
+    """Show what would change, and why; contacts no host and changes nothing.
+
+    [bold]Examples[/bold]
+
+      reconciler plan
+      reconciler plan slices/two-vms.yaml
+      reconciler plan --json slices/ | jq .counts
+    """
+    from reconciler import workflow  # noqa: PLC0415
+
+    inputs = session.slice_inputs(paths or [])
+    with session.store(inputs.cluster, read_only=True) as store:
+        planned = workflow.plan(inputs, store)
+    _show_plan(session, planned)
+    return CHANGES if detailed_exitcode and not planned.empty else 0
+
+
+def apply(
+    session: Session,
+    paths: Paths = None,
+    *,
+    auto_approve: AutoApprove = False,
+    parallelism: Parallelism = 10,
+) -> int:
+    """Make the hosts match the files: show the plan, ask, and do it.
+
+    [bold]Examples[/bold]
+
+      reconciler apply slices/two-vms.yaml
+      reconciler apply --auto-approve slices/
+    """
+    inputs = session.slice_inputs(paths or [])
+    with session.store(inputs.cluster) as store:
+        return _perform(session, inputs, store, (), auto_approve=auto_approve, parallelism=parallelism)
+
+
+def destroy(
+    session: Session,
+    slices: Annotated[list[str], typer.Argument(metavar="SLICE...", help="Slices, as owner/name or name.")],
+    *,
+    auto_approve: AutoApprove = False,
+    parallelism: Parallelism = 10,
+) -> int:
+    """Take slices away, from what is recorded; their files may be long gone.
+
+    [bold]Examples[/bold]
+
+      reconciler destroy admin/two-vms
+      reconciler destroy --auto-approve two-vms triangle
+    """
+    from reconciler import workflow  # noqa: PLC0415
+
+    inputs = session.inputs()
+    with session.store(inputs.cluster) as store:
+        doomed = workflow.find_slices(store, slices)
+        return _perform(session, inputs, store, doomed, auto_approve=auto_approve, parallelism=parallelism)
+
+
+def _perform(
+    session: Session,
+    inputs: Inputs,
+    store: StateStore,
+    doomed: Collection[SliceKey],
+    *,
+    auto_approve: bool,
+    parallelism: int,
+) -> int:
+    if not auto_approve and not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on, so nothing was changed",
+            hint="look at `reconciler plan`, then add --auto-approve",
+        )
+    from reconciler.cli.progress import progress  # noqa: PLC0415
+
+    approve = _announce(session) if auto_approve else _ask(session)
+
+    async def work(stop: asyncio.Event) -> Applied:
+        from reconciler import workflow  # noqa: PLC0415
+        from reconciler.apply.ssh import SshConnector  # noqa: PLC0415
+
+        async with closing(SshConnector(inputs.cluster.cluster)) as connector:
+            with progress(session) as observer:
+                hosts = workflow.Hosts(connector, parallelism, observer, stop)
+                return await workflow.apply(inputs, store, hosts, holder=holder(), approve=approve, destroy=doomed)
+
+    return _tell(session, interruptible(work))
+
+
+def _show_plan(session: Session, planned: Plan) -> None:
+    from reconciler.cli.paint import paint  # noqa: PLC0415
+    from reconciler.plan.render.json import render_json  # noqa: PLC0415
+    from reconciler.plan.render.text import render_text  # noqa: PLC0415
+
+    if session.json:
+        sys.stdout.write(render_json(planned))
+    else:
+        paint(session.console(), render_text(planned))
+
+
+def _announce(session: Session) -> Callable[[Plan], bool]:
+    """Show the plan and go on; as JSON, the result alone is printed."""
+
+    def approve(planned: Plan) -> bool:
+        if not session.json:
+            _show_plan(session, planned)
+        return True
+
+    return approve
+
+
+def _ask(session: Session) -> Callable[[Plan], bool]:
+    """Show the plan and ask, where there is something to do."""
+
+    def approve(planned: Plan) -> bool:
+        _show_plan(session, planned)
+        if planned.empty:
+            return True
+        with plain_ctrl_c():
+            return typer.confirm("Do this?", err=True)
+
+    return approve
+
+
+def _tell(session: Session, applied: Applied) -> int:
+    from reconciler.cli.summary import report_data, report_text  # noqa: PLC0415
+
+    if session.json:
+        session.print_json(report_data(applied))
+    elif not applied.approved:
+        sys.stderr.write("Nothing was changed.\n")
+    elif applied.report is not None:
+        sys.stdout.write(report_text(applied.plan, applied.report))
+    if applied.report is not None and applied.report.not_started:
+        return INTERRUPTED
+    return 0 if applied.ok else 1

@@ -1,0 +1,110 @@
+"""Shows an apply while it works: bars on a terminal (host, step, elapsed), plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from reconciler.apply.events import (
+    Event,
+    Finished,
+    HostDropped,
+    HostLost,
+    Observer,
+    StepDone,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    StepUnknown,
+    UploadProgress,
+)
+from reconciler.cli.session import Session
+from reconciler.plan.model import Action, Step
+
+_PAST = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "deleted", Action.REPLACE: "replaced"}
+
+
+@contextmanager
+def progress(session: Session) -> Iterator[Observer]:
+    """Yield an observer that shows events as they come."""
+    if session.json:
+        yield _silent
+        return
+    console = session.console(stderr=True)
+    if not console.is_terminal:
+        yield _print_lines(sys.stderr.write)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.fields[host]:<10}"), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        lines = _print_lines(lambda text: bars.console.print(text, end="", markup=False))
+        yield _Bars(bars, lines).observe
+
+
+def _silent(_event: Event) -> None:
+    """Show nothing: programs read the result."""
+
+
+def _print_lines(write: Callable[[str], object]) -> Observer:
+    def observe(event: Event) -> None:
+        if line := _line(event):
+            write(f"{line}\n")
+
+    return observe
+
+
+def _line(event: Event) -> str | None:
+    match event:
+        case StepDone(step=step, seconds=seconds):
+            return f"{_label(step)}: {_PAST[step.action]} in {seconds:.1f} s"
+        case StepFailed(step=step, words=words):
+            return f"{_label(step)}: failed: {_first(words)}"
+        case StepUnknown(step=step, words=words):
+            return f"{_label(step)}: unknown: {_first(words)}"
+        case StepSkipped(step=step):
+            return f"{_label(step)}: skipped: {event.reason}"
+        case HostDropped() | HostLost():
+            return _trouble(event)
+        case StepStarted() | UploadProgress() | Finished():
+            return None
+
+
+def _trouble(event: HostDropped | HostLost) -> str:
+    what = "given up" if isinstance(event, HostLost) else "connection lost, trying again"
+    return f"{event.host:<10} {what}: {_first(event.words)}"
+
+
+def _label(step: Step) -> str:
+    return f"{step.host:<10} {step.address}"
+
+
+def _first(words: str) -> str:
+    return next(iter(words.strip().splitlines()), "it gave no reason")
+
+
+class _Bars:
+    """One bar for each host that is at work."""
+
+    def __init__(self, bars: Progress, lines: Observer) -> None:
+        self._bars = bars
+        self._lines = lines
+        self._tasks: dict[str, TaskID] = {}
+
+    def observe(self, event: Event) -> None:
+        self._lines(event)
+        match event:
+            case StepStarted(step=step):
+                self._show(step, f"{step.action} {step.address}")
+            case UploadProgress(step=step, sent=sent, size=size):
+                self._show(step, f"upload {step.address}: {sent / max(size, 1):.0%}")
+            case StepDone(step=step) | StepFailed(step=step) | StepUnknown(step=step):
+                self._show(step, "")
+            case _:
+                pass
+
+    def _show(self, step: Step, text: str) -> None:
+        if step.host not in self._tasks:
+            self._tasks[step.host] = self._bars.add_task(text, host=step.host, total=None)
+        self._bars.update(self._tasks[step.host], description=text)

@@ -1,0 +1,175 @@
+"""What every verb shares: the global options, the files and stores they lead to, and where output goes."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import inspect
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reconciler.spec.load import ClusterFile
+    from reconciler.state.sql import SqlStore
+    from reconciler.state.store import Holder
+    from reconciler.workflow import Inputs
+
+GLOBAL_PANEL = "Global options"
+
+Cluster = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        envvar="RECONCILER_CLUSTER",
+        help="The cluster file. (default: cluster.yaml here or in a parent folder)",
+        rich_help_panel=GLOBAL_PANEL,
+    ),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="PATH|URL",
+        envvar="RECONCILER_STATE",
+        help="Where the record is kept: a file, or a PostgreSQL URL. (default: one file per cluster)",
+        rich_help_panel=GLOBAL_PANEL,
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", envvar="RECONCILER_JSON", help="Print JSON.", rich_help_panel=GLOBAL_PANEL),
+]
+NoColor = Annotated[
+    bool,
+    typer.Option("--no-color", envvar="RECONCILER_NO_COLOR", help="Print no colour.", rich_help_panel=GLOBAL_PANEL),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", envvar="RECONCILER_VERBOSE", help="Say more.", rich_help_panel=GLOBAL_PANEL),
+]
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of the command line: its global options, resolved, and what hangs on them."""
+
+    cluster: Path | None = None
+    state: str | None = None
+    json: bool = False
+    no_color: bool = False
+    verbose: bool = False
+
+    def cluster_path(self) -> Path:
+        """Return the cluster file's path; raises UsageError where none is given or found."""
+        from reconciler.spec.load import find_cluster  # noqa: PLC0415
+
+        found = self.cluster or find_cluster(Path.cwd())
+        if found is None:
+            raise UsageError(
+                "no cluster file: neither --cluster nor a cluster.yaml here or in a parent folder",
+                hint="`reconciler init` writes one to start from; `reconciler lab up` prints the path of another",
+            )
+        return found
+
+    def inputs(self, paths: Sequence[Path] = ()) -> Inputs:
+        """Read the cluster file, and slice files where given."""
+        from reconciler import workflow  # noqa: PLC0415
+
+        return workflow.load(self.cluster_path(), paths)
+
+    def slice_inputs(self, paths: Sequence[Path]) -> Inputs:
+        """Read the cluster file and the slices of the paths, of the cluster file's folder where none are given."""
+        return self.inputs(paths or [self.cluster_path().resolve().parent])
+
+    @contextmanager
+    def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
+        """Open the record of a cluster."""
+        from reconciler.state.place import default_place  # noqa: PLC0415
+        from reconciler.state.sql import open_store  # noqa: PLC0415
+
+        name = cluster.cluster.name
+        where = self.state or default_place(name)
+        store = open_store(where, cluster=name, clock=lambda: datetime.now(UTC), read_only=read_only)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def console(self, *, stderr: bool = False) -> Console:
+        """Return a console that honours --no-color, NO_COLOR and TERM=dumb."""
+        from rich.console import Console  # noqa: PLC0415
+
+        plain = self.no_color or os.environ.get("TERM") == "dumb"
+        return Console(stderr=stderr, no_color=True if plain else None, highlight=False, soft_wrap=True)
+
+    def print_json(self, data: Any) -> None:
+        """Print data for programs."""
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def holder() -> Holder:
+    """Name who runs this process, for locks and history."""
+    from reconciler.state.store import Holder as _Holder  # noqa: PLC0415
+
+    return _Holder(user=_user(), host=socket.gethostname(), pid=os.getpid())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a verb the global options, so that each works after the verb too, and turn its result into the exit code.
+
+    The verb takes the session as its first parameter; an option given after the verb wins over one before it.
+    """
+    own = [
+        parameter for name, parameter in inspect.signature(verb, eval_str=True).parameters.items() if name != "session"
+    ]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, annotation, default in _GLOBALS
+    ]
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+    @functools.wraps(verb)
+    def run(context: typer.Context, /, **options: Any) -> None:
+        given = {name: options.pop(name) for name, _, _ in _GLOBALS}
+        before: Session = context.obj or Session()
+        session = Session(**{name: value or getattr(before, name) for name, value in given.items()})
+        code = verb(session, **options)
+        if code:
+            raise typer.Exit(code)
+
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    run.__signature__ = inspect.Signature([context, *keyword_only, *shared])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [context, *keyword_only, *shared]}
+    del run.__wrapped__
+    return run
+
+
+_GLOBALS: tuple[tuple[str, Any, Any], ...] = (
+    ("cluster", Cluster, None),
+    ("state", State, None),
+    ("json", Json, False),
+    ("no_color", NoColor, False),
+    ("verbose", Verbose, False),
+)

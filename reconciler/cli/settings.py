@@ -1,0 +1,27 @@
+"""Defaults from `reconciler.toml`, here or in a parent folder; environment and flags win over them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from reconciler.errors import Code, UsageError
+
+FILE = "reconciler.toml"
+
+
+def read_settings(start: Path | None = None) -> dict[str, Any]:
+    """Return the file's tables as Typer's default map: top-level keys for every verb, `[apply]` for one.
+
+    Raises UsageError where the file cannot be read as TOML.
+    """
+    folder = (start or Path.cwd()).resolve()
+    found = next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
+    if found is None:
+        return {}
+    try:
+        settings = tomllib.loads(found.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{found}: {error}", hint="it is read as TOML", code=Code.FILE_UNREADABLE) from error
+    return {name.replace("-", "_"): value for name, value in settings.items()}

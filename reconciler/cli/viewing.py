@@ -1,0 +1,170 @@
+"""The verbs that only look: `status` and `show` at the record, `drift` and `doctor` at the hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli.hosts import closing
+from reconciler.cli.session import Session
+
+if TYPE_CHECKING:
+    from reconciler.apply.drift import Drift
+    from reconciler.plan.inventory import SliceView, VmView
+    from reconciler.spec.cluster import Cluster
+    from reconciler.spec.names import SliceKey
+    from reconciler.state.store import StateReader
+
+DRIFTED = 2
+"""The exit code of `drift` where something is not as recorded."""
+
+
+def status(session: Session) -> None:
+    """Show every recorded slice: what it has, and whether its last apply finished.
+
+    [bold]Examples[/bold]
+
+      reconciler status
+      reconciler status --json
+    """
+    views = _views(session)
+    if session.json:
+        session.print_json([_slice_data(view) for view in views])
+        return
+    if not views:
+        sys.stdout.write("No slice is recorded.\n")
+        return
+    from reconciler.cli.tables import table  # noqa: PLC0415
+
+    session.console().print(table([_slice_row(view) for view in views]))
+
+
+def show(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="SLICE", help="A slice, as owner/name or name.")],
+) -> None:
+    """Show one slice: its VMs with worker, addresses and VNC, its links with VLAN and subnet.
+
+    [bold]Examples[/bold]
+
+      reconciler show admin/two-vms
+      reconciler show two-vms --json
+    """
+    view = _view(session, name)
+    if session.json:
+        session.print_json(_slice_data(view))
+        return
+    from reconciler.cli.tables import table  # noqa: PLC0415
+
+    console = session.console()
+    console.print(f"slice {view.key}  id {view.id}  VLANs {', '.join(view.pool)}  {view.sync}")
+    console.print(table([_vm_row(vm) for vm in view.vms], "VMs"))
+    console.print(table([row for vm in view.vms for row in _nic_rows(vm)], "Interfaces"))
+    if view.links:
+        links = [asdict(link) for link in view.links]
+        console.print(table([{"link": row.pop("key")} | row for row in links], "Links"))
+
+
+def drift(
+    session: Session,
+    slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
+) -> int:
+    """Compare what the hosts carry with what is recorded; reads only.
+
+    Exits 0 where all is as recorded, 2 where something is not, 1 where a host cannot be read.
+
+    [bold]Examples[/bold]
+
+      reconciler drift
+      reconciler drift admin/two-vms
+    """
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.apply.drift import DriftKind  # noqa: PLC0415
+
+    inputs = session.inputs()
+    with session.store(inputs.cluster, read_only=True) as store:
+        scope = workflow.find_slices(store, slices) if slices else None
+        count = len(workflow.recorded_resources(store, scope))
+        found = asyncio.run(_drift(inputs.cluster.cluster, store, scope))
+    _tell_drift(session, found, count)
+    if any(item.kind is DriftKind.UNREACHABLE for item in found):
+        return 1
+    return DRIFTED if found else 0
+
+
+async def _drift(cluster: Cluster, store: StateReader, scope: Collection[SliceKey] | None) -> Sequence[Drift]:
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.apply.ssh import SshConnector  # noqa: PLC0415
+
+    async with closing(SshConnector(cluster)) as connector:
+        return await workflow.drift(store, connector, scope)
+
+
+def _tell_drift(session: Session, found: Sequence[Drift], count: int) -> None:
+    if session.json:
+        session.print_json({"resources": count, "resource_drift": [asdict(item) for item in found]})
+        return
+    from reconciler.plan.render.values import show_value  # noqa: PLC0415
+
+    for item in found:
+        sys.stdout.write(f"{item.kind}: {item.address} on {item.host}{f': {item.words}' if item.words else ''}\n")
+        for attribute in item.attributes:
+            before = show_value(attribute.name, attribute.recorded)
+            sys.stdout.write(f"  {attribute.name} = {before} -> {show_value(attribute.name, attribute.observed)}\n")
+    verdict = f"{len(found)} of {count} resources are not as recorded." if found else f"No drift in {count} resources."
+    sys.stdout.write(f"{verdict}\n")
+
+
+def _views(session: Session) -> tuple[SliceView, ...]:
+    from reconciler.plan.inventory import slice_views  # noqa: PLC0415
+
+    with session.store(session.inputs().cluster, read_only=True) as store:
+        return slice_views(store.read(None))
+
+
+def _view(session: Session, name: str) -> SliceView:
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.plan.inventory import slice_views  # noqa: PLC0415
+
+    with session.store(session.inputs().cluster, read_only=True) as store:
+        (key,) = workflow.find_slices(store, [name])
+        return next(view for view in slice_views(store.read({key})) if view.key == key)
+
+
+def _slice_data(view: SliceView) -> dict[str, Any]:
+    return {"slice": view.key} | {name: value for name, value in asdict(view).items() if name != "key"}
+
+
+def _slice_row(view: SliceView) -> dict[str, Any]:
+    return {
+        "slice": view.key,
+        "id": view.id,
+        "vms": len(view.vms),
+        "links": len(view.links),
+        "workers": sorted({vm.worker for vm in view.vms}),
+        "vlans": view.pool,
+        "sync": view.sync,
+    }
+
+
+def _vm_row(vm: VmView) -> dict[str, Any]:
+    return {
+        "vm": vm.name,
+        "id": vm.id,
+        "worker": vm.worker,
+        "status": vm.status,
+        "addresses": [nic.ip for nic in vm.nics if nic.ip] or None,
+        "vnc": vm.vnc,
+    }
+
+
+def _nic_rows(vm: VmView) -> list[dict[str, Any]]:
+    return [
+        {"vm": vm.name, "interface": nic.name, "mac": nic.mac, "vlan": nic.vlan, "address": nic.ip, "tap": nic.tap}
+        for nic in vm.nics
+    ]

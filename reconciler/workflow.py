@@ -1,0 +1,256 @@
+"""Joins load, read, plan, apply and record; every front end calls this and nothing below it.
+
+Front ends choose the concrete store and connector, show things and ask questions; what happens in which order, under
+which lock, is settled here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler import __version__
+from reconciler.apply.journal import Outcome
+from reconciler.errors import SpecError, StateMoved, UsageError
+from reconciler.plan.build import build_plan
+from reconciler.plan.graph import natural
+from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.record import Recorded, Status
+from reconciler.plan.render.json import plan_digest
+from reconciler.plan.resources import Resource
+from reconciler.spec.check import check
+from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, load_slices
+from reconciler.spec.names import SliceKey
+from reconciler.state.store import SHARED, ApplyId, Ending, Holder, StateReader, StateStore
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from reconciler.apply.connection import Connector
+    from reconciler.apply.drift import Drift
+    from reconciler.apply.events import Observer, Report
+
+ATTEMPTS = 10
+"""How often a plan is made again because another apply was recorded between reading and beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The files of one run: the cluster's and the slices', checked against each other."""
+
+    cluster: ClusterFile
+    slices: tuple[SliceFile, ...] = ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each file, by its path."""
+        return {self.cluster.path: self.cluster.digest} | {file.path: file.digest for file in self.slices}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of an apply: the plan agreed on, and the executor's report (None: declined, or nothing to do)."""
+
+    plan: Plan
+    approved: bool
+    report: Report | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that was agreed on is done."""
+        return self.approved and (self.report is None or self.report.ok)
+
+
+def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
+    """Read and check the files; raises SpecError with every problem of every file."""
+    cluster_file = load_cluster(cluster)
+    slices = load_slices(paths) if paths else ()
+    if problems := check(cluster_file, slices):
+        raise SpecError(problems)
+    return Inputs(cluster_file, slices)
+
+
+def plan(inputs: Inputs, reader: StateReader, destroy: Collection[SliceKey] = ()) -> Plan:
+    """Plan the files against the record; no host is contacted."""
+    slices = [file.slice for file in inputs.slices]
+    recorded = reader.read({*(written.key for written in slices), *destroy})
+    return build_plan(
+        inputs.cluster.cluster, slices, recorded, destroy=destroy, inputs=inputs.digests, tool=__version__
+    )
+
+
+def find_slices(reader: StateReader, names: Iterable[str]) -> tuple[SliceKey, ...]:
+    """Find recorded slices by `owner/name`, or by name alone where that is clear; raises UsageError otherwise."""
+    known = sorted(reader.read(()).allocations, key=natural)
+    return tuple(_find_slice(name, known) for name in names)
+
+
+def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
+    found = [key for key in known if name in {key, key.partition("/")[2]}]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{name} could be {' or '.join(found)}", hint="name the slice as owner/name")
+    hint = f"recorded slices: {', '.join(known)}" if known else "no slice is recorded; look at --state and --cluster"
+    raise UsageError(f"no slice {name!r} is recorded", hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """How the hosts are reached, and how many at once."""
+
+    connector: Connector
+    parallelism: int
+    observer: Observer
+    stop: asyncio.Event
+
+
+async def apply(
+    inputs: Inputs,
+    store: StateStore,
+    hosts: Hosts,
+    *,
+    holder: Holder,
+    approve: Callable[[Plan], bool],
+    destroy: Collection[SliceKey] = (),
+) -> Applied:
+    """Plan under the slices' locks, ask for approval, and perform the plan.
+
+    Raises StateLocked where another apply holds a slice, and StateMoved where others have changed the record so that
+    the plan is no longer what was approved.
+    """
+    with store.lock({*(file.slice.key for file in inputs.slices), *destroy}, holder):
+        agreed = plan(inputs, store, destroy)
+        if not approve(agreed):
+            return Applied(agreed, approved=False)
+        if agreed.empty and not _allocations_moved(agreed, store.read(())):
+            return Applied(agreed, approved=True)
+        with _begin(inputs, store, holder, agreed, destroy) as begun:
+            current, number = begun
+            report = await _execute(current, store, number, inputs, hosts)
+        return Applied(current, approved=True, report=report)
+
+
+def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
+    """Whether an empty plan still has numbers to write, as for a slice whose pool grew, or one without anything."""
+    had = {key: recorded.allocations.get(key) for key in agreed.slices}
+    return had != {key: agreed.allocations.get(key) for key in agreed.slices}
+
+
+@contextmanager
+def _begin(
+    inputs: Inputs, store: StateStore, holder: Holder, agreed: Plan, destroy: Collection[SliceKey]
+) -> Iterator[tuple[Plan, ApplyId]]:
+    """Record the start of an apply, with the lock of what slices share where the plan touches that.
+
+    Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
+    """
+    current = agreed
+    for _ in range(ATTEMPTS):
+        with _shared_lock(store, holder, current):
+            try:
+                number = store.begin(current, holder, plan_digest(current))
+            except StateMoved:
+                current = plan(inputs, store, destroy)
+                if not _same_work(current, agreed):
+                    raise
+                continue
+            yield current, number
+            return
+    raise StateMoved(
+        "the record keeps changing under this plan", hint="wait for the other applies to end, then try again"
+    )
+
+
+@contextmanager
+def _shared_lock(store: StateStore, holder: Holder, current: Plan) -> Iterator[None]:
+    """Hold the shared lock where the plan changes what slices share; elsewhere only make sure that nobody does."""
+    if any(step.subject.slice is None for step in current.steps):
+        with store.lock({SHARED}, holder):
+            yield
+    else:
+        with store.lock({SHARED}, holder):
+            pass
+        yield
+
+
+def _same_work(one: Plan, other: Plan) -> bool:
+    return one.changes == other.changes and one.allocations == other.allocations
+
+
+async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: Inputs, hosts: Hosts) -> Report:
+    from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415 - planning needs no drivers
+    from reconciler.apply.executor import execute  # noqa: PLC0415
+
+    result, skipped = "interrupted", 0
+    try:
+        report = await execute(
+            current.steps,
+            connector=hosts.connector,
+            journal=_StoreJournal(store, number),
+            drivers=DRIVERS,
+            uploads=_uploads(inputs),
+            parallelism=hosts.parallelism,
+            observer=hosts.observer,
+            stop=hosts.stop,
+            monotonic=time.monotonic,
+        )
+        result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
+    finally:
+        store.finish(number, result, skipped)
+    return report
+
+
+def _uploads(inputs: Inputs) -> dict[str, Path]:
+    folder = Path(inputs.cluster.path).parent
+    images = inputs.cluster.cluster.images.values()
+    return {image.sha256: folder / Path(image.file).expanduser() for image in images}
+
+
+class _StoreJournal:
+    """The executor's journal, kept in the store."""
+
+    def __init__(self, store: StateStore, number: ApplyId) -> None:
+        self._store = store
+        self._number = number
+
+    def intend(self, steps: Sequence[Step]) -> None:
+        self._store.intend(self._number, steps)
+
+    def record(self, outcomes: Sequence[tuple[Step, Outcome, str]]) -> None:
+        endings = [Ending(step, _status(step.action, outcome), outcome, words) for step, outcome, words in outcomes]
+        self._store.record(self._number, endings)
+
+
+_AFTERWARDS = {
+    Action.CREATE: (Status.PRESENT, Status.CREATING),
+    Action.UPDATE: (Status.PRESENT, Status.UNKNOWN),
+    Action.DELETE: (None, Status.DELETING),
+}
+"""How a resource stands once its step is done, and when it is not."""
+
+
+def _status(action: Action, outcome: Outcome) -> Status | None:
+    done, otherwise = _AFTERWARDS[action]
+    return done if outcome is Outcome.DONE else otherwise
+
+
+def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None = None) -> list[Resource]:
+    """Return the resources that are recorded as standing, of some slices or of all."""
+    return [entry.resource for entry in reader.read(scope).resources.values()]
+
+
+async def drift(
+    reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+) -> Sequence[Drift]:
+    """Compare what the hosts carry with what is recorded; read-only, one batch per host."""
+    from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
+    from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
+    from reconciler.apply.observe import observe  # noqa: PLC0415
+
+    resources = recorded_resources(reader, scope)
+    return find_drift(resources, await observe(connector, resources, DRIVERS))
