@@ -42,6 +42,8 @@ VlanRangeField = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}-[1-9][0-9]{0,3}$"}),
 ]
 INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
+HOST_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:%-]{0,252}$"
+USER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 InterfaceName = Annotated[str, StringConstraints(pattern=INTERFACE_NAME_PATTERN)]
@@ -69,8 +71,8 @@ class Quota(Capacity):
 class Login(Model):
     """How to reach a host over SSH; a host's own settings win over the cluster's."""
 
-    host: str | None = None
-    user: str | None = None
+    host: Annotated[str, StringConstraints(pattern=HOST_PATTERN)] | None = None
+    user: Annotated[str, StringConstraints(pattern=USER_PATTERN)] | None = None
     port: Port | None = None
     identity_file: str | None = None
     known_hosts: str | None = None

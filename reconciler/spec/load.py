@@ -160,6 +160,8 @@ def _read(path: Path) -> tuple[str, str]:
             raise SpecError([_unreadable(path, "this is not a file" + (" but a folder" if path.is_dir() else ""))])
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise SpecError([_unreadable(path, "no such file or folder", "check the path, from where you are")]) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         raise SpecError([_unreadable(path, f"this file cannot be read: {reason}")]) from None

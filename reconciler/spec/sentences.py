@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from reconciler.errors import Code, Problem
-from reconciler.spec.cluster import INTERFACE_NAME_PATTERN, SHA256_PATTERN
+from reconciler.spec.cluster import HOST_PATTERN, INTERFACE_NAME_PATTERN, SHA256_PATTERN, USER_PATTERN
 from reconciler.spec.document import Path
 from reconciler.spec.names import NAME_PATTERN
 from reconciler.spec.source import Source
@@ -25,6 +25,8 @@ _PATTERNS = {
         "a network interface",
         "at most 15 letters, digits, dots, hyphens and underscores, as the kernel allows",
     ),
+    HOST_PATTERN: ("a host name", "write a host's name or address, such as lab1.example.org or 10.0.10.1"),
+    USER_PATTERN: ("a user name", "letters, digits, dots, hyphens and underscores, at most 32, a letter first"),
     SHA256_PATTERN: ("a SHA-256 sum", "64 digits 0-9 and a-f, as `sha256sum FILE` prints them"),
 }
 

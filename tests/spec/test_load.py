@@ -92,7 +92,7 @@ def test_what_is_not_there_is_a_problem_and_the_rest_is_read(folder: Path) -> No
     (folder / "bad.yaml").write_text("version: 2\nname: a\nowner: admin\n")
     assert problems(folder / "nothing.yaml", folder) == [
         (Code.WRONG_VALUE, "version must be 1, not the number 2"),
-        (Code.FILE_UNREADABLE, "this file cannot be read: No such file or directory"),
+        (Code.FILE_UNREADABLE, "no such file or folder"),
     ]
 
 
