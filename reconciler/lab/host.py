@@ -78,7 +78,8 @@ def inside(pid: int) -> list[str]:
 def wait_until_networked(folder: Folder, names: Sequence[str]) -> dict[str, int]:
     """Wait until each host has a network to plug links into; return their PID 1s by name."""
     _wait(folder, names, lambda found: all(name in found for name in names))
-    return inits(folder)
+    found = inits(folder)
+    return {name: found[name] for name in names}
 
 
 def wait_until_ready(folder: Folder, names: Sequence[str]) -> None:

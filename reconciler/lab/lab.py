@@ -126,7 +126,10 @@ def pull_plug(name: str, host: str) -> None:
 
 
 def plug_in(name: str, host: str) -> None:
-    """Start a host again, with /var/lib/reconciler and the switch's database as they were, and all else fresh."""
+    """Start a host again, with /var/lib/reconciler and the switch's database as they were, and all else fresh.
+
+    A host that is up goes down first, as by a power cut.
+    """
     folder, member = _member(name, host)
     with locked(folder, _unheard):
         _start(folder, [member])
@@ -176,8 +179,7 @@ def _start(folder: Folder, members: Sequence[Host]) -> None:
     for member in members:
         hosts.start(folder, member)
     for name, pid in hosts.wait_until_networked(folder, names).items():
-        if name in names:
-            network.connect(folder, name, pid)
+        network.connect(folder, name, pid)
     hosts.wait_until_ready(folder, names)
 
 

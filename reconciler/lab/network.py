@@ -7,6 +7,7 @@ for a moment; what runs on the links is left to the hosts.
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ FABRIC: Final = "fabric"
 INTERNET: Final = "internet"
 _BOOT: Final = Path(__file__).parent / "boot"
 _START_WITHIN: Final = 10.0  # seconds
+_POLL: Final = 0.01  # seconds
 # What a part has become once its script has done its work and stepped aside.
 _SETTLED: Final = {FABRIC: "sleep", INTERNET: "busybox"}
 
@@ -36,12 +38,12 @@ def start(folder: Folder) -> None:
         if find(folder, part) is None:
             process.end(folder, part)
             process.start(folder, part, ["unshare", "--net", "--", "sh", str(_BOOT / f"{part}.sh"), *arguments])
-    for part in _SETTLED:
-        process.wait_for(
-            lambda part=part: find(folder, part) is not None,  # type: ignore[misc]
-            seconds=_START_WITHIN,
-            otherwise=lambda part=part: _not_started(folder, part),  # type: ignore[misc]
-        )
+    deadline = time.monotonic() + _START_WITHIN
+    while missing := [part for part in _SETTLED if find(folder, part) is None]:
+        if time.monotonic() > deadline:
+            log = folder.log(missing[0])
+            raise LabError(f"the {missing[0]} of lab {folder.name} did not start", hint=f"its log is {log}")
+        time.sleep(_POLL)
 
 
 def find(folder: Folder, part: str) -> int | None:
@@ -51,10 +53,10 @@ def find(folder: Folder, part: str) -> int | None:
 
 
 def connect(folder: Folder, host: str, pid: int) -> None:
-    """Give a host the links that it lacks; `pid` is any process in its network namespace. The trunk comes last."""
+    """Give a host the links that it lacks; `pid` is any process in its network namespace. The trunk comes up last."""
     wanted = [MANAGEMENT, TRUNK, *([UPLINK] if host == GATEWAY else [])]
-    present = _in_network(folder, pid, "ip -o link")
-    if all(f" {interface}@" in present for interface in wanted):
+    working = _in_network(folder, pid, "ip -o link show up")
+    if all(f" {interface}@" in working for interface in wanted):
         return
     fabric, internet = find(folder, FABRIC), find(folder, INTERNET)
     if fabric is None or internet is None:
@@ -113,7 +115,3 @@ def _write_pages(pages: Path) -> None:
     download = pages / "download.bin"
     if not download.exists() or download.stat().st_size != DOWNLOAD_BYTES:
         download.write_bytes(hashlib.shake_256(b"reconciler lab").digest(DOWNLOAD_BYTES))
-
-
-def _not_started(folder: Folder, part: str) -> LabError:
-    return LabError(f"the {part} of lab {folder.name} did not start", hint=f"its log is {folder.log(part)}")

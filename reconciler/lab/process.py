@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,15 +82,6 @@ def end(folder: Folder, part: str | None = None) -> int:
             raise LabError(f"process {living[0].pid} of lab {folder.name} does not end", hint="look at it with ps")
         time.sleep(_POLL)
     return len(ended)
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float, otherwise: Callable[[], LabError]) -> None:
-    """Poll until `condition` holds; raise what `otherwise` returns when the time is up."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise otherwise()
-        time.sleep(_POLL)
 
 
 def _environment(folder: Folder, part: str) -> dict[str, str]:

@@ -8,8 +8,8 @@ ip link set lo up
 # A new namespace copies the machine's setting; a host forwards nothing until the reconciler says so.
 echo 0 > /proc/sys/net/ipv4/ip_forward
 
-# The lab plugs the trunk in from outside, last of the host's links.
-until [ -e /sys/class/net/ens4 ]; do sleep 0.01; done
+# The lab wires the host from outside, and brings the trunk up last: then all of the wiring is there.
+until ip -o link show dev ens4 up 2> /dev/null | grep -q .; do sleep 0.01; done
 
 database=/etc/openvswitch/conf.db
 [ -e "$database" ] || ovsdb-tool create "$database" /usr/share/openvswitch/vswitch.ovsschema
