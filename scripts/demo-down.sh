@@ -10,12 +10,12 @@ run() {
     "$@"
 }
 
-if cluster=$(reconciler lab status --name "$lab" --json 2> /dev/null); then
-    RECONCILER_CLUSTER=$(printf '%s' "$cluster" | python -c 'import json, sys; print(json.load(sys.stdin)["cluster_file"])')
+if lab_status=$(reconciler lab status --name "$lab" --json 2> /dev/null); then
+    RECONCILER_CLUSTER=$(printf '%s' "$lab_status" | python -c 'import json, sys; print(json.load(sys.stdin)["cluster"])')
     export RECONCILER_CLUSTER
     export RECONCILER_STATE="${RECONCILER_CLUSTER%/*}/state.db"
     if [ -e "$RECONCILER_STATE" ]; then
-        run reconciler destroy "$slice" --auto-approve || echo "The slice could not be destroyed; it goes with the lab."
+        run reconciler destroy --auto-approve "$slice" || echo "The slice could not be destroyed; it goes with the lab."
     fi
 fi
 run reconciler lab down --name "$lab"

@@ -42,10 +42,12 @@ def prove(lab: str, slice_: dict[str, Any]) -> str:
     for vm in vms.values():
         vm.guest.wait_for_shell()
     link = slice_["links"][0]
-    (near, _), (far, interface) = (end.split(":") for end in reversed(link["endpoints"]))
+    (far, interface), (near, _) = (end.split(":") for end in link["key"].split("--"))
     here, there = vms[near], vms[far]
     pinged = here.run(f"ping -c 3 {there.guest.address(interface)}")
-    online = next(vms[each["name"]] for each in slice_["vms"] if each["internet"])
+    online = next(
+        vms[each["name"]] for each in slice_["vms"] if any(nic["name"] == "eth0" and nic["ip"] for nic in each["nics"])
+    )
     page = online.run(f"wget -q -O - http://{WEB_SERVER}/")
     return (
         f"Proved: {here.name} on {here.worker} reaches {there.name} on {there.worker} over VLAN {link['vlan']}"
