@@ -1,0 +1,112 @@
+"""Run the dnsmasq of a directory: one for each router, one for the internet VLAN; what it serves is the drivers'.
+
+dnsmasq reads its configuration only as it starts, so what changes it ends with a restart: some 20 ms, and clients keep
+their addresses, for each is reserved. It answers DHCP alone: DNS is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.apply.command import Command, script
+
+# Whether process $1 is the dnsmasq of directory $2. The shell drops the NULs between the arguments as it reads them.
+RUNS = """
+runs() {
+    line=
+    [ -e "/proc/$1/cmdline" ] || return 1
+    { IFS= read -r line || :; } 2> /dev/null < "/proc/$1/cmdline" || :
+    case $line in *"--conf-file=$2/dnsmasq.conf"*) return 0 ;; esac
+    return 1
+}
+"""
+
+# Sets pid to the running dnsmasq of directory $1, or to nothing.
+FIND = (
+    RUNS
+    + """
+find_server() {
+    pid=
+    if [ -e "$1/dnsmasq.pid" ]; then read -r pid < "$1/dnsmasq.pid" || :; fi
+    case $pid in *[!0-9]*) pid= ;; esac
+    if [ -n "$pid" ] && ! runs "$pid" "$1"; then pid=; fi
+}
+"""
+)
+
+STOP_SERVER = (
+    FIND
+    + """
+stop_server() {
+    find_server "$1"
+    [ -n "$pid" ] || return 0
+    kill -TERM "$pid" 2> /dev/null || :
+    tries=0
+    while runs "$pid" "$1"; do
+        tries=$((tries + 1))
+        if [ "$tries" -eq 250 ]; then kill -KILL "$pid" 2> /dev/null || :; fi
+        if [ "$tries" -gt 500 ]; then echo "the DHCP server $pid does not end" >&2; return 1; fi
+        sleep 0.02
+    done
+}
+"""
+)
+
+# In directory $1; in the network namespace $2, or in the host's own where that is empty.
+START_SERVER = (
+    STOP_SERVER
+    + """
+start_server() {
+    if [ -n "$2" ]; then
+        ip netns exec "$2" dnsmasq --conf-file="$1/dnsmasq.conf"
+    else
+        dnsmasq --conf-file="$1/dnsmasq.conf"
+    fi
+}
+"""
+)
+
+# A router's server: it runs while there is any segment to serve.
+RESTART = (
+    START_SERVER
+    + """
+stop_server "$1"
+for part in "$1"/conf.d/*.conf; do
+    if [ -e "$part" ]; then start_server "$1" "$2"; fi
+    break
+done
+"""
+)
+
+WRITE_AND_RESTART = 'umask 022\nprintf \'%s\' "$4" > "$3"\n' + RESTART
+DELETE_AND_RESTART = 'rm -f -- "$3"\n' + RESTART
+
+
+def configuration(directory: str, lines: Iterable[str]) -> str:
+    """Return a dnsmasq.conf (dnsmasq(8)) with what all our servers have in common, and `lines`."""
+    common = [
+        "port=0",
+        "bind-dynamic",
+        "except-interface=lo",
+        "no-hosts",
+        "no-resolv",
+        "no-ping",
+        "dhcp-authoritative",
+        f"pid-file={directory}/dnsmasq.pid",
+    ]
+    return "\n".join([*common, *lines, ""])
+
+
+def restart(directory: str, namespace: str) -> Command:
+    """Return the command that brings a router's server up to date with its directory."""
+    return script(RESTART, directory, namespace)
+
+
+def write(directory: str, namespace: str, path: str, content: str) -> Command:
+    """Return the command that writes a part of a router's configuration and restarts the server."""
+    return script(WRITE_AND_RESTART, directory, namespace, path, content)
+
+
+def delete(directory: str, namespace: str, path: str) -> Command:
+    """Return the command that deletes a part of a router's configuration; without any, the server ends."""
+    return script(DELETE_AND_RESTART, directory, namespace, path)

@@ -1,0 +1,108 @@
+"""Make the QCOW2 overlays of VMs over base images, and delete them; never change one, for a guest's data is in it.
+
+An overlay's address, backing file and size stand in a file beside it, written first and deleted last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, script
+from reconciler.apply.drivers import answers, places
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.ownership import refuse
+from reconciler.errors import HostError
+from reconciler.plan.resources import Disk
+from reconciler.spec.names import Address
+
+# Five lines for each path: the overlay there or not, leftovers of a creation or not, owner, backing file, size.
+PROBE = """
+for path do
+    present= partial= owner= backing= size=
+    if [ -e "$path" ]; then present=yes; fi
+    if [ -e "$path.partial" ]; then partial=yes; fi
+    if [ -e "$path.owner" ]; then
+        { IFS= read -r owner; IFS= read -r backing; IFS= read -r size; } < "$path.owner" || :
+    fi
+    printf '%s\\n' "$present" "$partial" "$owner" "$backing" "$size"
+done
+"""
+
+# The directory is the VM's too: its sockets let whoever reaches them into the guest.
+CREATE = """
+path=$1 address=$2 backing=$3 size=$4 directory=$5
+umask 022
+[ -d "$directory" ] || mkdir -p -m 0700 -- "$directory"
+printf '%s\\n' "$address" "$backing" "$size" > "$path.owner"
+umask 077
+qemu-img create -q -f qcow2 -F qcow2 -b "$backing" -- "$path.partial" "$size"
+mv -- "$path.partial" "$path"
+"""
+
+REMOVE = """
+rm -f -- "$1" "$1.partial" "$1.owner"
+if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFact:
+    """What stands at an overlay's path; backing file and size are those it was created with."""
+
+    present: bool
+    partial: bool
+    owner: str
+    backing: str
+    size: int
+
+
+def probe(disks: Sequence[Disk]) -> tuple[Command, ...]:
+    """Look at the overlays and at the files beside them."""
+    return (script(PROBE, *(disk.path for disk in disks)),)
+
+
+def parse(disks: Sequence[Disk], results: Sequence[Result]) -> Mapping[Address, DiskFact]:
+    """Read one fact for each overlay."""
+    found = answers.records(disks[0].host, results[0], count=len(disks), width=5)
+    return {
+        disk.address: DiskFact(present == "yes", partial == "yes", owner, backing, answers.number(size))
+        for disk, (present, partial, owner, backing, size) in zip(disks, found, strict=True)
+    }
+
+
+def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation, ...]:
+    """Create the overlay unless it is there; raises HostError rather than put another in place of one with data."""
+    _check(disk, fact)
+    if not fact.present:
+        return (script(CREATE, disk.path, disk.address, disk.backing, str(disk.size), places.parent(disk.path)),)
+    if (fact.backing, fact.size) != (disk.backing, disk.size):
+        raise HostError(
+            disk.host,
+            f"{disk.path} is an overlay of {fact.backing} with {fact.size} bytes, "
+            f"not of {disk.backing} with {disk.size}",
+            hint="it holds a guest's data and was left alone; destroy the VM to have it made anew",
+        )
+    return ()
+
+
+def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:
+    """Delete the overlay, what a creation left, and the VM's directory once it is empty."""
+    _check(disk, fact)
+    if not (fact.present or fact.partial or fact.owner):
+        return ()
+    return (script(REMOVE, disk.path, places.parent(disk.path)),)
+
+
+def observed(disk: Disk, fact: DiskFact) -> Mapping[str, Any] | None:
+    """Return path, backing file and size as they stand."""
+    return {"path": disk.path, "backing": fact.backing, "size": fact.size} if fact.present else None
+
+
+def _check(disk: Disk, fact: DiskFact) -> None:
+    if fact.owner != disk.address and (fact.present or fact.partial or fact.owner):
+        raise refuse(disk, f"the file {disk.path}", fact.owner)
+
+
+DRIVER = Driver(Disk, probe, parse, ensure, remove, observed)

@@ -1,0 +1,104 @@
+"""Bring base images to a worker, checked by their SHA-256; where the bytes come from is the executor's knowledge.
+
+Beside each image stand its owner and what it was found to hash to, so that a probe never reads gigabytes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, Upload, script
+from reconciler.apply.drivers import answers, places
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.ownership import refuse
+from reconciler.plan.resources import Image
+from reconciler.spec.names import Address
+
+# Four lines for each path: there or not, owner, the hash it was verified to have, whether it is as it was then.
+PROBE = """
+for path do
+    present= owner= sum= size= same=
+    if [ -e "$path" ]; then present=yes; fi
+    if [ -e "$path.owner" ]; then IFS= read -r owner < "$path.owner" || :; fi
+    if [ -n "$present" ] && [ -e "$path.sha256" ]; then
+        read -r sum size < "$path.sha256" || :
+        if ! [ "$path" -nt "$path.sha256" ] && [ "$(stat -c %s -- "$path")" = "$size" ]; then same=yes; fi
+    fi
+    printf '%s\\n' "$present" "$owner" "$sum" "$same"
+done
+"""
+
+CLAIM = """
+umask 022
+mkdir -p -- "$3"
+printf '%s\\n' "$2" > "$1.owner"
+"""
+
+VERIFY = """
+sum=$(sha256sum < "$1")
+sum=${sum%% *}
+if [ "$sum" != "$2" ]; then
+    echo "$1 has the SHA-256 $sum, but it should be $2" >&2
+    exit 1
+fi
+printf '%s %s\\n' "$sum" "$(stat -c %s -- "$1")" > "$1.sha256"
+"""
+
+REMOVE = """
+rm -f -- "$1" "$1.sha256" "$1.owner"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFact:
+    """What stands at an image's path; `sha256` is empty unless the file is as it was when it was last verified."""
+
+    present: bool
+    owner: str
+    sha256: str
+
+
+def probe(images: Sequence[Image]) -> tuple[Command, ...]:
+    """Look at the files beside the images; the images themselves are not read."""
+    return (script(PROBE, *(image.path for image in images)),)
+
+
+def parse(images: Sequence[Image], results: Sequence[Result]) -> Mapping[Address, ImageFact]:
+    """Read one fact for each image."""
+    found = answers.records(images[0].host, results[0], count=len(images), width=4)
+    return {
+        image.address: ImageFact(present == "yes", owner, sum_ if same == "yes" else "")
+        for image, (present, owner, sum_, same) in zip(images, found, strict=True)
+    }
+
+
+def ensure(image: Image, fact: ImageFact, _before: Image | None) -> tuple[Operation, ...]:
+    """Upload the image unless it is there and verified; an upload that was cut short is begun anew."""
+    _check(image, fact)
+    if fact.present and fact.sha256 == image.sha256:
+        return ()
+    claim = script(CLAIM, image.path, image.address, places.parent(image.path))
+    return claim, Upload(image.path, image.sha256), script(VERIFY, image.path, image.sha256)
+
+
+def remove(image: Image, fact: ImageFact) -> tuple[Operation, ...]:
+    """Delete the file and what stands beside it; the plan has seen to it that no overlay needs it."""
+    _check(image, fact)
+    if not fact.present and not fact.owner:
+        return ()
+    return (script(REMOVE, image.path),)
+
+
+def observed(image: Image, fact: ImageFact) -> Mapping[str, Any] | None:
+    """Return the path and hash as they stand."""
+    return {"path": image.path, "sha256": fact.sha256} if fact.present else None
+
+
+def _check(image: Image, fact: ImageFact) -> None:
+    if fact.owner != image.address and (fact.present or fact.owner):
+        raise refuse(image, f"the file {image.path}", fact.owner)
+
+
+DRIVER = Driver(Image, probe, parse, ensure, remove, observed)

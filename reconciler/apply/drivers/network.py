@@ -1,0 +1,51 @@
+"""Read interfaces as `ip -json` prints them, and write names into nftables rules; no policy here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.errors import HostError
+
+_INTERFACE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface: its MAC, MTU, whether it is up, and its IPv4 addresses with their prefix lengths."""
+
+    mac: str
+    mtu: int
+    up: bool
+    addresses: tuple[str, ...]
+
+
+def parse_links(host: str, text: str) -> Mapping[str, Link]:
+    """Read `ip -json address show`, by interface; empty text stands for no interfaces."""
+    if not text:
+        return {}
+    try:
+        return {
+            entry["ifname"]: Link(
+                mac=entry.get("address", ""),
+                mtu=entry["mtu"],
+                up="UP" in entry["flags"],
+                addresses=tuple(
+                    f"{one['local']}/{one['prefixlen']}" for one in entry["addr_info"] if one.get("family") == "inet"
+                ),
+            )
+            for entry in json.loads(text)
+            if "ifname" in entry
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise HostError(host, f"ip printed something unexpected: {error}") from error
+
+
+def literal(interface: str) -> str:
+    """Return an interface's name as a string of nft(8); raises ValueError for what the kernel would not have as one."""
+    if not _INTERFACE.fullmatch(interface):
+        msg = f"{interface!r} cannot be the name of a network interface"
+        raise ValueError(msg)
+    return f'"{interface}"'

@@ -1,0 +1,39 @@
+"""Where drivers keep files on a host; every name that becomes part of a path is checked here."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from reconciler.plan.resources import ROOT
+
+CLAIMS = f"{ROOT}/claims"
+"""Tags of what cannot carry its own yet: a file is written before a TAP is made, and goes once the TAP is tagged."""
+
+UPLINK = f"{ROOT}/uplink"
+"""The internet gateway's own files: its DHCP server's, and what was there before it."""
+
+RESERVATIONS = f"{UPLINK}/hosts.d"
+"""One file for each address that DHCP keeps on the internet VLAN."""
+
+
+def beneath(directory: str, name: str) -> str:
+    """Return the path of an entry of a directory; raises ValueError where the name would lead elsewhere."""
+    if name in {"", ".", ".."} or "/" in name or not name.isprintable():
+        msg = f"{name!r} cannot be the name of a file"
+        raise ValueError(msg)
+    return f"{directory}/{name}"
+
+
+def router(namespace: str) -> str:
+    """Return the directory of a router: its owner, its DHCP server's configuration, and the rules as loaded."""
+    return beneath(f"{ROOT}/routers", namespace)
+
+
+def fragment(namespace: str, interface: str) -> str:
+    """Return the path of a segment's part of its router's DHCP configuration."""
+    return beneath(f"{router(namespace)}/conf.d", f"{interface}.conf")
+
+
+def parent(path: str) -> str:
+    """Return the directory that holds a path."""
+    return str(PurePosixPath(path).parent)

@@ -1,0 +1,235 @@
+"""Make the TAP of each network card and its port on the bridge, with flows that hold the guest to its own MAC.
+
+QEMU keeps a TAP open while it comes and goes on the bridge, so links change under running guests. A TAP on no bridge
+stays down, for the worker itself would answer on it; one on a bridge is up, and the worker is told to ignore it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, script
+from reconciler.apply.drivers import answers, places, switch
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.ownership import TAG, refuse, tags
+from reconciler.apply.drivers.switch import Flow, SwitchPort
+from reconciler.plan.resources import Port
+from reconciler.spec.names import Address
+
+_ALLOW, _DROP = 200, 190
+_UP = 0x1  # IFF_UP of linux/if.h
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
+# No 802.1Q header at all, as `ovs-ofctl dump-flows` writes it.
+_UNTAGGED = "0x0000/0x1fff"
+
+# Five lines for each TAP: tap, other or nothing; alias; claim; MTU; flags.
+PROBE = """
+claims=$1
+shift
+for tap do
+    device= alias= claim= mtu= flags=
+    if [ -e "/sys/class/net/$tap" ]; then
+        device=other
+        if [ -e "/sys/class/net/$tap/tun_flags" ]; then device=tap; fi
+        IFS= read -r alias < "/sys/class/net/$tap/ifalias" || :
+        read -r mtu < "/sys/class/net/$tap/mtu" || :
+        read -r flags < "/sys/class/net/$tap/flags" || :
+    fi
+    if [ -e "$claims/$tap" ]; then IFS= read -r claim < "$claims/$tap" || :; fi
+    printf '%s\\n' "$device" "$alias" "$claim" "$mtu" "$flags"
+done
+"""
+
+CREATE = """
+tap=$1 address=$2 mtu=$3 state=$4 claims=$5
+if [ ! -e "/sys/class/net/$tap" ]; then
+    [ -d "$claims" ] || mkdir -p -- "$claims"
+    printf '%s\\n' "$address" > "$claims/$tap"
+    ip tuntap add dev "$tap" mode tap
+fi
+for setting in ipv4/conf/"$tap"/rp_filter=1 ipv4/conf/"$tap"/arp_ignore=8 ipv6/conf/"$tap"/disable_ipv6=1; do
+    if [ -e "/proc/sys/net/${setting%=*}" ]; then echo "${setting#*=}" > "/proc/sys/net/${setting%=*}"; fi
+done
+ip link set dev "$tap" alias "$address" mtu "$mtu" "$state"
+if [ -e "$claims/$tap" ]; then rm -f -- "$claims/$tap"; fi
+"""
+
+REMOVE = """
+if [ -e "/sys/class/net/$1" ]; then ip link delete dev "$1"; fi
+if [ -e "$2/$1" ]; then rm -f -- "$2/$1"; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PortFact:
+    """A TAP as the kernel has it, its port as the switch has it, and the flows of its cookie.
+
+    `device` is `tap`, `other` for an interface of another kind, or empty. `claim` is the address written before the
+    TAP was made, where the alias has not yet taken its place.
+    """
+
+    device: str
+    alias: str
+    claim: str
+    mtu: int
+    up: bool
+    port: SwitchPort | None
+    flows: frozenset[Flow]
+
+    @property
+    def owner(self) -> str:
+        """The address of the resource whose TAP this is, or what else stands in its alias."""
+        return self.alias or self.claim
+
+
+def probe(ports: Sequence[Port]) -> tuple[Command, ...]:
+    """Look at the TAPs, at the switch's ports, and at the flows of each bridge."""
+    taps = [port.tap for port in ports]
+    flows = [switch.probe_flows(bridge) for bridge in sorted({port.bridge for port in ports})]
+    return script(PROBE, places.CLAIMS, *taps), switch.probe_ports(taps), *flows
+
+
+def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, PortFact]:
+    """Read one fact for each port."""
+    host = ports[0].host
+    devices = answers.records(host, results[0], count=len(ports), width=5)
+    on_switch = switch.parse_ports(host, results[1])
+    bridges = sorted({port.bridge for port in ports})
+    flows = {bridge: switch.parse_flows(host, result) for bridge, result in zip(bridges, results[2:], strict=True)}
+    return {
+        port.address: PortFact(
+            device=device,
+            alias=alias,
+            claim=claim,
+            mtu=answers.number(mtu),
+            up=bool(answers.number(flags, 16) & _UP),
+            port=on_switch.get(port.tap),
+            flows=flows[port.bridge].get(switch.cookie(port.tap), frozenset()),
+        )
+        for port, (device, alias, claim, mtu, flags) in zip(ports, devices, strict=True)
+    }
+
+
+def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation, ...]:
+    """Bring TAP, port and flows about; what is right already is not touched, and a running guest keeps its card."""
+    _check(port, fact)
+    operations: list[Operation] = []
+    stale = fact.port is not None and (port.vlan is None or _unusable(port, fact, fact.port))
+    if stale and fact.port is not None:
+        operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
+    state = "down" if port.vlan is None else "up"
+    if (fact.device, fact.alias, fact.mtu, fact.up) != ("tap", port.address, port.mtu, state == "up"):
+        operations.append(script(CREATE, port.tap, port.address, str(port.mtu), state, places.CLAIMS))
+    found = None if stale else fact.port
+    if port.vlan is not None and not _connected(port, found):
+        operations.append(switch.transact(*_connection(port, found)))
+    wanted = guard(port)
+    if fact.flows != wanted or (found is None and wanted):
+        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), wanted))
+    return tuple(operations)
+
+
+def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
+    """Take the port off the bridge, then its flows, then the TAP."""
+    _check(port, fact)
+    operations: list[Operation] = []
+    if fact.port is not None:
+        operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
+    if fact.flows:
+        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), ()))
+    if fact.device or fact.claim:
+        operations.append(script(REMOVE, port.tap, places.CLAIMS))
+    return tuple(operations)
+
+
+def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
+    """Return the attributes as they stand; `mac` and `gateway_mac` are what the flows hold the guest to."""
+    if not fact.device and fact.port is None:
+        return None
+    found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu, "vlan": None, "gateway_mac": None}
+    if fact.port is None:
+        return found
+    macs = {value for one in fact.flows if one.priority == _ALLOW for value in _values(one, "dl_src")}
+    gateways = {value for one in fact.flows for value in _values(one, "dl_dst")} - {_BROADCAST}
+    whole = fact.flows == _guard(port.tap, *sorted(macs), gateway=next(iter(gateways), None)) if macs else False
+    return found | {
+        "bridge": fact.port.bridge,
+        "vlan": fact.port.tag if fact.port.ofport > 0 else None,
+        "mac": next(iter(macs)) if whole else None,
+        "gateway_mac": next(iter(gateways), None) if whole else None,
+    }
+
+
+def guard(port: Port) -> frozenset[Flow]:
+    """Return the flows of a port: frames with another sender's MAC or an 802.1Q tag are dropped.
+
+    On the internet VLAN only the gateway may be spoken to: by unicast, and by the broadcasts that ARP and DHCP need.
+    """
+    if port.vlan is None:
+        return frozenset()
+    return _guard(port.tap, port.mac, gateway=port.gateway_mac)
+
+
+def _guard(tap: str, mac: str, *others: str, gateway: str | None) -> frozenset[Flow]:
+    drop = switch.flow(_DROP, "drop", in_port=tap)
+    own = {"in_port": tap, "vlan_tci": _UNTAGGED, "dl_src": mac}
+    if others:
+        return frozenset()
+    if gateway is None:
+        return frozenset({drop, switch.flow(_ALLOW, "NORMAL", **own)})
+    broadcast = own | {"dl_dst": _BROADCAST}
+    return frozenset(
+        {
+            drop,
+            switch.flow(_ALLOW, "NORMAL", **own, dl_dst=gateway),
+            switch.flow(_ALLOW, "NORMAL", **broadcast, arp="", arp_op="1", arp_sha=mac),
+            switch.flow(_ALLOW, "NORMAL", **broadcast, udp="", tp_src="68", tp_dst="67"),
+        }
+    )
+
+
+def _values(one: Flow, key: str) -> set[str]:
+    return {part.partition("=")[2] for part in one.match if part.startswith(f"{key}=")}
+
+
+def _check(port: Port, fact: PortFact) -> None:
+    if fact.device == "other" or (fact.device and fact.owner != port.address):
+        raise refuse(port, f"the interface {port.tap}", fact.alias)
+    if fact.port is not None and fact.port.tags.get(TAG) != port.address:
+        raise refuse(port, f"the port {port.tap} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+
+
+def _unusable(port: Port, fact: PortFact, found: SwitchPort) -> bool:
+    """Tell whether the port must be made anew: the switch takes up a TAP that came back only some time later."""
+    return not fact.device or found.bridge != port.bridge or found.ofport <= 0
+
+
+def _connected(port: Port, found: SwitchPort | None) -> bool:
+    return found is not None and (found.tag, found.mode, found.trunks, found.options.get("protected")) == (
+        port.vlan,
+        "access",
+        frozenset(),
+        _protected(port),
+    )
+
+
+def _connection(port: Port, found: SwitchPort | None) -> tuple[tuple[str, ...], ...]:
+    columns = [f"tag={port.vlan}", "vlan_mode=access", "trunks=[]"]
+    protected = _protected(port)
+    columns += [f"other_config:protected={protected}"] if protected else []
+    unprotect = ("remove", "Port", port.tap, "other_config", "protected")
+    return (
+        ("--may-exist", "add-port", port.bridge, port.tap),
+        ("set", "Port", port.tap, *columns, *switch.external_ids(tags(port))),
+        *([unprotect] if found is not None and protected is None else []),
+    )
+
+
+def _protected(port: Port) -> str | None:
+    """Ports that are protected never reach one another on the same bridge: guests on the internet VLAN."""
+    return "true" if port.gateway_mac else None
+
+
+DRIVER = Driver(Port, probe, parse, ensure, remove, observed)

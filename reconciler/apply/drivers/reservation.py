@@ -1,0 +1,147 @@
+"""Keep addresses on the internet VLAN for VMs: one file each for the DHCP server, and a fixed neighbour entry.
+
+The gateway never asks by ARP who has a reserved address, so no guest can claim another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, script
+from reconciler.apply.drivers import answers, dhcp, places
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.ownership import refuse
+from reconciler.plan.resources import Reservation
+from reconciler.spec.names import Address
+
+_MARK = "# "
+
+# The fixed neighbours, one on a line, then `--`, then two lines for each file: its owner and its entry.
+PROBE = """
+directory=$1
+shift
+interface=
+if [ -e "$directory/owner" ]; then { read -r _; read -r interface; } < "$directory/owner" || :; fi
+if [ -n "$interface" ] && [ -e "/sys/class/net/$interface" ]; then
+    ip neighbour show dev "$interface" nud permanent
+fi
+echo --
+for path do
+    owner= entry=
+    if [ -e "$path" ]; then { IFS= read -r owner; IFS= read -r entry; } < "$path" || :; fi
+    printf '%s\\n' "$owner" "$entry"
+done
+"""
+
+# The server sees a new file by itself, once it is whole. It would not give out an address that another card still has
+# leased, so such a lease is struck out while the server is down.
+CREATE = (
+    dhcp.START_SERVER
+    + """
+directory=$1 path=$2 address=$3 mac=$4 ip=$5 hostname=$6
+umask 022
+[ -d "$directory/hosts.d" ] || mkdir -p -- "$directory/hosts.d"
+stale=
+if [ -e "$directory/leases" ]; then
+    while read -r _ lease_mac lease_ip _; do
+        if [ "$lease_ip" = "$ip" ] && [ "$lease_mac" != "$mac" ]; then stale=yes; fi
+    done < "$directory/leases"
+fi
+if [ -n "$stale" ]; then stop_server "$directory"; fi
+printf '# %s\\n%s,%s,%s\\n' "$address" "$mac" "$ip" "$hostname" > "$directory/reservation.new"
+mv -- "$directory/reservation.new" "$path"
+if [ -n "$stale" ]; then
+    while read -r expiry lease_mac lease_ip rest; do
+        if [ "$lease_ip" != "$ip" ]; then printf '%s\\n' "$expiry $lease_mac $lease_ip $rest"; fi
+    done < "$directory/leases" > "$directory/leases.new"
+    mv -- "$directory/leases.new" "$directory/leases"
+    start_server "$directory" ""
+fi
+interface=
+if [ -e "$directory/owner" ]; then { read -r _; read -r interface; } < "$directory/owner" || :; fi
+if [ -n "$interface" ]; then ip neighbour replace "$ip" lladdr "$mac" dev "$interface" nud permanent; fi
+"""
+)
+
+REMOVE = (
+    dhcp.FIND
+    + """
+interface=
+if [ -e "$1/owner" ]; then { read -r _; read -r interface; } < "$1/owner" || :; fi
+if [ -n "$interface" ]; then ip neighbour delete "$3" dev "$interface" 2> /dev/null || :; fi
+rm -f -- "$2"
+find_server "$1"
+if [ -n "$pid" ]; then kill -HUP "$pid"; fi
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationFact:
+    """A reservation's file: its owner and entry, both empty where there is none; and the gateway's fixed neighbours."""
+
+    owner: str
+    entry: str
+    neighbours: frozenset[tuple[str, str]]
+
+
+def probe(reservations: Sequence[Reservation]) -> tuple[Command, ...]:
+    """Look at the files, and at the gateway's neighbours."""
+    return (script(PROBE, places.UPLINK, *(_path(one) for one in reservations)),)
+
+
+def parse(reservations: Sequence[Reservation], results: Sequence[Result]) -> Mapping[Address, ReservationFact]:
+    """Read one fact for each reservation."""
+    host = reservations[0].host
+    head, mark, tail = answers.text(host, results[0]).partition("--\n")
+    answers.expect(host, bool(mark), "the probe of reservations")
+    words = [line.split() for line in head.split("\n")]
+    neighbours = frozenset((line[0], line[line.index("lladdr") + 1]) for line in words if "lladdr" in line[:-1])
+    found = answers.records(host, Result(0, tail), count=len(reservations), width=2)
+    return {
+        one.address: ReservationFact(owner.removeprefix(_MARK), entry, neighbours & {(one.ip, one.mac)})
+        for one, (owner, entry) in zip(reservations, found, strict=True)
+    }
+
+
+def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None) -> tuple[Operation, ...]:
+    """Write the file for the DHCP server, and tell the gateway whose the address is."""
+    _check(one, fact)
+    if fact.entry == _entry(one) and fact.neighbours:
+        return ()
+    return (script(CREATE, places.UPLINK, _path(one), one.address, one.mac, one.ip, one.hostname),)
+
+
+def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
+    """Delete the file and have the DHCP server forget it."""
+    _check(one, fact)
+    if not (fact.owner or fact.entry or fact.neighbours):
+        return ()
+    return (script(REMOVE, places.UPLINK, _path(one), one.ip),)
+
+
+def observed(_one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | None:
+    """Return what the file says; the address only while the gateway knows it as this card's."""
+    if not fact.entry:
+        return None
+    mac, _, rest = fact.entry.partition(",")
+    ip, _, hostname = rest.partition(",")
+    return {"mac": mac, "ip": ip if fact.neighbours else None, "hostname": hostname}
+
+
+def _path(one: Reservation) -> str:
+    return places.beneath(places.RESERVATIONS, one.mac.replace(":", "-"))
+
+
+def _entry(one: Reservation) -> str:
+    return f"{one.mac},{one.ip},{one.hostname}"
+
+
+def _check(one: Reservation, fact: ReservationFact) -> None:
+    if fact.owner != one.address and (fact.owner or fact.entry):
+        raise refuse(one, f"the reservation {_path(one)}", fact.owner)
+
+
+DRIVER = Driver(Reservation, probe, parse, ensure, remove, observed)

@@ -1,0 +1,172 @@
+"""Make the network namespace of each slice: it forwards between the slice's own gateways and nowhere else.
+
+Which interfaces are gateways stands in an nftables set that segments add themselves to; the rules never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, script
+from reconciler.apply.drivers import answers, dhcp, places
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.ownership import refuse
+from reconciler.plan.resources import Router
+from reconciler.spec.names import Address
+
+# Run inside the namespace: what forwards, and the rules as nft lists them.
+LIST = """
+read -r forward < /proc/sys/net/ipv4/ip_forward
+echo "ip_forward $forward"
+exec nft -s 'list chain inet reconciler forward; list chain inet reconciler input'
+"""
+
+# Run inside the namespace. The set is kept as it is when the rules are loaded again.
+LOAD = """
+directory=$1 list=$2
+ip link set dev lo up
+for setting in all default; do
+    if [ -e "/proc/sys/net/ipv6/conf/$setting/disable_ipv6" ]; then
+        echo 1 > "/proc/sys/net/ipv6/conf/$setting/disable_ipv6"
+    fi
+done
+nft -f - << 'END'
+add table inet reconciler
+add set inet reconciler gateways { type ifname; }
+add chain inet reconciler forward { type filter hook forward priority filter; policy drop; }
+add chain inet reconciler input { type filter hook input priority filter; policy drop; }
+flush chain inet reconciler forward
+flush chain inet reconciler input
+add rule inet reconciler forward iifname @gateways oifname @gateways accept
+add rule inet reconciler input iifname "lo" accept
+add rule inet reconciler input meta l4proto icmp accept
+add rule inet reconciler input udp dport 67 accept
+END
+echo 1 > /proc/sys/net/ipv4/ip_forward
+sh -ceu "$list" > "$directory/ruleset"
+"""
+
+# Five lines for each namespace: usable, broken or nothing; owner; whether the rules are as loaded; whether it has
+# segments to serve DHCP to; whether the DHCP server runs.
+PROBE = (
+    dhcp.FIND
+    + """
+root=$1 list=$2
+shift 2
+for namespace do
+    directory=$root/$namespace
+    present= owner= rules= parts= server=
+    if [ -e "$directory/owner" ]; then IFS= read -r owner < "$directory/owner" || :; fi
+    if [ -e "/run/netns/$namespace" ]; then
+        present=usable
+        live=$(ip netns exec "$namespace" sh -ceu "$list" 2> /dev/null) || :
+        if [ -z "$live" ]; then present=broken; fi
+        if [ -e "$directory/ruleset" ] && [ "$live" = "$(cat "$directory/ruleset")" ]; then rules=yes; fi
+    fi
+    for part in "$directory"/conf.d/*.conf; do
+        if [ -e "$part" ]; then parts=yes; fi
+    done
+    find_server "$directory"
+    if [ -n "$pid" ]; then server=yes; fi
+    printf '%s\\n' "$present" "$owner" "$rules" "$parts" "$server"
+done
+"""
+)
+
+CREATE = """
+namespace=$1 directory=$2 address=$3 configuration=$4 load=$5 list=$6 broken=$7
+umask 022
+mkdir -p -- "$directory/conf.d"
+printf '%s\\n' "$address" > "$directory/owner"
+printf '%s' "$configuration" > "$directory/dnsmasq.conf"
+if [ -n "$broken" ]; then ip netns delete "$namespace"; fi
+[ -e "/run/netns/$namespace" ] || ip netns add "$namespace"
+ip netns exec "$namespace" sh -ceu "$load" reconciler "$directory" "$list"
+"""
+
+REMOVE = (
+    dhcp.STOP_SERVER
+    + """
+stop_server "$2"
+if [ -e "/run/netns/$1" ]; then ip netns delete "$1"; fi
+rm -rf -- "$2"
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterFact:
+    """A namespace: `present` is `usable`, `broken` (a name with nothing behind it) or empty.
+
+    `rules` is whether it filters and forwards as when it was made, `served` whether segments want DHCP there, and
+    `server` whether a DHCP server runs.
+    """
+
+    present: str
+    owner: str
+    rules: bool
+    served: bool
+    server: bool
+
+
+def probe(routers: Sequence[Router]) -> tuple[Command, ...]:
+    """Look at the namespaces, their rules and their DHCP servers."""
+    root = places.parent(places.router(routers[0].namespace))
+    return (script(PROBE, root, LIST, *(router.namespace for router in routers)),)
+
+
+def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Address, RouterFact]:
+    """Read one fact for each router."""
+    found = answers.records(routers[0].host, results[0], count=len(routers), width=5)
+    return {
+        router.address: RouterFact(present, owner, rules == "yes", served == "yes", server == "yes")
+        for router, (present, owner, rules, served, server) in zip(routers, found, strict=True)
+    }
+
+
+def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Operation, ...]:
+    """Make the namespace and its rules; bring back a DHCP server that should run."""
+    _check(router, fact)
+    directory = places.router(router.namespace)
+    operations: list[Operation] = []
+    if not _sound(router, fact):
+        texts = (configuration(router), LOAD, LIST, "broken" if fact.present == "broken" else "")
+        operations.append(script(CREATE, router.namespace, directory, router.address, *texts))
+    if fact.served and not (fact.server and fact.present == "usable"):
+        operations.append(dhcp.restart(directory, router.namespace))
+    return tuple(operations)
+
+
+def remove(router: Router, fact: RouterFact) -> tuple[Operation, ...]:
+    """End the DHCP server and delete the namespace with all that is in it."""
+    _check(router, fact)
+    if not (fact.present or fact.owner or fact.server):
+        return ()
+    return (script(REMOVE, router.namespace, places.router(router.namespace)),)
+
+
+def observed(router: Router, fact: RouterFact) -> Mapping[str, Any] | None:
+    """Return the namespace's name, or None where it does not filter, forward and serve as it should."""
+    if not _sound(router, fact) or (fact.served and not fact.server):
+        return None
+    return {"namespace": router.namespace}
+
+
+def configuration(router: Router) -> str:
+    """Return the part of the DHCP server's configuration that segments do not change."""
+    directory = places.router(router.namespace)
+    return dhcp.configuration(directory, ["leasefile-ro", f"conf-dir={directory}/conf.d,*.conf"])
+
+
+def _sound(router: Router, fact: RouterFact) -> bool:
+    return fact.present == "usable" and fact.owner == router.address and fact.rules
+
+
+def _check(router: Router, fact: RouterFact) -> None:
+    if fact.owner != router.address and (fact.present or fact.owner):
+        raise refuse(router, f"the network namespace {router.namespace}", fact.owner)
+
+
+DRIVER = Driver(Router, probe, parse, ensure, remove, observed)

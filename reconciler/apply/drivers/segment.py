@@ -1,0 +1,277 @@
+"""Put a link's VLAN into its slice's router: an internal port, an address, DHCP leases, and a place among its gateways.
+
+The namespace, its rules and its DHCP server's common configuration are the router driver's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, script
+from reconciler.apply.drivers import answers, dhcp, network, places, switch
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.network import Link
+from reconciler.apply.drivers.ownership import TAG, refuse, tags
+from reconciler.apply.drivers.switch import SwitchPort
+from reconciler.errors import HostError
+from reconciler.plan.resources import Lease, Segment
+from reconciler.spec.names import Address
+
+_HOST = re.compile(r"dhcp-host=(?P<mac>[^,]+)(?P<routed>,set:routed)?,(?P<ip>[^,]+),(?P<hostname>.+)")
+
+# For each interface and path: whether the interface is still in the host's own namespace, then the lines of the file
+# under that path, each after a `+`, then a line with a dot.
+PROBE_FILES = """
+while [ $# -gt 0 ]; do
+    if [ -e "/sys/class/net/$1" ]; then echo here; else echo; fi
+    if [ -e "$2" ]; then
+        while IFS= read -r line; do printf '+%s\\n' "$line"; done < "$2"
+    fi
+    echo .
+    shift 2
+done
+"""
+
+# Two lines for each namespace: its interfaces with their addresses, and the set of gateways, both as JSON.
+PROBE_NAMESPACES = """
+for namespace do
+    links= gateways=
+    if [ -e "/run/netns/$namespace" ]; then
+        links=$(ip -n "$namespace" -j address show 2> /dev/null) || :
+        gateways=$(ip netns exec "$namespace" nft -j list set inet reconciler gateways 2> /dev/null) || :
+    fi
+    printf '%s\\n' "$links" "$gateways"
+done
+"""
+
+# The internal port appears in the host's own namespace; an interface loses its addresses as it moves.
+PLACE = """
+interface=$1 namespace=$2 address=$3 mtu=$4
+shift 4
+if [ -e "/sys/class/net/$interface" ]; then ip link set dev "$interface" netns "$namespace"; fi
+for stale do ip -n "$namespace" address delete "$stale" dev "$interface"; done
+ip -n "$namespace" address replace "$address" dev "$interface"
+ip -n "$namespace" link set dev "$interface" mtu "$mtu" up
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFact:
+    """A segment's port as the switch has it, its interface as the kernel has it, and its part of the router.
+
+    `here` is whether the interface is still in the host's own namespace, `link` what it is in the router's.
+    `configuration` is its part of the DHCP server's, empty where there is none.
+    """
+
+    port: SwitchPort | None
+    here: bool
+    link: Link | None
+    forwards: bool
+    configuration: str
+
+
+def probe(segments: Sequence[Segment]) -> tuple[Command, ...]:
+    """Look at the switch, at the DHCP configuration, and into the namespaces."""
+    files = [part for one in segments for part in (one.interface, places.fragment(one.namespace, one.interface))]
+    return (
+        switch.probe_ports(segment.interface for segment in segments),
+        script(PROBE_FILES, *files),
+        script(PROBE_NAMESPACES, *_namespaces(segments)),
+    )
+
+
+def parse(segments: Sequence[Segment], results: Sequence[Result]) -> Mapping[Address, SegmentFact]:
+    """Read one fact for each segment."""
+    host = segments[0].host
+    ports = switch.parse_ports(host, results[0])
+    files = _parse_files(host, results[1], len(segments))
+    namespaces = _namespaces(segments)
+    inside = answers.records(host, results[2], count=len(namespaces), width=2)
+    links = {name: network.parse_links(host, text) for name, (text, _) in zip(namespaces, inside, strict=True)}
+    gateways = {name: _parse_set(host, text) for name, (_, text) in zip(namespaces, inside, strict=True)}
+    return {
+        segment.address: SegmentFact(
+            port=ports.get(segment.interface),
+            here=here,
+            link=links[segment.namespace].get(segment.interface),
+            forwards=segment.interface in gateways[segment.namespace],
+            configuration=configuration,
+        )
+        for segment, (here, configuration) in zip(segments, files, strict=True)
+    }
+
+
+def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tuple[Operation, ...]:
+    """Bring port, address, leases and gateway about; what is right already is not touched."""
+    _check(segment, fact)
+    operations: list[Operation] = []
+    if fact.forwards and not segment.gateway:
+        operations.append(_gateway("delete", segment))
+    anew = _must_be_made(segment, fact)
+    if anew or not _connected(segment, fact.port):
+        operations.append(switch.transact(*_connection(segment, fact, anew=anew)))
+    if anew or fact.link is None or not _placed(segment, fact.link):
+        stale = [one for one in (fact.link.addresses if fact.link and not anew else ()) if one != segment.ip]
+        operations.append(script(PLACE, segment.interface, segment.namespace, segment.ip, str(segment.mtu), *stale))
+    if segment.gateway and not fact.forwards:
+        operations.append(_gateway("add", segment))
+    wanted = configuration(segment)
+    if fact.configuration != wanted:
+        operations.append(_serve(segment, wanted))
+    return tuple(operations)
+
+
+def remove(segment: Segment, fact: SegmentFact) -> tuple[Operation, ...]:
+    """Take the segment out of its router, and its port off the bridge."""
+    _check(segment, fact)
+    operations: list[Operation] = []
+    if fact.forwards:
+        operations.append(_gateway("delete", segment))
+    if fact.configuration:
+        operations.append(_serve(segment, ""))
+    if fact.port is not None:
+        operations.append(switch.transact(switch.delete_port(fact.port.bridge, segment.interface)))
+    return tuple(operations)
+
+
+def observed(segment: Segment, fact: SegmentFact) -> Mapping[str, Any] | None:
+    """Return the attributes as they stand; leases are those in the DHCP server's configuration."""
+    if fact.port is None:
+        return None
+    leases = _parse_leases(fact.configuration)
+    ip = next(iter(fact.link.addresses), None) if fact.link else None
+    mtu = fact.link.mtu if fact.link else 0
+    found = {
+        "bridge": fact.port.bridge,
+        "interface": segment.interface,
+        "vlan": fact.port.tag if _connected(segment, fact.port) else None,
+        "namespace": segment.namespace if fact.link else None,
+        "ip": ip if fact.link and fact.link.up and len(fact.link.addresses) == 1 else None,
+        "gateway": fact.forwards,
+        "mtu": mtu,
+    }
+    if not segment.dhcp:
+        return found | {"dhcp": bool(fact.configuration)}
+    as_found = replace(segment, leases=leases, mtu=mtu) if ip else segment
+    served = bool(fact.configuration) and fact.configuration == configuration(as_found)
+    wanted = [
+        {"mac": one.mac, "ip": one.ip, "hostname": one.hostname, "default_route": one.default_route} for one in leases
+    ]
+    return found | {"dhcp": served, "leases": wanted}
+
+
+def configuration(segment: Segment) -> str:
+    """Return the segment's part of its router's DHCP configuration (dnsmasq(8)), empty without DHCP.
+
+    Only cards with a lease are answered. A lease says whether its VM is to route through here; where it is not, the
+    option is left out, which dnsmasq takes an empty one to mean.
+    """
+    if not segment.dhcp:
+        return ""
+    router = IPv4Interface(segment.ip)
+    name = segment.interface
+    lines = [
+        f"# {segment.address}",
+        f"interface={name}",
+        f"dhcp-range={router.network.network_address},static,{router.netmask},12h",
+        f"dhcp-option=tag:{name},option:mtu,{segment.mtu}",
+        f"dhcp-option=tag:{name},tag:routed,option:router,{router.ip}",
+        f"dhcp-option=tag:{name},tag:!routed,option:router",
+    ]
+    for lease in segment.leases:
+        routed = ",set:routed" if lease.default_route else ""
+        lines.append(f"dhcp-host={lease.mac}{routed},{lease.ip},{lease.hostname}")
+    return "\n".join([*lines, ""])
+
+
+def _namespaces(segments: Sequence[Segment]) -> list[str]:
+    return sorted({segment.namespace for segment in segments})
+
+
+def _check(segment: Segment, fact: SegmentFact) -> None:
+    name = segment.interface
+    if fact.port is not None and fact.port.tags.get(TAG) != segment.address:
+        raise refuse(segment, f"the port {name} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+    if fact.port is None and fact.here:
+        raise refuse(segment, f"the interface {name}", "")
+    if fact.port is None and fact.link is not None:
+        raise refuse(segment, f"the interface {name} in {segment.namespace}", "")
+
+
+def _must_be_made(segment: Segment, fact: SegmentFact) -> bool:
+    """Tell whether the port is not there, or is of no use: of another type, not opened, or with its interface gone."""
+    port = fact.port
+    if port is None or not (fact.here or fact.link):
+        return True
+    return port.bridge != segment.bridge or port.type != "internal" or port.ofport <= 0
+
+
+def _connected(segment: Segment, port: SwitchPort | None) -> bool:
+    return port is not None and port.ofport > 0 and (port.tag, port.mode) == (segment.vlan, "access")
+
+
+def _placed(segment: Segment, link: Link) -> bool:
+    return link.up and link.mtu == segment.mtu and link.addresses == (segment.ip,)
+
+
+def _connection(segment: Segment, fact: SegmentFact, *, anew: bool) -> list[tuple[str, ...]]:
+    name = segment.interface
+    ids = switch.external_ids(tags(segment))
+    settings = ("set", "Port", name, f"tag={segment.vlan}", "vlan_mode=access", *ids)
+    if not anew:
+        return [settings]
+    old = [] if fact.port is None else [switch.delete_port(fact.port.bridge, name)]
+    return [*old, ("add-port", segment.bridge, name), settings, ("set", "Interface", name, "type=internal")]
+
+
+def _gateway(verb: str, segment: Segment) -> Command:
+    element = f"{{ {network.literal(segment.interface)} }}"
+    argv = ("ip", "netns", "exec", segment.namespace, "nft", verb, "element", "inet", "reconciler", "gateways", element)
+    return Command(argv)
+
+
+def _serve(segment: Segment, text: str) -> Command:
+    directory, path = places.router(segment.namespace), places.fragment(segment.namespace, segment.interface)
+    if not text:
+        return dhcp.delete(directory, segment.namespace, path)
+    return dhcp.write(directory, segment.namespace, path, text)
+
+
+def _parse_files(host: str, result: Result, count: int) -> list[tuple[bool, str]]:
+    found: list[tuple[bool, str]] = []
+    here, lines = False, list[str]()
+    for line in answers.text(host, result).split("\n"):
+        match line:
+            case ".":
+                found.append((here, "".join(lines)))
+                lines = []
+            case "here" | "":
+                here = line == "here"
+            case _:
+                lines.append(line[1:] + "\n")
+    if len(found) != count:
+        raise HostError(host, "the probe of segments printed something unexpected")
+    return found
+
+
+def _parse_set(host: str, text: str) -> frozenset[str]:
+    if not text:
+        return frozenset()
+    try:
+        sets = [entry["set"] for entry in json.loads(text)["nftables"] if "set" in entry]
+        return frozenset(name for one in sets for name in one.get("elem", []))
+    except (ValueError, KeyError, TypeError) as error:
+        raise HostError(host, f"nft printed something unexpected: {error}") from error
+
+
+def _parse_leases(text: str) -> tuple[Lease, ...]:
+    matches = [match for line in text.split("\n") if (match := _HOST.fullmatch(line))]
+    return tuple(Lease(match["mac"], match["ip"], match["hostname"], bool(match["routed"])) for match in matches)
+
+
+DRIVER = Driver(Segment, probe, parse, ensure, remove, observed)

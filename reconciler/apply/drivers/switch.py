@@ -1,0 +1,171 @@
+"""Speak with Open vSwitch: ports and flows as probes print them, and the commands that change them; no policy here.
+
+`ovs-vsctl` and `ovs-ofctl` are documented in their manual pages, the columns in ovs-vswitchd.conf.db(5).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from reconciler.apply.command import Command, Result, script
+from reconciler.apply.drivers import answers
+from reconciler.errors import HostError
+
+_SECONDS = 10
+_COOKIE_PREFIX = 0x7263 << 48
+_COOKIE_MASK = 0xFFFF << 48
+_SECTIONS = (
+    ("Port", "_uuid,name,tag,vlan_mode,trunks,other_config,external_ids"),
+    ("Interface", "name,type,ofport,error"),
+    ("Bridge", "name,ports"),
+)
+
+# ovs-vsctl waits until the switch has taken up what it added, and says in words, but not by its status, what failed.
+_TRANSACT = """
+words=$(ovs-vsctl "$@" 2>&1) || { printf '%s\\n' "$words" >&2; exit 1; }
+case $words in *"Error detected"*) printf '%s\\n' "$words" >&2; exit 1 ;; esac
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    """A port as the switch has it; `ofport` is its OpenFlow number, 0 or less where the switch could not open it."""
+
+    name: str
+    bridge: str
+    tag: int | None = None
+    mode: str | None = None
+    trunks: frozenset[int] = frozenset()
+    options: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    type: str = ""
+    ofport: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """An OpenFlow rule of table 0: frames that have every one of `match`, written as ovs-fields(7), meet `actions`."""
+
+    priority: int
+    match: frozenset[str]
+    actions: str
+
+    def __str__(self) -> str:
+        """Write it as ovs-ofctl reads it."""
+        return f"priority={self.priority},{','.join(sorted(self.match))},actions={self.actions}"
+
+
+def flow(priority: int, actions: str, **match: str) -> Flow:
+    """Return a flow; an empty value stands for a protocol's name, such as `arp=""`."""
+    return Flow(priority, frozenset(f"{key}={value}" if value else key for key, value in match.items()), actions)
+
+
+def probe_ports(names: Iterable[str]) -> Command:
+    """Return the command that reads these ports, their interfaces, and the bridges that hold them."""
+    argv = ["ovs-vsctl", f"--timeout={_SECONDS}", "--format=json"]
+    for table, columns in _SECTIONS:
+        wanted = [] if table == "Bridge" else sorted(set(names))
+        argv += ["--", "--if-exists", f"--columns={columns}", "list", table, *wanted]
+    return Command(tuple(argv))
+
+
+def parse_ports(host: str, result: Result) -> Mapping[str, SwitchPort]:
+    """Return the ports that exist, by name; raises HostError where the switch does not answer as it should."""
+    lines = [line for line in answers.text(host, result).split("\n") if line]
+    try:
+        ports, interfaces, bridges = ([*_rows(json.loads(line))] for line in lines)
+        holders = {port: str(row["name"]) for row in bridges for port in _set(row["ports"])}
+        by_name = {row["name"]: row for row in interfaces}
+        return {row["name"]: _port(row, by_name.get(row["name"], {}), holders) for row in ports}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(host, f"ovs-vsctl printed something unexpected: {error}") from error
+
+
+def probe_flows(bridge: str) -> Command:
+    """Return the command that reads our flows of a bridge: those whose cookie has our prefix."""
+    cookie = f"cookie={_COOKIE_PREFIX:#x}/{_COOKIE_MASK:#x}"
+    return Command(("ovs-ofctl", f"--timeout={_SECONDS}", "--names", "--no-stats", "dump-flows", bridge, cookie))
+
+
+def parse_flows(host: str, result: Result) -> Mapping[int, frozenset[Flow]]:
+    """Return our flows by their cookie."""
+    found: dict[int, frozenset[Flow]] = {}
+    for line in answers.text(host, result).split("\n"):
+        head, _, actions = line.strip().rpartition(" actions=")
+        parts = [part.strip() for part in head.replace('"', "").split(",")]
+        named = dict(part.split("=", 1) for part in parts if part.startswith(("cookie=", "priority=")))
+        match = frozenset(part for part in parts if not part.startswith(("cookie=", "priority=", "table=")))
+        cookie = answers.number(named.get("cookie", ""), 16)
+        one = Flow(answers.number(named.get("priority", "")), match, actions)
+        if cookie:
+            found[cookie] = found.get(cookie, frozenset()) | {one}
+    return found
+
+
+def cookie(name: str) -> int:
+    """Return the cookie of what has this name: our prefix, and 48 bits of the name's SHA-256."""
+    return _COOKIE_PREFIX | int.from_bytes(sha256(name.encode()).digest()[:6])
+
+
+def set_flows(bridge: str, number: int, flows: Iterable[Flow]) -> Command:
+    """Return the command that puts these flows in place of all with the same cookie, in one transaction."""
+    lines = [f"delete cookie={number:#x}/-1"]
+    lines += sorted(f"add cookie={number:#x},{one}" for one in flows)
+    argv = ("ovs-ofctl", f"--timeout={_SECONDS}", "--bundle", "add-flows", bridge, "-")
+    return Command(argv, stdin="\n".join(lines) + "\n")
+
+
+def transact(*commands: Sequence[str]) -> Command:
+    """Return the command that makes these changes in one transaction, and fails in the switch's words."""
+    argv = [f"--timeout={_SECONDS}"]
+    for one in commands:
+        argv += ["--", *one]
+    return script(_TRANSACT, *argv)
+
+
+def delete_port(bridge: str, name: str) -> tuple[str, ...]:
+    """Return the part of a transaction that takes a port off its bridge."""
+    return ("--if-exists", "del-port", bridge, name)
+
+
+def external_ids(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return tags as `set` takes them; values are quoted, for addresses hold colons."""
+    return tuple(f"external_ids:{key}={json.dumps(value)}" for key, value in tags.items())
+
+
+def _rows(table: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for row in table["data"]:
+        yield dict(zip(table["headings"], row, strict=True))
+
+
+def _port(row: Mapping[str, Any], interface: Mapping[str, Any], holders: Mapping[str, str]) -> SwitchPort:
+    numbers = [*_set(interface.get("ofport", ["set", []]))]
+    return SwitchPort(
+        name=row["name"],
+        bridge=holders.get(row["_uuid"][1], ""),
+        tag=next(iter(_set(row["tag"])), None),
+        mode=next(iter(_set(row["vlan_mode"])), None),
+        trunks=frozenset(_set(row["trunks"])),
+        options=dict(row["other_config"][1]),
+        tags=dict(row["external_ids"][1]),
+        type=interface.get("type", ""),
+        ofport=numbers[0] if numbers else 0,
+        error="".join(_set(interface.get("error", ["set", []]))),
+    )
+
+
+def _set(value: Any) -> Iterable[Any]:
+    """Yield the members of a column: OVSDB writes one member bare, more or none as `["set", [...]]` (RFC 7047, 5.1)."""
+    match value:
+        case ["set", members]:
+            for member in members:
+                yield from _set(member)
+        case ["uuid", name]:
+            yield name
+        case _:
+            yield value

@@ -1,0 +1,170 @@
+"""Add VLANs to a host's trunk port and take them off, in the switch's own transactions; other owners' are not touched.
+
+Each VLAN carries a tag of its own in the port's `external_ids`. An empty `trunks` column would mean every VLAN, so the
+parking VLAN goes in with the first and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result
+from reconciler.apply.drivers import switch
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.ownership import TAG, refuse
+from reconciler.apply.drivers.switch import Flow
+from reconciler.errors import HostError
+from reconciler.plan.resources import Trunk
+from reconciler.spec.cluster import PARKING_VLAN
+from reconciler.spec.names import Address
+
+_ALLOW, _DROP = 150, 140
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkFact:
+    """A trunk port: the VLANs it carries, which of them are whose, and the flows of this trunk's cookie.
+
+    `present` is whether the port exists at all; `owners` maps VLANs to addresses.
+    """
+
+    present: bool
+    carried: frozenset[int]
+    owners: Mapping[int, str]
+    flows: frozenset[Flow]
+
+
+def probe(trunks: Sequence[Trunk]) -> tuple[Command, ...]:
+    """Look at the trunk ports, and at the flows of each bridge."""
+    flows = [switch.probe_flows(bridge) for bridge in sorted({trunk.bridge for trunk in trunks})]
+    return switch.probe_ports(trunk.port for trunk in trunks), *flows
+
+
+def parse(trunks: Sequence[Trunk], results: Sequence[Result]) -> Mapping[Address, TrunkFact]:
+    """Read one fact for each trunk; several may share a port."""
+    host = trunks[0].host
+    ports = switch.parse_ports(host, results[0])
+    bridges = sorted({trunk.bridge for trunk in trunks})
+    flows = {bridge: switch.parse_flows(host, result) for bridge, result in zip(bridges, results[1:], strict=True)}
+    found = {}
+    for trunk in trunks:
+        port = ports.get(trunk.port)
+        present = port is not None and port.bridge == trunk.bridge
+        found[trunk.address] = TrunkFact(
+            present=present,
+            carried=port.trunks if present and port is not None else frozenset(),
+            owners=_owners(port.tags) if present and port is not None else {},
+            flows=flows[trunk.bridge].get(switch.cookie(trunk.address), frozenset()),
+        )
+    return found
+
+
+def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operation, ...]:
+    """Carry the trunk's VLANs, and no longer those that it had before; the flows stand before a VLAN is let in."""
+    if not fact.present:
+        raise HostError(
+            trunk.host,
+            f"there is no port {trunk.port} on the bridge {trunk.bridge}",
+            hint="name the port towards the other hosts in the cluster file, under bridge: trunk",
+        )
+    _check(trunk, fact)
+    operations: list[Operation] = []
+    wanted = guard(trunk)
+    if fact.flows != wanted:
+        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), wanted))
+    missing: set[int] = {vlan for vlan in trunk.vlans if vlan not in fact.carried or vlan not in fact.owners}
+    gone = _ours(trunk, fact) | {vlan for vlan in (before.vlans if before else ()) if vlan not in fact.owners}
+    changes = _changes(trunk, fact, add=missing, take_off=(gone & _known(fact)) - {*trunk.vlans})
+    return (*operations, switch.transact(*changes)) if changes else tuple(operations)
+
+
+def remove(trunk: Trunk, fact: TrunkFact) -> tuple[Operation, ...]:
+    """Take the trunk's VLANs off, then its flows; the parking VLAN stays."""
+    _check(trunk, fact)
+    operations: list[Operation] = []
+    if ours := _ours(trunk, fact):
+        operations.append(switch.transact(*_changes(trunk, fact, add=set(), take_off=ours)))
+    if fact.flows:
+        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), ()))
+    return tuple(operations)
+
+
+def observed(trunk: Trunk, fact: TrunkFact) -> Mapping[str, Any] | None:
+    """Return the VLANs that are carried in this trunk's name, and the gateway whose frames alone are let in."""
+    vlans = sorted(_ours(trunk, fact) & fact.carried)
+    if not vlans:
+        return None
+    macs = {part.partition("=")[2] for one in fact.flows for part in one.match if part.startswith("dl_src=")}
+    gateway = next(iter(macs)) if len(macs) == 1 else None
+    whole = gateway is not None and fact.flows == _guard(trunk.port, vlans, gateway)
+    return {
+        "bridge": trunk.bridge,
+        "port": trunk.port,
+        "vlans": vlans,
+        "gateway_mac": gateway if whole else None,
+    }
+
+
+def guard(trunk: Trunk) -> frozenset[Flow]:
+    """Return the flows that let in over the trunk, on these VLANs, only what the gateway has sent."""
+    return _guard(trunk.port, trunk.vlans, trunk.gateway_mac) if trunk.gateway_mac else frozenset()
+
+
+def _guard(port: str, vlans: Iterable[int], gateway: str) -> frozenset[Flow]:
+    return frozenset(
+        one
+        for vlan in vlans
+        for one in (
+            switch.flow(_ALLOW, "NORMAL", in_port=port, dl_vlan=str(vlan), dl_src=gateway),
+            switch.flow(_DROP, "drop", in_port=port, dl_vlan=str(vlan)),
+        )
+    )
+
+
+def _key(vlan: int) -> str:
+    return f"{TAG}-vlan-{vlan}"
+
+
+def _owners(tags: Mapping[str, str]) -> dict[int, str]:
+    start = f"{TAG}-vlan-"
+    named = {key.removeprefix(start): value for key, value in tags.items() if key.startswith(start)}
+    return {int(vlan): owner for vlan, owner in named.items() if vlan.isdecimal()}
+
+
+def _ours(trunk: Trunk, fact: TrunkFact) -> set[int]:
+    return {vlan for vlan, owner in fact.owners.items() if owner == trunk.address}
+
+
+def _known(fact: TrunkFact) -> frozenset[int]:
+    return fact.carried | frozenset(fact.owners)
+
+
+def _check(trunk: Trunk, fact: TrunkFact) -> None:
+    for vlan in trunk.vlans:
+        owner = fact.owners.get(vlan, "")
+        if owner != trunk.address and (owner or vlan in fact.carried):
+            raise refuse(trunk, f"VLAN {vlan} on the trunk {trunk.port} of {trunk.bridge}", owner)
+
+
+def _changes(trunk: Trunk, fact: TrunkFact, *, add: set[int], take_off: set[int]) -> list[tuple[str, ...]]:
+    """Return the parts of one transaction; nothing is read and written back, so other owners' changes are not lost."""
+    carry = add if PARKING_VLAN in fact.carried else {*add, PARKING_VLAN}
+    commands: list[tuple[str, ...]] = []
+    if carry:
+        commands.append(("add", "Port", trunk.port, "trunks", *_numbers(carry)))
+    if add:
+        tags = {_key(vlan): str(trunk.address) for vlan in sorted(add)}
+        commands.append(("set", "Port", trunk.port, *switch.external_ids(tags)))
+    if take_off:
+        commands.append(("remove", "Port", trunk.port, "trunks", *_numbers(take_off)))
+        commands.append(("remove", "Port", trunk.port, "external_ids", *(_key(vlan) for vlan in sorted(take_off))))
+    return commands
+
+
+def _numbers(vlans: Iterable[int]) -> list[str]:
+    return [str(vlan) for vlan in sorted(vlans)]
+
+
+DRIVER = Driver(Trunk, probe, parse, ensure, remove, observed)

@@ -1,0 +1,310 @@
+"""Make the internet VLAN's gateway on the network node: an internal port, DHCP, and NAT out of the uplink; one a host.
+
+Guests reach the outside world through it and nothing else: not one another, not the node's other networks, not the
+node itself but for ping and DHCP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, Result, script
+from reconciler.apply.drivers import answers, dhcp, network, places, switch
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.network import Link
+from reconciler.apply.drivers.ownership import TAG, refuse, tags
+from reconciler.apply.drivers.switch import SwitchPort
+from reconciler.plan.resources import Uplink
+from reconciler.spec.names import Address
+
+_TABLE = "inet reconciler_uplink"
+_FIELDS = 8
+
+# Eight lines for each interface and uplink: owner; the uplink in use; its forwarding before us; its forwarding now;
+# that of the interface; whether the rules are as loaded; whether the DHCP server runs;
+# the interface as JSON. Then the lines of the DHCP server's configuration, each after a `+`, and a dot.
+PROBE = (
+    dhcp.FIND
+    + """
+directory=$1 table=$2
+shift 2
+forwarding() {
+    value=
+    if [ -e "/proc/sys/net/ipv4/conf/$1/forwarding" ]; then read -r value < "/proc/sys/net/ipv4/conf/$1/forwarding"; fi
+    printf '%s\\n' "$value"
+}
+while [ $# -gt 0 ]; do
+    owner= used= saved= rules= server= link=
+    if [ -e "$directory/owner" ]; then
+        { IFS= read -r owner; IFS= read -r _; IFS= read -r used; IFS= read -r saved; } < "$directory/owner" || :
+    fi
+    if [ -e "$directory/ruleset" ]; then
+        # shellcheck disable=SC2086  # a family and a name
+        live=$(nft -s list table $table 2> /dev/null) || :
+        if [ "$live" = "$(cat "$directory/ruleset")" ]; then rules=yes; fi
+    fi
+    find_server "$directory"
+    if [ -n "$pid" ]; then server=yes; fi
+    if [ -e "/sys/class/net/$1" ]; then link=$(ip -j address show dev "$1"); fi
+    printf '%s\\n' "$owner" "$used" "$saved"
+    forwarding "$2"
+    forwarding "$1"
+    printf '%s\\n' "$rules" "$server" "$link"
+    if [ -e "$directory/dnsmasq.conf" ]; then
+        while IFS= read -r line; do printf '+%s\\n' "$line"; done < "$directory/dnsmasq.conf"
+    fi
+    echo .
+    shift 2
+done
+"""
+)
+
+# The owner file comes first: it says whose all this is, and how the uplink forwarded before. Forwarding comes last,
+# once the rules stand.
+CREATE = """
+directory=$1 address=$2 interface=$3 uplink=$4 ip=$5 table=$6 rules=$7
+umask 022
+sysctl=/proc/sys/net/ipv4/conf
+used= saved=
+if [ -e "$directory/owner" ]; then
+    { read -r _; read -r _; read -r used; read -r saved; } < "$directory/owner" || :
+fi
+if [ "$used" != "$uplink" ]; then
+    if [ -n "$saved" ] && [ -e "$sysctl/$used/forwarding" ]; then echo "$saved" > "$sysctl/$used/forwarding"; fi
+    read -r saved < "$sysctl/$uplink/forwarding"
+fi
+mkdir -p -- "$directory/hosts.d"
+printf '%s\\n' "$address" "$interface" "$uplink" "$saved" > "$directory/owner"
+for setting in ipv4/conf/"$interface"/rp_filter=1 ipv4/conf/"$interface"/arp_ignore=1 \\
+    ipv4/conf/"$interface"/send_redirects=0 ipv6/conf/"$interface"/disable_ipv6=1; do
+    if [ -e "/proc/sys/net/${setting%=*}" ]; then echo "${setting#*=}" > "/proc/sys/net/${setting%=*}"; fi
+done
+ip address replace "$ip" dev "$interface"
+ip link set dev "$interface" up
+printf '%s' "$rules" | nft -f -
+# shellcheck disable=SC2086  # a family and a name
+nft -s list table $table > "$directory/ruleset"
+echo 1 > "$sysctl/$interface/forwarding"
+echo 1 > "$sysctl/$uplink/forwarding"
+"""
+
+SERVE = (
+    dhcp.START_SERVER
+    + """
+umask 022
+printf '%s' "$2" > "$1/dnsmasq.conf"
+stop_server "$1"
+start_server "$1" ""
+"""
+)
+
+# Forwarding goes first and the owner file last.
+REMOVE = (
+    dhcp.STOP_SERVER
+    + """
+used= saved=
+if [ -e "$1/owner" ]; then
+    { read -r _; read -r _; read -r used; read -r saved; } < "$1/owner" || :
+fi
+if [ -n "$saved" ] && [ -e "/proc/sys/net/ipv4/conf/$used/forwarding" ]; then
+    echo "$saved" > "/proc/sys/net/ipv4/conf/$used/forwarding"
+fi
+stop_server "$1"
+printf 'add table %s\\ndelete table %s\\n' "$2" "$2" | nft -f -
+ovs-vsctl --timeout=10 --if-exists del-port "$3" "$4"
+rm -rf -- "$1"
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkFact:
+    """The gateway as it stands: its port, interface, rules and DHCP server.
+
+    `used` is the uplink that the rules name, `saved` how that one forwarded before us (`0` or `1`), `forwarding` how it
+    forwards now, and `rules` whether the rules are as they were loaded.
+    """
+
+    owner: str
+    used: str
+    saved: str
+    uplink_forwards: bool
+    forwards: bool
+    rules: bool
+    server: bool
+    link: Link | None
+    configuration: str
+    port: SwitchPort | None
+
+
+def probe(uplinks: Sequence[Uplink]) -> tuple[Command, ...]:
+    """Look at the switch, the interface, the rules and the DHCP server."""
+    interfaces = [part for uplink in uplinks for part in (uplink.interface, uplink.uplink)]
+    return (
+        switch.probe_ports(uplink.interface for uplink in uplinks),
+        script(PROBE, places.UPLINK, _TABLE, *interfaces),
+    )
+
+
+def parse(uplinks: Sequence[Uplink], results: Sequence[Result]) -> Mapping[Address, UplinkFact]:
+    """Read one fact for each uplink."""
+    host = uplinks[0].host
+    ports = switch.parse_ports(host, results[0])
+    lines = answers.text(host, results[1]).split("\n")
+    found = {}
+    for uplink in uplinks:
+        end = lines.index(".") if "." in lines else 0
+        fields, lines, configuration = lines[:_FIELDS], lines[end + 1 :], lines[_FIELDS:end]
+        answers.expect(host, end >= _FIELDS, "the probe of the uplink")
+        owner, used, saved, uplink_forwards, forwards, rules, server, link = fields
+        found[uplink.address] = UplinkFact(
+            owner=owner,
+            used=used,
+            saved=saved,
+            uplink_forwards=uplink_forwards == "1",
+            forwards=forwards == "1",
+            rules=rules == "yes",
+            server=server == "yes",
+            link=network.parse_links(host, link).get(uplink.interface),
+            configuration="".join(f"{line[1:]}\n" for line in configuration),
+            port=ports.get(uplink.interface),
+        )
+    return found
+
+
+def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Operation, ...]:
+    """Bring the gateway about; rules are loaded in one transaction, and nothing forwards before they stand."""
+    _check(uplink, fact)
+    operations: list[Operation] = []
+    anew = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
+    if anew or not _connected(uplink, fact):
+        operations.append(switch.transact(*_connection(uplink, fact, anew=anew)))
+    if anew or not _placed(uplink, fact):
+        arguments = (uplink.interface, uplink.uplink, uplink.ip, _TABLE, ruleset(uplink, fact))
+        operations.append(script(CREATE, places.UPLINK, uplink.address, *arguments))
+    wanted = configuration(uplink)
+    if fact.configuration != wanted or not fact.server:
+        operations.append(script(SERVE, places.UPLINK, wanted))
+    return tuple(operations)
+
+
+def remove(uplink: Uplink, fact: UplinkFact) -> tuple[Operation, ...]:
+    """End DHCP, NAT and forwarding, and take the port off the bridge."""
+    _check(uplink, fact)
+    if not (fact.owner or fact.port or fact.server):
+        return ()
+    bridge = fact.port.bridge if fact.port else uplink.bridge
+    return (script(REMOVE, places.UPLINK, _TABLE, bridge, uplink.interface),)
+
+
+def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
+    """Return the attributes as they stand; the uplink only while the rules do, DNS only while DHCP is served."""
+    if fact.port is None and not fact.owner:
+        return None
+    link = fact.link
+    forwards = fact.rules and fact.forwards and fact.uplink_forwards
+    dns = next((line for line in fact.configuration.split("\n") if line.startswith(_DNS)), "")
+    return {
+        "bridge": fact.port.bridge if fact.port else None,
+        "interface": uplink.interface if link else None,
+        "vlan": fact.port.tag if fact.port else None,
+        "ip": link.addresses[0] if link and link.up and len(link.addresses) == 1 else None,
+        "mac": link.mac if link else None,
+        "uplink": fact.used if forwards else None,
+        "dns": [one for one in dns.removeprefix(_DNS).split(",") if one] if fact.server else None,
+    }
+
+
+def ruleset(uplink: Uplink, fact: UplinkFact) -> str:
+    """Return the gateway's rules for `nft -f`, which puts them in place of any earlier ones in one transaction.
+
+    Where the uplink did not forward before us, what comes in on it goes nowhere but to guests that asked for it.
+    """
+    inside, outside = network.literal(uplink.interface), network.literal(uplink.uplink)
+    subnet = IPv4Interface(uplink.ip).network
+    forwarded_before = fact.saved == "1" if fact.used == uplink.uplink else fact.uplink_forwards
+    closed = "" if forwarded_before else f"\n        iifname {outside} drop"
+    return f"""add table {_TABLE}
+delete table {_TABLE}
+table {_TABLE} {{
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        iifname {inside} oifname {outside} accept
+        iifname {outside} oifname {inside} ct state established,related accept
+        iifname {inside} drop
+        oifname {inside} drop{closed}
+    }}
+    chain input {{
+        type filter hook input priority filter; policy accept;
+        iifname {inside} meta l4proto icmp accept
+        iifname {inside} udp dport 67 accept
+        iifname {inside} ct state established,related accept
+        iifname {inside} drop
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr {subnet} oifname {outside} masquerade
+    }}
+}}
+"""
+
+
+_DNS = "dhcp-option=option:dns-server,"
+
+
+def configuration(uplink: Uplink) -> str:
+    """Return the DHCP server's configuration: only VMs with a reservation are answered."""
+    gateway = IPv4Interface(uplink.ip)
+    lines = [
+        f"interface={uplink.interface}",
+        f"dhcp-range={gateway.network.network_address},static,{gateway.netmask},12h",
+        f"dhcp-option=option:router,{gateway.ip}",
+        _DNS + ",".join(uplink.dns) if uplink.dns else "",
+        f"dhcp-hostsdir={places.RESERVATIONS}",
+        f"dhcp-leasefile={places.UPLINK}/leases",
+    ]
+    return dhcp.configuration(places.UPLINK, [line for line in lines if line])
+
+
+def _check(uplink: Uplink, fact: UplinkFact) -> None:
+    if fact.port is not None and fact.port.tags.get(TAG) != uplink.address:
+        raise refuse(uplink, f"the port {uplink.interface} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+    if fact.port is None and fact.link is not None:
+        raise refuse(uplink, f"the interface {uplink.interface}", "")
+    if fact.owner not in {"", uplink.address}:
+        raise refuse(uplink, f"the gateway in {places.UPLINK}", fact.owner)
+
+
+def _connected(uplink: Uplink, fact: UplinkFact) -> bool:
+    found = (fact.port.tag, fact.port.mode) if fact.port else None
+    return found == (uplink.vlan, "access") and fact.link is not None and fact.link.mac == uplink.mac
+
+
+def _placed(uplink: Uplink, fact: UplinkFact) -> bool:
+    link = fact.link
+    if link is None or not link.up or link.addresses != (uplink.ip,):
+        return False
+    return fact.owner == uplink.address and fact.used == uplink.uplink and _forwards(fact)
+
+
+def _forwards(fact: UplinkFact) -> bool:
+    return fact.rules and fact.forwards and fact.uplink_forwards
+
+
+def _connection(uplink: Uplink, fact: UplinkFact, *, anew: bool) -> list[tuple[str, ...]]:
+    name = uplink.interface
+    ids = switch.external_ids(tags(uplink))
+    settings = [
+        ("set", "Port", name, f"tag={uplink.vlan}", "vlan_mode=access", *ids),
+        ("set", "Interface", name, "type=internal", f'mac="{uplink.mac}"'),
+    ]
+    if not anew:
+        return settings
+    old = [] if fact.port is None else [switch.delete_port(fact.port.bridge, name)]
+    return [*old, ("add-port", uplink.bridge, name), *settings]
+
+
+DRIVER = Driver(Uplink, probe, parse, ensure, remove, observed)
