@@ -72,6 +72,7 @@ def apply(
       reconciler apply slices/two-vms.yaml
       reconciler apply --auto-approve slices/
     """
+    _require_approval(auto_approve=auto_approve)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
         return _perform(session, inputs, store, (), auto_approve=auto_approve, parallelism=parallelism)
@@ -93,10 +94,19 @@ def destroy(
     """
     from reconciler import workflow  # noqa: PLC0415
 
+    _require_approval(auto_approve=auto_approve)
     inputs = session.inputs()
     with session.store(inputs.cluster) as store:
         doomed = workflow.find_slices(store, slices)
         return _perform(session, inputs, store, doomed, auto_approve=auto_approve, parallelism=parallelism)
+
+
+def _require_approval(*, auto_approve: bool) -> None:
+    if not auto_approve and not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on, so nothing was changed",
+            hint="look at `reconciler plan`, then add --auto-approve",
+        )
 
 
 def _perform(
@@ -108,11 +118,6 @@ def _perform(
     auto_approve: bool,
     parallelism: int,
 ) -> int:
-    if not auto_approve and not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask on, so nothing was changed",
-            hint="look at `reconciler plan`, then add --auto-approve",
-        )
     from reconciler.cli.progress import progress  # noqa: PLC0415
 
     approve = _announce(session) if auto_approve else _ask(session)

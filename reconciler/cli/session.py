@@ -151,7 +151,7 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
     @functools.wraps(verb)
-    def run(context: typer.Context, /, **options: Any) -> None:
+    def run(context: typer.Context, **options: Any) -> None:
         given = {name: options.pop(name) for name, _, _ in _GLOBALS}
         before: Session = context.obj or Session()
         session = Session(**{name: value or getattr(before, name) for name, value in given.items()})
