@@ -16,11 +16,12 @@ from reconciler.apply.drivers.ownership import refuse
 from reconciler.plan.resources import Router
 from reconciler.spec.names import Address
 
-# Run inside the namespace: what forwards, and the rules as nft lists them.
+# Run inside the namespace: whether it forwards, and the rules as nft lists them. A shell reads byte by byte, and a
+# sysctl ends after the first: enough for a digit, and no failure.
 LIST = """
-read -r forward < /proc/sys/net/ipv4/ip_forward
+read -r forward < /proc/sys/net/ipv4/ip_forward || :
 echo "ip_forward $forward"
-exec nft -s 'list chain inet reconciler forward; list chain inet reconciler input'
+exec nft --stateless --terse list table inet reconciler
 """
 
 # Run inside the namespace. The set is kept as it is when the rules are loaded again.

@@ -29,11 +29,12 @@ _FIELDS = 8
 PROBE = (
     dhcp.FIND
     + """
-directory=$1 table=$2
+directory=$1 table=$2 sysctl=/proc/sys/net/ipv4/conf
 shift 2
+# The shell reads byte by byte, and a sysctl ends after the first: enough for a digit, and no failure.
 forwarding() {
     value=
-    if [ -e "/proc/sys/net/ipv4/conf/$1/forwarding" ]; then read -r value < "/proc/sys/net/ipv4/conf/$1/forwarding"; fi
+    if [ -e "$sysctl/$1/forwarding" ]; then read -r value < "$sysctl/$1/forwarding" || :; fi
     printf '%s\\n' "$value"
 }
 while [ $# -gt 0 ]; do
@@ -74,7 +75,7 @@ if [ -e "$directory/owner" ]; then
 fi
 if [ "$used" != "$uplink" ]; then
     if [ -n "$saved" ] && [ -e "$sysctl/$used/forwarding" ]; then echo "$saved" > "$sysctl/$used/forwarding"; fi
-    read -r saved < "$sysctl/$uplink/forwarding"
+    read -r saved < "$sysctl/$uplink/forwarding" || :
 fi
 mkdir -p -- "$directory/hosts.d"
 printf '%s\\n' "$address" "$interface" "$uplink" "$saved" > "$directory/owner"
