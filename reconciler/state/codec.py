@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from reconciler.plan.record import Block, LinkAllocation, SliceAllocation, VmAllocation
 from reconciler.plan.resources import Resource, from_data, to_data
 
-_VM = ("id", "worker", "vnc", "image", "vcpus", "memory", "internet")
-_LINK = ("id", "vlan", "subnet")
+_VM = tuple(item.name for item in fields(VmAllocation))
+_LINK = tuple(item.name for item in fields(LinkAllocation))
 
 
 def encode_allocation(allocation: SliceAllocation) -> str:

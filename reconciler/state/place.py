@@ -30,7 +30,7 @@ def to_url(where: str | Path) -> URL:
         return URL.create("sqlite", database=str(Path(where).expanduser()))
     try:
         url = make_url(where)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise StateError("the state's URL cannot be read", hint=_FORMS) from error
     driver = _DRIVERS.get(url.drivername.removesuffix("+psycopg"))
     if driver is None or (driver == "sqlite" and url.database in (None, "", ":memory:")):

@@ -1,0 +1,69 @@
+"""What history and the journal tell of applies, on each database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from reconciler.plan.record import (
+    Status,
+)
+from reconciler.state.sql import SqlStore
+from reconciler.state.store import Ending
+from tests.contracts.records import (
+    ANNA,
+    LAB1,
+    NETWORK,
+    allocation,
+    done,
+    image,
+    plan,
+    port,
+    router,
+    steps,
+)
+
+
+class TestHistory:
+    def test_it_tells_who_when_and_how_newest_first(self, store: SqlStore) -> None:
+        todo = steps((None, router()), (None, port(100)), (None, image()))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "abc")
+        store.intend(apply, todo[:2])
+        store.record(apply, [*done(todo[:1]), Ending(todo[1], Status.UNKNOWN, "unknown")])
+        store.finish(apply, "failed", 1)
+        store.begin(plan(store, {LAB1: allocation()}), ANNA, "def")
+        latest, first = store.history()
+        assert (latest.id, latest.digest, latest.finished, latest.result) == (2, "def", None, "")
+        assert (first.id, first.slices, first.holder, first.digest) == (1, (LAB1,), ANNA, "abc")
+        assert (first.done, first.failed, first.skipped, first.result) == (1, 1, 1, "failed")
+        assert first.started == datetime(2026, 11, 22, 8, 1, 12, tzinfo=UTC)
+        assert first.finished == datetime(2026, 11, 22, 8, 1, 15, tzinfo=UTC)
+        assert [entry.id for entry in store.history(limit=1)] == [2]
+
+    def test_the_journal_keeps_the_order_of_intents(self, store: SqlStore) -> None:
+        todo = steps((None, router()), (None, port(100)), (None, image()))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
+        store.intend(apply, [todo[2], todo[0]])
+        store.intend(apply, [todo[1]])
+        store.record(apply, [Ending(todo[0], Status.PRESENT, "done"), Ending(todo[2], None, "failed", "disk full")])
+        entries = store.journal(apply)
+        assert [entry.step for entry in entries] == [3, 1, 2]
+        assert [entry.outcome for entry in entries] == ["failed", "done", None]
+        assert entries[0].words == "disk full"
+        assert (entries[1].action, entries[1].address, entries[1].host) == ("create", router().address, NETWORK)
+        assert (entries[2].recorded, entries[2].words) == (None, "")
+
+    def test_a_step_attempted_twice_has_two_entries(self, store: SqlStore) -> None:
+        todo = steps((None, router()))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
+        store.intend(apply, todo)
+        store.record(apply, [Ending(todo[0], Status.UNKNOWN, "unknown", "cut")])
+        store.intend(apply, todo)
+        store.record(apply, done(todo))
+        assert [(entry.outcome, entry.words) for entry in store.journal(apply)] == [("unknown", "cut"), ("done", "")]
+
+    def test_hostile_words_are_kept_as_text(self, store: SqlStore) -> None:
+        todo = steps((None, router()))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
+        store.intend(apply, todo)
+        store.record(apply, [Ending(todo[0], None, "failed", "a\0b\ud800'); DROP TABLE journal; --")])
+        assert store.journal(apply)[0].words == "a\ufffdb?'); DROP TABLE journal; --"

@@ -1,0 +1,106 @@
+"""Locks of slices between threads, processes and hosts, on each database."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from reconciler.errors import StateLocked
+from reconciler.state.sql import SqlStore, open_store
+from reconciler.state.store import SHARED, Holder
+from tests.contracts.conftest import Database
+from tests.contracts.records import (
+    ANNA,
+    LAB1,
+    LAB2,
+)
+
+
+class TestLocks:
+    def test_they_are_held_within_the_block(self, store: SqlStore) -> None:
+        with store.lock([LAB2, SHARED, LAB1], ANNA) as taken:
+            assert [lock.name for lock in taken] == [SHARED, LAB1, LAB2]
+            assert store.locks() == taken
+            assert all(lock.holder == ANNA for lock in taken)
+        assert store.locks() == ()
+
+    def test_they_are_released_when_the_block_raises(self, store: SqlStore) -> None:
+        with pytest.raises(RuntimeError, match="boom"), store.lock([LAB1], ANNA):
+            raise RuntimeError("boom")
+        assert store.locks() == ()
+
+    def test_the_second_learns_who_holds_it_and_takes_none(self, opened: Callable[[], SqlStore]) -> None:
+        first, second = opened(), opened()
+        ben = Holder("ben", "ctl2", 1)
+        sentence = (
+            rf"^alice/lab1 is being changed by anna on host ctl1 \(pid {ANNA.pid}\) since 2026-11-22 08:01:12 UTC$"
+        )
+        with first.lock([LAB1], ANNA):
+            with pytest.raises(StateLocked, match=sentence), second.lock([LAB2, LAB1], ben):
+                pytest.fail("the lock was given twice")
+            assert [lock.name for lock in second.locks()] == [LAB1]
+            with second.lock([LAB2], ben):
+                assert [lock.name for lock in first.locks()] == [LAB1, LAB2]
+
+    def test_another_process_is_kept_out(self, database: Database, store: SqlStore) -> None:
+        with store.lock([LAB1], ANNA), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            said = pool.submit(_try_lock, database.where).result(timeout=60)
+        assert said.startswith(f"alice/lab1 is being changed by anna on host ctl1 (pid {ANNA.pid})")
+
+    def test_tokens_only_grow(self, store: SqlStore) -> None:
+        with store.lock([LAB1, LAB2], ANNA) as first:
+            pass
+        with store.lock([LAB1], ANNA) as second:
+            assert second[0].token > max(lock.token for lock in first)
+
+    def test_the_lock_of_a_process_that_ended_is_taken_over(self, store: SqlStore) -> None:
+        ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        with store.lock([LAB1], Holder("anna", "ctl1", ended.pid)):
+            with pytest.raises(StateLocked), store.lock([LAB1], ANNA):
+                pytest.fail("its holder is alive")
+            ended.communicate(b"\n")
+            with store.lock([LAB1], ANNA) as taken:
+                assert [lock.holder for lock in store.locks()] == [ANNA]
+                assert taken[0].holder == ANNA
+            assert store.locks() == ()
+
+    def test_a_lost_lock_is_not_released_from_under_its_new_holder(self, store: SqlStore) -> None:
+        with store.lock([LAB1], ANNA):
+            removed = store.force_unlock(LAB1)
+            assert removed is not None
+            assert removed.holder == ANNA
+            new = store.lock([LAB1], Holder("ben", "ctl2", 1))
+            new.__enter__()
+        assert [lock.holder.user for lock in store.locks()] == ["ben"]
+        new.__exit__(None, None, None)
+
+    def test_the_lock_of_another_host_is_never_taken_over(self, store: SqlStore) -> None:
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        with (
+            store.lock([LAB1], Holder("anna", "elsewhere", ended.pid)),
+            pytest.raises(StateLocked, match="elsewhere"),
+            store.lock([LAB1], ANNA),
+        ):
+            pytest.fail("its holder may be alive")
+
+    def test_unlocking_what_nobody_holds_says_so(self, store: SqlStore) -> None:
+        assert store.force_unlock(LAB1) is None
+
+
+def _try_lock(where: str) -> str:
+    store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC))
+    try:
+        with store.lock([LAB1], Holder("ben", "ctl1", os.getpid())):
+            return "given"
+    except StateLocked as error:
+        return error.summary
+    finally:
+        store.close()

@@ -1,0 +1,75 @@
+"""Many planners at once: one wins each serial, and no number is lost, on each database."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler.errors import StateMoved
+from reconciler.plan.record import (
+    SliceAllocation,
+)
+from reconciler.spec.names import SliceId, SliceKey
+from reconciler.state.sql import SqlStore, open_store
+from tests.contracts.conftest import Database
+from tests.contracts.records import (
+    ANNA,
+    plan,
+)
+
+WORKERS, ROUNDS = 8, 4
+
+
+def test_threads_win_one_serial_each(database: Database, store: SqlStore) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]
+        _check(store, [number for run in runs for number in run.result(timeout=120)])
+
+
+def test_processes_win_one_serial_each(database: Database, store: SqlStore) -> None:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]
+        _check(store, [number for run in runs for number in run.result(timeout=120)])
+
+
+def test_threads_that_share_a_store_win_one_serial_each(store: SqlStore) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        runs = [pool.submit(_give, store, worker) for worker in range(WORKERS)]
+        _check(store, [number for run in runs for number in run.result(timeout=120)])
+
+
+def _check(store: SqlStore, given: list[int]) -> None:
+    """Check that every id was given once, recorded, and that each begin left its line in history."""
+    total = WORKERS * ROUNDS
+    recorded = store.read()
+    assert sorted(given) == list(range(1000, 1000 + total))
+    assert recorded.serial == total
+    assert recorded.counters.slice_id == 1000 + total
+    assert sorted(found.id for found in recorded.allocations.values()) == sorted(given)
+    assert [entry.id for entry in store.history(limit=2 * total)] == list(range(total, 0, -1))
+
+
+def _count_up(where: str, worker: int) -> list[int]:
+    store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC))
+    try:
+        return _give(store, worker)
+    finally:
+        store.close()
+
+
+def _give(store: SqlStore, worker: int) -> list[int]:
+    """Give out a slice id ROUNDS times, planning again whenever another was first."""
+    given: list[int] = []
+    while len(given) < ROUNDS:
+        recorded = store.read()
+        number = recorded.counters.slice_id
+        wanted = {SliceKey(f"w{worker}/s{len(given)}"): SliceAllocation(number, ())}
+        counters = replace(recorded.counters, slice_id=SliceId(number + 1))
+        try:
+            store.begin(replace(plan(store, wanted, counters=counters), serial=recorded.serial), ANNA, "")
+        except StateMoved:
+            continue
+        given.append(number)
+    return given

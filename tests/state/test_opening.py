@@ -1,0 +1,239 @@
+"""Opening a record: where it is made, for whose eyes, and when it is refused rather than read as empty."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from reconciler.errors import StateError, StateUnreadable
+from reconciler.state import migrations, schema
+from reconciler.state.place import default_place
+from reconciler.state.sql import SqlStore, open_store
+from reconciler.state.store import Holder
+
+ANNA = Holder("anna", "ctl1", os.getpid())
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+
+
+@contextmanager
+def opened(where: str | Path, cluster: str = "lab", *, read_only: bool = False) -> Iterator[SqlStore]:
+    store = open_store(where, cluster=cluster, clock=now, read_only=read_only)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Make a record, and return its file."""
+    place = tmp_path / "state" / "lab.db"
+    with opened(place) as store, store.lock(["alice/lab1"], ANNA):
+        pass
+    return place
+
+
+def change(file: Path, statement: str) -> None:
+    """Change a record behind the store's back."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(statement)
+
+
+class TestMaking:
+    def test_only_the_owner_may_read_the_file_and_its_folders(self, tmp_path: Path) -> None:
+        place = tmp_path / "state" / "deep" / "lab.db"
+        mask = os.umask(0)
+        try:
+            with opened(place) as store, store.lock(["alice/lab1"], ANNA):
+                modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.parent.iterdir()}
+        finally:
+            os.umask(mask)
+        assert set(modes) == {"lab.db", "lab.db-wal", "lab.db-shm"}
+        assert set(modes.values()) == {0o600}
+        for folder in (place.parent, place.parent.parent):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def test_nothing_is_left_beside_the_file(self, file: Path) -> None:
+        assert [path.name for path in file.parent.iterdir()] == ["lab.db"]
+
+    def test_every_write_is_synced_to_a_log_of_writes(self, file: Path) -> None:
+        with opened(file) as store, store._engine.connect() as connection:
+            pragmas = ("journal_mode", "synchronous", "foreign_keys")
+            found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
+        assert found == ["wal", 2, 1]
+
+    def test_of_processes_that_make_it_at_once_one_wins(self, tmp_path: Path) -> None:
+        script = (
+            "import sys; from datetime import UTC, datetime; from reconciler.state.sql import open_store;"
+            "print(open_store(sys.argv[1], cluster='lab', clock=lambda: datetime.now(UTC)).read().lineage)"
+        )
+        command = [sys.executable, "-c", script, str(tmp_path / "lab.db")]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        lineages = {process.communicate(timeout=60)[0].strip() for process in running}
+        assert len(lineages) == 1
+        assert lineages != {""}
+
+    def test_reading_where_no_record_is_makes_none(self, tmp_path: Path) -> None:
+        with opened(tmp_path / "none" / "lab.db", read_only=True) as store:
+            assert store.read().lineage == ""
+            assert store.history() == ()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("a file")
+        with pytest.raises(StateError, match=r"taken/lab\.db cannot be"):
+            open_store(tmp_path / "taken" / "lab.db", cluster="lab", clock=now)
+
+    def test_a_database_of_today_is_opened_without_alembic(self, file: Path) -> None:
+        script = (
+            "import sys; from datetime import UTC, datetime; from reconciler.state.sql import open_store;"
+            "open_store(sys.argv[1], cluster='lab', clock=lambda: datetime.now(UTC)).read();"
+            "print('alembic' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", script, str(file)], check=True, capture_output=True, text=True)
+        assert done.stdout == "False\n"
+
+    def test_the_seam_is_light(self) -> None:
+        script = "import sys, reconciler.state.store; print('sqlalchemy' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        assert done.stdout == "False\n"
+
+
+class TestPlaces:
+    def test_each_cluster_has_its_own_by_default(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        assert default_place("lab") == tmp_path / "reconciler" / "lab.db"
+        assert default_place("../lab").parent == tmp_path / "reconciler"
+
+    def test_a_path_and_its_url_are_one_place(self, file: Path) -> None:
+        with opened(file) as one, opened(f"sqlite:///{file}") as other, opened(str(file)) as third:
+            assert one.read() == other.read() == third.read()
+
+    @pytest.mark.parametrize(
+        "url", ["mysql://host/db", "sqlite://", "sqlite:///:memory:", "postgresql://host:port/x", "http://x"]
+    )
+    def test_other_urls_are_refused(self, url: str) -> None:
+        with pytest.raises(StateError) as caught:
+            open_store(url, cluster="lab", clock=now)
+        assert caught.value.hint == "Write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE."
+
+    def test_a_server_that_does_not_answer_is_an_error_without_its_password(self) -> None:
+        with pytest.raises(StateError, match="cannot be used") as caught:
+            open_store("postgresql://anna:hunter2@127.0.0.1:1/record", cluster="lab", clock=now)
+        assert "hunter2" not in caught.value.summary + str(caught.value.hint)
+
+
+class TestDamage:
+    def test_a_truncated_record_is_refused(self, file: Path) -> None:
+        whole = file.read_bytes()
+        for size in (0, 10, 100, 4096, len(whole) // 2, len(whole) - 4096):
+            file.write_bytes(whole[:size])
+            for read_only in (False, True):
+                with pytest.raises(StateUnreadable, match="is damaged"), opened(file, read_only=read_only) as store:
+                    store.read()
+
+    def test_garbage_is_refused(self, file: Path) -> None:
+        for garbage in (b"\0" * 8192, b"version: 1\n", os.urandom(8192)):
+            file.write_bytes(garbage)
+            with pytest.raises(StateUnreadable, match="is damaged"), opened(file):
+                pytest.fail("garbage was read")
+            assert file.read_bytes() == garbage
+
+    def test_a_page_of_garbage_is_refused(self, file: Path) -> None:
+        whole = bytearray(file.read_bytes())
+        whole[4096:] = b"\xff" * (len(whole) - 4096)
+        file.write_bytes(whole)
+        with pytest.raises(StateUnreadable, match="is damaged"), opened(file) as store:
+            store.read()
+
+    def test_a_folder_is_no_record(self, tmp_path: Path) -> None:
+        with pytest.raises(StateError, match="cannot be opened"):
+            open_store(tmp_path, cluster="lab", clock=now)
+
+    def test_a_database_of_something_else_is_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "other.db"
+        change(file, "CREATE TABLE songs (name)")
+        with pytest.raises(StateUnreadable, match="a database of something else"), opened(file):
+            pytest.fail("it was taken for a record")
+
+    @pytest.mark.parametrize(
+        ("statement", "reason"),
+        [
+            ("UPDATE alembic_version SET version_num = '9999'", "made by a newer version .its schema is 9999"),
+            ("DELETE FROM alembic_version", "is damaged: it has 0 versions"),
+            ("DROP TABLE alembic_version", "is damaged: its version is missing"),
+            ("DELETE FROM meta", "is damaged: it does not say whose it is"),
+            ("DROP TABLE allocations", "is damaged: no such table"),
+            ("UPDATE meta SET cluster = 'prod'", "is of cluster prod, not of lab"),
+            ("INSERT INTO slices VALUES ('a/b', 0, 0)", ""),
+            ("INSERT INTO allocations VALUES ('a/b', '{}')", "is damaged: what it holds cannot be read"),
+            ("INSERT INTO allocations VALUES ('a/b', '{\"id\":')", "is damaged: what it holds cannot be read"),
+            ("INSERT INTO resources VALUES ('a', 'vm', 'a/b', 'h', 'odd', '{}', NULL, 0)", "is damaged"),
+            ("INSERT INTO resources VALUES ('a', 'vm', 'a/b', 'h', 'present', '[]', NULL, 0)", "is damaged"),
+        ],
+    )
+    def test_an_edited_record_is_refused_with_the_reason(self, file: Path, statement: str, reason: str) -> None:
+        change(file, statement)
+        if not reason:
+            with opened(file) as store:
+                assert store.read().allocations == {}
+            return
+        with pytest.raises(StateUnreadable, match=reason), opened(file) as store:
+            store.read()
+
+    def test_a_refused_record_is_left_as_it_was(self, file: Path) -> None:
+        change(file, "UPDATE alembic_version SET version_num = '9999'")
+        before = file.read_bytes()
+        with pytest.raises(StateUnreadable), opened(file):
+            pytest.fail("it was opened")
+        assert file.read_bytes() == before
+
+    def test_a_record_is_of_one_cluster(self, file: Path) -> None:
+        with pytest.raises(StateUnreadable, match="is of cluster lab, not of prod"), opened(file, "prod"):
+            pytest.fail("it was opened for another cluster")
+
+
+class TestWriting:
+    def test_a_full_disk_keeps_the_old_record_whole(self, file: Path) -> None:
+        with opened(file) as store:
+            before = store.read()
+            with store._engine.connect() as connection:
+                pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+                connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+            names = [f"alice/{number:0200}" for number in range(400)]
+            with pytest.raises(StateError, match="full") as caught, store.lock(names, ANNA):
+                pytest.fail("there was room")
+            assert caught.value.hint == "Make room on the disk; nothing was half-written."
+            assert store.read() == before
+            assert store.locks() == ()
+
+
+class TestSchema:
+    def test_the_known_revisions_are_those_of_the_migrations(self) -> None:
+        engine = create_engine("sqlite://")
+        with engine.connect() as connection:
+            scripts = ScriptDirectory.from_config(migrations.configuration(connection))
+            known = [script.revision for script in scripts.walk_revisions()]
+        engine.dispose()
+        assert tuple(reversed(known)) == schema.REVISIONS
+
+    def test_the_migrations_make_the_schema_that_queries_use(self, file: Path) -> None:
+        with opened(file) as store, store._engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, schema.metadata) == []
