@@ -1,0 +1,125 @@
+"""Hosts without SSH: each is a folder of this machine and a real shell; they can be unplugged, and cut in mid-batch."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reconciler.apply.connection import Progress
+from reconciler.errors import HostError, HostUnreachable
+from reconciler.plan.resources import ROOT
+from reconciler.spec.names import HostName
+
+
+@dataclass
+class Sent:
+    """One batch that a host got; whether it was a probe shows in the lock it asks for."""
+
+    host: HostName
+    text: str
+
+    @property
+    def probe(self) -> bool:
+        return "flock -s" in self.text
+
+
+@dataclass
+class Localhosts:
+    """A connector to folders.
+
+    `down` hosts refuse. `cuts` holds, for each host's next batches, after how many results the connection dies (None:
+    it does not), while the shell there goes on as it would behind a dead connection.
+    """
+
+    root: Path
+    down: set[HostName] = field(default_factory=set)
+    cuts: dict[HostName, list[int | None]] = field(default_factory=dict)
+    sent: list[Sent] = field(default_factory=list)
+    at_work: int = 0
+    peak: int = 0
+    shells: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    def folder(self, host: HostName) -> Path:
+        folder = self.root / host
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def batches(self, host: HostName) -> list[Sent]:
+        return [sent for sent in self.sent if sent.host == host and not sent.probe]
+
+    def probes(self, host: HostName) -> list[Sent]:
+        return [sent for sent in self.sent if sent.host == host and sent.probe]
+
+    async def connect(self, host: HostName) -> Localhost:
+        if host in self.down:
+            raise HostUnreachable(host, "it refuses connections")
+        return Localhost(host, self)
+
+    async def close(self) -> None:
+        for shell in self.shells:
+            if shell.returncode is None:
+                shell.kill()
+            await shell.wait()
+
+
+@dataclass
+class Localhost:
+    """One folder, connected."""
+
+    host: HostName
+    hosts: Localhosts
+
+    async def run(self, text: str) -> AsyncGenerator[str, None]:
+        own = self.hosts.folder(self.host)
+        self.hosts.sent.append(Sent(self.host, text))
+        cuts = self.hosts.cuts.get(self.host, [])
+        results_left = cuts.pop(0) if cuts else None
+        self.hosts.at_work += 1
+        self.hosts.peak = max(self.hosts.peak, self.hosts.at_work)
+        try:
+            async for line in self._shell(text.replace(ROOT, str(own / "root"))):
+                yield line
+                if results_left is not None and " result " in line:
+                    results_left -= 1
+                if results_left == 0:
+                    raise HostUnreachable(self.host, "the connection was lost")
+        finally:
+            self.hosts.at_work -= 1
+
+    async def _shell(self, text: str) -> AsyncGenerator[str, None]:
+        pipe, stdout = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+        shell = await asyncio.create_subprocess_exec("sh", "-s", stdin=pipe, stdout=pipe, stderr=stdout, limit=1 << 24)
+        self.hosts.shells.append(shell)
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        shell.stdin.write(text.encode(errors="surrogateescape"))
+        shell.stdin.close()
+        last = ""
+        while line := await shell.stdout.readline():
+            last = line.decode(errors="surrogateescape").removesuffix("\n")
+            yield last
+        status = await shell.wait()
+        if status == -signal.SIGKILL:
+            raise HostUnreachable(self.host, "the connection was lost")
+        if status != 0:
+            raise HostError(self.host, last)
+
+    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+        partial = Path(f"{path}.partial")
+        try:
+            await asyncio.to_thread(shutil.copyfile, source, partial)
+        except FileNotFoundError as error:
+            raise HostError(self.host, f"{path}: no such folder") from error
+        size = partial.stat().st_size  # noqa: ASYNC240 - a test's file
+        if progress is not None:
+            progress(size, size)
+        partial.replace(path)  # noqa: ASYNC240 - a test's file
+
+    @asynccontextmanager
+    async def forward(self, path: str) -> AsyncIterator[Path]:
+        yield Path(path)
