@@ -25,6 +25,11 @@ class Vm:
     worker: str
     guest: Guest
 
+    def address(self, interface: str) -> str:
+        """Wait until the guest has booted and has an address there."""
+        self.guest.wait_for_shell()
+        return self.guest.address(interface)
+
     def run(self, command: str) -> str:
         """Run a command in the guest, showing both the command and what it printed."""
         print(f"\n{self.name}# {command}")
@@ -39,15 +44,17 @@ def prove(lab: str, slice_: dict[str, Any]) -> str:
         each["name"]: Vm(each["name"], each["worker"], guest_of(lab, each["worker"], each["id"]))
         for each in slice_["vms"]
     }
-    for vm in vms.values():
-        vm.guest.wait_for_shell()
+    addresses = {
+        (each["name"], nic["name"]): vms[each["name"]].address(nic["name"])
+        for each in slice_["vms"]
+        for nic in each["nics"]
+        if nic["ip"]
+    }
     link = slice_["links"][0]
     (far, interface), (near, _) = (end.split(":") for end in link["key"].split("--"))
     here, there = vms[near], vms[far]
-    pinged = here.run(f"ping -c 3 {there.guest.address(interface)}")
-    online = next(
-        vms[each["name"]] for each in slice_["vms"] if any(nic["name"] == "eth0" and nic["ip"] for nic in each["nics"])
-    )
+    pinged = here.run(f"ping -c 3 {addresses[far, interface]}")
+    online = next(vms[vm] for vm, nic in addresses if nic == "eth0")
     page = online.run(f"wget -q -O - http://{WEB_SERVER}/")
     return (
         f"Proved: {here.name} on {here.worker} reaches {there.name} on {there.worker} over VLAN {link['vlan']}"
