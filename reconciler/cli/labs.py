@@ -83,7 +83,7 @@ def status(session: Session, name: Name = "lab") -> int:
 
 
 def execute(
-    _session: Session,
+    session: Session,  # noqa: ARG001 - every verb is given one
     host: Annotated[str, typer.Argument(metavar="HOST", help="worker1, worker2, ..., or gateway.")],
     command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="What to run there, as root.")],
     name: Name = "lab",
