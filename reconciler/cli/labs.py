@@ -97,7 +97,7 @@ def execute(
     """
     from reconciler import lab  # noqa: PLC0415
 
-    return lab.exec_in(name, host, command)
+    return lab.exec_in(name, host, command[1:] if command[0] == "--" else command)
 
 
 def _report(line: str) -> None:
