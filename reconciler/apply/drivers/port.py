@@ -127,7 +127,7 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
         operations.append(switch.transact(*_connection(port, found)))
     wanted = guard(port)
     if fact.flows != wanted or (found is None and wanted):
-        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), wanted))
+        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), fact.flows, wanted))
     return tuple(operations)
 
 
@@ -138,7 +138,7 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
     if fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
     if fact.flows:
-        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), ()))
+        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), fact.flows, frozenset()))
     if fact.device or fact.claim:
         operations.append(script(REMOVE, port.tap, places.CLAIMS))
     return tuple(operations)

@@ -73,7 +73,7 @@ def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operati
     operations: list[Operation] = []
     wanted = guard(trunk)
     if fact.flows != wanted:
-        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), wanted))
+        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), fact.flows, wanted))
     missing: set[int] = {vlan for vlan in trunk.vlans if vlan not in fact.carried or vlan not in fact.owners}
     gone = _ours(trunk, fact) | {vlan for vlan in (before.vlans if before else ()) if vlan not in fact.owners}
     changes = _changes(trunk, fact, add=missing, take_off=(gone & _known(fact)) - {*trunk.vlans})
@@ -87,7 +87,7 @@ def remove(trunk: Trunk, fact: TrunkFact) -> tuple[Operation, ...]:
     if ours := _ours(trunk, fact):
         operations.append(switch.transact(*_changes(trunk, fact, add=set(), take_off=ours)))
     if fact.flows:
-        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), ()))
+        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), fact.flows, frozenset()))
     return tuple(operations)
 
 
