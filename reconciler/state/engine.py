@@ -20,7 +20,7 @@ _PATIENCE = 30_000
 def connect(url: URL, *, read_only: bool = False) -> Engine:
     """Return an engine for a database; nothing is opened yet. A read-only one refuses to write, where it is SQLite."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url)
+        return create_engine(url, pool_pre_ping=True)  # an apply outlasts many an idle connection
     in_memory = url.database is None
     engine = create_engine(url, poolclass=StaticPool) if in_memory else create_engine(url)
     _prepare_sqlite(engine, query_only=read_only and not in_memory)

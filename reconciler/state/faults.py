@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,15 +10,11 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, SQLAlchemyError
 
 from reconciler.errors import StateError, StateUnreadable
 
-_DAMAGED = (
-    "malformed",
-    "not a database",
-    "file is encrypted",
-    "unsupported file format",
-    "no such table",
-    "no such column",
+_DAMAGED = re.compile(
+    "malformed|not a database|file is encrypted|unsupported file format|no such (table|column)"
+    "|(relation|column) .* does not exist"
 )
-"""What SQLite says of a file that is not, or no longer, a whole record."""
+"""What SQLite and PostgreSQL say of what is not, or no longer, a whole record."""
 
 RESTORE = "Restore it from a copy; the hosts were left as they are."
 """What to do about a damaged record."""
@@ -30,7 +27,7 @@ def mapped(place: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         said = _first_line(str(error.orig))
-        if isinstance(error, DatabaseError) and any(word in said for word in _DAMAGED):
+        if isinstance(error, DatabaseError) and _DAMAGED.search(said):
             raise StateUnreadable(f"the record {place} is damaged: {said}", hint=RESTORE) from error
         raise StateError(f"the record {place} cannot be used: {said}", hint=_hint(said)) from error
     except SQLAlchemyError as error:

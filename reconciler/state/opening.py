@@ -26,7 +26,7 @@ def open_engine(url: URL, cluster: str, *, read_only: bool) -> Engine:
     is "". Raises StateUnreadable for what is damaged, newer, or another cluster's; StateError for what does not answer.
     """
     file = place.file_of(url)
-    if file is not None and not file.exists():
+    if file is not None and place.is_missing(file):
         if read_only:
             return _empty(cluster)
         _make_file(file, cluster)

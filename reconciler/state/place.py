@@ -27,14 +27,16 @@ def default_place(cluster: str) -> Path:
 def to_url(where: str | Path) -> URL:
     """Read a path, `sqlite:///PATH` or `postgresql://...`; raises StateError for a URL of any other sort."""
     if isinstance(where, Path) or "://" not in where:
-        return URL.create("sqlite", database=str(Path(where).expanduser()))
+        return URL.create("sqlite", database=str(Path(where).expanduser().absolute()))
     try:
         url = make_url(where)
     except (ArgumentError, ValueError) as error:
         raise StateError("the state's URL cannot be read", hint=_FORMS) from error
     driver = _DRIVERS.get(url.drivername.removesuffix("+psycopg"))
-    if driver is None or (driver == "sqlite" and url.database in (None, "", ":memory:")):
+    if driver is None or (driver == "sqlite" and (url.query or url.database in (None, "", ":memory:"))):
         raise StateError(f"no record can be kept in {url.render_as_string()}", hint=_FORMS)
+    if driver == "sqlite":
+        return to_url(Path(url.database or ""))
     return url.set(drivername=driver)
 
 
@@ -60,6 +62,19 @@ def inspect(file: Path) -> None:
     if head != _MAGIC:
         what = "it is empty" if not head else "it is no SQLite database"
         raise StateUnreadable(f"the record {file} is damaged: {what}", hint=RESTORE)
+
+
+def is_missing(file: Path) -> bool:
+    """Whether there is no record; raises StateUnreadable where there was one, and its log of writes is still there.
+
+    SQLite would play such a log into whatever database takes the place of the one it belongs to.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    if file.exists():
+        return False
+    if log.exists() and not file.exists():  # asked again: another process may have made both meanwhile
+        raise StateUnreadable(f"the record {file} is missing, but {log.name} is still beside it", hint=RESTORE)
+    return True
 
 
 def reserve(file: Path) -> Path:

@@ -115,8 +115,10 @@ class StateStore(StateReader, Protocol):
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply.
 
-        From here until `finish`, what the slices had and what they will have are both taken. Raises StateMoved when the
-        record's serial or lineage is not the plan's.
+        From here on, what the slices had and what they will have are both taken, until what goes is confirmed gone.
+        Raises StateMoved when the lineage is not the plan's, or when what the plan was made from has changed since its
+        serial: a slice in its scope, what slices share, or, where it gives out numbers, the numbers of any slice.
+        Raises StateError where two slices would have the same number.
         """
         ...
 
@@ -125,11 +127,15 @@ class StateStore(StateReader, Protocol):
         ...
 
     def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
-        """Write how steps ended, and with it how their resources stand."""
+        """Write how steps ended, and with it how their resources stand.
+
+        Once all that stood when the apply began, and was to change or go, has done so, what it used becomes free; a
+        destroyed slice leaves the record with its last resource. So a crash after this call leaks no number.
+        """
         ...
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
-        """Close an apply; claims of slices in its scope whose doomed resources are all gone become free."""
+        """Close an apply, and free what `record` would: a plan without steps gives back its slices' numbers here."""
         ...
 
     def close(self) -> None:

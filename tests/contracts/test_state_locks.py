@@ -6,20 +6,28 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing.synchronize import Event
 
 import pytest
 
 from reconciler.errors import StateLocked
+from reconciler.plan.record import RecordedResource, Status
 from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import SHARED, Holder
+from reconciler.state.store import SHARED, ApplyId, Holder
 from tests.contracts.conftest import Database
 from tests.contracts.records import (
     ANNA,
     LAB1,
     LAB2,
+    allocation,
+    plan,
+    router,
+    standing,
+    steps,
 )
 
 
@@ -71,6 +79,23 @@ class TestLocks:
                 assert taken[0].holder == ANNA
             assert store.locks() == ()
 
+    def test_a_killed_process_leaves_its_intents_and_a_lock_to_take_over(
+        self, database: Database, store: SqlStore
+    ) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        ready = spawn.Event()
+        process = spawn.Process(target=_work_until_killed, args=(database.where, ready))
+        process.start()
+        assert ready.wait(timeout=60)
+        with pytest.raises(StateLocked), store.lock([LAB1], ANNA):
+            pytest.fail("its holder is alive")
+        process.kill()
+        process.join()
+        with store.lock([LAB1], ANNA):
+            assert standing(store) == {router().address: RecordedResource(router(), Status.CREATING)}
+            assert [entry.outcome for entry in store.journal(ApplyId(1))] == [None]
+            assert store.history()[0].finished is None
+
     def test_a_lost_lock_is_not_released_from_under_its_new_holder(self, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA):
             removed = store.force_unlock(LAB1)
@@ -93,6 +118,17 @@ class TestLocks:
 
     def test_unlocking_what_nobody_holds_says_so(self, store: SqlStore) -> None:
         assert store.force_unlock(LAB1) is None
+
+
+def _work_until_killed(where: str, ready: Event) -> None:
+    store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC))
+    todo = steps((None, router()))
+    holder = Holder("ben", "ctl1", os.getpid())
+    with store.lock([LAB1], holder):
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), holder, "")
+        store.intend(apply, todo)
+        ready.set()
+        threading.Event().wait()
 
 
 def _try_lock(where: str) -> str:

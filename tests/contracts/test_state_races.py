@@ -22,6 +22,15 @@ from tests.contracts.records import (
 WORKERS, ROUNDS = 8, 4
 
 
+def test_processes_that_open_it_at_once_make_one_record(database: Database) -> None:
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(_lineage, database.where) for _ in range(6)]
+        lineages = {run.result(timeout=120) for run in runs}
+    store = database.open()
+    assert lineages == {store.read().lineage}
+    store.close()
+
+
 def test_threads_win_one_serial_each(database: Database, store: SqlStore) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]
@@ -49,6 +58,14 @@ def _check(store: SqlStore, given: list[int]) -> None:
     assert recorded.counters.slice_id == 1000 + total
     assert sorted(found.id for found in recorded.allocations.values()) == sorted(given)
     assert [entry.id for entry in store.history(limit=2 * total)] == list(range(total, 0, -1))
+
+
+def _lineage(where: str) -> str:
+    store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC))
+    try:
+        return store.read().lineage
+    finally:
+        store.close()
 
 
 def _count_up(where: str, worker: int) -> list[int]:

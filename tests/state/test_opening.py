@@ -78,17 +78,6 @@ class TestMaking:
             found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
         assert found == ["wal", 2, 1]
 
-    def test_of_processes_that_make_it_at_once_one_wins(self, tmp_path: Path) -> None:
-        script = (
-            "import sys; from datetime import UTC, datetime; from reconciler.state.sql import open_store;"
-            "print(open_store(sys.argv[1], cluster='lab', clock=lambda: datetime.now(UTC)).read().lineage)"
-        )
-        command = [sys.executable, "-c", script, str(tmp_path / "lab.db")]
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-        lineages = {process.communicate(timeout=60)[0].strip() for process in running}
-        assert len(lineages) == 1
-        assert lineages != {""}
-
     def test_reading_where_no_record_is_makes_none(self, tmp_path: Path) -> None:
         with opened(tmp_path / "none" / "lab.db", read_only=True) as store:
             assert store.read().lineage == ""
@@ -125,8 +114,25 @@ class TestPlaces:
         with opened(file) as one, opened(f"sqlite:///{file}") as other, opened(str(file)) as third:
             assert one.read() == other.read() == third.read()
 
+    def test_a_place_stays_where_it_is_when_the_working_folder_changes(
+        self, monkeypatch: pytest.MonkeyPatch, file: Path
+    ) -> None:
+        monkeypatch.chdir(file.parent)
+        with opened("lab.db") as one, opened("sqlite:///lab.db") as other:
+            monkeypatch.chdir("/")
+            with opened(file) as third:
+                assert one.read() == other.read() == third.read()
+
     @pytest.mark.parametrize(
-        "url", ["mysql://host/db", "sqlite://", "sqlite:///:memory:", "postgresql://host:port/x", "http://x"]
+        "url",
+        [
+            "mysql://host/db",
+            "sqlite://",
+            "sqlite:///:memory:",
+            "sqlite:///x.db?mode=ro",
+            "postgresql://host:port/x",
+            "http://x",
+        ],
     )
     def test_other_urls_are_refused(self, url: str) -> None:
         with pytest.raises(StateError) as caught:
@@ -147,6 +153,13 @@ class TestDamage:
             for read_only in (False, True):
                 with pytest.raises(StateUnreadable, match="is damaged"), opened(file, read_only=read_only) as store:
                     store.read()
+
+    def test_a_log_without_its_record_is_refused(self, file: Path) -> None:
+        file.rename(file.with_name("lab.db-wal"))
+        for read_only in (False, True):
+            with pytest.raises(StateUnreadable, match=r"lab\.db-wal is still beside it"):
+                open_store(file, cluster="lab", clock=now, read_only=read_only)
+        assert [path.name for path in file.parent.iterdir()] == ["lab.db-wal"]
 
     def test_garbage_is_refused(self, file: Path) -> None:
         for garbage in (b"\0" * 8192, b"version: 1\n", os.urandom(8192)):
