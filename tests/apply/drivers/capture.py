@@ -1,0 +1,351 @@
+"""Capture the probe results of the cases: each state is brought about on a host of its own and probed there.
+
+Run it as root, when a probe or a driver changes: `python -m tests.apply.drivers.capture [KIND/NAME ...]`, then
+`pytest tests/apply/drivers --update-golden`, and read what changed. A case whose results nobody could capture, such as
+a switch that prints nonsense, is written by hand and marked `"captured": false`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reconciler.apply.drivers.table import DRIVERS
+from reconciler.plan.resources import ROOT, Lease, Resource, Trunk, address, to_data
+from reconciler.spec.names import Bytes, VlanId
+from tests.apply.drivers.realhost import RealHost, real_host
+from tests.apply.drivers.sample import (
+    BASE,
+    DISK,
+    GATEWAY_MAC,
+    IMAGE,
+    INTERNET_PORT,
+    INTERNET_TRUNK,
+    LINKED_PORT,
+    PORTS,
+    RESERVATION,
+    ROUTER,
+    SEGMENT,
+    TRUNK,
+    UNLINKED_PORT,
+    UPLINK,
+    VM,
+)
+
+CASES = Path(__file__).parent / "cases"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of a host: `made` are ensured in order, then the shell text `by_hand` is run, then `resource` probed."""
+
+    name: str
+    resource: Resource
+    made: tuple[Resource, ...] = ()
+    by_hand: str = ""
+    before: Resource | None = None
+
+
+_BACKED = f"mkdir -p {ROOT}/images; qemu-img create -q -f qcow2 {DISK.backing} 16M"
+_VMS = f"{ROOT}/vms/1001"
+_SEGMENT_FILE = f"{ROOT}/routers/slice-1000/conf.d/seg1.conf"
+_INSIDE = "ip netns exec slice-1000"
+_HOSTS = f"{ROOT}/uplink/hosts.d"
+_OTHERS = replace(TRUNK, address=address(Trunk, "bob/lab2@worker1"), slice="bob/lab2", vlans=(VlanId(120),))
+_RUNNING = (DISK, *PORTS, VM)
+
+IMAGES = (
+    State("fresh", IMAGE),
+    State("right", IMAGE, (IMAGE,)),
+    State(
+        "claimed, upload never begun", IMAGE, by_hand=f"mkdir {ROOT}/images; echo {IMAGE.address} > {IMAGE.path}.owner"
+    ),
+    State("uploaded, not yet verified", IMAGE, (IMAGE,), f"rm {IMAGE.path}.sha256"),
+    State("written to since it was verified", IMAGE, (IMAGE,), f"sleep 0.02; echo more >> {IMAGE.path}"),
+    State(
+        "shorter than when it was verified", IMAGE, (IMAGE,), f": > {IMAGE.path}; touch -d '1 hour ago' {IMAGE.path}"
+    ),
+    State("foreign, without a tag", IMAGE, by_hand=f"mkdir {ROOT}/images; echo theirs > {IMAGE.path}"),
+    State("foreign, with another's tag", IMAGE, (IMAGE,), f"echo image/worker1/debian > {IMAGE.path}.owner"),
+    State("owner file holds a terminal's escapes", IMAGE, (IMAGE,), f"printf '\\033[2J%s' x > {IMAGE.path}.owner"),
+)
+DISKS = (
+    State("fresh", DISK, by_hand=_BACKED),
+    State("right", DISK, (DISK,)),
+    State("creation cut short", DISK, (DISK,), f"mv {DISK.path} {DISK.path}.partial"),
+    State("only the owner file is left", DISK, (DISK,), f"rm {DISK.path}"),
+    State("of another image", replace(DISK, backing=f"{ROOT}/images/other.qcow2"), (DISK,)),
+    State("of another size", replace(DISK, size=Bytes(2**30)), (DISK,)),
+    State("foreign, without a tag", DISK, by_hand=f"mkdir -p {_VMS}; touch {DISK.path}"),
+    State("foreign, with another's tag", DISK, (DISK,), f"echo disk/bob/lab2/web > {DISK.path}.owner"),
+    State(
+        "owner file with a size that is none",
+        DISK,
+        (DISK,),
+        f"printf '%s\\nx\\n0x10\\n' {DISK.address} > {DISK.path}.owner",
+    ),
+)
+PORT_STATES = (
+    State("linked, fresh", LINKED_PORT),
+    State("linked, right", LINKED_PORT, (LINKED_PORT,)),
+    State("unlinked, fresh", UNLINKED_PORT),
+    State("unlinked, right", UNLINKED_PORT, (UNLINKED_PORT,)),
+    State("internet, fresh", INTERNET_PORT),
+    State("internet, right", INTERNET_PORT, (INTERNET_PORT,)),
+    State(
+        "TAP made, not yet tagged",
+        LINKED_PORT,
+        by_hand=f"mkdir {ROOT}/claims; echo {LINKED_PORT.address} > {ROOT}/claims/tap1001-1; ip tuntap add tap1001-1 mode tap",
+    ),
+    State(
+        "claimed, TAP not yet made",
+        LINKED_PORT,
+        by_hand=f"mkdir {ROOT}/claims; echo {LINKED_PORT.address} > {ROOT}/claims/tap1001-1",
+    ),
+    State("TAP without a port", LINKED_PORT, (replace(LINKED_PORT, vlan=None),)),
+    State("port without flows", LINKED_PORT, (LINKED_PORT,), "ovs-ofctl del-flows br-int in_port=tap1001-1"),
+    State(
+        "one flow removed by hand",
+        INTERNET_PORT,
+        (INTERNET_PORT,),
+        "ovs-ofctl --strict del-flows br-int priority=190,in_port=tap1001-0",
+    ),
+    State("VLAN changed by hand", LINKED_PORT, (LINKED_PORT,), "ovs-vsctl set Port tap1001-1 tag=200"),
+    State(
+        "made a trunk by hand",
+        LINKED_PORT,
+        (LINKED_PORT,),
+        "ovs-vsctl set Port tap1001-1 vlan_mode=trunk tag=[] trunks=100,101",
+    ),
+    State("taken off the bridge by hand", LINKED_PORT, (LINKED_PORT,), "ovs-vsctl del-port tap1001-1"),
+    State(
+        "moved to another bridge by hand",
+        LINKED_PORT,
+        (LINKED_PORT,),
+        (
+            "ovs-vsctl add-br br-two -- set bridge br-two datapath_type=netdev -- del-port tap1001-1 "
+            "-- add-port br-two tap1001-1 -- set Port tap1001-1 'external_ids:reconciler=\"port/alice/lab1/web:eth1\"'"
+        ),
+    ),
+    State("TAP deleted by hand", LINKED_PORT, (LINKED_PORT,), "ip link delete tap1001-1; sleep 0.3"),
+    State("TAP down, with another MTU", LINKED_PORT, (LINKED_PORT,), "ip link set tap1001-1 down mtu 1400"),
+    State("to be unlinked", replace(LINKED_PORT, vlan=None), (LINKED_PORT,), before=LINKED_PORT),
+    State("to be on another VLAN", replace(LINKED_PORT, vlan=VlanId(101)), (LINKED_PORT,), before=LINKED_PORT),
+    State("to be on the internet", INTERNET_PORT, (replace(INTERNET_PORT, vlan=None, gateway_mac=None),)),
+    State(
+        "to leave the internet for a link", replace(INTERNET_PORT, vlan=VlanId(100), gateway_mac=None), (INTERNET_PORT,)
+    ),
+    State("foreign TAP", LINKED_PORT, by_hand="ip tuntap add tap1001-1 mode tap"),
+    State("foreign interface of another kind", LINKED_PORT, by_hand="ip link add tap1001-1 type veth peer name other"),
+    State("TAP of another VM", LINKED_PORT, (replace(LINKED_PORT, address=INTERNET_PORT.address, vlan=None),)),
+    State(
+        "foreign port on the switch",
+        LINKED_PORT,
+        (replace(LINKED_PORT, vlan=None),),
+        "ovs-vsctl add-port br-int tap1001-1",
+    ),
+)
+VMS = (
+    State("fresh", VM, (DISK, *PORTS)),
+    State("right", VM, _RUNNING),
+    State("with more memory and processors", replace(VM, memory=Bytes(128 * 2**20), vcpus=2), _RUNNING, before=VM),
+    State("with one card fewer", replace(VM, nics=VM.nics[:2]), _RUNNING, before=VM),
+    State("on another VNC port", replace(VM, vnc=5907), _RUNNING, before=VM),
+    State("killed", VM, _RUNNING, f"kill -9 $(cat {_VMS}/qemu.pid); sleep 0.3"),
+    State("pidfile names a process that is none of ours", VM, (DISK,), f"echo 1 > {_VMS}/qemu.pid"),
+    State("pidfile holds no number", VM, (DISK,), f"echo '1; reboot' > {_VMS}/qemu.pid"),
+    State(
+        "another guest runs from the directory",
+        VM,
+        (*_RUNNING[:-1], replace(VM, address=address(type(VM), "bob/lab2/web"))),
+    ),
+    State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
+    State("many cards", replace(VM, nics=VM.nics * 9), ()),
+)
+ROUTERS = (
+    State("fresh", ROUTER),
+    State("right", ROUTER, (ROUTER,)),
+    State("right, serving a segment", ROUTER, (ROUTER, SEGMENT)),
+    State("namespace gone", ROUTER, (ROUTER,), "ip netns delete slice-1000"),
+    State("name without a namespace", ROUTER, (ROUTER,), "ip netns delete slice-1000; touch /run/netns/slice-1000"),
+    State("rules changed by hand", ROUTER, (ROUTER,), f"{_INSIDE} nft add rule inet reconciler forward accept"),
+    State("rules gone", ROUTER, (ROUTER,), f"{_INSIDE} nft flush ruleset"),
+    State("forwarding off", ROUTER, (ROUTER,), f"{_INSIDE} sysctl -qw net.ipv4.ip_forward=0"),
+    State(
+        "DHCP server killed",
+        ROUTER,
+        (ROUTER, SEGMENT),
+        f"kill -9 $(cat {ROOT}/routers/slice-1000/dnsmasq.pid); sleep 0.1",
+    ),
+    State("foreign namespace", ROUTER, by_hand="ip netns add slice-1000"),
+    State("another's namespace", ROUTER, (replace(ROUTER, address=address(type(ROUTER), "bob/lab2")),)),
+)
+SEGMENTS = (
+    State("fresh", SEGMENT, (ROUTER,)),
+    State("right", SEGMENT, (ROUTER, SEGMENT)),
+    State(
+        "port made, not yet moved",
+        SEGMENT,
+        (ROUTER,),
+        (
+            "ovs-vsctl add-port br-int seg1 tag=100 vlan_mode=access -- set Interface seg1 type=internal "
+            f"-- set Port seg1 'external_ids:reconciler=\"{SEGMENT.address}\"'"
+        ),
+    ),
+    State("moved, without an address", SEGMENT, (ROUTER, SEGMENT), f"{_INSIDE} ip address flush dev seg1"),
+    State("with an address too many", SEGMENT, (ROUTER, SEGMENT), f"{_INSIDE} ip address add 10.9.9.9/24 dev seg1"),
+    State("VLAN changed by hand", SEGMENT, (ROUTER, SEGMENT), "ovs-vsctl set Port seg1 tag=7"),
+    State("interface deleted by hand", SEGMENT, (ROUTER, SEGMENT), f"{_INSIDE} ip link delete seg1; sleep 0.2"),
+    State(
+        "no longer among the gateways", SEGMENT, (ROUTER, SEGMENT), f"{_INSIDE} nft flush set inet reconciler gateways"
+    ),
+    State(
+        "leases changed by hand", SEGMENT, (ROUTER, SEGMENT), f"sed -i s/192.168.100.10/192.168.100.66/ {_SEGMENT_FILE}"
+    ),
+    State(
+        "options changed by hand", SEGMENT, (ROUTER, SEGMENT), f"echo dhcp-option=3,192.168.100.9 >> {_SEGMENT_FILE}"
+    ),
+    State(
+        "with one lease more",
+        replace(
+            SEGMENT, leases=(*SEGMENT.leases, Lease("52:54:00:00:04:01", "192.168.100.12", "new", default_route=True))
+        ),
+        (ROUTER, SEGMENT),
+        before=SEGMENT,
+    ),
+    State("to be no gateway", replace(SEGMENT, gateway=False), (ROUTER, SEGMENT), before=SEGMENT),
+    State("to be without DHCP", replace(SEGMENT, dhcp=False), (ROUTER, SEGMENT), before=SEGMENT),
+    State("without DHCP, right", replace(SEGMENT, dhcp=False), (ROUTER, replace(SEGMENT, dhcp=False))),
+    State("to be of another MTU", replace(SEGMENT, mtu=1400), (ROUTER, SEGMENT), before=SEGMENT),
+    State("router gone", SEGMENT, (ROUTER, SEGMENT), "ip netns delete slice-1000; sleep 0.2"),
+    State("foreign port", SEGMENT, (ROUTER,), "ovs-vsctl add-port br-int seg1 -- set Interface seg1 type=internal"),
+    State("foreign interface", SEGMENT, (ROUTER,), "ip link add seg1 type veth peer name other"),
+    State(
+        "foreign interface in the router", SEGMENT, (ROUTER,), f"{_INSIDE} ip link add seg1 type veth peer name other"
+    ),
+)
+TRUNKS = (
+    State("fresh", TRUNK),
+    State("right", TRUNK, (TRUNK,)),
+    State("right, beside another's", TRUNK, (_OTHERS, TRUNK)),
+    State("with one VLAN more", replace(TRUNK, vlans=(*TRUNK.vlans, VlanId(102))), (TRUNK,), before=TRUNK),
+    State("with one VLAN fewer", replace(TRUNK, vlans=TRUNK.vlans[:1]), (_OTHERS, TRUNK), before=TRUNK),
+    State("VLAN taken off by hand", TRUNK, (TRUNK,), "ovs-vsctl remove Port ens4 trunks 101"),
+    State(
+        "tag removed by hand, VLAN given up",
+        replace(TRUNK, vlans=TRUNK.vlans[:1]),
+        (TRUNK,),
+        "ovs-vsctl remove Port ens4 external_ids reconciler-vlan-101",
+        before=TRUNK,
+    ),
+    State("trunk that carries every VLAN", TRUNK, by_hand="ovs-vsctl clear Port ens4 trunks"),
+    State("parking VLAN taken off by hand", TRUNK, (TRUNK,), "ovs-vsctl remove Port ens4 trunks 4094"),
+    State("internet, fresh", INTERNET_TRUNK),
+    State("internet, right", INTERNET_TRUNK, (INTERNET_TRUNK,)),
+    State(
+        "internet, flow removed by hand",
+        INTERNET_TRUNK,
+        (INTERNET_TRUNK,),
+        "ovs-ofctl --strict del-flows br-int priority=140,in_port=ens4,dl_vlan=400",
+    ),
+    State(
+        "internet, another gateway",
+        replace(INTERNET_TRUNK, gateway_mac="52:54:00:60:07:99"),
+        (INTERNET_TRUNK,),
+        before=INTERNET_TRUNK,
+    ),
+    State("foreign VLAN", TRUNK, by_hand="ovs-vsctl add Port ens4 trunks 100"),
+    State("another's VLAN", replace(TRUNK, vlans=(VlanId(120),)), (_OTHERS,)),
+    State("no trunk port", TRUNK, by_hand="ovs-vsctl del-port ens4"),
+)
+UPLINKS = (
+    State("fresh", UPLINK),
+    State("right", UPLINK, (UPLINK,)),
+    State(
+        "port made, nothing else",
+        UPLINK,
+        by_hand=(
+            "ovs-vsctl add-port br-int internet tag=400 vlan_mode=access -- set Interface internet type=internal "
+            f"'mac=\"{GATEWAY_MAC}\"' -- set Port internet 'external_ids:reconciler=\"{UPLINK.address}\"'"
+        ),
+    ),
+    State("rules gone", UPLINK, (UPLINK,), "nft flush ruleset"),
+    State("rules changed by hand", UPLINK, (UPLINK,), "nft insert rule inet reconciler_uplink forward accept"),
+    State("forwarding off", UPLINK, (UPLINK,), "sysctl -qw net.ipv4.conf.ens5.forwarding=0"),
+    State("address removed by hand", UPLINK, (UPLINK,), "ip address flush dev internet"),
+    State("DHCP server killed", UPLINK, (UPLINK,), f"kill -9 $(cat {ROOT}/uplink/dnsmasq.pid); sleep 0.1"),
+    State("to have other DNS servers", replace(UPLINK, dns=("1.1.1.1", "9.9.9.9")), (UPLINK,), before=UPLINK),
+    State("to go out elsewhere", replace(UPLINK, uplink="ens4"), (UPLINK,), before=UPLINK),
+    State("on a host that forwarded before", UPLINK, by_hand="sysctl -qw net.ipv4.conf.ens5.forwarding=1"),
+    State("foreign port", UPLINK, by_hand="ovs-vsctl add-port br-int internet -- set Interface internet type=internal"),
+    State("foreign interface", UPLINK, by_hand="ip link add internet type veth peer name other"),
+    State("another's gateway", UPLINK, by_hand=f"mkdir {ROOT}/uplink; echo uplink/other > {ROOT}/uplink/owner"),
+)
+RESERVATIONS = (
+    State("fresh", RESERVATION, (UPLINK,)),
+    State("right", RESERVATION, (UPLINK, RESERVATION)),
+    State("gateway made anew", RESERVATION, (UPLINK, RESERVATION), "ip neighbour flush dev internet nud permanent"),
+    State("another address in the file", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/7.10/7.66/ {_HOSTS}/*"),
+    State(
+        "file cut short",
+        RESERVATION,
+        (UPLINK, RESERVATION),
+        f"for one in {_HOSTS}/*; do echo '# {RESERVATION.address}' > $one; done",
+    ),
+    State("another's", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/alice/mallory/ {_HOSTS}/*"),
+    State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*"),
+    State("no gateway", RESERVATION),
+)
+STATES = (*IMAGES, *DISKS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS)
+
+
+def path_of(state: State) -> Path:
+    """Return where the case of a state stands."""
+    slug = "".join(letter if letter.isalnum() else " " for letter in state.name.lower()).split()
+    return CASES / state.resource.kind / f"{'-'.join(slug)}.json"
+
+
+def capture(state: State) -> None:
+    """Bring a state about, probe it, and write the case with nothing expected yet."""
+    driver = DRIVERS[state.resource.kind]
+    with real_host() as host:
+        bring_about(host, state)
+        results = [host.run(command) for command in driver.probe([state.resource])]
+    case = {
+        "captured": True,
+        "about": f"{state.resource.kind}: {state.name}",
+        "before": to_data(state.before) if state.before else None,
+        "resource": to_data(state.resource),
+        "results": [{"status": one.status, "output": one.output.split("\n")} for one in results],
+    }
+    path = path_of(state)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(case, indent=2) + "\n")
+
+
+def bring_about(host: RealHost, state: State) -> None:
+    """Bring a state about on a fresh host."""
+    (host.uploads / "base").write_bytes(BASE)
+    if any(one.kind == DISK.kind for one in state.made):
+        host.sh(_BACKED)
+    for one in state.made:
+        driver = DRIVERS[one.kind]
+        fact = host.probe(driver, [one])[one.address]
+        host.perform(driver.ensure(one, fact, None))
+    host.sh(state.by_hand)
+
+
+def main(names: list[str]) -> None:
+    """Capture the named cases, or all."""
+    wanted = [one for one in STATES if not names or path_of(one).with_suffix("").as_posix().endswith(tuple(names))]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(capture, wanted):
+            print(".", end="", flush=True)  # noqa: T201 - a program for people
+    print(f" {len(wanted)} captured")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
