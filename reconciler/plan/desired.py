@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import islice
 
@@ -35,8 +36,7 @@ GATEWAY_MAC = "52:54:00:00:00:01"
 
 def mac_address(vm: VmId, nic: int) -> str:
     """Form a NIC's MAC: QEMU's locally administered 52:54, the VM's id in three bytes, the NIC's number in one."""
-    digits = f"{vm:06x}{nic:02x}"
-    return ":".join(["52", "54", *(digits[start : start + 2] for start in range(0, 8, 2))])
+    return f"52:54:{vm >> 16:02x}:{vm >> 8 & 255:02x}:{vm & 255:02x}:{nic:02x}"
 
 
 def tap_name(vm: VmId, nic: int) -> str:
@@ -132,8 +132,7 @@ class _SliceBuilder:
 
     def _segment(self, key: LinkKey, link: Link) -> Segment:
         given = self.given.links[key]
-        subnet = IPv4Network(given.subnet)
-        gateway, *others = (str(host) for host in islice(subnet.hosts(), 3))
+        gateway, *others = _first_hosts(given.subnet)
         return Segment(
             address=self.segments[key],
             slice=self.key,
@@ -144,7 +143,7 @@ class _SliceBuilder:
             namespace=self.namespace,
             interface=f"seg{given.vlan}",
             vlan=given.vlan,
-            ip=f"{gateway}/{subnet.prefixlen}",
+            ip=gateway,
             gateway=link.gateway,
             dhcp=link.dhcp,
             mtu=link.mtu,
@@ -242,6 +241,14 @@ class _SliceBuilder:
             ip=given.internet,
             hostname=name,
         )
+
+
+@lru_cache(maxsize=2**12)  # slices have routers of their own, and so subnets in common
+def _first_hosts(subnet: str) -> tuple[str, str, str]:
+    """Return the router's address with its prefix length, and those of the link's two ends without."""
+    network = IPv4Network(subnet)
+    gateway, one, other = (str(host) for host in islice(network.hosts(), 3))
+    return f"{gateway}/{network.prefixlen}", one, other
 
 
 def _routed(link: Link) -> bool:

@@ -27,7 +27,7 @@ def diff(
     destroyed: Collection[str] = (),
     replaced: Iterable[Address] = (),
 ) -> list[Change]:
-    """Return the changes that lead from what is recorded to what is desired, in a stable order.
+    """Return the changes that lead from what is recorded to what is desired: by slice, then kind, then as desired is.
 
     `destroyed` are slices that were asked to go; `replaced` are resources to replace though nothing about them differs.
     What needs a replaced resource is replaced with it.
@@ -43,7 +43,10 @@ def diff(
             changes[where] = _delete(known, destroyed)
     forced = {where: "asked for" for where in replaced if where in desired and where in recorded}
     _cascade(changes, desired, recorded, forced)
-    return sorted(changes.values(), key=_place)
+    places = {
+        where: place for place, where in enumerate((*desired, *sorted(changes.keys() - desired.keys(), key=natural)))
+    }
+    return sorted(changes.values(), key=lambda change: (*_group(change.subject), places[change.address]))
 
 
 def _create(resource: Resource, reason: str) -> Change:
@@ -123,6 +126,5 @@ def _cascade(
             waiting.append(where)
 
 
-def _place(change: Change) -> tuple[str, int, list[str | int]]:
-    subject = change.subject
-    return (subject.slice or "", _RANK[subject.kind], natural(change.address))
+def _group(resource: Resource) -> tuple[str, int]:
+    return resource.slice or "", _RANK[resource.kind]

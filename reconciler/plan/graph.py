@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import networkx as nx
 
@@ -40,9 +41,10 @@ class Topology:
         return sorted(found, key=lambda item: natural(item[0]))
 
 
-def natural(name: str) -> list[str | int]:
+@lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
+def natural(name: str) -> tuple[str | int, ...]:
     """Return a sort key that puts vm2 before vm10."""
-    return [int(part) if part.isdigit() else part for part in _DIGITS.split(name)]
+    return tuple([int(part) if part.isdigit() else part for part in _DIGITS.split(name)])
 
 
 def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
@@ -140,5 +142,5 @@ def _next_free(end: Endpoint, taken: set[tuple[str, str]]) -> str:
     return f"{end.vm}:eth{number}"
 
 
-def _order(link: Link) -> tuple[list[list[str | int]], str]:
+def _order(link: Link) -> tuple[list[tuple[str | int, ...]], str]:
     return sorted(natural(str(end)) for end in link.endpoints), link.model_dump_json()

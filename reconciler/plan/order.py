@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import networkx as nx
 
@@ -13,91 +12,83 @@ from reconciler.plan.resources import Resource
 from reconciler.spec.names import Address
 
 
-class _Half(NamedTuple):
-    """One step in the making: a change's removal, or its making."""
-
-    removal: bool
-    where: Address
-
-
-def _removal(where: Address) -> _Half:
-    return _Half(removal=True, where=where)
-
-
-def _making(where: Address) -> _Half:
-    return _Half(removal=False, where=where)
-
-
 def order(changes: Sequence[Change]) -> tuple[Step, ...]:
     """Return the steps, numbered in an order that could be followed one by one; each names the steps before it.
 
     Creations follow `needs` and `after`; removals run the other way; an update that lets go of a resource comes before
     that resource's removal. Raises PlanError where resources need each other in a circle, which no file can cause.
     """
-    graph: nx.DiGraph[_Half] = nx.DiGraph()
-    removed = {change.address: change.before for change in changes if change.before and _removes(change)}
-    made = {change.address: change.after for change in changes if change.after}
-    graph.add_nodes_from(_removal(where) for where in removed)
-    graph.add_nodes_from(_making(where) for where in made)
-    graph.add_edges_from(_making_edges(made))
-    graph.add_edges_from(_removal_edges(removed))
-    graph.add_edges_from((_removal(where), _making(where)) for where in removed if where in made)
-    graph.add_edges_from(_release_edges(changes, removed, made))
+    halves = _Halves(changes)
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(range(len(halves.changes)))
+    graph.add_edges_from(_making_edges(halves))
+    graph.add_edges_from(_removal_edges(halves))
+    graph.add_edges_from((halves.removals[where], halves.makings[where]) for where in halves.replaced)
+    graph.add_edges_from(_release_edges(halves))
     try:
-        halves = list(nx.topological_sort(graph))
+        numbers = {half: StepId(number) for number, half in enumerate(nx.topological_sort(graph), start=1)}
     except nx.NetworkXUnfeasible as error:
-        circle = " -> ".join(edge[0].where for edge in nx.find_cycle(graph))
+        circle = " -> ".join(halves.changes[edge[0]].address for edge in nx.find_cycle(graph))
         raise PlanError(f"resources need each other in a circle: {circle}") from error
-    return _number(halves, graph, {change.address: change for change in changes})
+    return tuple(_step(halves, half, numbers, graph.pred[half]) for half in numbers)
 
 
-def _removes(change: Change) -> bool:
-    return change.action in {Action.DELETE, Action.REPLACE}
+class _Halves:
+    """The steps in the making, numbered: each change's removal and its making, where it has them."""
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self.changes: list[Change] = []
+        self.removals: dict[Address, int] = {}
+        self.makings: dict[Address, int] = {}
+        self.replaced: list[Address] = []
+        for change in changes:
+            if change.action in {Action.DELETE, Action.REPLACE}:
+                self._add(self.removals, change)
+            if change.action is not Action.DELETE:
+                self._add(self.makings, change)
+            if change.action is Action.REPLACE:
+                self.replaced.append(change.address)
+
+    def _add(self, halves: dict[Address, int], change: Change) -> None:
+        halves[change.address] = len(self.changes)
+        self.changes.append(change)
 
 
-def _foundations(resource: Resource) -> Iterator[Address]:
-    yield from resource.needs
-    yield from resource.after
+def _foundations(resource: Resource | None) -> tuple[Address, ...]:
+    return () if resource is None else (*resource.needs, *resource.after)
 
 
-def _making_edges(made: Mapping[Address, Resource]) -> Iterator[tuple[_Half, _Half]]:
-    for where, resource in made.items():
-        for need in _foundations(resource):
-            if need in made:
-                yield _making(need), _making(where)
+def _making_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
+    for half in halves.makings.values():
+        for need in _foundations(halves.changes[half].after):
+            if need in halves.makings:
+                yield halves.makings[need], half
 
 
-def _removal_edges(removed: Mapping[Address, Resource]) -> Iterator[tuple[_Half, _Half]]:
-    for where, resource in removed.items():
-        for need in _foundations(resource):
-            if need in removed:
-                yield _removal(where), _removal(need)
+def _removal_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
+    for half in halves.removals.values():
+        for need in _foundations(halves.changes[half].before):
+            if need in halves.removals:
+                yield half, halves.removals[need]
 
 
-def _release_edges(
-    changes: Iterable[Change], removed: Mapping[Address, Resource], made: Mapping[Address, Resource]
-) -> Iterator[tuple[_Half, _Half]]:
-    for change in changes:
+def _release_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
+    for half in halves.makings.values():
+        change = halves.changes[half]
         if change.action is Action.UPDATE and change.before:
             for need in change.before.needs:
-                if need in removed and need not in made:
-                    yield _making(change.address), _removal(need)
+                if need in halves.removals and need not in halves.makings:
+                    yield half, halves.removals[need]
 
 
-def _number(halves: Sequence[_Half], graph: nx.DiGraph[_Half], changes: Mapping[Address, Change]) -> tuple[Step, ...]:
-    numbers = {half: StepId(number) for number, half in enumerate(halves, start=1)}
-    return tuple(
-        _step(changes[half.where], half, numbers[half], tuple(sorted(numbers[before] for before in graph.pred[half])))
-        for half in halves
-    )
-
-
-def _step(change: Change, half: _Half, number: StepId, needs: tuple[StepId, ...]) -> Step:
-    if half.removal:
+def _step(halves: _Halves, half: int, numbers: Mapping[int, StepId], before: Iterable[int]) -> Step:
+    change = halves.changes[half]
+    needs = tuple(sorted([numbers[other] for other in before]))
+    if halves.removals.get(change.address) == half:
         assert change.before is not None, "only what stands is removed"  # noqa: S101
-        return Step(number, Action.DELETE, change.address, change.before.host, change.before, None, needs)
+        return Step(numbers[half], Action.DELETE, change.address, change.before.host, change.before, None, needs)
     assert change.after is not None, "only what is wanted is made"  # noqa: S101
     updates = change.action is Action.UPDATE
-    before = change.before if updates else None
+    before_it = change.before if updates else None
     action = Action.UPDATE if updates else Action.CREATE
-    return Step(number, action, change.address, change.after.host, before, change.after, needs)
+    return Step(numbers[half], action, change.address, change.after.host, before_it, change.after, needs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network
 
 from reconciler.errors import LimitError
@@ -69,16 +70,15 @@ class Subnets:
     """
 
     def __init__(self, cluster: Cluster, written: Iterable[IPv4Network]) -> None:
-        whole = cluster.links.subnets
-        self._base = int(whole.network_address)
-        self._step = max(_LINK_PREFIX, whole.prefixlen)
-        self._count = 2 ** (self._step - whole.prefixlen)
+        self._whole = cluster.links.subnets
+        self._step = max(_LINK_PREFIX, self._whole.prefixlen)
+        self._count = 2 ** (self._step - self._whole.prefixlen)
         self._written = [*written, cluster.internet.subnet]
         self._used: set[str] = set()
 
     def keep(self, subnet: str) -> bool:
         """Take a recorded subnet again; False where a written one has come to overlap it."""
-        free = self._is_free(IPv4Network(subnet))
+        free = self._is_free(_network(subnet))
         if free:
             self._used.add(subnet)
         return free
@@ -86,12 +86,29 @@ class Subnets:
     def give(self, vlan: VlanId) -> str:
         """Take `192.168.{vlan % 256}.0/24` where that is free, else the next free one; raises LimitError for none."""
         for offset in range(self._count):
-            index = (vlan % 256 + offset) % self._count
-            subnet = IPv4Network((self._base + (index << (32 - self._step)), self._step))
+            subnet = _subnet(self._whole, self._step, (vlan % 256 + offset) % self._count)
             if self._is_free(subnet):
                 self._used.add(str(subnet))
                 return str(subnet)
         raise LimitError("subnets for links of one slice", limit=self._count, used=len(self._used), asked=1)
 
     def _is_free(self, subnet: IPv4Network) -> bool:
-        return str(subnet) not in self._used and not any(subnet.overlaps(other) for other in self._written)
+        return str(subnet) not in self._used and not any(_overlap(subnet, other) for other in self._written)
+
+
+# Slices have routers of their own, and so the same few subnets come up again and again.
+
+
+@lru_cache(maxsize=2**12)
+def _network(text: str) -> IPv4Network:
+    return IPv4Network(text)
+
+
+@lru_cache(maxsize=2**12)
+def _subnet(whole: IPv4Network, prefix: int, index: int) -> IPv4Network:
+    return IPv4Network((int(whole.network_address) + (index << (32 - prefix)), prefix))
+
+
+@lru_cache(maxsize=2**12)
+def _overlap(one: IPv4Network, other: IPv4Network) -> bool:
+    return one.overlaps(other)
