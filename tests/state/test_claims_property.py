@@ -1,0 +1,103 @@
+"""Whatever fails, and whenever: a VLAN that may still stand on a host is taken, and in the end none is leaked."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from enum import Enum, auto
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.plan.model import Step
+from reconciler.plan.record import Status, claims
+from reconciler.plan.resources import Port
+from reconciler.state.sql import SqlStore, open_store
+from reconciler.state.store import Ending
+from tests.contracts.records import ANNA, LAB1, allocation, plan, port, standing, steps
+
+
+class Fate(Enum):
+    """How an apply of one step ends."""
+
+    DONE = auto()
+    KILLED_AFTER_RESULT = auto()
+    CUT_BEFORE_EFFECT = auto()
+    CUT_AFTER_EFFECT = auto()
+    REFUSED = auto()
+    SKIPPED = auto()
+    KILLED_BEFORE_INTENT = auto()
+    KILLED_AFTER_INTENT = auto()
+
+
+ROUNDS = st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.sampled_from(Fate)), max_size=8)
+"""What is wanted, a VLAN of the slice's pool or that the slice be gone, and what becomes of the apply."""
+
+TAKES_EFFECT = {Fate.DONE, Fate.KILLED_AFTER_RESULT, Fate.CUT_AFTER_EFFECT, Fate.KILLED_AFTER_INTENT}
+
+
+@given(ROUNDS)
+@settings(max_examples=60, deadline=None)
+def test_what_may_stand_is_taken_and_what_is_gone_is_free(rounds: list[tuple[int | None, Fate]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(Path(folder) / "lab.db", cluster="lab", clock=lambda: datetime.now(UTC))
+        stands: int | None = None
+        for wanted, fate in rounds:
+            stands = apply(store, stands, wanted, fate)
+            assert stands is None or stands in taken(store)
+        apply(store, stands, 1, Fate.DONE)
+        assert taken(store) == {101}
+        apply(store, 101, None, Fate.KILLED_AFTER_RESULT)
+        recorded = store.read()
+        assert (recorded.allocations, recorded.held, recorded.resources) == ({}, {}, {})
+        store.close()
+
+
+def apply(store: SqlStore, stands: int | None, wanted: int | None, fate: Fate) -> int | None:
+    """Bring the slice's one port to a VLAN, or away, and return the VLAN that then stands on the host."""
+    todo = steps_towards(store, wanted)
+    made = {LAB1: allocation(vlans=(wanted,))} if wanted is not None else {}
+    number = store.begin(plan(store, made, todo=todo, leaving=(LAB1,)), ANNA, "")
+    if fate is Fate.KILLED_BEFORE_INTENT:
+        return stands
+    if fate is not Fate.SKIPPED:
+        store.intend(number, todo)
+        if todo and fate in TAKES_EFFECT:
+            stands = None if wanted is None else 100 + wanted
+        if fate is Fate.KILLED_AFTER_INTENT:
+            return stands
+        store.record(number, [ending(step, fate) for step in todo])
+    if fate is not Fate.KILLED_AFTER_RESULT:
+        store.finish(number, "", len(todo) if fate is Fate.SKIPPED else 0)
+    return stands
+
+
+def steps_towards(store: SqlStore, wanted: int | None) -> tuple[Step, ...]:
+    """Plan as the planner does: from the record alone, and again where it does not say that a thing is present."""
+    recorded = standing(store).get(port(100).address)
+    after = None if wanted is None else port(100 + wanted)
+    before = None if recorded is None else recorded.resource
+    if before == after and (recorded is None or recorded.status is Status.PRESENT):
+        return ()
+    return steps((before, after))
+
+
+def ending(step: Step, fate: Fate) -> Ending:
+    """Tell how a step ended, as the executor does."""
+    if fate in (Fate.DONE, Fate.KILLED_AFTER_RESULT):
+        return Ending(step, Status.PRESENT if step.after else None, "done")
+    if fate is Fate.REFUSED and step.before is None:
+        return Ending(step, None, "failed", "no such bridge")
+    if fate is Fate.REFUSED:
+        return Ending(step, Status.DELETING if step.after is None else Status.UNKNOWN, "failed", "busy")
+    return Ending(step, Status.UNKNOWN, "unknown", "connection lost")
+
+
+def taken(store: SqlStore) -> set[int]:
+    """Return every VLAN that no other slice can be given, and that the record knows some use for."""
+    recorded = store.read()
+    kept = {claim for key, given in recorded.allocations.items() for claim in claims(key, given)}
+    kept |= {claim for held in recorded.held.values() for claim in held}
+    assert all(isinstance(found.resource, Port) for found in recorded.resources.values())
+    return {int(claim.value) for claim in kept if claim.kind == "vlan"}
