@@ -12,8 +12,8 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, places
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse
-from reconciler.errors import HostError
+from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import Disk
 from reconciler.spec.names import Address
 
@@ -74,7 +74,7 @@ def parse(disks: Sequence[Disk], results: Sequence[Result]) -> Mapping[Address, 
 
 def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation, ...]:
     """Create the overlay unless it is there; raises HostError rather than put another in place of one with data."""
-    _check(disk, fact)
+    stop_at(_obstacle(disk, fact))
     if not fact.present:
         return (script(CREATE, disk.path, disk.address, disk.backing, str(disk.size), places.parent(disk.path)),)
     if (fact.backing, fact.size) != (disk.backing, disk.size):
@@ -89,7 +89,7 @@ def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation,
 
 def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:
     """Delete the overlay, what a creation left, and the VM's directory once it is empty."""
-    _check(disk, fact)
+    stop_at(_obstacle(disk, fact))
     if not (fact.present or fact.partial or fact.owner):
         return ()
     return (script(REMOVE, disk.path, places.parent(disk.path)),)
@@ -97,12 +97,15 @@ def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:
 
 def observed(disk: Disk, fact: DiskFact) -> Mapping[str, Any] | None:
     """Return path, backing file and size as they stand."""
-    return {"path": disk.path, "backing": fact.backing, "size": fact.size} if fact.present else None
+    if not fact.present or _obstacle(disk, fact):
+        return None
+    return {"path": disk.path, "backing": fact.backing, "size": fact.size}
 
 
-def _check(disk: Disk, fact: DiskFact) -> None:
+def _obstacle(disk: Disk, fact: DiskFact) -> ForeignObject | None:
     if fact.owner != disk.address and (fact.present or fact.partial or fact.owner):
-        raise refuse(disk, f"the file {disk.path}", fact.owner)
+        return refuse(disk, f"the file {disk.path}", fact.owner)
+    return None
 
 
 DRIVER = Driver(Disk, probe, parse, ensure, remove, observed)

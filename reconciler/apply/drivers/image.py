@@ -12,7 +12,8 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result, Upload, script
 from reconciler.apply.drivers import answers, places
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse
+from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Image
 from reconciler.spec.names import Address
 
@@ -76,7 +77,7 @@ def parse(images: Sequence[Image], results: Sequence[Result]) -> Mapping[Address
 
 def ensure(image: Image, fact: ImageFact, _before: Image | None) -> tuple[Operation, ...]:
     """Upload the image unless it is there and verified; an upload that was cut short is begun anew."""
-    _check(image, fact)
+    stop_at(_obstacle(image, fact))
     if fact.present and fact.sha256 == image.sha256:
         return ()
     claim = script(CLAIM, image.path, image.address, places.parent(image.path))
@@ -85,7 +86,7 @@ def ensure(image: Image, fact: ImageFact, _before: Image | None) -> tuple[Operat
 
 def remove(image: Image, fact: ImageFact) -> tuple[Operation, ...]:
     """Delete the file and what stands beside it; the plan has seen to it that no overlay needs it."""
-    _check(image, fact)
+    stop_at(_obstacle(image, fact))
     if not fact.present and not fact.owner:
         return ()
     return (script(REMOVE, image.path),)
@@ -93,12 +94,15 @@ def remove(image: Image, fact: ImageFact) -> tuple[Operation, ...]:
 
 def observed(image: Image, fact: ImageFact) -> Mapping[str, Any] | None:
     """Return the path and hash as they stand."""
-    return {"path": image.path, "sha256": fact.sha256} if fact.present else None
+    if not fact.present or _obstacle(image, fact):
+        return None
+    return {"path": image.path, "sha256": fact.sha256}
 
 
-def _check(image: Image, fact: ImageFact) -> None:
+def _obstacle(image: Image, fact: ImageFact) -> ForeignObject | None:
     if fact.owner != image.address and (fact.present or fact.owner):
-        raise refuse(image, f"the file {image.path}", fact.owner)
+        return refuse(image, f"the file {image.path}", fact.owner)
+    return None
 
 
 DRIVER = Driver(Image, probe, parse, ensure, remove, observed)

@@ -19,6 +19,12 @@ def refuse(resource: Resource, thing: str, owner: str) -> ForeignObject:
     )
 
 
+def stop_at(obstacle: ForeignObject | None) -> None:
+    """Raise what stands in the way of a resource, if anything does."""
+    if obstacle is not None:
+        raise obstacle
+
+
 def tags(resource: Resource) -> dict[str, str]:
     """Return the `external_ids` of a resource's port on the switch: its address, owner and slice, VM and interface."""
     found = {TAG: str(resource.address)}

@@ -13,8 +13,9 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, places, switch
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import TAG, refuse, tags
+from reconciler.apply.drivers.ownership import TAG, refuse, stop_at, tags
 from reconciler.apply.drivers.switch import Flow, SwitchPort
+from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Port
 from reconciler.spec.names import Address
 
@@ -114,7 +115,7 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
 
 def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation, ...]:
     """Bring TAP, port and flows about; what is right already is not touched, and a running guest keeps its card."""
-    _check(port, fact)
+    stop_at(_obstacle(port, fact))
     operations: list[Operation] = []
     stale = fact.port is not None and (port.vlan is None or _unusable(port, fact, fact.port))
     if stale and fact.port is not None:
@@ -133,7 +134,7 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
 
 def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
     """Take the port off the bridge, then its flows, then the TAP."""
-    _check(port, fact)
+    stop_at(_obstacle(port, fact))
     operations: list[Operation] = []
     if fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
@@ -146,7 +147,7 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
 
 def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     """Return the attributes as they stand; `mac` and `gateway_mac` are what the flows hold the guest to."""
-    if not fact.device and fact.port is None:
+    if not (fact.device or fact.port) or _obstacle(port, fact):
         return None
     found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu, "vlan": None, "gateway_mac": None}
     if fact.port is None:
@@ -154,11 +155,13 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     macs = {value for one in fact.flows if one.priority == _ALLOW for value in _values(one, "dl_src")}
     gateways = {value for one in fact.flows for value in _values(one, "dl_dst")} - {_BROADCAST}
     whole = fact.flows == _guard(port.tap, *sorted(macs), gateway=next(iter(gateways), None)) if macs else False
+    works = fact.device and fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
+    apart = fact.port.options.get("protected") == "true"
     return found | {
         "bridge": fact.port.bridge,
-        "vlan": fact.port.tag if fact.port.ofport > 0 else None,
+        "vlan": fact.port.tag if works else None,
         "mac": next(iter(macs)) if whole else None,
-        "gateway_mac": next(iter(gateways), None) if whole else None,
+        "gateway_mac": next(iter(gateways), None) if whole and apart else None,
     }
 
 
@@ -194,11 +197,12 @@ def _values(one: Flow, key: str) -> set[str]:
     return {part.partition("=")[2] for part in one.match if part.startswith(f"{key}=")}
 
 
-def _check(port: Port, fact: PortFact) -> None:
+def _obstacle(port: Port, fact: PortFact) -> ForeignObject | None:
     if fact.device == "other" or (fact.device and fact.owner != port.address):
-        raise refuse(port, f"the interface {port.tap}", fact.alias)
+        return refuse(port, f"the interface {port.tap}", fact.alias)
     if fact.port is not None and fact.port.tags.get(TAG) != port.address:
-        raise refuse(port, f"the port {port.tap} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+        return refuse(port, f"the port {port.tap} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+    return None
 
 
 def _unusable(port: Port, fact: PortFact, found: SwitchPort) -> bool:

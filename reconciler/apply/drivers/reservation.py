@@ -12,7 +12,8 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, places
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse
+from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Reservation
 from reconciler.spec.names import Address
 
@@ -108,7 +109,7 @@ def parse(reservations: Sequence[Reservation], results: Sequence[Result]) -> Map
 
 def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None) -> tuple[Operation, ...]:
     """Write the file for the DHCP server, and tell the gateway whose the address is."""
-    _check(one, fact)
+    stop_at(_obstacle(one, fact))
     if fact.entry == _entry(one) and fact.neighbours:
         return ()
     return (script(CREATE, places.UPLINK, _path(one), one.address, one.mac, one.ip, one.hostname),)
@@ -116,15 +117,15 @@ def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None)
 
 def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
     """Delete the file and have the DHCP server forget it."""
-    _check(one, fact)
+    stop_at(_obstacle(one, fact))
     if not (fact.owner or fact.entry or fact.neighbours):
         return ()
     return (script(REMOVE, places.UPLINK, _path(one), one.ip),)
 
 
-def observed(_one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | None:
+def observed(one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | None:
     """Return what the file says; the address only while the gateway knows it as this card's."""
-    if not fact.entry:
+    if not fact.entry or _obstacle(one, fact):
         return None
     mac, _, rest = fact.entry.partition(",")
     ip, _, hostname = rest.partition(",")
@@ -139,9 +140,10 @@ def _entry(one: Reservation) -> str:
     return f"{one.mac},{one.ip},{one.hostname}"
 
 
-def _check(one: Reservation, fact: ReservationFact) -> None:
+def _obstacle(one: Reservation, fact: ReservationFact) -> ForeignObject | None:
     if fact.owner != one.address and (fact.owner or fact.entry):
-        raise refuse(one, f"the reservation {_path(one)}", fact.owner)
+        return refuse(one, f"the reservation {_path(one)}", fact.owner)
+    return None
 
 
 DRIVER = Driver(Reservation, probe, parse, ensure, remove, observed)

@@ -12,7 +12,8 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, places
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse
+from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Router
 from reconciler.spec.names import Address
 
@@ -129,7 +130,7 @@ def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Addre
 
 def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Operation, ...]:
     """Make the namespace and its rules; bring back a DHCP server that should run."""
-    _check(router, fact)
+    stop_at(_obstacle(router, fact))
     directory = places.router(router.namespace)
     operations: list[Operation] = []
     if not _sound(router, fact):
@@ -142,7 +143,7 @@ def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Op
 
 def remove(router: Router, fact: RouterFact) -> tuple[Operation, ...]:
     """End the DHCP server and delete the namespace with all that is in it."""
-    _check(router, fact)
+    stop_at(_obstacle(router, fact))
     if not (fact.present or fact.owner or fact.server):
         return ()
     return (script(REMOVE, router.namespace, places.router(router.namespace)),)
@@ -165,9 +166,10 @@ def _sound(router: Router, fact: RouterFact) -> bool:
     return fact.present == "usable" and fact.owner == router.address and fact.rules
 
 
-def _check(router: Router, fact: RouterFact) -> None:
+def _obstacle(router: Router, fact: RouterFact) -> ForeignObject | None:
     if fact.owner != router.address and (fact.present or fact.owner):
-        raise refuse(router, f"the network namespace {router.namespace}", fact.owner)
+        return refuse(router, f"the network namespace {router.namespace}", fact.owner)
+    return None
 
 
 DRIVER = Driver(Router, probe, parse, ensure, remove, observed)

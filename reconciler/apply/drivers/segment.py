@@ -16,9 +16,9 @@ from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, network, places, switch
 from reconciler.apply.drivers.driver import Driver
 from reconciler.apply.drivers.network import Link
-from reconciler.apply.drivers.ownership import TAG, refuse, tags
+from reconciler.apply.drivers.ownership import TAG, refuse, stop_at, tags
 from reconciler.apply.drivers.switch import SwitchPort
-from reconciler.errors import HostError
+from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import Lease, Segment
 from reconciler.spec.names import Address
 
@@ -108,7 +108,7 @@ def parse(segments: Sequence[Segment], results: Sequence[Result]) -> Mapping[Add
 
 def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tuple[Operation, ...]:
     """Bring port, address, leases and gateway about; what is right already is not touched."""
-    _check(segment, fact)
+    stop_at(_obstacle(segment, fact))
     operations: list[Operation] = []
     if fact.forwards and not segment.gateway:
         operations.append(_gateway("delete", segment))
@@ -128,7 +128,7 @@ def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tupl
 
 def remove(segment: Segment, fact: SegmentFact) -> tuple[Operation, ...]:
     """Take the segment out of its router, and its port off the bridge."""
-    _check(segment, fact)
+    stop_at(_obstacle(segment, fact))
     operations: list[Operation] = []
     if fact.forwards:
         operations.append(_gateway("delete", segment))
@@ -141,7 +141,7 @@ def remove(segment: Segment, fact: SegmentFact) -> tuple[Operation, ...]:
 
 def observed(segment: Segment, fact: SegmentFact) -> Mapping[str, Any] | None:
     """Return the attributes as they stand; leases are those in the DHCP server's configuration."""
-    if fact.port is None:
+    if fact.port is None or _obstacle(segment, fact):
         return None
     leases = _parse_leases(fact.configuration)
     ip = next(iter(fact.link.addresses), None) if fact.link else None
@@ -193,14 +193,15 @@ def _namespaces(segments: Sequence[Segment]) -> list[str]:
     return sorted({segment.namespace for segment in segments})
 
 
-def _check(segment: Segment, fact: SegmentFact) -> None:
+def _obstacle(segment: Segment, fact: SegmentFact) -> ForeignObject | None:
     name = segment.interface
     if fact.port is not None and fact.port.tags.get(TAG) != segment.address:
-        raise refuse(segment, f"the port {name} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+        return refuse(segment, f"the port {name} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
     if fact.port is None and fact.here:
-        raise refuse(segment, f"the interface {name}", "")
+        return refuse(segment, f"the interface {name}", "")
     if fact.port is None and fact.link is not None:
-        raise refuse(segment, f"the interface {name} in {segment.namespace}", "")
+        return refuse(segment, f"the interface {name} in {segment.namespace}", "")
+    return None
 
 
 def _must_be_made(segment: Segment, fact: SegmentFact) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result
 from reconciler.apply.drivers import switch
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import TAG, refuse
+from reconciler.apply.drivers.ownership import TAG, refuse, stop_at
 from reconciler.apply.drivers.switch import Flow
-from reconciler.errors import HostError
+from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import Trunk
 from reconciler.spec.cluster import PARKING_VLAN
 from reconciler.spec.names import Address
@@ -69,7 +69,7 @@ def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operati
             f"there is no port {trunk.port} on the bridge {trunk.bridge}",
             hint="name the port towards the other hosts in the cluster file, under bridge: trunk",
         )
-    _check(trunk, fact)
+    stop_at(_obstacle(trunk, fact))
     operations: list[Operation] = []
     wanted = guard(trunk)
     if fact.flows != wanted:
@@ -82,7 +82,7 @@ def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operati
 
 def remove(trunk: Trunk, fact: TrunkFact) -> tuple[Operation, ...]:
     """Take the trunk's VLANs off, then its flows; the parking VLAN stays."""
-    _check(trunk, fact)
+    stop_at(_obstacle(trunk, fact))
     operations: list[Operation] = []
     if ours := _ours(trunk, fact):
         operations.append(switch.transact(*_changes(trunk, fact, add=set(), take_off=ours)))
@@ -141,11 +141,12 @@ def _known(fact: TrunkFact) -> frozenset[int]:
     return fact.carried | frozenset(fact.owners)
 
 
-def _check(trunk: Trunk, fact: TrunkFact) -> None:
+def _obstacle(trunk: Trunk, fact: TrunkFact) -> ForeignObject | None:
     for vlan in trunk.vlans:
         owner = fact.owners.get(vlan, "")
         if owner != trunk.address and (owner or vlan in fact.carried):
-            raise refuse(trunk, f"VLAN {vlan} on the trunk {trunk.port} of {trunk.bridge}", owner)
+            return refuse(trunk, f"VLAN {vlan} on the trunk {trunk.port} of {trunk.bridge}", owner)
+    return None
 
 
 def _changes(trunk: Trunk, fact: TrunkFact, *, add: set[int], take_off: set[int]) -> list[tuple[str, ...]]:

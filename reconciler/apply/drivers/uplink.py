@@ -15,8 +15,9 @@ from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, network, places, switch
 from reconciler.apply.drivers.driver import Driver
 from reconciler.apply.drivers.network import Link
-from reconciler.apply.drivers.ownership import TAG, refuse, tags
+from reconciler.apply.drivers.ownership import TAG, refuse, stop_at, tags
 from reconciler.apply.drivers.switch import SwitchPort
+from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Uplink
 from reconciler.spec.names import Address
 
@@ -178,7 +179,7 @@ def parse(uplinks: Sequence[Uplink], results: Sequence[Result]) -> Mapping[Addre
 
 def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Operation, ...]:
     """Bring the gateway about; rules are loaded in one transaction, and nothing forwards before they stand."""
-    _check(uplink, fact)
+    stop_at(_obstacle(uplink, fact))
     operations: list[Operation] = []
     anew = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
     if anew or not _connected(uplink, fact):
@@ -194,7 +195,7 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
 
 def remove(uplink: Uplink, fact: UplinkFact) -> tuple[Operation, ...]:
     """End DHCP, NAT and forwarding, and take the port off the bridge."""
-    _check(uplink, fact)
+    stop_at(_obstacle(uplink, fact))
     if not (fact.owner or fact.port or fact.server):
         return ()
     bridge = fact.port.bridge if fact.port else uplink.bridge
@@ -203,10 +204,10 @@ def remove(uplink: Uplink, fact: UplinkFact) -> tuple[Operation, ...]:
 
 def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
     """Return the attributes as they stand; the uplink only while the rules do, DNS only while DHCP is served."""
-    if fact.port is None and not fact.owner:
+    if (fact.port is None and not fact.owner) or _obstacle(uplink, fact):
         return None
     link = fact.link
-    forwards = fact.rules and fact.forwards and fact.uplink_forwards
+    forwards = fact.rules and fact.forwards and (fact.uplink_forwards or fact.used != uplink.uplink)
     dns = next((line for line in fact.configuration.split("\n") if line.startswith(_DNS)), "")
     return {
         "bridge": fact.port.bridge if fact.port else None,
@@ -270,13 +271,14 @@ def configuration(uplink: Uplink) -> str:
     return dhcp.configuration(places.UPLINK, [line for line in lines if line])
 
 
-def _check(uplink: Uplink, fact: UplinkFact) -> None:
+def _obstacle(uplink: Uplink, fact: UplinkFact) -> ForeignObject | None:
     if fact.port is not None and fact.port.tags.get(TAG) != uplink.address:
-        raise refuse(uplink, f"the port {uplink.interface} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+        return refuse(uplink, f"the port {uplink.interface} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
     if fact.port is None and fact.link is not None:
-        raise refuse(uplink, f"the interface {uplink.interface}", "")
+        return refuse(uplink, f"the interface {uplink.interface}", "")
     if fact.owner not in {"", uplink.address}:
-        raise refuse(uplink, f"the gateway in {places.UPLINK}", fact.owner)
+        return refuse(uplink, f"the gateway in {places.UPLINK}", fact.owner)
+    return None
 
 
 def _connected(uplink: Uplink, fact: UplinkFact) -> bool:
@@ -288,11 +290,8 @@ def _placed(uplink: Uplink, fact: UplinkFact) -> bool:
     link = fact.link
     if link is None or not link.up or link.addresses != (uplink.ip,):
         return False
-    return fact.owner == uplink.address and fact.used == uplink.uplink and _forwards(fact)
-
-
-def _forwards(fact: UplinkFact) -> bool:
-    return fact.rules and fact.forwards and fact.uplink_forwards
+    ours = fact.owner == uplink.address and fact.used == uplink.uplink
+    return ours and fact.rules and fact.forwards and fact.uplink_forwards
 
 
 def _connection(uplink: Uplink, fact: UplinkFact, *, anew: bool) -> list[tuple[str, ...]]:

@@ -15,8 +15,8 @@ from typing import Any
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse
-from reconciler.errors import HostError
+from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import Vm
 from reconciler.spec.names import Address
 
@@ -26,9 +26,17 @@ _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
-# Two lines for each directory: the process id of its pidfile, and whether it holds anything a process left. Then a
+# Two lines for each directory: the process id of its pidfile, and whether it holds anything a process left; where there
+# is something but no process of that id, all processes are searched for one that was told to write that pidfile. Then a
 # line `--`, and the command lines of those processes, one argument on a line, each under a header with its process id.
 PROBE = """
+search() {
+    for process in /proc/[0-9]*; do
+        line=
+        { IFS= read -r line || :; } 2> /dev/null < "$process/cmdline" || :
+        case $line in *"-pidfile$1/qemu.pid"*) pid=${process#/proc/} ;; esac
+    done
+}
 count=$#
 for directory do
     pid= left=
@@ -37,6 +45,7 @@ for directory do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
     case $pid in *[!0-9]*) pid= ;; esac
+    if [ -n "$left" ] && { [ -z "$pid" ] || [ ! -e "/proc/$pid" ]; }; then search "$directory"; fi
     printf '%s\\n' "$pid" "$left"
     if [ -n "$pid" ] && [ -e "/proc/$pid/cmdline" ]; then set -- "$@" "/proc/$pid/cmdline"; fi
 done
@@ -137,7 +146,7 @@ def guest(vm: Vm) -> str:
 
 def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
     """Have the VM run as described; one that runs otherwise is stopped first."""
-    _check(vm, fact)
+    stop_at(_obstacle(vm, fact))
     start = script(START, vm.directory, *launch(vm))
     if not fact.pid:
         return (start,)
@@ -148,23 +157,24 @@ def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
 
 def remove(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
     """Stop the VM and delete its pidfile, sockets and log."""
-    _check(vm, fact)
+    stop_at(_obstacle(vm, fact))
     stop = (script(STOP, str(fact.pid), _mark(vm)),) if fact.pid else ()
     return (*stop, script(CLEAN, vm.directory)) if stop or fact.left else ()
 
 
 def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
     """Return what the process's command line says, or None where none runs."""
-    if not fact.pid:
+    if not fact.pid or _obstacle(vm, fact):
         return None
     found = _settings(fact.arguments)
     return {"vm_id": vm.vm_id, "directory": vm.directory} | found
 
 
-def _check(vm: Vm, fact: VmFact) -> None:
+def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
     names = [_option(value, "guest") for key, value in pairwise(fact.arguments) if key == "-name"]
     if fact.pid and names != [guest(vm)]:
-        raise refuse(vm, f"process {fact.pid}, which runs from {vm.directory},", "".join(map(str, names)))
+        return refuse(vm, f"process {fact.pid}, which runs from {vm.directory},", "".join(map(str, names)))
+    return None
 
 
 def _mark(vm: Vm) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.apply.batch import escape
 from reconciler.apply.command import Command, Operation, Result, Upload
 from reconciler.apply.drivers.driver import Driver
 from reconciler.plan.resources import Resource
@@ -74,7 +75,7 @@ class RealHost:
             check=False,
             timeout=60,
         )
-        return Result(done.returncode, done.stdout)
+        return Result(done.returncode, escape(done.stdout))
 
     def sh(self, text: str) -> str:
         """Run a shell text that must succeed, and return what it prints."""
