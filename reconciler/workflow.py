@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from reconciler.apply.connection import Connector
+    from reconciler.apply.doctor import Examination
     from reconciler.apply.drift import Drift
     from reconciler.apply.events import Observer, Report
 
@@ -206,9 +207,14 @@ async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: In
 
 
 def _uploads(inputs: Inputs) -> dict[str, Path]:
+    images = inputs.cluster.cluster.images
+    return {images[name].sha256: path for name, path in _image_files(inputs).items()}
+
+
+def _image_files(inputs: Inputs) -> dict[str, Path]:
+    """Return the local file of each image by its name; relative paths start at the cluster file."""
     folder = Path(inputs.cluster.path).parent
-    images = inputs.cluster.cluster.images.values()
-    return {image.sha256: folder / Path(image.file).expanduser() for image in images}
+    return {name: folder / Path(image.file).expanduser() for name, image in inputs.cluster.cluster.images.items()}
 
 
 class _StoreJournal:
@@ -254,3 +260,15 @@ async def drift(
 
     resources = recorded_resources(reader, scope)
     return find_drift(resources, await observe(connector, resources, DRIVERS))
+
+
+async def doctor(inputs: Inputs, connector: Connector, wall: Callable[[], float] = time.time) -> Sequence[Examination]:
+    """Examine every host, and the local files of the images; reads only, one batch per host."""
+    import asyncio  # noqa: PLC0415 - planning needs no event loop
+
+    from reconciler.apply.doctor import examine, examine_here  # noqa: PLC0415
+
+    cluster = inputs.cluster.cluster
+    hosts = await examine(cluster, connector, wall)
+    here = await asyncio.to_thread(examine_here, cluster.images, _image_files(inputs), hosts)
+    return (*hosts, here) if here.findings else hosts

@@ -30,6 +30,7 @@ _VERBS = (
     ("Topologies", viewing.status),
     ("Topologies", viewing.show),
     ("Hosts", viewing.drift),
+    ("Hosts", viewing.doctor),
 )
 
 

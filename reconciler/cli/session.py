@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from reconciler.workflow import Inputs
 
 GLOBAL_PANEL = "Global options"
+_UNBOUNDED = 10_000
+"""The width of what is written to a file or a pipe, in columns: nothing there may be folded."""
 
 Cluster = Annotated[
     Path | None,
@@ -111,11 +113,12 @@ class Session:
             store.close()
 
     def console(self, *, stderr: bool = False) -> Console:
-        """Return a console that honours --no-color, NO_COLOR and TERM=dumb."""
+        """Return a console that honours --no-color, NO_COLOR and TERM=dumb; only a terminal bounds its lines."""
         from rich.console import Console  # noqa: PLC0415
 
         plain = self.no_color or os.environ.get("TERM") == "dumb"
-        return Console(stderr=stderr, no_color=True if plain else None, highlight=False, soft_wrap=True)
+        width = None if (sys.stderr if stderr else sys.stdout).isatty() else _UNBOUNDED
+        return Console(stderr=stderr, no_color=True if plain else None, highlight=False, soft_wrap=True, width=width)
 
     def print_json(self, data: Any) -> None:
         """Print data for programs."""

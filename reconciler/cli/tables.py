@@ -24,6 +24,9 @@ _STYLES = {
     "missing": "red",
     "failed": "red",
     "ok": "green",
+    "info": "dim",
+    "warn": "yellow",
+    "fail": "red",
 }
 
 
@@ -31,7 +34,7 @@ def table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
     """Lay rows of the same keys out as a table; the keys are the headings."""
     built = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     for name in rows[0] if rows else ():
-        built.add_column(name.upper().replace("_", " "), overflow="fold", no_wrap=True)
+        built.add_column(name.upper().replace("_", " "), overflow="fold")
     for row in rows:
         built.add_row(*(_cell(value) for value in row.values()))
     return built

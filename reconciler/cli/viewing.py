@@ -14,11 +14,13 @@ from reconciler.cli.hosts import closing
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
+    from reconciler.apply.doctor import Examination
     from reconciler.apply.drift import Drift
     from reconciler.plan.inventory import SliceView, VmView
     from reconciler.spec.cluster import Cluster
     from reconciler.spec.names import SliceKey
     from reconciler.state.store import StateReader
+    from reconciler.workflow import Inputs
 
 DRIFTED = 2
 """The exit code of `drift` where something is not as recorded."""
@@ -118,6 +120,55 @@ def _tell_drift(session: Session, found: Sequence[Drift], count: int) -> None:
             sys.stdout.write(f"  {attribute.name} = {before} -> {show_value(attribute.name, attribute.observed)}\n")
     verdict = f"{len(found)} of {count} resources are not as recorded." if found else f"No drift in {count} resources."
     sys.stdout.write(f"{verdict}\n")
+
+
+def doctor(session: Session) -> int:
+    """Check that every host is fit: login, Open vSwitch, trunk, programs, kernel, space, clock, images; reads only.
+
+    Exits 0 where every host is fit, warnings allowed, and 1 otherwise.
+
+    [bold]Examples[/bold]
+
+      reconciler doctor
+      reconciler doctor --json | jq '.hosts[] | select(.fit | not)'
+    """
+    examined = asyncio.run(_doctor(session.inputs()))
+    fit = all(examination.fit for examination in examined)
+    if session.json:
+        session.print_json({"fit": fit, "hosts": [_examination_data(examination) for examination in examined]})
+        return 0 if fit else 1
+    from reconciler.cli.tables import table  # noqa: PLC0415
+
+    console = session.console()
+    for examination in examined:
+        console.print(table(_finding_rows(examination), examination.host or "here"))
+    unfit = [examination.host or "here" for examination in examined if not examination.fit]
+    sys.stdout.write(f"Not fit: {', '.join(unfit)}.\n" if unfit else "Every host is fit.\n")
+    return 0 if fit else 1
+
+
+async def _doctor(inputs: Inputs) -> Sequence[Examination]:
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.apply.ssh import SshConnector  # noqa: PLC0415
+
+    async with closing(SshConnector(inputs.cluster.cluster)) as connector:
+        return await workflow.doctor(inputs, connector)
+
+
+def _examination_data(examination: Examination) -> dict[str, Any]:
+    """Return what was found as plain data; `host` is null for what was found here."""
+    checks = [asdict(finding) for finding in examination.findings]
+    return {"host": examination.host, "fit": examination.fit, "checks": checks}
+
+
+def _finding_rows(examination: Examination) -> list[dict[str, Any]]:
+    """Return a row for each check; the last column is there only where something is to be done."""
+    rows = [
+        {"check": one.check, "result": one.verdict, "found": one.found, "what to do": one.remedy or ""}
+        for one in examination.findings
+    ]
+    idle = not any(row["what to do"] for row in rows)
+    return [{name: value for name, value in row.items() if not (idle and name == "what to do")} for row in rows]
 
 
 def _views(session: Session) -> tuple[SliceView, ...]:
