@@ -11,13 +11,15 @@ import os
 import shlex
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import BinaryIO, Final
 
 import asyncssh
+from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # defined there or imported, by platform
+from asyncssh.misc import SoftEOFReceived
 
 from reconciler.apply.connection import Progress
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
@@ -58,11 +60,9 @@ FOREIGN: Final = (
     asyncssh.SignalReceived,
     asyncssh.TerminalSizeChanged,
     asyncssh.PasswordChangeRequired,
-    asyncssh.ConfigParseError,
-    asyncssh.KeyEncryptionError,
-    asyncssh.KeyExportError,
-    asyncssh.KeyGenerationError,
-    asyncssh.KeyImportError,
+    GSSError,
+    SoftEOFReceived,
+    ValueError,  # what is wrong with a key, a file or a packet
     OSError,
 )
 """Everything that asyncssh and the sockets below it raise; a test holds it against asyncssh's own list."""
@@ -329,8 +329,8 @@ class SshConnection:
                         yield line
                     if lines.excess:
                         raise HostError(self.host, f"it printed more than {lines.excess} bytes; its batch was ended")
-                if lines.rest:
-                    yield _text(lines.rest)
+                for line in lines.end():
+                    yield line
                 await process.wait_closed()
             self._check(process, lines.last)
 
@@ -347,14 +347,7 @@ class SshConnection:
                 with translated(self._where):
                     answer = asyncio.create_task(process.stdout.read())
                     stack.push_async_callback(_ended, answer)
-                    sent = 0
-                    while not answer.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
-                        process.stdin.write(chunk)
-                        await process.stdin.drain()
-                        sent += len(chunk)
-                        if progress is not None:
-                            progress(sent, size)
-                    process.stdin.write_eof()
+                    await _upload(process, content, answer, progress)
                     said = await answer
                     await process.wait_closed()
                 self._check(process, _text(said).splitlines())
@@ -414,12 +407,29 @@ class SshConnection:
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
     """Send a script and close the shell's input; where that fails, the reading side finds out what happened."""
-    try:
+    with suppress(OSError, asyncssh.Error):
         process.stdin.write(text)
         await process.stdin.drain()
         process.stdin.write_eof()
-    except (OSError, asyncssh.Error):
-        return
+
+
+async def _upload(
+    process: asyncssh.SSHClientProcess[bytes],
+    content: BinaryIO,
+    answer: asyncio.Task[bytes],
+    progress: Progress | None,
+) -> None:
+    """Send a file and close the command's input; ends early once the command has answered."""
+    sent, size = 0, os.fstat(content.fileno()).st_size
+    while not answer.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
+        with suppress(OSError, asyncssh.Error):
+            process.stdin.write(chunk)
+            await process.stdin.drain()
+        sent += len(chunk)
+        if progress is not None:
+            progress(sent, size)
+    with suppress(OSError, asyncssh.Error):
+        process.stdin.write_eof()
 
 
 async def _ended(task: asyncio.Task[object]) -> None:
@@ -432,26 +442,31 @@ class _Lines:
     """Cuts a stream of bytes into lines, within bounds; `excess` is the bound that was passed, or None."""
 
     def __init__(self) -> None:
-        self.rest = b""
         self.last: list[str] = []
         self.excess: int | None = None
-        self._total = 0
+        self._rest: list[bytes] = []
+        self._waiting = self._total = 0
 
     def cut(self, chunk: bytes) -> list[str]:
         """Return the lines that are whole now."""
+        first, *others = chunk.split(b"\n")
         self._total += len(chunk)
-        if self._total > TOTAL_CAP:
-            self.excess = TOTAL_CAP
-        *whole, rest = chunk.split(b"\n")
-        if whole:
-            whole[0] = self.rest + whole[0]
-            self.rest = b""
-        self.rest += rest
-        if len(self.rest) > LINE_CAP:
-            self.excess = LINE_CAP
-        lines = [_text(line) for line in whole]
+        self._rest.append(first)
+        self._waiting += len(first)
+        lines = []
+        for other in others:
+            lines.append(_text(b"".join(self._rest)))
+            self._rest, self._waiting = [other], len(other)
         self.last = (self.last + lines)[-_STRAY_LINES:]
+        if self._waiting > LINE_CAP:
+            self.excess = LINE_CAP
+        elif self._total > TOTAL_CAP:
+            self.excess = TOTAL_CAP
         return lines
+
+    def end(self) -> list[str]:
+        """Return the last line where no newline ended it."""
+        return self.cut(b"\n") if self._waiting else []
 
 
 def _text(line: bytes) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from reconciler.apply.connection import Progress
 from reconciler.errors import HostError, HostUnreachable
@@ -62,9 +64,16 @@ class Localhosts:
 
     async def close(self) -> None:
         for shell in self.shells:
-            if shell.returncode is None:
-                shell.kill()
-            await shell.wait()
+            await end(shell)
+
+
+async def end(shell: asyncio.subprocess.Process) -> None:
+    """End a shell that leads a session of its own with all that it started, and its pipes with it."""
+    with suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGKILL)
+    await shell.wait()
+    transport: asyncio.SubprocessTransport = shell._transport  # type: ignore[attr-defined]  # else closed too late
+    transport.close()
 
 
 @dataclass
@@ -93,7 +102,9 @@ class Localhost:
 
     async def _shell(self, text: str) -> AsyncGenerator[str, None]:
         pipe, stdout = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
-        shell = await asyncio.create_subprocess_exec("sh", "-s", stdin=pipe, stdout=pipe, stderr=stdout, limit=1 << 24)
+        shell = await asyncio.create_subprocess_exec(
+            "sh", "-s", stdin=pipe, stdout=pipe, stderr=stdout, limit=1 << 24, start_new_session=True
+        )
         self.hosts.shells.append(shell)
         assert shell.stdin is not None
         assert shell.stdout is not None
@@ -122,4 +133,20 @@ class Localhost:
 
     @asynccontextmanager
     async def forward(self, path: str) -> AsyncIterator[Path]:
-        yield Path(path)
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            name, _, port = path.rpartition(":")
+            to = asyncio.open_connection("127.0.0.1", int(port)) if name else asyncio.open_unix_connection(path)
+            far_reader, far_writer = await to
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+
+        with TemporaryDirectory() as folder:
+            local = Path(folder) / "socket"
+            async with await asyncio.start_unix_server(relay, local):
+                yield local
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(1 << 16):
+        writer.write(chunk)
+        await writer.drain()
+    writer.close()
