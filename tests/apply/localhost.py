@@ -71,9 +71,9 @@ async def end(shell: asyncio.subprocess.Process) -> None:
     """End a shell that leads a session of its own with all that it started, and its pipes with it."""
     with suppress(ProcessLookupError):
         os.killpg(shell.pid, signal.SIGKILL)
+    transport: asyncio.SubprocessTransport = shell._transport  # type: ignore[attr-defined]
+    transport.close()  # a pipe that nobody reads would keep wait() waiting
     await shell.wait()
-    transport: asyncio.SubprocessTransport = shell._transport  # type: ignore[attr-defined]  # else closed too late
-    transport.close()
 
 
 @dataclass
