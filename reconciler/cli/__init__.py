@@ -6,11 +6,12 @@ Nothing heavy is imported before a verb needs it, so that help and completion an
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
 _GC = (100_000, 50, 100)
-"""Collect garbage rarely: a plan is many small objects that live to its end, and looking through them is half its time."""
+"""Collect garbage rarely: a plan is many small objects that live to its end; looking through them takes half of it."""
 
 INTERRUPTED = 130
 """The exit code of a run that Ctrl-C ended."""
@@ -18,7 +19,13 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more as it ends, and would complain about a reader that has gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -27,7 +34,6 @@ def run(arguments: Sequence[str]) -> int:
     from typer import Abort, TyperException  # noqa: PLC0415
 
     from reconciler.cli.app import command  # noqa: PLC0415
-    from reconciler.cli.complaint import complain, complain_usage, wants_json  # noqa: PLC0415
     from reconciler.cli.settings import read_settings  # noqa: PLC0415
     from reconciler.errors import ReconcilerError  # noqa: PLC0415
 
@@ -35,16 +41,13 @@ def run(arguments: Sequence[str]) -> int:
         code = command().main(
             list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings()
         )
-    except ReconcilerError as error:
-        complain(error, as_json=wants_json(arguments))
-        return 1
-    except TyperException as error:
-        complain_usage(error)
-        return 1
+    except (ReconcilerError, TyperException) as error:
+        from reconciler.cli.complaint import complain_early  # noqa: PLC0415
+
+        return complain_early(error, arguments)
     except (KeyboardInterrupt, Abort):
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; there is nobody left to tell
-        return 1
+        return 1  # the reader of our output has gone; there is nobody left to tell
     return code if isinstance(code, int) else 0

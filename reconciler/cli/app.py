@@ -14,11 +14,12 @@ Write a topology, see what it would change, make it so.
 
 [bold]Examples[/bold]
 
-  reconciler init                                 [dim]# a cluster file and a first slice[/dim]
-  reconciler plan slices/two-vms.yaml             [dim]# what would change; contacts no host[/dim]
-  reconciler apply slices/two-vms.yaml            [dim]# do it, after asking[/dim]
-  reconciler show admin/two-vms                   [dim]# addresses, VLANs, VNC[/dim]
-  reconciler destroy admin/two-vms                [dim]# take it all away again[/dim]
+  reconciler init                        [dim]# a cluster file and a first slice[/dim]
+  reconciler doctor                      [dim]# is every host fit?[/dim]
+  reconciler plan slices/two-vms.yaml    [dim]# what would change; asks no host[/dim]
+  reconciler apply slices/two-vms.yaml   [dim]# do it, after asking[/dim]
+  reconciler show admin/two-vms          [dim]# addresses, VLANs, VNC[/dim]
+  reconciler destroy admin/two-vms       [dim]# take it all away again[/dim]
 """
 
 _VERBS = (

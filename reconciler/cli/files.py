@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,8 @@ def init(
       reconciler init
       reconciler init my-lab
     """
+    from importlib import resources  # noqa: PLC0415
+
     targets = {starter: folder / target for starter, target in _STARTERS.items()}
     if existing := [str(target) for target in targets.values() if target.exists()]:
         raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")

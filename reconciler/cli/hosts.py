@@ -1,20 +1,46 @@
-"""Connections for the length of one verb."""
+"""Connections for the length of one verb, told of on request."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-from reconciler.apply.connection import Connector
-
-C = TypeVar("C", bound=Connector)
+if TYPE_CHECKING:
+    from reconciler.apply.connection import Connection, Connector
+    from reconciler.cli.session import Session
+    from reconciler.spec.cluster import Cluster
+    from reconciler.spec.names import HostName
 
 
 @asynccontextmanager
-async def closing(connector: C) -> AsyncIterator[C]:
-    """Yield a connector, and end its connections afterwards."""
+async def connecting(session: Session, cluster: Cluster) -> AsyncIterator[Connector]:
+    """Yield a connector to the cluster's hosts, and end its connections afterwards."""
+    from reconciler.apply.ssh import SshConnector  # noqa: PLC0415 - planning needs no SSH
+
+    connector = SshConnector(cluster)
     try:
-        yield connector
+        yield _Telling(connector) if session.verbose else connector
     finally:
         await connector.close()
+
+
+class _Telling:
+    """Says on stderr how long each new connection took; what fails is told by whoever asked for it."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._seen: list[Connection] = []
+
+    async def connect(self, host: HostName) -> Connection:
+        started = time.monotonic()
+        connection = await self._connector.connect(host)
+        if not any(connection is seen for seen in self._seen):
+            self._seen.append(connection)
+            sys.stderr.write(f"{host:<10} connected in {time.monotonic() - started:.1f} s\n")
+        return connection
+
+    async def close(self) -> None:
+        await self._connector.close()

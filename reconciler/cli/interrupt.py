@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
 
+def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that only looks; the first Ctrl-C ends it, which raises KeyboardInterrupt here."""
+    import asyncio  # noqa: PLC0415 - help needs no event loop
+
+    return asyncio.run(work)
+
+
 def interruptible(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine; the first Ctrl-C sets its event, the second cancels it, which raises KeyboardInterrupt here."""
+    import asyncio  # noqa: PLC0415 - help needs no event loop
+
     aborted = False
 
     async def run() -> T:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.files import Paths
-from reconciler.cli.hosts import closing
+from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import interruptible, plain_ctrl_c
 from reconciler.cli.session import Session, holder
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from reconciler.apply.events import Event, HostLost
     from reconciler.plan.model import Plan
     from reconciler.spec.names import SliceKey
     from reconciler.state.store import StateStore
@@ -118,20 +120,27 @@ def _perform(
     auto_approve: bool,
     parallelism: int,
 ) -> int:
+    from reconciler.apply.events import HostLost  # noqa: PLC0415
     from reconciler.cli.progress import progress  # noqa: PLC0415
 
+    lost: list[HostLost] = []
     approve = _announce(session) if auto_approve else _ask(session)
 
     async def work(stop: asyncio.Event) -> Applied:
         from reconciler import workflow  # noqa: PLC0415
-        from reconciler.apply.ssh import SshConnector  # noqa: PLC0415
 
-        async with closing(SshConnector(inputs.cluster.cluster)) as connector:
-            with progress(session) as observer:
+        async with connecting(session, inputs.cluster.cluster) as connector:
+            with progress(session) as shown:
+
+                def observer(event: Event) -> None:
+                    if isinstance(event, HostLost):
+                        lost.append(event)
+                    shown(event)
+
                 hosts = workflow.Hosts(connector, parallelism, observer, stop)
                 return await workflow.apply(inputs, store, hosts, holder=holder(), approve=approve, destroy=doomed)
 
-    return _tell(session, interruptible(work))
+    return _tell(session, interruptible(work), lost)
 
 
 def _show_plan(session: Session, planned: Plan) -> None:
@@ -158,26 +167,39 @@ def _announce(session: Session) -> Callable[[Plan], bool]:
 
 def _ask(session: Session) -> Callable[[Plan], bool]:
     """Show the plan and ask, where there is something to do."""
+    from reconciler.plan.render.text import render_text  # noqa: PLC0415
 
     def approve(planned: Plan) -> bool:
-        _show_plan(session, planned)
-        if planned.empty:
-            return True
-        with plain_ctrl_c():
-            return typer.confirm("Do this?", err=True)
+        if session.json:
+            sys.stderr.write(render_text(planned))  # on stdout, the result stands alone
+        else:
+            _show_plan(session, planned)
+        return planned.empty or _confirm("Do this?")
 
     return approve
 
 
-def _tell(session: Session, applied: Applied) -> int:
+def _confirm(question: str) -> bool:
+    """Ask on the terminal; the end of input is a no, Ctrl-C raises Abort."""
+    try:
+        with plain_ctrl_c():
+            return typer.confirm(question, err=True)
+    except typer.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):
+            raise
+        sys.stderr.write("\n")
+        return False
+
+
+def _tell(session: Session, applied: Applied, lost: Sequence[HostLost]) -> int:
     from reconciler.cli.summary import report_data, report_text  # noqa: PLC0415
 
     if session.json:
-        session.print_json(report_data(applied))
+        session.print_json(report_data(applied, lost))
     elif not applied.approved:
         sys.stderr.write("Nothing was changed.\n")
     elif applied.report is not None:
-        sys.stdout.write(report_text(applied.plan, applied.report))
+        sys.stdout.write(report_text(applied.plan, applied.report, lost))
     if applied.report is not None and applied.report.not_started:
         return INTERRUPTED
     return 0 if applied.ok else 1

@@ -35,11 +35,11 @@ def progress(session: Session) -> Iterator[Observer]:
         return
     console = session.console(stderr=True)
     if not console.is_terminal:
-        yield _print_lines(sys.stderr.write)
+        yield _print_lines(sys.stderr.write, verbose=session.verbose)
         return
     columns = (SpinnerColumn(), TextColumn("{task.fields[host]:<10}"), TextColumn("{task.description}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
-        lines = _print_lines(lambda text: bars.console.print(text, end="", markup=False))
+        lines = _print_lines(lambda text: bars.console.print(text, end="", markup=False), verbose=session.verbose)
         yield _Bars(bars, lines).observe
 
 
@@ -47,9 +47,12 @@ def _silent(_event: Event) -> None:
     """Show nothing: programs read the result."""
 
 
-def _print_lines(write: Callable[[str], object]) -> Observer:
+def _print_lines(write: Callable[[str], object], *, verbose: bool) -> Observer:
     def observe(event: Event) -> None:
-        if line := _line(event):
+        line = (
+            f"{_label(event.step)}: {event.step.action}" if verbose and isinstance(event, StepStarted) else _line(event)
+        )
+        if line:
             write(f"{line}\n")
 
     return observe

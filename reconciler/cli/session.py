@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import inspect
-import json
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.errors import UsageError
+from reconciler.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +59,13 @@ NoColor = Annotated[
 ]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", envvar="RECONCILER_VERBOSE", help="Say more.", rich_help_panel=GLOBAL_PANEL),
+    typer.Option(
+        "--verbose",
+        "-v",
+        envvar="RECONCILER_VERBOSE",
+        help="Say more: connections, starts of steps, where errors were found.",
+        rich_help_panel=GLOBAL_PANEL,
+    ),
 ]
 
 
@@ -122,17 +125,23 @@ class Session:
 
     def print_json(self, data: Any) -> None:
         """Print data for programs."""
+        import json  # noqa: PLC0415
+
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def holder() -> Holder:
     """Name who runs this process, for locks and history."""
+    import socket  # noqa: PLC0415
+
     from reconciler.state.store import Holder as _Holder  # noqa: PLC0415
 
     return _Holder(user=_user(), host=socket.gethostname(), pid=os.getpid())
 
 
 def _user() -> str:
+    import getpass  # noqa: PLC0415
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -158,7 +167,13 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
         given = {name: options.pop(name) for name, _, _ in _GLOBALS}
         before: Session = context.obj or Session()
         session = Session(**{name: value or getattr(before, name) for name, value in given.items()})
-        code = verb(session, **options)
+        try:
+            code = verb(session, **options)
+        except ReconcilerError as error:
+            from reconciler.cli.complaint import complain  # noqa: PLC0415
+
+            complain(error, as_json=session.json, verbose=session.verbose)
+            code = 1
         if code:
             raise typer.Exit(code)
 

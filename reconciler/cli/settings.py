@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ def read_settings(start: Path | None = None) -> dict[str, Any]:
     found = next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
     if found is None:
         return {}
+    import tomllib  # noqa: PLC0415 - most runs have no such file
+
     try:
         settings = tomllib.loads(found.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

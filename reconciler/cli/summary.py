@@ -1,22 +1,33 @@
-"""What came of an apply, in words and as data: done, failed, skipped, each with the host's own words."""
+"""What came of an apply, in words and as data: done, failed, skipped, each with the host's own words.
+
+Steps that failed for one reason on one host are told once; so are those that were skipped for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.plan.model import Action, Plan, Step
 
 if TYPE_CHECKING:
-    from reconciler.apply.events import Report
+    from reconciler.apply.events import HostLost, Report, StepFailed, StepUnknown
     from reconciler.workflow import Applied
+
+    Trouble = StepFailed | StepUnknown
+
+NAMED: Final = 3
+"""How many steps of a group are named before the rest is only counted."""
 
 _VERBS = {Action.CREATE: "added", Action.UPDATE: "changed", Action.REPLACE: "replaced", Action.DELETE: "destroyed"}
 
 
-def report_text(plan: Plan, report: Report) -> str:
-    """Return the closing lines of an apply, ending with a newline: every trouble, then one line that counts it all."""
-    lines = list(_troubles(report))
+def report_text(plan: Plan, report: Report, lost: Iterable[HostLost] = ()) -> str:
+    """Return the closing lines of an apply, ending with a newline: every trouble, then one line that counts it all.
+
+    `lost` are the hosts that were given up; their hints are shown once each.
+    """
+    lines = list(_troubles(report, {host.host: host.hint for host in lost if host.hint}))
     counts = _counts(plan, {step.id for step in report.done})
     done = ", ".join(f"{count} {verb}" for verb, count in counts.items())
     head = "Apply complete" if report.ok else "Apply incomplete"
@@ -26,7 +37,7 @@ def report_text(plan: Plan, report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def report_data(applied: Applied) -> dict[str, Any]:
+def report_data(applied: Applied, lost: Iterable[HostLost] = ()) -> dict[str, Any]:
     """Return an apply's outcome as plain data."""
     report = applied.report
     data: dict[str, Any] = {"approved": applied.approved, "ok": applied.ok, "slices": list(applied.plan.slices)}
@@ -41,6 +52,7 @@ def report_data(applied: Applied) -> dict[str, Any]:
         "unknown": [_step(item.step) | {"words": item.words} for item in report.unknown],
         "skipped": [_step(item.step) | {"reason": item.reason} for item in report.skipped],
         "not_started": [_step(step) for step in report.not_started],
+        "hosts_lost": [{"host": host.host, "words": host.words, "hint": host.hint} for host in lost],
     }
 
 
@@ -53,20 +65,52 @@ def _counts(plan: Plan, done: set[int]) -> dict[str, int]:
     return {verb: finished.count(action) for action, verb in _VERBS.items()}
 
 
-def _troubles(report: Report) -> Iterator[str]:
-    for failure in report.failed:
-        yield from _told("failed", failure.step, failure.words)
-    for unclear in report.unknown:
-        yield from _told("unknown", unclear.step, unclear.words)
+def _troubles(report: Report, hints: dict[str, str]) -> Iterator[str]:
+    causes: dict[int, str] = {}
+    for what, endings in (("failed", report.failed), ("unknown", report.unknown)):
+        for group in _grouped(endings):
+            steps = [ending.step for ending in group]
+            yield from _told(what, steps, group[0].words, hints.get(steps[0].host))
+            causes |= {step.id: _cause(steps) for step in steps}
+    skipped: dict[str, list[Step]] = {}
     for skip in report.skipped:
-        yield from _told("skipped", skip.step, skip.reason)
+        skipped.setdefault(causes.get(skip.because.id, _cause([skip.because])), []).append(skip.step)
+    for cause, steps in skipped.items():
+        yield f"skipped: {_count(steps)} for want of {cause}: {_names(steps)}"
     if report.not_started:
-        yield f"not started: {len(report.not_started)} steps"
+        yield f"not started: {_count(report.not_started)}"
 
 
-def _told(what: str, step: Step, words: str) -> Sequence[str]:
+def _grouped(endings: Sequence[Trouble]) -> list[list[Trouble]]:
+    """Put together what went wrong in the same words on the same host, in the order of the plan."""
+    groups: dict[tuple[str, str], list[Trouble]] = {}
+    for ending in endings:
+        groups.setdefault((ending.step.host, ending.words), []).append(ending)
+    return list(groups.values())
+
+
+def _told(what: str, steps: Sequence[Step], words: str, hint: str | None) -> Iterator[str]:
     first, *more = words.strip().splitlines() or ["it gave no reason"]
-    return [f"{what}: {step.action} {step.address} on {step.host}: {first}", *(f"  {line}" for line in more)]
+    if len(steps) == 1:
+        yield f"{what}: {steps[0].action} {steps[0].address} on {steps[0].host}: {first}"
+    else:
+        yield f"{what}: {steps[0].host}: {first} ({_count(steps)}: {_names(steps)})"
+    yield from (f"  {line}" for line in more)
+    if hint:
+        yield f"  hint: {hint}"
+
+
+def _cause(steps: Sequence[Step]) -> str:
+    return f"{steps[0].address} on {steps[0].host}" if len(steps) == 1 else f"what {steps[0].host} could not do"
+
+
+def _count(steps: Sequence[Step]) -> str:
+    return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
+
+
+def _names(steps: Sequence[Step]) -> str:
+    named = ", ".join(step.address for step in steps[:NAMED])
+    return named + (f" and {len(steps) - NAMED} more" if len(steps) > NAMED else "")
 
 
 def _left(report: Report) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.hosts import closing
+from reconciler.cli.hosts import connecting
+from reconciler.cli.interrupt import to_the_end
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
@@ -92,18 +92,19 @@ def drift(
     with session.store(inputs.cluster, read_only=True) as store:
         scope = workflow.find_slices(store, slices) if slices else None
         count = len(workflow.recorded_resources(store, scope))
-        found = asyncio.run(_drift(inputs.cluster.cluster, store, scope))
+        found = to_the_end(_drift(session, inputs.cluster.cluster, store, scope))
     _tell_drift(session, found, count)
     if any(item.kind is DriftKind.UNREACHABLE for item in found):
         return 1
     return DRIFTED if found else 0
 
 
-async def _drift(cluster: Cluster, store: StateReader, scope: Collection[SliceKey] | None) -> Sequence[Drift]:
+async def _drift(
+    session: Session, cluster: Cluster, store: StateReader, scope: Collection[SliceKey] | None
+) -> Sequence[Drift]:
     from reconciler import workflow  # noqa: PLC0415
-    from reconciler.apply.ssh import SshConnector  # noqa: PLC0415
 
-    async with closing(SshConnector(cluster)) as connector:
+    async with connecting(session, cluster) as connector:
         return await workflow.drift(store, connector, scope)
 
 
@@ -132,7 +133,7 @@ def doctor(session: Session) -> int:
       reconciler doctor
       reconciler doctor --json | jq '.hosts[] | select(.fit | not)'
     """
-    examined = asyncio.run(_doctor(session.inputs()))
+    examined = to_the_end(_doctor(session, session.inputs()))
     fit = all(examination.fit for examination in examined)
     if session.json:
         session.print_json({"fit": fit, "hosts": [_examination_data(examination) for examination in examined]})
@@ -147,11 +148,10 @@ def doctor(session: Session) -> int:
     return 0 if fit else 1
 
 
-async def _doctor(inputs: Inputs) -> Sequence[Examination]:
+async def _doctor(session: Session, inputs: Inputs) -> Sequence[Examination]:
     from reconciler import workflow  # noqa: PLC0415
-    from reconciler.apply.ssh import SshConnector  # noqa: PLC0415
 
-    async with closing(SshConnector(inputs.cluster.cluster)) as connector:
+    async with connecting(session, inputs.cluster.cluster) as connector:
         return await workflow.doctor(inputs, connector)
 
 
