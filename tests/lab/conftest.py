@@ -14,6 +14,8 @@ import pytest
 from reconciler import lab as labs
 from reconciler.errors import LabError
 from reconciler.lab.folder import locate
+from tests.lab.census import census, settled
+from tests.lab.site import Site
 
 _skipped: list[str] = []
 _numbers = count(1)
@@ -67,6 +69,31 @@ def lab_name(lab_allowed: None) -> Iterator[str]:
         labs.down(name, report=print)
 
 
+@pytest.fixture
+def site(lab: labs.LabInfo, tmp_path: Path) -> Iterator[Site]:
+    """Give the shared lab with a fresh record; what the test leaves there is destroyed, and must then be gone."""
+    with _clean_site(lab, tmp_path) as clean:
+        yield clean
+
+
+@pytest.fixture(scope="module")
+def module_site(lab: labs.LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give the shared lab with a record of this module's own, for slices that all of its tests look at."""
+    with _clean_site(lab, tmp_path_factory.mktemp("site")) as clean:
+        yield clean
+
+
+@pytest.fixture
+def own_site(own_lab: Callable[..., labs.LabInfo], tmp_path: Path) -> Callable[..., Site]:
+    """Give a maker of labs with a record that only this test uses; the maker takes the number of workers."""
+
+    def make(workers: int = 1) -> Site:
+        made = own_lab(workers)
+        return Site(made, tmp_path, made.cluster_file)
+
+    return make
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _skipped:
         terminalreporter.section("WARNING: LAB TESTS WERE SKIPPED (RECONCILER_SKIP_LAB=1)", red=True, bold=True)
@@ -93,6 +120,16 @@ def _own_labs() -> Iterator[Callable[..., labs.LabInfo]]:
     finally:
         for name in made:
             labs.down(name, report=print)
+
+
+@contextmanager
+def _clean_site(lab: labs.LabInfo, folder: Path) -> Iterator[Site]:
+    before = census(lab)
+    clean = Site(lab, folder, lab.cluster_file)
+    yield clean
+    if left := clean.recorded():
+        clean.destroy(*left)
+    assert settled(lab, before) == [], "all slices are destroyed, and the hosts are not as before"
 
 
 def _sweep() -> None:

@@ -1,0 +1,118 @@
+"""Counts all that a host of a lab carries, so that two moments can be compared; what should be there is the tests'.
+
+What differs from one run to the next without meaning anything is left out: process ids, MACs of the host's own
+interfaces, numbers of switch ports, counters. Neither do the folders count that a host's first slice makes for good.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final
+
+from reconciler import lab as labs
+
+# Sections begin with a line `== NAME`. The processes come first: the glob is expanded before this script starts others.
+_SCRIPT: Final = r"""
+exec 2>&1
+echo == processes
+for process in /proc/[0-9]*; do
+    [ "$process" = "/proc/$$" ] || tr '\0' ' ' < "$process/cmdline" 2> /dev/null && echo
+done
+echo == interfaces
+ip -o link | sed -E 's/^[0-9]+: ([^:@]+)[^<]*<([^>]*)>.*/\1 \2/'
+ip -o -4 address | awk '{print $2, $4}'
+echo == switch
+ovs-vsctl --format=csv --no-headings --columns=name,tag,vlan_mode,trunks,protected,other_config,external_ids list port
+ovs-vsctl --format=csv --no-headings --columns=name,type,error list interface
+echo == flows
+ovs-ofctl --names --no-stats dump-flows br-int | grep actions=
+echo == namespaces
+ls /run/netns
+for namespace in $(ls /run/netns); do
+    ip -n "$namespace" -br address | sed "s/^/$namespace: /"
+    ip netns exec "$namespace" nft -s list ruleset | sed "s/^/$namespace: /"
+done
+echo == filters
+nft -s list ruleset
+echo == kernel
+grep . /proc/sys/net/ipv4/conf/*/forwarding
+ip neighbour show nud permanent
+cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/netns tmpfs'
+echo == files
+find /var/lib/reconciler -maxdepth 1 -type f ! -name lock
+find /var/lib/reconciler -mindepth 2
+"""
+_NOISE: Final = ("sshd", "sh -euc", "ssh-")
+_ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
+_SETTLE_WITHIN: Final = 15.0  # seconds; processes that were told to end need a moment
+
+
+@dataclass(frozen=True)
+class HostCensus:
+    """What one host carries, each a sorted tuple of lines; `switch` holds ports with VLANs, trunks and tags."""
+
+    processes: tuple[str, ...]
+    interfaces: tuple[str, ...]
+    switch: tuple[str, ...]
+    flows: tuple[str, ...]
+    namespaces: tuple[str, ...]
+    filters: tuple[str, ...]
+    kernel: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+Census = Mapping[str, HostCensus]
+"""What each host of a lab carries, by its name."""
+
+
+def census(lab: labs.LabInfo) -> Census:
+    """Look at every host of a lab."""
+    return {host.name: _look(lab, host.name) for host in labs.status(lab.name).hosts}
+
+
+def differences(expected: Census, found: Census) -> list[str]:
+    """Say what is too much or too little, one line each."""
+    lines = []
+    for host, wanted in expected.items():
+        for field in fields(HostCensus):
+            before, after = list(getattr(wanted, field.name)), list(getattr(found[host], field.name))
+            lines += [f"{host} {field.name}: lacks {line}" for line in _surplus(before, after)]
+            lines += [f"{host} {field.name}: has {line}" for line in _surplus(after, before)]
+    return lines
+
+
+def settled(lab: labs.LabInfo, expected: Census) -> list[str]:
+    """Wait some seconds for a lab to be as expected, and return the differences that stay."""
+    deadline = time.monotonic() + _SETTLE_WITHIN
+    while (found := differences(expected, census(lab))) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def _surplus(many: list[str], few: list[str]) -> list[str]:
+    left = list(few)
+    surplus = []
+    for line in many:
+        if line in left:
+            left.remove(line)
+        else:
+            surplus.append(line)
+    return surplus
+
+
+def _look(lab: labs.LabInfo, host: str) -> HostCensus:
+    printed = labs.run_in(lab.name, host, ["sh", "-c", _SCRIPT]).stdout
+    sections: dict[str, list[str]] = {}
+    for block in printed.split("== ")[1:]:
+        name, _, lines = block.partition("\n")
+        sections[name] = [_plain(line) for line in lines.splitlines() if line.strip()]
+    sections["processes"] = [line for line in sections["processes"] if not line.startswith(_NOISE)]
+    return HostCensus(**{name: tuple(sorted(lines)) for name, lines in sections.items()})
+
+
+def _plain(line: str) -> str:
+    """Write a line the same way each time: nftables lists the elements of a set as they come."""
+    return _ELEMENTS.sub(lambda match: "elements: " + " ".join(sorted(match[1].split(", "))), line).strip()
