@@ -125,7 +125,7 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
         operations.append(script(CREATE, port.tap, port.address, str(port.mtu), state, places.CLAIMS))
     found = None if stale else fact.port
     if port.vlan is not None and not _connected(port, found):
-        operations.append(switch.transact(*_connection(port, found)))
+        operations.append(switch.transact(*_connection(port)))
     wanted = guard(port)
     if fact.flows != wanted or (found is None and wanted):
         operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), fact.flows, wanted))
@@ -156,12 +156,11 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     gateways = {value for one in fact.flows for value in _values(one, "dl_dst")} - {_BROADCAST}
     whole = fact.flows == _guard(port.tap, *sorted(macs), gateway=next(iter(gateways), None)) if macs else False
     works = fact.device and fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
-    apart = fact.port.options.get("protected") == "true"
     return found | {
         "bridge": fact.port.bridge,
         "vlan": fact.port.tag if works else None,
         "mac": next(iter(macs)) if whole else None,
-        "gateway_mac": next(iter(gateways), None) if whole and apart else None,
+        "gateway_mac": next(iter(gateways), None) if whole and fact.port.protected else None,
     }
 
 
@@ -211,29 +210,22 @@ def _unusable(port: Port, fact: PortFact, found: SwitchPort) -> bool:
 
 
 def _connected(port: Port, found: SwitchPort | None) -> bool:
-    return found is not None and (found.tag, found.mode, found.trunks, found.options.get("protected")) == (
+    return found is not None and (found.tag, found.mode, found.trunks, found.protected) == (
         port.vlan,
         "access",
         frozenset(),
-        _protected(port),
+        port.gateway_mac is not None,
     )
 
 
-def _connection(port: Port, found: SwitchPort | None) -> tuple[tuple[str, ...], ...]:
-    columns = [f"tag={port.vlan}", "vlan_mode=access", "trunks=[]"]
-    protected = _protected(port)
-    columns += [f"other_config:protected={protected}"] if protected else []
-    unprotect = ("remove", "Port", port.tap, "other_config", "protected")
+def _connection(port: Port) -> tuple[tuple[str, ...], ...]:
+    """Return the transaction; protected ports, those of guests on the internet VLAN, never reach one another."""
+    protected = "true" if port.gateway_mac else "false"
+    columns = (f"tag={port.vlan}", "vlan_mode=access", "trunks=[]", f"protected={protected}")
     return (
         ("--may-exist", "add-port", port.bridge, port.tap),
         ("set", "Port", port.tap, *columns, *switch.external_ids(tags(port))),
-        *([unprotect] if found is not None and protected is None else []),
     )
-
-
-def _protected(port: Port) -> str | None:
-    """Ports that are protected never reach one another on the same bridge: guests on the internet VLAN."""
-    return "true" if port.gateway_mac else None
 
 
 DRIVER = Driver(Port, probe, parse, ensure, remove, observed)

@@ -113,8 +113,10 @@ def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tupl
     if fact.forwards and not segment.gateway:
         operations.append(_gateway("delete", segment))
     anew = _must_be_made(segment, fact)
+    if anew and fact.port is not None:
+        operations.append(switch.transact(switch.delete_port(fact.port.bridge, segment.interface)))
     if anew or not _connected(segment, fact.port):
-        operations.append(switch.transact(*_connection(segment, fact, anew=anew)))
+        operations.append(switch.transact(*_connection(segment, anew=anew)))
     if anew or fact.link is None or not _placed(segment, fact.link):
         stale = [one for one in (fact.link.addresses if fact.link and not anew else ()) if one != segment.ip]
         operations.append(script(PLACE, segment.interface, segment.namespace, segment.ip, str(segment.mtu), *stale))
@@ -205,7 +207,10 @@ def _obstacle(segment: Segment, fact: SegmentFact) -> ForeignObject | None:
 
 
 def _must_be_made(segment: Segment, fact: SegmentFact) -> bool:
-    """Tell whether the port is not there, or is of no use: of another type, not opened, or with its interface gone."""
+    """Tell whether the port is not there, or is of no use: of another type, not opened, or with its interface gone.
+
+    It is then deleted in a transaction of its own: within one, the switch would see nothing change.
+    """
     port = fact.port
     if port is None or not (fact.here or fact.link):
         return True
@@ -220,14 +225,13 @@ def _placed(segment: Segment, link: Link) -> bool:
     return link.up and link.mtu == segment.mtu and link.addresses == (segment.ip,)
 
 
-def _connection(segment: Segment, fact: SegmentFact, *, anew: bool) -> list[tuple[str, ...]]:
+def _connection(segment: Segment, *, anew: bool) -> list[tuple[str, ...]]:
     name = segment.interface
     ids = switch.external_ids(tags(segment))
     settings = ("set", "Port", name, f"tag={segment.vlan}", "vlan_mode=access", *ids)
     if not anew:
         return [settings]
-    old = [] if fact.port is None else [switch.delete_port(fact.port.bridge, name)]
-    return [*old, ("add-port", segment.bridge, name), settings, ("set", "Interface", name, "type=internal")]
+    return [("add-port", segment.bridge, name), settings, ("set", "Interface", name, "type=internal")]
 
 
 def _gateway(verb: str, segment: Segment) -> Command:

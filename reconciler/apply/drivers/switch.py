@@ -19,7 +19,7 @@ _SECONDS = 10
 _COOKIE_PREFIX = 0x7263 << 48
 _COOKIE_MASK = 0xFFFF << 48
 _SECTIONS = (
-    ("Port", "_uuid,name,tag,vlan_mode,trunks,other_config,external_ids"),
+    ("Port", "_uuid,name,tag,vlan_mode,trunks,protected,external_ids"),
     ("Interface", "name,type,ofport,error"),
     ("Bridge", "name,ports"),
 )
@@ -40,7 +40,7 @@ class SwitchPort:
     tag: int | None = None
     mode: str | None = None
     trunks: frozenset[int] = frozenset()
-    options: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     type: str = ""
     ofport: int = 0
@@ -67,10 +67,11 @@ def flow(priority: int, actions: str, **match: str) -> Flow:
 
 def probe_ports(names: Iterable[str]) -> Command:
     """Return the command that reads these ports, their interfaces, and the bridges that hold them."""
+    wanted = sorted(set(names))
     argv = ["ovs-vsctl", f"--timeout={_SECONDS}", "--format=json"]
     for table, columns in _SECTIONS:
-        wanted = [] if table == "Bridge" else sorted(set(names))
-        argv += ["--", "--if-exists", f"--columns={columns}", "list", table, *wanted]
+        rows = [] if table == "Bridge" else wanted
+        argv += ["--", "--if-exists", f"--columns={columns}", "list", table, *rows]
     return Command(tuple(argv))
 
 
@@ -159,7 +160,7 @@ def _port(row: Mapping[str, Any], interface: Mapping[str, Any], holders: Mapping
         tag=next(iter(_set(row["tag"])), None),
         mode=next(iter(_set(row["vlan_mode"])), None),
         trunks=frozenset(_set(row["trunks"])),
-        options=dict(row["other_config"][1]),
+        protected=row["protected"] is True,
         tags=dict(row["external_ids"][1]),
         type=interface.get("type", ""),
         ofport=numbers[0] if numbers else 0,

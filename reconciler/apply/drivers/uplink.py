@@ -182,8 +182,10 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
     stop_at(_obstacle(uplink, fact))
     operations: list[Operation] = []
     anew = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
+    if anew and fact.port is not None:
+        operations.append(switch.transact(switch.delete_port(fact.port.bridge, uplink.interface)))
     if anew or not _connected(uplink, fact):
-        operations.append(switch.transact(*_connection(uplink, fact, anew=anew)))
+        operations.append(switch.transact(*_connection(uplink, anew=anew)))
     if anew or not _placed(uplink, fact):
         arguments = (uplink.interface, uplink.uplink, uplink.ip, _TABLE, ruleset(uplink, fact))
         operations.append(script(CREATE, places.UPLINK, uplink.address, *arguments))
@@ -294,7 +296,7 @@ def _placed(uplink: Uplink, fact: UplinkFact) -> bool:
     return ours and fact.rules and fact.forwards and fact.uplink_forwards
 
 
-def _connection(uplink: Uplink, fact: UplinkFact, *, anew: bool) -> list[tuple[str, ...]]:
+def _connection(uplink: Uplink, *, anew: bool) -> list[tuple[str, ...]]:
     name = uplink.interface
     ids = switch.external_ids(tags(uplink))
     settings = [
@@ -303,8 +305,7 @@ def _connection(uplink: Uplink, fact: UplinkFact, *, anew: bool) -> list[tuple[s
     ]
     if not anew:
         return settings
-    old = [] if fact.port is None else [switch.delete_port(fact.port.bridge, name)]
-    return [*old, ("add-port", uplink.bridge, name), *settings]
+    return [("add-port", uplink.bridge, name), *settings]
 
 
 DRIVER = Driver(Uplink, probe, parse, ensure, remove, observed)

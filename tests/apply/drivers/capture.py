@@ -1,8 +1,8 @@
 """Capture the probe results of the cases: each state is brought about on a host of its own and probed there.
 
 Run it as root, when a probe or a driver changes: `python -m tests.apply.drivers.capture [KIND/NAME ...]`, then
-`pytest tests/apply/drivers --update-golden`, and read what changed. A case whose results nobody could capture, such as
-a switch that prints nonsense, is written by hand and marked `"captured": false`.
+`pytest tests/apply/drivers --update-golden`, and read what changed. What nobody could capture, such as a switch that
+prints nonsense, is in test_hostile.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from reconciler.apply.drivers.table import DRIVERS
 from reconciler.plan.resources import ROOT, Lease, Resource, Trunk, address, to_data
@@ -40,16 +41,19 @@ CASES = Path(__file__).parent / "cases"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state of a host: `made` are ensured in order, then the shell text `by_hand` is run, then `resource` probed."""
+    """A state of a host: `made` are ensured in order, then the shell text `by_hand` is run, then `resource` probed.
+
+    `end` is what an apply comes to: what the resource stands on may be missing, for the plan to make first.
+    """
 
     name: str
     resource: Resource
     made: tuple[Resource, ...] = ()
     by_hand: str = ""
     before: Resource | None = None
+    end: Literal["mended", "refused", "unmet"] = "mended"
 
 
-_BACKED = f"mkdir -p {ROOT}/images; qemu-img create -q -f qcow2 {DISK.backing} 16M"
 _VMS = f"{ROOT}/vms/1001"
 _SEGMENT_FILE = f"{ROOT}/routers/slice-1000/conf.d/seg1.conf"
 _INSIDE = "ip netns exec slice-1000"
@@ -68,24 +72,33 @@ IMAGES = (
     State(
         "shorter than when it was verified", IMAGE, (IMAGE,), f": > {IMAGE.path}; touch -d '1 hour ago' {IMAGE.path}"
     ),
-    State("foreign, without a tag", IMAGE, by_hand=f"mkdir {ROOT}/images; echo theirs > {IMAGE.path}"),
-    State("foreign, with another's tag", IMAGE, (IMAGE,), f"echo image/worker1/debian > {IMAGE.path}.owner"),
-    State("owner file holds a terminal's escapes", IMAGE, (IMAGE,), f"printf '\\033[2J%s' x > {IMAGE.path}.owner"),
+    State("foreign, without a tag", IMAGE, by_hand=f"mkdir {ROOT}/images; echo theirs > {IMAGE.path}", end="refused"),
+    State(
+        "foreign, with another's tag", IMAGE, (IMAGE,), f"echo image/worker1/debian > {IMAGE.path}.owner", end="refused"
+    ),
+    State(
+        "owner file holds a terminal's escapes",
+        IMAGE,
+        (IMAGE,),
+        f"printf '\\033[2J%s' x > {IMAGE.path}.owner",
+        end="refused",
+    ),
 )
 DISKS = (
-    State("fresh", DISK, by_hand=_BACKED),
+    State("fresh", DISK),
     State("right", DISK, (DISK,)),
     State("creation cut short", DISK, (DISK,), f"mv {DISK.path} {DISK.path}.partial"),
     State("only the owner file is left", DISK, (DISK,), f"rm {DISK.path}"),
-    State("of another image", replace(DISK, backing=f"{ROOT}/images/other.qcow2"), (DISK,)),
-    State("of another size", replace(DISK, size=Bytes(2**30)), (DISK,)),
-    State("foreign, without a tag", DISK, by_hand=f"mkdir -p {_VMS}; touch {DISK.path}"),
-    State("foreign, with another's tag", DISK, (DISK,), f"echo disk/bob/lab2/web > {DISK.path}.owner"),
+    State("of another image", replace(DISK, backing=f"{ROOT}/images/other.qcow2"), (DISK,), end="refused"),
+    State("of another size", replace(DISK, size=Bytes(2**30)), (DISK,), end="refused"),
+    State("foreign, without a tag", DISK, by_hand=f"mkdir -p {_VMS}; touch {DISK.path}", end="refused"),
+    State("foreign, with another's tag", DISK, (DISK,), f"echo disk/bob/lab2/web > {DISK.path}.owner", end="refused"),
     State(
         "owner file with a size that is none",
         DISK,
         (DISK,),
         f"printf '%s\\nx\\n0x10\\n' {DISK.address} > {DISK.path}.owner",
+        end="refused",
     ),
 )
 PORT_STATES = (
@@ -98,7 +111,8 @@ PORT_STATES = (
     State(
         "TAP made, not yet tagged",
         LINKED_PORT,
-        by_hand=f"mkdir {ROOT}/claims; echo {LINKED_PORT.address} > {ROOT}/claims/tap1001-1; ip tuntap add tap1001-1 mode tap",
+        by_hand=f"mkdir {ROOT}/claims; echo {LINKED_PORT.address} > {ROOT}/claims/tap1001-1; "
+        "ip tuntap add tap1001-1 mode tap",
     ),
     State(
         "claimed, TAP not yet made",
@@ -120,6 +134,12 @@ PORT_STATES = (
         (LINKED_PORT,),
         "ovs-vsctl set Port tap1001-1 vlan_mode=trunk tag=[] trunks=100,101",
     ),
+    State(
+        "no longer apart from its neighbours",
+        INTERNET_PORT,
+        (INTERNET_PORT,),
+        "ovs-vsctl set Port tap1001-0 protected=false",
+    ),
     State("taken off the bridge by hand", LINKED_PORT, (LINKED_PORT,), "ovs-vsctl del-port tap1001-1"),
     State(
         "moved to another bridge by hand",
@@ -138,14 +158,25 @@ PORT_STATES = (
     State(
         "to leave the internet for a link", replace(INTERNET_PORT, vlan=VlanId(100), gateway_mac=None), (INTERNET_PORT,)
     ),
-    State("foreign TAP", LINKED_PORT, by_hand="ip tuntap add tap1001-1 mode tap"),
-    State("foreign interface of another kind", LINKED_PORT, by_hand="ip link add tap1001-1 type veth peer name other"),
-    State("TAP of another VM", LINKED_PORT, (replace(LINKED_PORT, address=INTERNET_PORT.address, vlan=None),)),
+    State("foreign TAP", LINKED_PORT, by_hand="ip tuntap add tap1001-1 mode tap", end="refused"),
+    State(
+        "foreign interface of another kind",
+        LINKED_PORT,
+        by_hand="ip link add tap1001-1 type veth peer name other",
+        end="refused",
+    ),
+    State(
+        "TAP of another VM",
+        LINKED_PORT,
+        (replace(LINKED_PORT, address=INTERNET_PORT.address, vlan=None),),
+        end="refused",
+    ),
     State(
         "foreign port on the switch",
         LINKED_PORT,
         (replace(LINKED_PORT, vlan=None),),
         "ovs-vsctl add-port br-int tap1001-1",
+        end="refused",
     ),
 )
 VMS = (
@@ -161,9 +192,10 @@ VMS = (
         "another guest runs from the directory",
         VM,
         (*_RUNNING[:-1], replace(VM, address=address(type(VM), "bob/lab2/web"))),
+        end="refused",
     ),
     State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
-    State("many cards", replace(VM, nics=VM.nics * 9), ()),
+    State("many cards", replace(VM, nics=VM.nics * 9), (), end="unmet"),
 )
 ROUTERS = (
     State("fresh", ROUTER),
@@ -180,8 +212,8 @@ ROUTERS = (
         (ROUTER, SEGMENT),
         f"kill -9 $(cat {ROOT}/routers/slice-1000/dnsmasq.pid); sleep 0.1",
     ),
-    State("foreign namespace", ROUTER, by_hand="ip netns add slice-1000"),
-    State("another's namespace", ROUTER, (replace(ROUTER, address=address(type(ROUTER), "bob/lab2")),)),
+    State("foreign namespace", ROUTER, by_hand="ip netns add slice-1000", end="refused"),
+    State("another's namespace", ROUTER, (replace(ROUTER, address=address(type(ROUTER), "bob/lab2")),), end="refused"),
 )
 SEGMENTS = (
     State("fresh", SEGMENT, (ROUTER,)),
@@ -220,11 +252,21 @@ SEGMENTS = (
     State("to be without DHCP", replace(SEGMENT, dhcp=False), (ROUTER, SEGMENT), before=SEGMENT),
     State("without DHCP, right", replace(SEGMENT, dhcp=False), (ROUTER, replace(SEGMENT, dhcp=False))),
     State("to be of another MTU", replace(SEGMENT, mtu=1400), (ROUTER, SEGMENT), before=SEGMENT),
-    State("router gone", SEGMENT, (ROUTER, SEGMENT), "ip netns delete slice-1000; sleep 0.2"),
-    State("foreign port", SEGMENT, (ROUTER,), "ovs-vsctl add-port br-int seg1 -- set Interface seg1 type=internal"),
-    State("foreign interface", SEGMENT, (ROUTER,), "ip link add seg1 type veth peer name other"),
+    State("router gone", SEGMENT, (ROUTER, SEGMENT), "ip netns delete slice-1000; sleep 0.2", end="unmet"),
     State(
-        "foreign interface in the router", SEGMENT, (ROUTER,), f"{_INSIDE} ip link add seg1 type veth peer name other"
+        "foreign port",
+        SEGMENT,
+        (ROUTER,),
+        "ovs-vsctl add-port br-int seg1 -- set Interface seg1 type=internal",
+        end="refused",
+    ),
+    State("foreign interface", SEGMENT, (ROUTER,), "ip link add seg1 type veth peer name other", end="refused"),
+    State(
+        "foreign interface in the router",
+        SEGMENT,
+        (ROUTER,),
+        f"{_INSIDE} ip link add seg1 type veth peer name other",
+        end="refused",
     ),
 )
 TRUNKS = (
@@ -257,9 +299,9 @@ TRUNKS = (
         (INTERNET_TRUNK,),
         before=INTERNET_TRUNK,
     ),
-    State("foreign VLAN", TRUNK, by_hand="ovs-vsctl add Port ens4 trunks 100"),
-    State("another's VLAN", replace(TRUNK, vlans=(VlanId(120),)), (_OTHERS,)),
-    State("no trunk port", TRUNK, by_hand="ovs-vsctl del-port ens4"),
+    State("foreign VLAN", TRUNK, by_hand="ovs-vsctl add Port ens4 trunks 100", end="refused"),
+    State("another's VLAN", replace(TRUNK, vlans=(VlanId(120),)), (_OTHERS,), end="refused"),
+    State("no trunk port", TRUNK, by_hand="ovs-vsctl del-port ens4", end="refused"),
 )
 UPLINKS = (
     State("fresh", UPLINK),
@@ -280,9 +322,20 @@ UPLINKS = (
     State("to have other DNS servers", replace(UPLINK, dns=("1.1.1.1", "9.9.9.9")), (UPLINK,), before=UPLINK),
     State("to go out elsewhere", replace(UPLINK, uplink="ens4"), (UPLINK,), before=UPLINK),
     State("on a host that forwarded before", UPLINK, by_hand="sysctl -qw net.ipv4.conf.ens5.forwarding=1"),
-    State("foreign port", UPLINK, by_hand="ovs-vsctl add-port br-int internet -- set Interface internet type=internal"),
-    State("foreign interface", UPLINK, by_hand="ip link add internet type veth peer name other"),
-    State("another's gateway", UPLINK, by_hand=f"mkdir {ROOT}/uplink; echo uplink/other > {ROOT}/uplink/owner"),
+    State(
+        "foreign port",
+        UPLINK,
+        by_hand="ovs-vsctl add-port br-int internet -- set Interface internet type=internal",
+        end="refused",
+    ),
+    State("interface deleted by hand", UPLINK, (UPLINK,), "ip link delete internet; sleep 0.2"),
+    State("foreign interface", UPLINK, by_hand="ip link add internet type veth peer name other", end="refused"),
+    State(
+        "another's gateway",
+        UPLINK,
+        by_hand=f"mkdir {ROOT}/uplink; echo uplink/other > {ROOT}/uplink/owner",
+        end="refused",
+    ),
 )
 RESERVATIONS = (
     State("fresh", RESERVATION, (UPLINK,)),
@@ -295,9 +348,9 @@ RESERVATIONS = (
         (UPLINK, RESERVATION),
         f"for one in {_HOSTS}/*; do echo '# {RESERVATION.address}' > $one; done",
     ),
-    State("another's", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/alice/mallory/ {_HOSTS}/*"),
-    State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*"),
-    State("no gateway", RESERVATION),
+    State("another's", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/alice/mallory/ {_HOSTS}/*", end="refused"),
+    State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*", end="refused"),
+    State("no gateway", RESERVATION, end="unmet"),
 )
 STATES = (*IMAGES, *DISKS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS)
 
@@ -315,7 +368,6 @@ def capture(state: State) -> None:
         bring_about(host, state)
         results = [host.run(command) for command in driver.probe([state.resource])]
     case = {
-        "captured": True,
         "about": f"{state.resource.kind}: {state.name}",
         "before": to_data(state.before) if state.before else None,
         "resource": to_data(state.resource),
@@ -329,9 +381,8 @@ def capture(state: State) -> None:
 def bring_about(host: RealHost, state: State) -> None:
     """Bring a state about on a fresh host."""
     (host.uploads / "base").write_bytes(BASE)
-    if any(one.kind == DISK.kind for one in state.made):
-        host.sh(_BACKED)
-    for one in state.made:
+    on_image = any(one.kind == DISK.kind for one in (state.resource, *state.made))
+    for one in (*([IMAGE] if on_image else []), *state.made):
         driver = DRIVERS[one.kind]
         fact = host.probe(driver, [one])[one.address]
         host.perform(driver.ensure(one, fact, None))
@@ -339,8 +390,8 @@ def bring_about(host: RealHost, state: State) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Capture the named cases, or all."""
-    wanted = [one for one in STATES if not names or path_of(one).with_suffix("").as_posix().endswith(tuple(names))]
+    """Capture the cases whose path holds one of these, or all."""
+    wanted = [one for one in STATES if not names or any(f"/{name}" in str(path_of(one)) for name in names)]
     with ThreadPoolExecutor(2) as pool:
         for _ in pool.map(capture, wanted):
             print(".", end="", flush=True)  # noqa: T201 - a program for people

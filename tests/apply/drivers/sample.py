@@ -1,8 +1,9 @@
-"""One VM with an internet card, a linked and an unlinked one, and all that it stands on: what driver tests are about."""
+"""One VM with an internet card, a linked and an unlinked one, and all they stand on: what driver tests are about."""
 
 from __future__ import annotations
 
 import hashlib
+import struct
 
 from reconciler.plan.resources import (
     ROOT,
@@ -24,7 +25,11 @@ from reconciler.spec.names import Bytes, HostName, VlanId, VmId
 
 HOST = HostName("worker1")
 SLICE = "alice/lab1"
-BASE = b"the bytes of a base image\n"
+# A whole QCOW2 of 32 KiB without data, in clusters of 512 bytes: header, refcount table, refcount block, L1 table.
+_HEADER = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 9, 2**15, 0, 1, 3 * 512, 512, 1, 0, 0)
+BASE = b"".join(
+    part.ljust(512, b"\0") for part in (_HEADER, struct.pack(">Q", 2 * 512), struct.pack(">4H", 1, 1, 1, 1), b"")
+)
 GATEWAY_MAC = "52:54:00:60:07:01"
 _SHA256 = hashlib.sha256(BASE).hexdigest()
 

@@ -14,6 +14,7 @@ from reconciler.apply.drivers import dhcp, disk, image, port, reservation, route
 from reconciler.apply.drivers.table import DRIVERS
 from reconciler.errors import HostError
 from reconciler.plan.resources import NOUNS, Resource, from_data
+from tests.apply.drivers.capture import STATES, path_of
 from tests.conftest import Golden
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
@@ -72,7 +73,7 @@ def expectation(resource: Resource, before: Resource | None, results: list[Resul
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_driver_answers_as_the_case_says(path: Path, golden: Golden) -> None:
     case, resource, before, results = read(path)
-    given = {key: case[key] for key in ("captured", "about", "before", "resource", "results")}
+    given = {key: case[key] for key in ("about", "before", "resource", "results")}
     golden(path, json.dumps(given | expectation(resource, before, results), indent=2) + "\n")
 
 
@@ -80,6 +81,10 @@ def test_driver_answers_as_the_case_says(path: Path, golden: Golden) -> None:
 def test_every_kind_has_a_driver_and_cases(noun: type[Resource]) -> None:
     assert DRIVERS[noun.kind].noun is noun
     assert sum(path.parent.name == noun.kind for path in CASES) >= 6
+
+
+def test_every_case_is_of_a_state_that_can_be_captured_again() -> None:
+    assert {path_of(state) for state in STATES} == set(CASES)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
