@@ -11,7 +11,7 @@ The script frames what commands print with a nonce that they cannot know:
 
 Only what was framed is known: a task without its last result is unknown, never done. A command's output goes to a file
 first, so that neither a daemon it leaves behind can hold the batch open nor a full pipe can hold it up; a file is read
-back only where something was printed, so that a silent command costs one fork, as in a plain script.
+back only where something of interest was printed, so that most commands cost one fork, as in a plain script.
 """
 
 from __future__ import annotations
@@ -93,15 +93,24 @@ class Ended:
 
 
 def render(
-    tasks: Sequence[Task], *, nonce: str, lock: OperationLock | None = None, output_cap: int = OUTPUT_CAP
+    tasks: Sequence[Task],
+    *,
+    nonce: str,
+    lock: OperationLock | None = None,
+    output_cap: int = OUTPUT_CAP,
+    failures_only: bool = False,
 ) -> str:
     """Write the script; `nonce` is 128 random bits in hexadecimal, never used twice.
 
-    All of it is one function, so that a script cut short by a lost connection does not parse and does nothing.
+    `failures_only` leaves out what successful commands print: to read it back costs a fork each. All of the script is
+    one function, so that one cut short by a lost connection does not parse and does nothing.
     """
-    held = lock or OperationLock()
-    # One byte over the cap tells the reader that something was cut.
-    opening = _OPENING.format(nonce=nonce, cap=output_cap + 1, **_lock_words(held))
+    opening = _OPENING.format(
+        nonce=nonce,
+        kept="[ $r = 1 ]" if failures_only else ":",
+        cap=output_cap + 1,  # one byte over the cap tells the reader that something was cut
+        **_lock_words(lock or OperationLock()),
+    )
     body = "\n".join(_task(task) for task in tasks)
     return f"{opening}{body}\nprintf '%s\\n' '{nonce} end'\nexit 0\n}}\nreconcile\n"
 
@@ -114,11 +123,11 @@ for k; do [ "$k" = 0 ] || {{ printf '%s\\n' "{nonce} skip $t"; return 1; }}; don
 printf '%s\\n' "{nonce} begin $t"
 }}
 result() {{
-if [ -s "$o/$1.$2" ]; then head -c {cap} "$o/$1.$2"; echo; : >"$o/$1.$2"; fi
-printf '%s\\n' "{nonce} result $1 $2 $3"
-s=$3; shift 3
-for k; do [ "$k" != "$s" ] || return 0; done
-return 1
+t=$1.$2 s=$3 r=1; shift 3
+for k; do [ "$k" != "$s" ] || r=0; done
+if {kept} && [ -s "$o/$t" ]; then head -c {cap} "$o/$t"; echo; : >"$o/$t"; fi
+printf '%s\n' "{nonce} result ${{t%.*}} ${{t#*.}} $s"
+return $r
 }}
 reconcile() {{
 exec 2>&1

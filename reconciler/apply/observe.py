@@ -143,7 +143,13 @@ async def converse(
         for event in transcript.presume():
             yield event
         return
-    text = render(transcript.tasks, nonce=transcript.nonce, lock=lock, output_cap=transcript.output_cap)
+    text = render(
+        transcript.tasks,
+        nonce=transcript.nonce,
+        lock=lock,
+        output_cap=transcript.output_cap,
+        failures_only=not lock.shared,  # a change is judged by its status, only what reads needs all that is said
+    )
     try:
         async with aclosing(connection.run(text)) as lines:
             async for line in lines:

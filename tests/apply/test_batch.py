@@ -158,6 +158,15 @@ def test_frames_with_another_nonce_or_out_of_turn_are_only_output() -> None:
     assert run.output() == forged
 
 
+def test_what_successful_commands_print_can_be_left_out(tmp_path: Path) -> None:
+    commands = (Command(("echo", "fine")), script("echo all right; exit 3", ok=(3,)), script("echo no room; exit 1"))
+    tasks = [Task(0, commands)]
+    text = render(tasks, nonce=NONCE, lock=OperationLock(str(tmp_path / "lock")), failures_only=True)
+    done = subprocess.run(["sh", "-s"], input=text.encode(), stdout=subprocess.PIPE, check=True)
+    results = (Result(0, ""), Result(3, ""), Result(1, "no room\n"))
+    assert read(tasks, 0, done.stdout).ended[0] == Ended(0, Fate.FAILED, results, "no room")
+
+
 def test_a_secret_reaches_its_command_but_neither_arguments_nor_words() -> None:
     secret = "password: hunter2\n"  # noqa: S105 - an example
     seen = script("cat; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c h[u]nter2; exit 1")

@@ -1,0 +1,94 @@
+"""Observing many resources takes one read-only batch for each host; drift is the record held against it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.apply.command import Command, script
+from reconciler.apply.drift import AttributeDrift, Drift, DriftKind, find_drift
+from reconciler.apply.observe import observe
+from reconciler.spec.names import HostName
+from tests.apply.files import DRIVERS, Blob, File, file
+from tests.apply.localhost import Localhosts
+
+W1, W2 = HostName("worker1"), HostName("worker2")
+
+
+@pytest.fixture
+async def hosts(tmp_path: Path) -> AsyncIterator[Localhosts]:
+    hosts = Localhosts(tmp_path)
+    yield hosts
+    await hosts.close()
+
+
+async def test_many_resources_take_one_batch_for_each_host(hosts: Localhosts) -> None:
+    resources = [file(hosts.folder(host), f"f{n}") for host in (W1, W2) for n in range(50)]
+    (hosts.folder(W1) / "f7").write_text("here")
+
+    observed = await observe(hosts, resources, DRIVERS)
+
+    assert [(sent.host, sent.probe) for sent in sorted(hosts.sent, key=lambda sent: sent.host)] == [
+        (W1, True),
+        (W2, True),
+    ]
+    assert len(observed.facts) == 100
+    assert [place for place, found in observed.attributes.items() if found is not None] == [
+        (W1, resources[7].address),
+    ]
+
+
+async def test_one_address_on_two_hosts_is_two_places(hosts: Localhosts) -> None:
+    old, new = file(hosts.folder(W1), "moving"), file(hosts.folder(W2), "moving")
+    (hosts.folder(W2) / "moving").write_text("here")
+    observed = await observe(hosts, [old, new], DRIVERS)
+    assert observed.attributes == {(W1, old.address): None, (W2, new.address): {"line": "here"}}
+
+
+async def test_drift_is_missing_changed_or_unreachable(hosts: Localhosts) -> None:
+    folder = hosts.folder(W1)
+    fine, gone, changed, far = (*(file(folder, name) for name in ("a", "b", "c")), file(hosts.folder(W2), "d"))
+    (folder / "a").write_text("here")
+    (folder / "c").write_text("by hand")
+    hosts.down = {W2}
+
+    drift = find_drift([fine, gone, changed, far], await observe(hosts, [fine, gone, changed, far], DRIVERS))
+
+    assert drift == (
+        Drift(gone.address, W1, DriftKind.MISSING),
+        Drift(changed.address, W1, DriftKind.CHANGED, (AttributeDrift("line", "here", "by hand"),)),
+        Drift(far.address, W2, DriftKind.UNREACHABLE, words="it refuses connections"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        (script("echo the switch is down >&2; exit 1"), "the switch is down"),
+        (Command(("echo", "nonsense")), "the answer about blobs cannot be understood"),
+        (script("head -c 9000000 /dev/zero | tr '\\0' x"), "the answer about blobs is longer than"),
+    ],
+)
+async def test_a_kind_that_cannot_be_read_does_not_hide_the_others(
+    hosts: Localhosts, probe: Command, words: str
+) -> None:
+    folder = hosts.folder(W1)
+    blobs = [
+        Blob(address=file(folder, name).address, slice=None, host=W1, path=f"{folder}/{name}", sha256="")
+        for name in ("x", "y")
+    ]
+    drivers = {**DRIVERS, Blob.kind: replace(DRIVERS[Blob.kind], probe=lambda _: (probe,))}
+
+    observed = await observe(hosts, [file(folder, "a"), *blobs], drivers)
+
+    assert set(observed.facts) == {(W1, file(folder, "a").address)}
+    assert set(observed.unread) == {(W1, Blob.kind)}
+    obstacle = observed.obstacle(blobs[0])
+    assert obstacle is not None
+    assert words in obstacle.summary
+    assert observed.obstacle(file(folder, "a")) is None
+    assert [drift.kind for drift in find_drift(blobs, observed)] == [DriftKind.UNREACHABLE] * 2
+    assert File.kind not in {kind for _, kind in observed.unread}
