@@ -40,7 +40,12 @@ def plan(
     paths: Paths = None,
     *,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit 0 for no changes, 2 for changes, 1 for an error.")
+        bool,
+        typer.Option(
+            "--detailed-exitcode",
+            envvar="RECONCILER_DETAILED_EXITCODE",
+            help="Exit 0 for no changes, 2 for changes, 1 for an error.",
+        ),
     ] = False,
 ) -> int:
     """Show what would change, and why; contacts no host and changes nothing.

@@ -6,7 +6,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -164,9 +164,7 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(verb)
     def run(context: typer.Context, **options: Any) -> None:
-        given = {name: options.pop(name) for name, _, _ in _GLOBALS}
-        before: Session = context.obj or Session()
-        session = Session(**{name: value or getattr(before, name) for name, value in given.items()})
+        session = _merged(context, {name: options.pop(name) for name, _, _ in _GLOBALS})
         try:
             code = verb(session, **options)
         except ReconcilerError as error:
@@ -182,6 +180,24 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in [context, *keyword_only, *shared]}
     del run.__wrapped__
     return run
+
+
+def _merged(context: typer.Context, after: Mapping[str, Any]) -> Session:
+    """Join the global options given before the verb with those after it: flags first, then whatever else was set."""
+    root = context.find_root()
+    before: Session = root.obj or Session()
+
+    def chosen(name: str) -> Any:
+        only_before = _is_flag(root, name) and not _is_flag(context, name)
+        return getattr(before, name) if only_before else after[name] or getattr(before, name)
+
+    return Session(**{name: chosen(name) for name in after})
+
+
+def _is_flag(context: Any, name: str) -> bool:
+    """Whether an option stands on the command line, and does not come from the environment or a file."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 _GLOBALS: tuple[tuple[str, Any, Any], ...] = (

@@ -25,4 +25,21 @@ def read_settings(start: Path | None = None) -> dict[str, Any]:
         settings = tomllib.loads(found.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{found}: {error}", hint="it is read as TOML", code=Code.FILE_UNREADABLE) from error
-    return {name.replace("-", "_"): value for name, value in settings.items()}
+    return _keyed(settings, found.parent)
+
+
+_PATHS = ("cluster", "state")
+"""Settings that may name a file, from the folder of the file that says so."""
+
+
+def _keyed(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Name settings as parameters are named, in every table."""
+    return {name.replace("-", "_"): _setting(name, value, folder) for name, value in settings.items()}
+
+
+def _setting(name: str, value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return _keyed(value, folder)
+    if name in _PATHS and isinstance(value, str) and "://" not in value:
+        return str(folder / Path(value).expanduser())
+    return value

@@ -76,7 +76,7 @@ def _troubles(report: Report, hints: dict[str, str]) -> Iterator[str]:
     for skip in report.skipped:
         skipped.setdefault(causes.get(skip.because.id, _cause([skip.because])), []).append(skip.step)
     for cause, steps in skipped.items():
-        yield f"skipped: {_count(steps)} for want of {cause}: {_names(steps)}"
+        yield f"skipped: {_count(steps)}, for {cause}: {_names(steps)}"
     if report.not_started:
         yield f"not started: {_count(report.not_started)}"
 
@@ -101,7 +101,8 @@ def _told(what: str, steps: Sequence[Step], words: str, hint: str | None) -> Ite
 
 
 def _cause(steps: Sequence[Step]) -> str:
-    return f"{steps[0].address} on {steps[0].host}" if len(steps) == 1 else f"what {steps[0].host} could not do"
+    what = f"{steps[0].address} on" if len(steps) == 1 else "what failed on"
+    return f"want of {what} {steps[0].host}"
 
 
 def _count(steps: Sequence[Step]) -> str:
