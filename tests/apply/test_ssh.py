@@ -297,7 +297,3 @@ def test_every_foreign_error_becomes_one_of_ours(kind: type[Exception], tmp_path
     assert issubclass(kind, FOREIGN)
     assert isinstance(mapped, HostUnreachable | HostKeyRejected | LoginRejected)
     assert mapped.summary.startswith("worker1: ")
-
-
-def test_no_connection_is_made_without_host_keys() -> None:
-    assert "known_hosts=None" not in inspect.getsource(ssh)
