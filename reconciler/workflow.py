@@ -7,7 +7,7 @@ which lock, is settled here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from reconciler.errors import SpecError, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
-from reconciler.plan.record import Recorded, Status
+from reconciler.plan.record import Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
 from reconciler.plan.resources import Resource
 from reconciler.spec.check import check
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, load_slices
-from reconciler.spec.names import SliceKey
+from reconciler.spec.names import Address, HostName, SliceKey
 from reconciler.state.store import SHARED, ApplyId, Ending, Holder, StateReader, StateStore
 
 if TYPE_CHECKING:
@@ -75,10 +75,15 @@ def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
     return Inputs(cluster_file, slices)
 
 
-def plan(inputs: Inputs, reader: StateReader, destroy: Collection[SliceKey] = ()) -> Plan:
-    """Plan the files against the record; no host is contacted."""
+def plan(
+    inputs: Inputs,
+    reader: StateReader,
+    destroy: Collection[SliceKey] = (),
+    sightings: Mapping[Address, Sighting] | None = None,
+) -> Plan:
+    """Plan the files against the record, and against what was seen on hosts where given; no host is contacted."""
     slices = [file.slice for file in inputs.slices]
-    recorded = reader.read({*(written.key for written in slices), *destroy})
+    recorded = reader.read({*(written.key for written in slices), *destroy}).seen(sightings or {})
     return build_plan(
         inputs.cluster.cluster, slices, recorded, destroy=destroy, inputs=inputs.digests, tool=__version__
     )
@@ -119,18 +124,20 @@ async def apply(
     approve: Callable[[Plan], bool],
     destroy: Collection[SliceKey] = (),
 ) -> Applied:
-    """Plan under the slices' locks, ask for approval, and perform the plan.
+    """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
 
+    What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
     Raises StateLocked where another apply holds a slice, and StateMoved where others have changed the record so that
     the plan is no longer what was approved.
     """
     with store.lock({*(file.slice.key for file in inputs.slices), *destroy}, holder):
-        agreed = plan(inputs, store, destroy)
+        sightings = {} if destroy else await look(inputs, store, hosts.connector)
+        agreed = plan(inputs, store, destroy, sightings)
         if not approve(agreed):
             return Applied(agreed, approved=False)
         if agreed.empty and not _allocations_moved(agreed, store.read(())):
             return Applied(agreed, approved=True)
-        with _begin(inputs, store, holder, agreed, destroy) as begun:
+        with _begin(store, holder, agreed, lambda: plan(inputs, store, destroy, sightings)) as begun:
             current, number = begun
             report = await _execute(current, store, number, inputs, hosts)
         return Applied(current, approved=True, report=report)
@@ -144,7 +151,7 @@ def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
 
 @contextmanager
 def _begin(
-    inputs: Inputs, store: StateStore, holder: Holder, agreed: Plan, destroy: Collection[SliceKey]
+    store: StateStore, holder: Holder, agreed: Plan, again: Callable[[], Plan]
 ) -> Iterator[tuple[Plan, ApplyId]]:
     """Record the start of an apply, with the lock of what slices share where the plan touches that.
 
@@ -156,7 +163,7 @@ def _begin(
             try:
                 number = store.begin(current, holder, plan_digest(current))
             except StateMoved:
-                current = plan(inputs, store, destroy)
+                current = again()
                 if not _same_work(current, agreed):
                     raise
                 continue
@@ -246,19 +253,40 @@ def _status(action: Action, outcome: Outcome) -> Status | None:
 
 
 def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None = None) -> list[Resource]:
-    """Return the resources that are recorded as standing, of some slices or of all."""
-    return [entry.resource for entry in reader.read(scope).resources.values()]
+    """Return the resources that are recorded as standing: those of some slices or of all, and what slices share."""
+    return [entry.resource for entry in reader.read(scope).resources.values() if entry.status is Status.PRESENT]
+
+
+async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dict[Address, Sighting]:
+    """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
+
+    A host that cannot be reached tells nothing: steps there will fail in their own words.
+    """
+    from reconciler.apply.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
+
+    draft = plan(inputs, reader)
+    hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
+    hosts.add(HostName(inputs.cluster.cluster.network_node.name))
+    resources = [resource for resource in recorded_resources(reader, draft.slices) if resource.host in hosts]
+    return {
+        item.address: Sighting(item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes})
+        for item in await _compare(resources, connector)
+        if item.kind is not DriftKind.UNREACHABLE
+    }
 
 
 async def drift(
     reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
 ) -> Sequence[Drift]:
     """Compare what the hosts carry with what is recorded; read-only, one batch per host."""
+    return await _compare(recorded_resources(reader, scope), connector)
+
+
+async def _compare(resources: Sequence[Resource], connector: Connector) -> Sequence[Drift]:
     from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
     from reconciler.apply.observe import observe  # noqa: PLC0415
 
-    resources = recorded_resources(reader, scope)
     return find_drift(resources, await observe(connector, resources, DRIVERS))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, AttributeChange, Change
 from reconciler.plan.record import RecordedResource, Status
-from reconciler.plan.resources import NOUNS, Resource, attributes, to_data
+from reconciler.plan.resources import NOUNS, Disk, Port, Resource, attributes, to_data
 from reconciler.spec.fields import UpdatePolicy
 from reconciler.spec.names import Address
 
@@ -65,13 +65,30 @@ def _delete(known: RecordedResource, destroyed: Collection[str]) -> Change:
 
 def _compare(known: RecordedResource, wanted: Resource) -> Change | None:
     if known.status is Status.PRESENT and known.resource == wanted:
-        return None
+        return _restore(known, wanted)
     found = attribute_changes(known.resource, wanted)
     if any(item.policy in {UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE} for item in found):
         return _replace(known, wanted, _why(found, UpdatePolicy.RECREATE), found)
+    if known.status is Status.PRESENT and known.sighting and known.sighting.gone:
+        return _restore(known, wanted)
     if known.status is Status.CREATING or (known.status is Status.DELETING and not found):
         return _create(wanted, UNFINISHED)
     reason = _why(found, UpdatePolicy.RESTART) if found else UNFINISHED
+    return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
+
+
+def _restore(known: RecordedResource, wanted: Resource) -> Change | None:
+    """Bring back what was seen to be gone or changed; never more than an update, whatever was changed by hand."""
+    if known.sighting is None:
+        return None
+    if known.sighting.gone:
+        loss = ", and its data with it" if wanted.kind == Disk.kind else ""
+        return _create(wanted, f"gone from {wanted.host}{loss}")
+    data = to_data(wanted)
+    found = tuple(
+        AttributeChange(name, value, data[name], UpdatePolicy.LIVE) for name, value in known.sighting.values.items()
+    )
+    reason = f"{', '.join(item.name for item in found)} changed on {wanted.host}"
     return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
 
 
@@ -105,10 +122,13 @@ def _cascade(
     recorded: Mapping[Address, RecordedResource],
     forced: Mapping[Address, str],
 ) -> None:
-    """Replace what was asked for, and whatever needs a resource that is replaced, and so on."""
+    """Replace what was asked for, and whatever needs a resource that is replaced, and so on.
+
+    A VM holds its disk and its TAPs open, so it is started anew as well where one of them was gone.
+    """
     for where, reason in forced.items():
         changes[where] = _replace(recorded[where], desired[where], reason)
-    waiting = [where for where, change in changes.items() if change.action is Action.REPLACE]
+    waiting = [where for where, change in changes.items() if _replaces(change) or _was_held_open(change, recorded)]
     if not waiting:
         return
     dependents: dict[Address, list[Address]] = {}
@@ -119,11 +139,24 @@ def _cascade(
         needed = waiting.pop()
         for where in dependents.get(needed, ()):
             change = changes.get(where)
-            if where not in recorded or (change and change.action is Action.REPLACE):
+            if where not in recorded or _is_gone(recorded[where]) or _replaces(change):
                 continue
-            reason = f"{needed} is replaced"
+            reason = f"{needed} is {'replaced' if _replaces(changes[needed]) else 'made anew'}"
             changes[where] = _replace(recorded[where], desired[where], reason, change.attributes if change else ())
             waiting.append(where)
+
+
+def _replaces(change: Change | None) -> bool:
+    return change is not None and change.action is Action.REPLACE
+
+
+def _was_held_open(change: Change, recorded: Mapping[Address, RecordedResource]) -> bool:
+    known = recorded.get(change.address)
+    return change.subject.kind in {Disk.kind, Port.kind} and known is not None and _is_gone(known)
+
+
+def _is_gone(known: RecordedResource) -> bool:
+    return known.sighting is not None and known.sighting.gone
 
 
 def _group(resource: Resource) -> tuple[str, int]:

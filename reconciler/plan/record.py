@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reconciler.plan.resources import Resource, Trunk
 from reconciler.spec.names import Address, Bytes, HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
@@ -97,6 +97,7 @@ def claims(key: SliceKey, allocation: SliceAllocation) -> Iterator[Claim]:
     for vm in allocation.vms.values():
         yield Claim("vm-id", "", str(vm.id))
         yield Claim("vnc", vm.worker, str(vm.vnc))
+        yield from shared_claims(vm)
         if vm.internet is not None:
             yield Claim("internet", "", vm.internet)
     for link in allocation.links.values():
@@ -106,12 +107,35 @@ def claims(key: SliceKey, allocation: SliceAllocation) -> Iterator[Claim]:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A resource that was looked at and is not as recorded: gone, or with other values (plain data, by name)."""
+
+    gone: bool
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+def shared_claims(vm: VmAllocation) -> Iterator[Claim]:
+    """Yield what a VM stands on that slices share: its image, and its worker's part of the internet VLAN.
+
+    Held, such a claim keeps another slice's apply from removing an image while an overlay of it may still be there.
+    """
+    yield Claim("image", f"{vm.image}@{vm.worker}", str(vm.id))
+    if vm.internet is not None:
+        yield Claim("uplink", vm.worker, str(vm.id))
+
+
+@dataclass(frozen=True, slots=True)
 class RecordedResource:
-    """A resource as last recorded; `pending` is what an unfinished step was about to make of it."""
+    """A resource as last recorded.
+
+    `pending` is what an unfinished step was about to make of it; `sighting` is set where somebody looked, and it is not
+    as recorded.
+    """
 
     resource: Resource
     status: Status = Status.PRESENT
     pending: Resource | None = None
+    sighting: Sighting | None = None
 
     def may_stand(self) -> Resource:
         """Return the most that may stand on the host: of an unfinished trunk, the VLANs of both its ends."""
@@ -136,3 +160,11 @@ class Recorded:
     allocations: Mapping[SliceKey, SliceAllocation] = field(default_factory=dict)
     held: Mapping[SliceKey, frozenset[Claim]] = field(default_factory=dict)
     resources: Mapping[Address, RecordedResource] = field(default_factory=dict)
+
+    def seen(self, sightings: Mapping[Address, Sighting]) -> Recorded:
+        """Return the record with what was seen on the hosts beside what was recorded of them."""
+        found = {
+            where: replace(entry, sighting=sightings[where]) if where in sightings else entry
+            for where, entry in self.resources.items()
+        }
+        return replace(self, resources=found)
