@@ -1,0 +1,91 @@
+"""Measures many trivial steps on many hosts at once, as a whole process; and two other tools on the same hosts."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from reconciler import lab as labs
+from reconciler.spec.load import load_cluster
+from tests.bench import hosts
+from tests.bench.figures import Figure
+from tests.bench.processes import run
+
+_WORKERS: Final = 9
+_STEPS: Final = 100
+_OTHERS: Final = ("pyinfra==3.10.0", "ansible-core==2.19.*")
+
+
+def many_hosts(folder: Path, times: int, *, others: bool) -> list[Figure]:
+    """Perform a hundred trivial steps on each of ten hosts; with `others`, pyinfra and Ansible do the same."""
+    with hosts.lab(_WORKERS) as lab:
+        numbers = count()
+        program = [sys.executable, str(Path(__file__).with_name("trivial.py")), str(lab.cluster_file), str(_STEPS)]
+        taken = [run([*program, str(folder / f"{next(numbers)}.db")]) for _ in range(times + 1)][1:]
+        ours = median(one.seconds for one in taken)
+        note = f"record in SQLite; processor {median(one.cpu for one in taken):.2f} s of its own"
+        figures = [Figure(f"{_WORKERS + 1} hosts, {_STEPS} trivial steps each", ours, "s", 1.5, note=note)]
+        return [*figures, *_others(folder, lab, ours)] if others else figures
+
+
+def _others(folder: Path, lab: labs.LabInfo, ours: float) -> list[Figure]:
+    """Install the others into a folder, and have them run `true` as often on the same hosts, in their quickest way."""
+    run([sys.executable, "-m", "venv", str(folder / "venv")])
+    programs = folder / "venv" / "bin"
+    run([str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", *_OTHERS])
+    pyinfra = run(_pyinfra(folder, lab, programs)).seconds
+    ansible = run(_ansible(folder, lab, programs), _ansible_settings(folder, programs)).seconds
+    return [
+        Figure("  pyinfra, as a multiple of that", pyinfra / ours, "times", 5, at_least=True, note=f"{pyinfra:.1f} s"),
+        Figure("  Ansible, as a multiple of that", ansible / ours, "times", 15, at_least=True, note=f"{ansible:.1f} s"),
+    ]
+
+
+def _ports(lab: labs.LabInfo) -> dict[str, int]:
+    return {host.name: host.port for host in labs.status(lab.name).hosts}
+
+
+def _keys(lab: labs.LabInfo) -> tuple[str, str]:
+    ssh = load_cluster(lab.cluster_file).cluster.ssh
+    return str(ssh.identity_file), str(ssh.known_hosts)
+
+
+def _pyinfra(folder: Path, lab: labs.LabInfo, programs: Path) -> list[str]:
+    key, known = _keys(lab)
+    shared = {"ssh_hostname": "127.0.0.1", "ssh_user": "root", "ssh_key": key, "ssh_known_hosts_file": known}
+    listed = [(name, shared | {"ssh_port": port}) for name, port in _ports(lab).items()]
+    (folder / "inventory.py").write_text(f"hosts = {listed!r}\n")
+    (folder / "deploy.py").write_text(
+        "from pyinfra.operations import server\n"
+        f"for number in range({_STEPS}):\n"
+        "    server.shell(name=f'step {number}', commands=['true'])\n"
+    )
+    return [str(programs / "pyinfra"), "-y", str(folder / "inventory.py"), str(folder / "deploy.py")]
+
+
+def _ansible(folder: Path, lab: labs.LabInfo, programs: Path) -> list[str]:
+    key, known = _keys(lab)
+    options = f"-o UserKnownHostsFile={known} -o ControlPath={folder}/%p -o ControlMaster=auto -o ControlPersist=3"
+    shared = (
+        f"ansible_host=127.0.0.1 ansible_user=root ansible_ssh_private_key_file={key} "
+        f"ansible_python_interpreter=/usr/bin/python3 ansible_ssh_common_args='{options}'"
+    )
+    lines = [f"{name} ansible_port={port} {shared}" for name, port in _ports(lab).items()]
+    (folder / "hosts.ini").write_text("\n".join(lines) + "\n")
+    tasks = "".join("    - ansible.builtin.raw: /bin/true\n" for _ in range(_STEPS))
+    (folder / "play.yaml").write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n{tasks}")
+    return [str(programs / "ansible-playbook"), "-i", str(folder / "hosts.ini"), str(folder / "play.yaml")]
+
+
+def _ansible_settings(folder: Path, programs: Path) -> dict[str, str]:
+    return {
+        "ANSIBLE_FORKS": "10",
+        "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_LOCALHOST_WARNING": "0",
+        "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C.UTF-8",
+    }

@@ -1,0 +1,112 @@
+"""Applies plans to a lab of the bench's own, as the workflow does, and counts what is sent to each host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from reconciler import lab as labs
+from reconciler import workflow
+from reconciler.apply.connection import Connection, Progress
+from reconciler.apply.ssh import SshConnector
+from reconciler.spec.names import HostName, SliceKey
+from reconciler.state.sql import open_store
+from reconciler.state.store import Holder, StateStore
+
+HOLDER = Holder("bench", "here", os.getpid())
+
+
+@contextmanager
+def lab(workers: int) -> Iterator[labs.LabInfo]:
+    """Give a lab that only this bench uses, and leave nothing of it."""
+    name = f"bench-{os.getpid()}"
+    try:
+        yield labs.up(name, workers, report=_unheard)
+    finally:
+        labs.down(name, report=_unheard)
+
+
+def _unheard(line: str) -> None:
+    """Swallow progress: the bench prints figures alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How many batches each host got: those that only look, and those that may change something."""
+
+    probes: Counter[HostName] = field(default_factory=Counter)
+    works: Counter[HostName] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """A connector that counts the batches which pass through it."""
+
+    connector: SshConnector
+    sent: Sent = field(default_factory=Sent)
+
+    async def connect(self, host: HostName) -> Connection:
+        """Connect as the connector below does."""
+        return _Counted(await self.connector.connect(host), self.sent)
+
+    async def close(self) -> None:
+        """End every connection."""
+        await self.connector.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    connection: Connection
+    sent: Sent
+
+    @property
+    def host(self) -> HostName:
+        return self.connection.host
+
+    def run(self, text: str) -> AsyncGenerator[str, None]:
+        (self.sent.probes if "flock -s " in text else self.sent.works)[self.host] += 1
+        return self.connection.run(text)
+
+    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+        await self.connection.put(source, path, progress)
+
+    def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
+        return self.connection.forward(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Went:
+    """How an apply went: its seconds from reading the record to the last result written, and what it sent."""
+
+    seconds: float
+    sent: Sent
+
+
+def apply(cluster: Path, state: Path, *paths: Path, destroy: tuple[SliceKey, ...] = ()) -> Went:
+    """Apply slice files, or destroy slices, over SSH; all of it must succeed."""
+    inputs = workflow.load(cluster, paths)
+    started = perf_counter()
+    with closing(open_store(state, cluster=inputs.cluster.cluster.name, clock=lambda: datetime.now(UTC))) as store:
+        done, sent = asyncio.run(_apply(inputs, store, destroy))
+    if not done.ok:
+        raise RuntimeError(f"the bench's own apply failed: {done.report}")
+    return Went(perf_counter() - started, sent)
+
+
+async def _apply(
+    inputs: workflow.Inputs, store: StateStore, destroy: tuple[SliceKey, ...]
+) -> tuple[workflow.Applied, Sent]:
+    connector = Counting(SshConnector(inputs.cluster.cluster))
+    hosts = workflow.Hosts(connector, 10, lambda _: None, asyncio.Event())
+    try:
+        done = await workflow.apply(inputs, store, hosts, holder=HOLDER, approve=lambda _: True, destroy=destroy)
+    finally:
+        await connector.close()
+    return done, connector.sent

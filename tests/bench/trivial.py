@@ -1,0 +1,123 @@
+"""Performs many trivial steps on every host of a cluster in this one process, with its record in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler.apply.command import Command, Operation, Result
+from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.events import Report
+from reconciler.apply.executor import execute
+from reconciler.apply.journal import Outcome
+from reconciler.apply.ssh import SshConnector
+from reconciler.plan.model import Action, Change, Counts, Plan, Step, StepId
+from reconciler.plan.record import Counters, Status
+from reconciler.plan.resources import Disk, address
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.load import load_cluster
+from reconciler.spec.names import Address, Bytes, HostName
+from reconciler.state.sql import open_store
+from reconciler.state.store import ApplyId, Ending, Holder, StateStore
+
+_NOTHING = Command(("/bin/true",))
+
+
+def _probe(_disks: Sequence[Disk]) -> tuple[Command, ...]:
+    return (_NOTHING,)
+
+
+def _parse(disks: Sequence[Disk], _results: Sequence[Result]) -> Mapping[Address, bool]:
+    return {disk.address: False for disk in disks}
+
+
+def _ensure(_disk: Disk, _fact: bool, _before: Disk | None) -> tuple[Operation, ...]:
+    return (_NOTHING,)
+
+
+def _remove(_disk: Disk, _fact: bool) -> tuple[Operation, ...]:
+    return (_NOTHING,)
+
+
+def _observed(_disk: Disk, _fact: bool) -> None:
+    return None
+
+
+DRIVER = Driver(Disk, _probe, _parse, _ensure, _remove, _observed)
+"""Takes one command for each resource that does nothing, so that what is left is what steps cost by themselves."""
+
+
+class _Journal:
+    """The executor's journal, kept in the store as the workflow keeps it."""
+
+    def __init__(self, store: StateStore, number: ApplyId) -> None:
+        self._store = store
+        self._number = number
+
+    def intend(self, steps: Sequence[Step]) -> None:
+        self._store.intend(self._number, steps)
+
+    def record(self, outcomes: Sequence[tuple[Step, Outcome, str]]) -> None:
+        endings = [Ending(step, Status.PRESENT, outcome, words) for step, outcome, words in outcomes]
+        self._store.record(self._number, endings)
+
+
+def _steps(cluster: Cluster, count: int) -> tuple[Step, ...]:
+    hosts = [HostName(host.name) for host in cluster.hosts()]
+    disks = [
+        Disk(
+            address=address(Disk, f"trivial{number}@{host}"),
+            slice=None,
+            host=host,
+            path=f"/{number}",
+            backing="/",
+            size=Bytes(1),
+        )
+        for host in hosts
+        for number in range(count)
+    ]
+    return tuple(
+        Step(StepId(number), Action.CREATE, disk.address, disk.host, None, disk) for number, disk in enumerate(disks, 1)
+    )
+
+
+async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...]) -> Report:
+    recorded = store.read(())
+    changes = tuple(Change(Action.CREATE, step.address, None, step.after, "") for step in steps)
+    plan = Plan("", recorded.lineage, recorded.serial, (), changes, steps, Counts(), Counters(), {})
+    number = store.begin(plan, Holder("bench", "here", 1), "")
+    connector = SshConnector(cluster)
+    try:
+        report = await execute(
+            steps,
+            connector=connector,
+            journal=_Journal(store, number),
+            drivers={Disk.kind: DRIVER},
+            uploads={},
+            parallelism=10,
+            observer=lambda _: None,
+            stop=asyncio.Event(),
+            monotonic=time.monotonic,
+        )
+    finally:
+        await connector.close()
+    store.finish(number, "done" if report.ok else "failed", len(report.skipped))
+    return report
+
+
+def main(cluster_file: Path, count: int, state: Path) -> int:
+    """Perform the steps; returns 0 if all are done."""
+    cluster = load_cluster(cluster_file).cluster
+    with closing(open_store(state, cluster=cluster.name, clock=lambda: datetime.now(UTC))) as store:
+        report = asyncio.run(_perform(cluster, store, _steps(cluster, count)))
+    sys.stdout.write(f"{len(report.done)}\n")
+    return 0 if report.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
