@@ -171,7 +171,7 @@ def configuration(segment: Segment) -> str:
     """Return the segment's part of its router's DHCP configuration (dnsmasq(8)), empty without DHCP.
 
     Only cards with a lease are answered. A lease says whether its VM is to route through here; where it is not, the
-    option is left out, which dnsmasq takes an empty one to mean.
+    option is left out, which dnsmasq takes an empty one to mean. The MTU is told to those too who do not ask for it.
     """
     if not segment.dhcp:
         return ""
@@ -181,7 +181,7 @@ def configuration(segment: Segment) -> str:
         f"# {segment.address}",
         f"interface={name}",
         f"dhcp-range={router.network.network_address},static,{router.netmask},12h",
-        f"dhcp-option=tag:{name},option:mtu,{segment.mtu}",
+        f"dhcp-option-force=tag:{name},option:mtu,{segment.mtu}",
         f"dhcp-option=tag:{name},tag:routed,option:router,{router.ip}",
         f"dhcp-option=tag:{name},tag:!routed,option:router",
     ]
