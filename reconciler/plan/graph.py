@@ -42,9 +42,9 @@ class Topology:
 
 
 @lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
-def natural(name: str) -> tuple[str | int, ...]:
-    """Return a sort key that puts vm2 before vm10."""
-    return tuple([int(part) if part.isdigit() else part for part in _DIGITS.split(name)])
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Return a sort key that puts vm2 before vm10, and takes no two names for one: vm01 comes before vm1."""
+    return tuple([int(part) if part.isdigit() else part for part in _DIGITS.split(name)]), name
 
 
 def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
@@ -64,7 +64,7 @@ def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation |
     """
     names = sorted(written.vms, key=natural)
     vms = {VmName(name): written.effective(name) for name in names}
-    settled = _settle(written.links, recorded)
+    settled = _settle(written.links, vms, recorded)
     graph: nx.MultiGraph[VmName] = nx.MultiGraph()
     graph.add_nodes_from(vms)
     highest = dict.fromkeys(vms, 0)
@@ -86,7 +86,7 @@ def _nics(vm: Vm, highest: int, recorded: int) -> int:
     return max(highest + 1, recorded)
 
 
-def _settle(links: Iterable[Link], recorded: SliceAllocation | None) -> dict[LinkKey, Link]:
+def _settle(links: Iterable[Link], vms: Mapping[VmName, Vm], recorded: SliceAllocation | None) -> dict[LinkKey, Link]:
     taken: set[tuple[str, str]] = set()
     settled: dict[LinkKey, Link] = {}
     open_ended: list[Link] = []
@@ -98,7 +98,7 @@ def _settle(links: Iterable[Link], recorded: SliceAllocation | None) -> dict[Lin
             settled[link_key(*map(str, link.endpoints))] = link
     open_ended.sort(key=_order)
     if recorded:
-        open_ended = _keep_recorded(open_ended, recorded, taken, settled)
+        open_ended = _keep_recorded(open_ended, vms, recorded, taken, settled)
     for link in open_ended:
         one, other = (_next_free(end, taken) for end in link.endpoints)
         settled[link_key(one, other)] = link
@@ -106,11 +106,17 @@ def _settle(links: Iterable[Link], recorded: SliceAllocation | None) -> dict[Lin
 
 
 def _keep_recorded(
-    links: Iterable[Link], recorded: SliceAllocation, taken: set[tuple[str, str]], settled: dict[LinkKey, Link]
+    links: Iterable[Link],
+    vms: Mapping[VmName, Vm],
+    recorded: SliceAllocation,
+    taken: set[tuple[str, str]],
+    settled: dict[LinkKey, Link],
 ) -> list[Link]:
-    """Give links the interfaces they had; returns those that had none."""
+    """Give links the interfaces they had, where their VMs still have them; returns those that had none."""
     by_pair: dict[frozenset[str], list[LinkKey]] = {}
     for key in sorted(recorded.links, key=natural):
+        if not all(_has_card(vms, *end) for end in ends(key)):
+            continue
         by_pair.setdefault(frozenset(vm for vm, _ in ends(key)), []).append(key)
     left = []
     for link in links:
@@ -122,6 +128,12 @@ def _keep_recorded(
         settled[found] = link
         taken.update((vm, f"eth{number}") for vm, number in ends(found))
     return left
+
+
+def _has_card(vms: Mapping[VmName, Vm], vm: VmName, number: int) -> bool:
+    """Whether a VM may have a data interface: one whose file says how many has no more than these."""
+    limit = vms[vm].interfaces if vm in vms else 0
+    return limit is None or number <= limit
 
 
 def _fits(link: Link, key: LinkKey, taken: set[tuple[str, str]]) -> bool:
@@ -142,5 +154,6 @@ def _next_free(end: Endpoint, taken: set[tuple[str, str]]) -> str:
     return f"{end.vm}:eth{number}"
 
 
-def _order(link: Link) -> tuple[list[tuple[str | int, ...]], str]:
-    return sorted(natural(str(end)) for end in link.endpoints), link.model_dump_json()
+def _order(link: Link) -> tuple[list[tuple[tuple[str | int, ...], str]], str]:
+    """Sort links by their ends, then by all else that they say; which end stands first makes no difference."""
+    return sorted(natural(str(end)) for end in link.endpoints), link.model_dump_json(exclude={"endpoints"})
