@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from reconciler.errors import PlanError
 from reconciler.plan.allocation import allocate
-from reconciler.plan.desired import shared_resources, slice_resources
+from reconciler.plan.desired import shared_by_others, shared_resources, slice_resources
 from reconciler.plan.diff import diff
 from reconciler.plan.disruption import disturbances
 from reconciler.plan.graph import build_topology, natural
@@ -31,8 +31,9 @@ def build_plan(
 ) -> Plan:
     """Return what must change so that the hosts carry these slices and no longer those to destroy.
 
-    Other recorded slices are left as they are. `recorded.resources` must cover the slices given and destroyed, and what
-    slices share. Raises LimitError, or PlanError where the record names a host that the cluster file does not.
+    Other recorded slices are left as they are, and so is what only they share. `recorded.resources` must cover the
+    slices given and destroyed, and what slices share. Raises LimitError, or PlanError where the record names a host
+    that the cluster file does not.
     """
     _check_hosts(cluster, recorded)
     topologies = [build_topology(cluster, written, recorded.allocations.get(written.key)) for written in slices]
@@ -43,12 +44,13 @@ def build_plan(
     for topology in sorted(topologies, key=lambda item: natural(item.key)):
         for resource in slice_resources(cluster, topology, allocations[topology.key]):
             desired[resource.address] = resource
-    for resource in shared_resources(cluster, allocations, recorded.resources):
+    for resource in shared_resources(cluster, {key: had for key, had in allocations.items() if key in scope}):
         desired[resource.address] = resource
+    others = shared_by_others(cluster, recorded, scope) - desired.keys()
     known = {
         where: entry
         for where, entry in recorded.resources.items()
-        if entry.resource.slice is None or entry.resource.slice in scope
+        if (entry.resource.slice in scope if entry.resource.slice is not None else where not in others)
     }
     changes = diff(desired, known, destroyed=destroy)
     disturbed, interrupted = disturbances(changes, recorded.allocations)
@@ -63,7 +65,7 @@ def build_plan(
         counters=counters,
         allocations={key: allocations[key] for key in sorted(scope, key=natural) if key in allocations},
         disturbed=disturbed,
-        inputs=dict(inputs or {}),
+        inputs=dict(sorted((inputs or {}).items())),
     )
 
 

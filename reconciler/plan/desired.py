@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import islice
 
 from reconciler.plan.graph import Topology, ends
-from reconciler.plan.record import RecordedResource, SliceAllocation, VmAllocation
+from reconciler.plan.record import Recorded, SliceAllocation, VmAllocation, shared_claims
 from reconciler.plan.resources import (
     ROOT,
     Disk,
@@ -52,20 +52,13 @@ def slice_resources(cluster: Cluster, topology: Topology, given: SliceAllocation
 def shared_resources(
     cluster: Cluster,
     allocations: Mapping[SliceKey, SliceAllocation],
-    recorded: Mapping[Address, RecordedResource],
 ) -> Iterator[Resource]:
-    """Yield what slices share: images and the internet VLAN where a VM needs them, the uplink while any does.
-
-    An image that the cluster file no longer has stays as recorded while an overlay of it lives.
-    """
+    """Yield what these slices need of what slices share: images, and the internet VLAN with its uplink."""
     vms = [vm for given in allocations.values() for vm in given.vms.values()]
     current = {image_stem(cluster, name): image for name, image in cluster.images.items()}
     for worker, stem in sorted({(vm.worker, vm.image) for vm in vms}):
         where = _image_address(stem, worker)
-        if stem in current:
-            yield Image(address=where, slice=None, host=worker, path=_image_path(stem), sha256=current[stem].sha256)
-        elif where in recorded:
-            yield recorded[where].resource
+        yield Image(address=where, slice=None, host=worker, path=_image_path(stem), sha256=current[stem].sha256)
     connected = sorted({vm.worker for vm in vms if vm.internet is not None})
     if connected:
         yield _uplink(cluster)
@@ -73,6 +66,19 @@ def shared_resources(
         yield _internet_trunk(cluster, gateway, None)
         for worker in connected:
             yield _internet_trunk(cluster, worker, GATEWAY_MAC)
+
+
+def shared_by_others(cluster: Cluster, recorded: Recorded, scope: Collection[SliceKey]) -> set[Address]:
+    """Return what slices out of scope share, by the VMs they have and those they may still have on a host."""
+    vms = [vm for key, had in recorded.allocations.items() if key not in scope for vm in had.vms.values()]
+    found = {claim for vm in vms for claim in shared_claims(vm)}
+    found.update(*(held for key, held in recorded.held.items() if key not in scope))
+    images = {address(Image, claim.scope) for claim in found if claim.kind == "image"}
+    connected = {_internet_trunk_address(HostName(claim.scope)) for claim in found if claim.kind == "uplink"}
+    if not connected:
+        return images
+    gateway = _internet_trunk_address(HostName(cluster.network_node.name))
+    return images | connected | {gateway, _uplink_address(cluster)}
 
 
 class _SliceBuilder:
@@ -160,11 +166,13 @@ class _SliceBuilder:
         )
 
     def _routes_through(self, vm: VmName) -> int | None:
-        """Return the NIC of a VM's default route: eth0 where it has the internet, else the first with a gateway."""
+        """Return the NIC of a VM's default route: eth0 on the internet, else the first whose DHCP can tell it."""
         if self.given.vms[vm].internet is not None:
             return 0
         graph_links = (self.links.get((vm, nic)) for nic in range(self.given.vms[vm].nics))
-        return next((nic for nic, found in enumerate(graph_links) if found and found[1].gateway), None)
+        return next(
+            (nic for nic, found in enumerate(graph_links) if found and found[1].gateway and found[1].dhcp), None
+        )
 
     def _vm(self, name: VmName, given: VmAllocation) -> Iterator[Resource]:
         label = f"{self.key}/{name}"
