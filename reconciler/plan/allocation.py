@@ -16,6 +16,7 @@ from reconciler.plan.graph import Topology, natural
 from reconciler.plan.placement import Placement
 from reconciler.plan.pools import Subnets, VlanBlocks, vlans_of
 from reconciler.plan.record import (
+    FIRST_VM_ID,
     Block,
     Claim,
     Counters,
@@ -25,6 +26,7 @@ from reconciler.plan.record import (
     VmAllocation,
     claims,
 )
+from reconciler.plan.sizes import VmSize
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
 from reconciler.spec.slice import Vm
@@ -33,6 +35,9 @@ FIRST_VNC = 5901
 """VNC display 1: what the first VM of a worker has."""
 
 LAST_VNC = 65535
+
+LAST_VM_ID = 2**24 - 1
+"""A MAC address has three bytes for the VM's id."""
 
 
 def allocate(
@@ -46,10 +51,13 @@ def allocate(
     given = {topology.key: topology for topology in topologies}
     after = {key: had for key, had in recorded.allocations.items() if key not in given and key not in destroy}
     office = _Office(cluster, recorded, after.values())
-    for key, topology in given.items():
-        if had := recorded.allocations.get(key):
-            office.keep(topology, had)
-    for key in sorted(given, key=natural):
+    order = sorted(given, key=natural)
+    standing = [(given[key], recorded.allocations[key]) for key in order if key in recorded.allocations]
+    for topology, had in standing:
+        office.keep(topology, had)
+    for topology, had in standing:
+        office.grow(topology, had)
+    for key in order:
         after[key] = office.serve(given[key], recorded.allocations.get(key))
     return after, office.counters
 
@@ -61,6 +69,7 @@ class _Office:
         self._cluster = cluster
         self._counters = recorded.counters
         self._taken = {claim for key, had in recorded.allocations.items() for claim in claims(key, had)}
+        self._held = recorded.held
         self._taken.update(*recorded.held.values())
         self._blocks = VlanBlocks(cluster, recorded)
         self._placement = Placement(cluster, others, recorded.counters.turn)
@@ -72,12 +81,21 @@ class _Office:
         return replace(self._counters, turn=self._placement.turn)
 
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
-        """Count the VMs that stay where they are, before anything new is placed."""
+        """Count the VMs that stay where they are, before any grows or is placed."""
+        for _, kept, size in self._staying(topology, had):
+            self._placement.add(kept.worker, min(kept.vcpus, size.vcpus), min(kept.memory, size.memory))
+
+    def grow(self, topology: Topology, had: SliceAllocation) -> None:
+        """Count what these VMs are to have more of; raises LimitError where their workers have no room for it."""
+        for name, kept, size in self._staying(topology, had):
+            more = max(size.vcpus - kept.vcpus, 0), max(size.memory - kept.memory, 0)
+            self._placement.grow(f"{topology.key}/{name}", kept.worker, *more)
+
+    def _staying(self, topology: Topology, had: SliceAllocation) -> Iterator[tuple[VmName, VmAllocation, VmSize]]:
         for name, vm in topology.vms.items():
             kept = had.vms.get(name)
             if kept and self._stays(vm, kept):
-                size = topology.sizes[name]
-                self._placement.add(kept.worker, size.vcpus, size.memory)
+                yield name, kept, topology.sizes[name]
 
     def serve(self, topology: Topology, had: SliceAllocation | None) -> SliceAllocation:
         """Give one slice all that it needs."""
@@ -124,6 +142,8 @@ class _Office:
         vlans = self._free_vlans(topology, pool, sum(key not in had for key, _ in links))
         subnets = Subnets(self._cluster, [link.subnet for _, link in links if link.subnet])
         kept = {key for key, link in links if key in had and not link.subnet and subnets.keep(had[key].subnet)}
+        for subnet in self._leaving_subnets(topology.key, had, kept):
+            subnets.avoid(subnet)
         given: dict[LinkKey, LinkAllocation] = {}
         for key, link in links:
             before = had.get(key)
@@ -135,6 +155,13 @@ class _Office:
                 subnet = had[key].subnet if key in kept else subnets.give(vlan)
             given[key] = LinkAllocation(link_id, vlan, subnet)
         return given
+
+    def _leaving_subnets(
+        self, key: SliceKey, had: Mapping[LinkKey, LinkAllocation], kept: Collection[LinkKey]
+    ) -> Iterator[str]:
+        """Yield the subnets of this slice that no link keeps, but whose segments are not yet confirmed gone."""
+        yield from sorted({link.subnet for name, link in had.items() if name not in kept})
+        yield from sorted(claim.value for claim in self._held.get(key, ()) if claim.kind == "subnet")
 
     def _free_vlans(self, topology: Topology, pool: Sequence[Block], asked: int) -> Iterator[VlanId]:
         limit = topology.slice.vlans or self._cluster.vlans.per_slice
@@ -152,6 +179,9 @@ class _Office:
 
     def _next_vm_id(self) -> VmId:
         given = self._counters.vm_id
+        if given > LAST_VM_ID:
+            count = LAST_VM_ID - FIRST_VM_ID + 1
+            raise LimitError("VM ids", limit=count, used=count, asked=1)
         self._counters = replace(self._counters, vm_id=VmId(given + 1))
         return given
 
@@ -170,8 +200,8 @@ class _Office:
         return port
 
     def _address(self, label: str, had: VmAllocation | None) -> str:
-        subnet = self._cluster.internet.subnet
-        if had and had.internet is not None and IPv4Address(had.internet) in subnet:
+        subnet, gateway = self._cluster.internet.subnet, self._cluster.internet.gateway
+        if had and had.internet is not None and gateway != IPv4Address(had.internet) in subnet:
             return had.internet
         found = next(self._addresses, None)
         if found is None:

@@ -22,7 +22,7 @@ class _Load:
 
     def holds(self, asked: tuple[int, int, int]) -> bool:
         return all(
-            limit is None or used + more <= limit
+            limit is None or not more or used + more <= limit
             for limit, used, more in zip(self.limits, self.used, asked, strict=True)
         )
 
@@ -49,6 +49,14 @@ class Placement:
         """Count a VM that is there already; capacity never evicts one."""
         if load := self._by_name.get(worker):
             load.add((1, vcpus, memory))
+
+    def grow(self, label: str, worker: HostName, vcpus: int, memory: int) -> None:
+        """Count what a VM that is there already gets more of; raises LimitError where its worker has no room for it."""
+        asked = (0, vcpus, memory)
+        load = self._by_name[worker]
+        if not load.holds(asked):
+            raise _no_room(label, [load], asked)
+        load.add(asked)
 
     def place(self, label: str, pinned: str | None, vcpus: int, memory: int) -> HostName:
         """Return a worker for a new VM and count it there; raises LimitError where none has room for it.
@@ -78,15 +86,19 @@ def _no_room(label: str, loads: list[_Load], asked: tuple[int, int, int]) -> Pla
     """Name the resource that is short: the first of which not even one worker has enough."""
     names = ", ".join(load.name for load in loads)
     for index, what in enumerate(("VMs", "vCPUs", "memory")):
-        free = [limit - load.used[index] for load in loads if (limit := load.limits[index]) is not None]
-        if len(free) == len(loads) and max(free) < asked[index]:
-            limit = sum(load.limits[index] or 0 for load in loads)
-            return LimitError(
-                f"{what} of {names} for {label}",
-                limit=limit,
-                used=sum(load.used[index] for load in loads),
-                asked=asked[index],
-                show=format_size if what == "memory" else str,
-                hint="destroy a VM, or add a worker or raise its capacity in the cluster file",
-            )
+        free = {load: limit - load.used[index] for load in loads if (limit := load.limits[index]) is not None}
+        if len(free) < len(loads) or max(free.values()) >= asked[index]:
+            continue
+        short, whose = loads, names
+        if sum(free.values()) >= asked[index]:  # enough in all, but spread out: say how far the best worker gets
+            short = [max(free, key=free.__getitem__)]
+            whose = f"{short[0].name}, which has the most free of {names},"
+        return LimitError(
+            f"{what} of {whose} for {label}",
+            limit=sum(load.limits[index] or 0 for load in short),
+            used=sum(load.used[index] for load in short),
+            asked=asked[index],
+            show=format_size if what == "memory" else str,
+            hint="destroy a VM, or add a worker or raise its capacity in the cluster file",
+        )
     return PlanError(f"no worker of {names} has room for {label}", hint="add a worker, or raise a capacity")

@@ -73,7 +73,7 @@ class Subnets:
         self._whole = cluster.links.subnets
         self._step = max(_LINK_PREFIX, self._whole.prefixlen)
         self._count = 2 ** (self._step - self._whole.prefixlen)
-        self._written = [*written, cluster.internet.subnet]
+        self._avoided = [*written, cluster.internet.subnet]
         self._used: set[str] = set()
 
     def keep(self, subnet: str) -> bool:
@@ -83,6 +83,10 @@ class Subnets:
             self._used.add(subnet)
         return free
 
+    def avoid(self, subnet: str) -> None:
+        """Leave a subnet out: the segment that had it may still stand."""
+        self._avoided.append(_network(subnet))
+
     def give(self, vlan: VlanId) -> str:
         """Take `192.168.{vlan % 256}.0/24` where that is free, else the next free one; raises LimitError for none."""
         for offset in range(self._count):
@@ -90,10 +94,10 @@ class Subnets:
             if self._is_free(subnet):
                 self._used.add(str(subnet))
                 return str(subnet)
-        raise LimitError("subnets for links of one slice", limit=self._count, used=len(self._used), asked=1)
+        raise LimitError("subnets for links of one slice", limit=self._count, used=self._count, asked=1)
 
     def _is_free(self, subnet: IPv4Network) -> bool:
-        return str(subnet) not in self._used and not any(_overlap(subnet, other) for other in self._written)
+        return str(subnet) not in self._used and not any(_overlap(subnet, other) for other in self._avoided)
 
 
 # Slices have routers of their own, and so the same few subnets come up again and again.
