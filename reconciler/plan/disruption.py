@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import networkx as nx
 
@@ -10,7 +10,7 @@ from reconciler.plan.graph import ends, natural
 from reconciler.plan.model import Action, Change, Disturbance
 from reconciler.plan.record import SliceAllocation
 from reconciler.plan.resources import Port, Vm, address
-from reconciler.spec.names import LinkKey, SliceKey, VmName
+from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
 
 
 def disturbances(
@@ -18,7 +18,9 @@ def disturbances(
 ) -> tuple[tuple[Disturbance, ...], int]:
     """Return the VMs that are disturbed though unchanged, and how many standing links are interrupted."""
     by_slice: dict[SliceKey, list[Change]] = {}
+    changed: set[Address] = set()
     for change in changes:
+        changed.add(change.address)
         if change.action is not Action.CREATE and change.subject.slice is not None:
             by_slice.setdefault(SliceKey(change.subject.slice), []).append(change)
     disturbed: list[Disturbance] = []
@@ -26,7 +28,7 @@ def disturbances(
     for key in sorted(by_slice, key=natural):
         if key in before:
             interrupted = _interrupted(key, by_slice[key], _recorded_graph(before[key]))
-            disturbed.extend(_unchanged_ends(key, by_slice[key], interrupted))
+            disturbed.extend(_unchanged_ends(key, changed, interrupted))
             count += len(interrupted)
     return tuple(disturbed), count
 
@@ -73,9 +75,8 @@ def _words(cause: Change) -> str:
 
 
 def _unchanged_ends(
-    key: SliceKey, changes: Iterable[Change], interrupted: Mapping[LinkKey, str]
+    key: SliceKey, changed: Collection[Address], interrupted: Mapping[LinkKey, str]
 ) -> Iterable[Disturbance]:
-    changed = {change.address for change in changes}
     seen: dict[str, str] = {}
     for link in sorted(interrupted, key=natural):
         for vm, nic in ends(link):

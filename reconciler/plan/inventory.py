@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconciler.plan.graph import natural
+from reconciler.plan.graph import ends, natural
 from reconciler.plan.record import LinkAllocation, Recorded, RecordedResource, SliceAllocation, Status, VmAllocation
 from reconciler.plan.resources import Disk, Port, Reservation, Segment, Vm, address
 from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
@@ -49,7 +49,7 @@ class VmView:
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """One link; `gateway` is the router's address on it, or None."""
+    """One link; `gateway` is the router's address on it, or None; `status` is that of its ports and its segment."""
 
     key: LinkKey
     id: int
@@ -147,14 +147,13 @@ def _vm(
     )
 
 
-def _nic(nic: int, port: Port, addresses: Mapping[str, str]) -> NicView:
-    return NicView(f"eth{nic}", port.mac, port.tap, port.vlan, addresses.get(port.mac))
-
-
 def _link(
     key: SliceKey, name: LinkKey, given: LinkAllocation, resources: Mapping[Address, RecordedResource]
 ) -> LinkView:
     segment = resources.get(address(Segment, f"{key}/{name}"))
     gateway = segment.resource.ip.partition("/")[0] if segment and isinstance(segment.resource, Segment) else None
-    status = str(segment.status) if segment else "present"
+    ports = [resources.get(address(Port, f"{key}/{vm}:eth{nic}")) for vm, nic in ends(name)]
+    standing = [entry.status for entry in (segment, *ports) if entry]
+    unfinished = [str(status) for status in standing if status is not Status.PRESENT]
+    status = next(iter(unfinished), str(Status.PRESENT)) if all(ports) else "missing"
     return LinkView(name, given.id, given.vlan, given.subnet, gateway, status)
