@@ -29,18 +29,21 @@ _PAST = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "del
 
 @contextmanager
 def progress(session: Session) -> Iterator[Observer]:
-    """Yield an observer that shows events as they come."""
+    """Yield an observer that shows events as they come, and nothing before the first: someone may still be asked."""
     if session.json:
         yield _silent
         return
     console = session.console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _print_lines(sys.stderr.write, verbose=session.verbose)
         return
     columns = (SpinnerColumn(), TextColumn("{task.fields[host]:<10}"), TextColumn("{task.description}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
-        lines = _print_lines(lambda text: bars.console.print(text, end="", markup=False), verbose=session.verbose)
+    bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    lines = _print_lines(lambda text: bars.console.print(text, end="", markup=False), verbose=session.verbose)
+    try:
         yield _Bars(bars, lines).observe
+    finally:
+        bars.stop()
 
 
 def _silent(_event: Event) -> None:
@@ -96,6 +99,7 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def observe(self, event: Event) -> None:
+        self._bars.start()
         self._lines(event)
         match event:
             case StepStarted(step=step):

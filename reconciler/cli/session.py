@@ -99,7 +99,7 @@ class Session:
 
     def slice_inputs(self, paths: Sequence[Path]) -> Inputs:
         """Read the cluster file and the slices of the paths, of the cluster file's folder where none are given."""
-        return self.inputs(paths or [self.cluster_path().resolve().parent])
+        return self.inputs(paths or [_near(self.cluster_path().resolve().parent)])
 
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
@@ -128,6 +128,12 @@ class Session:
         import json  # noqa: PLC0415
 
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _near(path: Path) -> Path:
+    """Write a path from here where it lies below, as errors name files by it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def holder() -> Holder:

@@ -1,0 +1,91 @@
+"""What a run of the command line is, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+PROGRAM = str(Path(sys.executable).with_name("reconciler"))
+PATIENCE = 30.0
+"""Seconds to wait for a prompt."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one run left; on a terminal, `out` holds both streams."""
+
+    code: int
+    out: str
+    err: str = ""
+
+    @property
+    def data(self) -> Any:
+        """What stands on stdout, which must be one JSON document."""
+        return json.loads(self.out)
+
+
+class Cli(Protocol):
+    """Runs the command line once."""
+
+    def __call__(self, *arguments: str) -> Done:
+        """Return how it ended and what it printed."""
+        ...
+
+
+class Write(Protocol):
+    """Writes a file below the folder."""
+
+    def __call__(self, path: str, text: str) -> Path:
+        """Return the file's path."""
+        ...
+
+
+def plain(text: str) -> str:
+    """Take colours and cursor movements away."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+def on_terminal(arguments: Sequence[str], *, until: str = "", keys: bytes = b"") -> Done:
+    """Run in a session of its own on a terminal, so that Ctrl-C reaches it; once `until` is printed, type `keys`."""
+    ours, theirs = pty.openpty()
+    argv = ["setsid", "--ctty", PROGRAM, *arguments]
+    process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        said = _read(ours, until)
+        os.write(ours, keys)
+        said += _read(ours)
+        return Done(process.wait(PATIENCE), said.replace("\r\n", "\n"))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        os.close(ours)
+
+
+def _read(terminal: int, until: str | None = None) -> str:
+    """Read up to a text, to the end where None is given; the end of a pseudo-terminal is an error of its own."""
+    said, deadline = "", time.monotonic() + PATIENCE
+    while until is None or until not in said:
+        if not select.select([terminal], [], [], max(deadline - time.monotonic(), 0))[0]:
+            msg = f"{until!r} did not come, but: {said}"
+            raise TimeoutError(msg)
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:
+            break
+        said += chunk.decode()
+        if not chunk:
+            break
+    return said

@@ -1,0 +1,72 @@
+"""`init` and `validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.cli.files import _STARTERS
+from tests.cli.running import Cli, Write
+from tests.conftest import Golden
+
+HERE = Path(__file__).parent
+
+
+def test_init_writes_files_that_validate_and_plan(cli: Cli, folder: Path) -> None:
+    done = cli("init")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("wrote cluster.yaml\nwrote slices/two-vms.yaml\n")
+    assert sorted(path.name for path in folder.rglob("*.yaml")) == ["cluster.yaml", "two-vms.yaml"]
+    assert cli("validate").out == "Valid: cluster campus, 1 slice: admin/two-vms.\n"
+    assert "1 restart" not in cli("plan").out
+    assert cli("plan").out.splitlines()[-1] == "Plan: 19 to add, 0 to change, 0 to replace, 0 to destroy."
+
+
+def test_init_writes_where_it_is_told(cli: Cli, folder: Path) -> None:
+    done = cli("init", "new/place", "--json")
+    assert done.data == {"written": [f"new/place/{target}" for target in _STARTERS.values()]}
+    assert cli("validate", "--cluster", "new/place/cluster.yaml").code == 0
+
+
+@pytest.mark.parametrize("existing", _STARTERS.values())
+def test_init_overwrites_nothing(cli: Cli, write: Write, folder: Path, existing: str) -> None:
+    kept = write(existing, "mine\n")
+    done = cli("init")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error[usage]: {existing}: already there, and left alone\nhint: choose another folder\n"
+    assert [path.read_text() for path in folder.rglob("*.yaml")] == [kept.read_text()] == ["mine\n"]
+
+
+def test_every_starter_is_written() -> None:
+    starters = Path(__file__).parents[2] / "reconciler/cli/starters"
+    assert sorted(path.name for path in starters.iterdir()) == sorted(_STARTERS)
+
+
+SLICE = """version: 1
+name: wrong
+owner: nobody
+vms: {web: {flavor: cirros}, db: {flavor: cirrus, wroker: worker1}}
+links:
+  - [web:eth1, web:eth1]
+"""
+
+
+@pytest.mark.usefixtures("project")
+def test_validate_tells_every_problem(cli: Cli, write: Write, golden: Golden) -> None:
+    write("slices/one.yaml", SLICE)
+    write("slices/two.yaml", "version: 1\nname: Two\n\tvms: {}\n")
+    done = cli("validate")
+    assert (done.code, done.out) == (1, "")
+    golden(HERE / "validate-several-problems.txt", done.err)
+
+
+@pytest.mark.usefixtures("project")
+def test_validate_tells_every_problem_as_json(cli: Cli, write: Write) -> None:
+    write("slices/one.yaml", SLICE)
+    done = cli("validate", "slices", "--json")
+    problems = done.data["error"]["problems"]
+    assert (done.code, done.err) == (1, "")
+    assert {problem["file"] for problem in problems} == {"slices/one.yaml"}
+    assert all(set(problem) == {"code", "summary", "file", "line", "column", "hint"} for problem in problems)
+    assert [problem["line"] for problem in problems] == sorted(problem["line"] for problem in problems)

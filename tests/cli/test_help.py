@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from reconciler import __version__
+from reconciler.cli import app, labs
+from tests.cli.running import Cli, plain
+
+VERBS = ["init", "validate", "plan", "apply", "destroy", "status", "show", "drift", "doctor"]
+LAB_VERBS = ["up", "down", "status", "exec"]
+HELPS = [[verb] for verb in VERBS] + [["lab", verb] for verb in LAB_VERBS]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("verb", [[], *HELPS], ids=lambda verb: " ".join(verb) or "itself")
+def test_help_shows_examples_before_options(cli: Cli, verb: list[str], option: str) -> None:
+    done = cli(*verb, option)
+    text = plain(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert text.index("Example") < text.index(f"reconciler {' '.join(verb)}", text.index("Example"))
+    assert text.index("Example") < text.index("─ Global options")
+
+
+@pytest.mark.parametrize("verb", HELPS, ids=" ".join)
+def test_global_options_and_their_variables_stand_in_every_help(cli: Cli, verb: list[str]) -> None:
+    text = plain(cli(*verb, "--help").out)
+    for name in ("cluster", "state", "json", "no-color", "verbose"):
+        assert f"--{name}" in text
+        assert f"RECONCILER_{name.replace('-', '_').upper()}" in text
+
+
+def test_every_verb_is_listed_with_what_it_does(cli: Cli) -> None:
+    text = plain(cli("--help").out)
+    assert [verb for verb in [*VERBS, "lab"] if f"\n│ {verb} " not in text] == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["lab"]], ids=["nothing", "lab"])
+def test_a_group_without_a_verb_shows_its_help(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments)
+    assert (done.code, done.err) == (0, "")
+    assert "Usage: reconciler" in plain(done.out)
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out == f"reconciler {__version__}\n"
+
+
+def test_no_verb_is_async() -> None:
+    # Typer would call it, never await it, and exit 0.
+    verbs = [verb for _, verb in app._VERBS] + [labs.up, labs.down, labs.status, labs.execute]
+    assert len(verbs) == len(VERBS) + len(LAB_VERBS)
+    assert [verb.__name__ for verb in verbs if inspect.iscoroutinefunction(verb)] == []
+
+
+def test_the_program_itself_answers(process: Cli) -> None:
+    assert "Examples" in process("--help").out

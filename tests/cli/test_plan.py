@@ -1,0 +1,76 @@
+"""`plan`, `status` and `show`: they read files and the record, and contact nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import PROGRAM, Cli, Write
+
+CHANGES = 2
+
+
+@pytest.mark.usefixtures("project")
+def test_exit_codes_of_plan(cli: Cli, write: Write) -> None:
+    assert cli("plan").code == 0
+    assert cli("plan", "--detailed-exitcode").code == CHANGES
+    assert cli("plan", "--detailed-exitcode", "nowhere").code == 1
+    write("empty/none.txt", "")
+    assert cli("plan", "--detailed-exitcode", "empty").code == 0
+
+
+def test_plan_needs_neither_network_nor_key_nor_writable_place(project: Path) -> None:
+    before = sorted(project.parent.rglob("*"))
+    # A user of no name in a network namespace with nothing in it, not even a loopback that is up.
+    argv = ["unshare", "--net", "--", PROGRAM, "plan", "slices/two-vms.yaml"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(project.parent / "home")}
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("Plan: 19 to add, 0 to change, 0 to replace, 0 to destroy.\n")
+    assert sorted(project.parent.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("project")
+def test_plan_as_json_is_the_plan_alone(cli: Cli) -> None:
+    done = cli("plan", "--json")
+    assert done.err == ""
+    assert {change["change"]["actions"][0] for change in done.data["resource_changes"]} == {"create"}
+
+
+@pytest.mark.usefixtures("project")
+def test_nothing_recorded(cli: Cli) -> None:
+    assert cli("status").out == "No slice is recorded.\n"
+    assert cli("status", "--json").data == []
+    assert cli("drift").out == "No drift in 0 resources.\n"
+    assert cli("drift", "--json").data == {"resources": 0, "resource_drift": []}
+
+
+@pytest.mark.parametrize("verb", ["show", "drift", "destroy"])
+@pytest.mark.usefixtures("project")
+def test_a_slice_that_is_not_recorded(cli: Cli, verb: str) -> None:
+    more = ["--auto-approve"] if verb == "destroy" else []
+    done = cli(verb, "two-vms", *more)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "error[usage]: no slice 'two-vms' is recorded\nhint: no slice is recorded; look at --state and --cluster\n"
+    )
+
+
+def test_names_of_recorded_slices(cli: Cli, project: Path, write: Write) -> None:
+    text = (project / "slices/two-vms.yaml").read_text()
+    cluster = (project / "cluster.yaml").read_text()
+    write("cluster.yaml", cluster + "  bob: {quota: {slices: 1}}\n")
+    write("slices/bob.yaml", text.replace("owner: admin", "owner: bob"))
+    assert cli("apply", "--auto-approve").code == 1  # no host is reached, but both slices are recorded
+    assert [view["slice"] for view in cli("status", "--json").data] == ["admin/two-vms", "bob/two-vms"]
+    assert cli("show", "bob/two-vms", "--json").data["slice"] == "bob/two-vms"
+    assert "slice bob/two-vms" in cli("show", "bob/two-vms").out
+    done = cli("show", "two-vms")
+    assert done.code == 1
+    assert done.err == (
+        "error[usage]: two-vms could be admin/two-vms or bob/two-vms\nhint: name the slice as owner/name\n"
+    )
+    assert "hint: recorded slices: admin/two-vms, bob/two-vms" in cli("show", "three-vms").err

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler import workflow
+from reconciler.apply.events import HostLost, Report, StepFailed, StepSkipped, StepUnknown
+from reconciler.cli.summary import report_text
+from reconciler.plan.build import build_plan
+from reconciler.plan.model import Plan, Step
+from reconciler.spec.names import HostName
+from tests.plan.examples import EMPTY
+
+CLUSTER = "examples/cluster.yaml"
+WORKER1 = HostName("worker1")
+REFUSED = "10.0.10.1 refuses connections on port 22"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    root = Path(__file__).parents[2]
+    inputs = workflow.load(root / CLUSTER, [root / "examples/topologies/triangle.yaml"])
+    return build_plan(inputs.cluster.cluster, [file.slice for file in inputs.slices], EMPTY, tool="test")
+
+
+def report(plan: Plan, **parts: tuple[object, ...]) -> Report:
+    ended = {ending.step.id for part in parts.values() for ending in part}  # type: ignore[attr-defined]
+    kinds: dict[str, tuple[object, ...]] = {"failed": (), "unknown": (), "skipped": (), "not_started": ()} | parts
+    done = tuple(step for step in plan.steps if step.id not in ended)
+    return Report(done=done, elapsed=1.25, **kinds)  # type: ignore[arg-type]
+
+
+def on(plan: Plan, host: HostName) -> list[Step]:
+    return [step for step in plan.steps if step.host == host]
+
+
+def test_one_failure_keeps_all_of_its_words(plan: Plan) -> None:
+    step = on(plan, WORKER1)[0]
+    text = report_text(plan, report(plan, failed=(StepFailed(step, "one\ntwo\n"),)))
+    assert text.splitlines()[:2] == [f"failed: create {step.address} on worker1: one", "  two"]
+
+
+def test_a_lost_host_is_told_once_with_its_hint_and_what_waits_for_it(plan: Plan) -> None:
+    *failed, last, other = on(plan, WORKER1)
+    text = report_text(
+        plan,
+        report(
+            plan,
+            failed=tuple(StepFailed(step, REFUSED) for step in failed),
+            skipped=(StepSkipped(last, failed[0]), StepSkipped(other, failed[1])),
+        ),
+        [HostLost(WORKER1, REFUSED, "start sshd")],
+    )
+    names = ", ".join(step.address for step in failed[:3])
+    assert text.splitlines()[:3] == [
+        f"failed: worker1: {REFUSED} ({len(failed)} steps: {names} and {len(failed) - 3} more)",
+        "  hint: start sshd",
+        f"skipped: 2 steps, for want of what failed on worker1: {last.address}, {other.address}",
+    ]
+    assert f"Steps: {len(failed)} failed, 2 skipped." in text
+
+
+def test_different_words_are_told_apart(plan: Plan) -> None:
+    first, second, third = on(plan, WORKER1)[:3]
+    text = report_text(
+        plan,
+        report(
+            plan,
+            failed=(StepFailed(first, "disk full"), StepFailed(second, "no such file")),
+            unknown=(StepUnknown(third, "disk full"),),
+        ),
+    )
+    assert [line.partition(":")[0] for line in text.splitlines()[:3]] == ["failed", "failed", "unknown"]
+    assert f"failed: create {first.address} on worker1: disk full\n" in text
+
+
+def test_all_done_is_one_line(plan: Plan) -> None:
+    count = len(plan.changes)
+    assert report_text(plan, report(plan)) == (
+        f"Apply complete in 1.2 s: {count} added, 0 changed, 0 replaced, 0 destroyed.\n"
+    )
