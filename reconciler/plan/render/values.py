@@ -38,5 +38,7 @@ def show_value(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(show_value("", item) for item in value) or "none"
     if isinstance(value, dict):
-        return " ".join(str(item) for item in value.values() if not isinstance(item, bool))
+        words = [str(item) for item in value.values() if not isinstance(item, bool)]
+        flags = [key.replace("_", " ") for key, item in value.items() if item is True]
+        return " ".join(words + flags)
     return str(value)
