@@ -1,0 +1,77 @@
+"""An apply without hosts: what a store would hold after a plan's steps, all of them or as far as one got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.record import Claim, Recorded, RecordedResource, SliceAllocation, Status, claims
+from reconciler.spec.names import Address, SliceKey
+
+
+def replay(recorded: Recorded, plan: Plan, done: int | None = None, *, cut: bool = True) -> Recorded:
+    """Return the record after the first `done` steps (None: all of them).
+
+    With `cut` the next step was begun, and nobody knows how far it got; otherwise it was not.
+    """
+    count = len(plan.steps) if done is None else done
+    resources = dict(recorded.resources)
+    for step in plan.steps[:count]:
+        if step.after is None:
+            del resources[step.address]
+        else:
+            resources[step.address] = RecordedResource(step.after)
+    left = plan.steps[count:]
+    if left and cut:
+        resources[left[0].address] = _begun(left[0], resources.get(left[0].address))
+    return _numbered(recorded, plan, resources, left)
+
+
+def _begun(step: Step, known: RecordedResource | None) -> RecordedResource:
+    if step.action is Action.CREATE or known is None:
+        return RecordedResource(step.subject, Status.CREATING)
+    if step.action is Action.DELETE:
+        return replace(known, status=Status.DELETING)
+    return RecordedResource(known.resource, Status.UNKNOWN, step.after)
+
+
+def _numbered(
+    recorded: Recorded, plan: Plan, resources: Mapping[Address, RecordedResource], left: tuple[Step, ...]
+) -> Recorded:
+    """Give the plan's numbers; those no longer given stay held until nothing of their slice is left to do."""
+    allocations = dict(recorded.allocations) | dict(plan.allocations)
+    held = dict(recorded.held)
+    due = {step.subject.slice for step in left}
+    standing = {entry.resource.slice for entry in resources.values()}
+    for key in plan.slices:
+        taken = _claimed(key, recorded.allocations.get(key)) | held.pop(key, frozenset())
+        over = taken - _claimed(key, plan.allocations.get(key, recorded.allocations.get(key)))
+        if over and key in due:
+            held[key] = over
+        if key not in plan.allocations and key not in standing:
+            allocations.pop(key, None)
+    return replace(
+        recorded,
+        serial=recorded.serial + 1,
+        counters=plan.counters,
+        allocations=allocations,
+        held=held,
+        resources=resources,
+    )
+
+
+def _claimed(key: SliceKey, had: SliceAllocation | None) -> frozenset[Claim]:
+    return frozenset(claims(key, had)) if had else frozenset()
+
+
+def within(recorded: Recorded, *scope: SliceKey) -> Recorded:
+    """Return the record as a store reads it for some slices: their resources, and what slices share."""
+    return replace(
+        recorded,
+        resources={
+            where: entry
+            for where, entry in recorded.resources.items()
+            if entry.resource.slice is None or entry.resource.slice in scope
+        },
+    )

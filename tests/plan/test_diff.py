@@ -1,0 +1,178 @@
+"""What becomes of a resource, by how it is recorded and how it differs, and the reason that is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.errors import PlanError
+from reconciler.plan.diff import attribute_changes, diff
+from reconciler.plan.model import Action, Change
+from reconciler.plan.order import order
+from reconciler.plan.record import RecordedResource, Status
+from reconciler.plan.resources import NOUNS, Disk, Port, Resource, Vm, attributes
+from reconciler.spec.fields import UpdatePolicy
+from reconciler.spec.names import Address, Bytes
+from tests.plan.examples import EMPTY, LAB1, actions, change, lab, made_of, plan
+from tests.plan.replay import replay
+
+WHERE = "vm/alice/lab1/a"
+VM: Vm = made_of(plan(lab(["a"])), WHERE)
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "same": {},
+    "restart": {"memory": 2**30},
+    "recreate": {"directory": "/elsewhere"},
+}
+UNFINISHED = "the last apply did not finish this"
+CREATE, UPDATE, REPLACE, DELETE = Action
+
+
+def only(found: list[Change]) -> Change:
+    (one,) = found
+    return one
+
+
+@pytest.mark.parametrize(
+    ("status", "difference", "action", "reason"),
+    [
+        (Status.PRESENT, "restart", UPDATE, "memory changed"),
+        (Status.PRESENT, "recreate", REPLACE, "directory changed"),
+        (Status.CREATING, "same", CREATE, UNFINISHED),
+        (Status.CREATING, "restart", CREATE, UNFINISHED),
+        (Status.CREATING, "recreate", REPLACE, "directory changed"),
+        (Status.DELETING, "same", CREATE, UNFINISHED),
+        (Status.DELETING, "restart", UPDATE, "memory changed"),
+        (Status.DELETING, "recreate", REPLACE, "directory changed"),
+        (Status.UNKNOWN, "same", UPDATE, UNFINISHED),
+        (Status.UNKNOWN, "restart", UPDATE, "memory changed"),
+        (Status.UNKNOWN, "recreate", REPLACE, "directory changed"),
+    ],
+)
+def test_a_resource_that_is_wanted(status: Status, difference: str, action: Action, reason: str) -> None:
+    wanted = replace(VM, **DIFFERENCES[difference])
+    found = only(diff({VM.address: wanted}, {VM.address: RecordedResource(VM, status)}))
+    assert (found.action, found.reason, found.after) == (action, reason, wanted)
+
+
+def test_what_is_as_recorded_is_left_alone() -> None:
+    assert diff({VM.address: VM}, {VM.address: RecordedResource(VM)}) == []
+
+
+def test_what_is_not_recorded_is_created() -> None:
+    found = only(diff({VM.address: VM}, {}))
+    assert (found.action, found.reason, found.before, found.after) == (CREATE, "not recorded", None, VM)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_resource_that_is_not_wanted_goes_however_it_stands(status: Status) -> None:
+    found = only(diff({}, {VM.address: RecordedResource(VM, status)}))
+    reason = UNFINISHED if status is Status.DELETING else "no longer in the file"
+    assert (found.action, found.reason, found.before, found.after) == (DELETE, reason, VM, None)
+
+
+def test_who_asked_for_a_removal() -> None:
+    record = {VM.address: RecordedResource(VM)}
+    assert only(diff({}, record, destroyed=[LAB1])).reason == "asked for"
+    shared = replace(VM, slice=None)
+    assert only(diff({}, {VM.address: RecordedResource(shared)})).reason == "no slice needs it any more"
+
+
+def test_attributes_are_named_with_what_they_cost() -> None:
+    found = attribute_changes(VM, replace(VM, memory=Bytes(2**30), vnc=5999))
+    assert [(item.name, item.before, item.after, item.policy) for item in found] == [
+        ("memory", 2**28, 2**30, UpdatePolicy.RESTART),
+        ("vnc", 5901, 5999, UpdatePolicy.RESTART),
+    ]
+
+
+def test_the_costliest_attribute_is_the_reason() -> None:
+    found = only(diff({VM.address: replace(VM, memory=Bytes(2**30), disk="/x")}, {VM.address: RecordedResource(VM)}))
+    assert (found.action, found.reason) == (REPLACE, "disk changed")
+    assert [item.name for item in found.attributes] == ["disk", "memory"]
+
+
+def test_what_needs_a_replaced_resource_is_replaced_with_it() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    made = plan(lab({"a": {"disk": "2GiB"}}), record=record)
+    assert actions(made) == {"disk/alice/lab1/a": REPLACE, WHERE: REPLACE}
+    assert change(made, "disk/alice/lab1/a").reason == "size changed"
+    assert change(made, WHERE).reason == "disk/alice/lab1/a is replaced"
+
+
+def test_a_restart_is_part_of_the_replacement_that_comes_anyway() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    made = plan(lab({"a": {"disk": "2GiB", "memory": "512MiB"}}), record=record)
+    assert change(made, WHERE).action is REPLACE
+    assert [item.name for item in change(made, WHERE).attributes] == ["memory"]
+    assert made.counts.restarts == 0
+
+
+def test_replacement_can_be_asked_for() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    desired = {where: entry.resource for where, entry in record.resources.items()}
+    found = diff(desired, record.resources, replaced=[Address("port/alice/lab1/a:eth0")])
+    assert [(item.address, item.reason) for item in found] == [
+        ("port/alice/lab1/a:eth0", "asked for"),
+        (WHERE, "port/alice/lab1/a:eth0 is replaced"),
+    ]
+
+
+def test_every_attribute_has_a_policy() -> None:
+    for noun in NOUNS:
+        own = set(noun.__dataclass_fields__) - set(Resource.__dataclass_fields__)
+        assert own | {"host"} == set(attributes(noun.kind))
+
+
+def test_policies_of_the_file_reach_the_resources() -> None:
+    assert attributes(Disk.kind)["backing"] is UpdatePolicy.RECREATE
+    assert attributes(Vm.kind)["memory"] is UpdatePolicy.RESTART
+    assert attributes(Port.kind)["mtu"] is UpdatePolicy.LIVE
+
+
+def test_a_step_comes_after_what_it_stands_on() -> None:
+    made = plan(lab({"a": {"internet": True}, "b": {}}, [["a", "b"]]))
+    number = {str(step.address): step.id for step in made.steps}
+    needs = {(str(step.address), str(made.steps[need - 1].address)) for step in made.steps for need in step.needs}
+    assert len(number) == len(made.steps)
+    assert {
+        (WHERE, "disk/alice/lab1/a"),
+        (WHERE, "port/alice/lab1/a:eth1"),
+        (WHERE, "segment/alice/lab1/a:eth1--b:eth1"),
+        (WHERE, "reservation/alice/lab1/a:eth0"),
+        ("disk/alice/lab1/a", "image/cirros-cccccccccccc@worker1"),
+        ("segment/alice/lab1/a:eth1--b:eth1", "router/alice/lab1"),
+        ("segment/alice/lab1/a:eth1--b:eth1", "trunk/alice/lab1@gateway"),
+        ("reservation/alice/lab1/a:eth0", "uplink/gateway"),
+        ("uplink/gateway", "trunk/internet@gateway"),
+        ("port/alice/lab1/a:eth0", "trunk/internet@worker1"),
+    } <= needs
+    assert all(number[before] < number[after] for after, before in needs)
+
+
+def test_a_replacement_is_a_removal_and_then_a_creation() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    made = plan(lab({"a": {"disk": "2GiB"}}), record=record)
+    assert [(step.id, step.action, step.address, step.needs) for step in made.steps] == [
+        (1, DELETE, WHERE, ()),
+        (2, DELETE, "disk/alice/lab1/a", (1,)),
+        (3, CREATE, "disk/alice/lab1/a", (2,)),
+        (4, CREATE, WHERE, (1, 3)),
+    ]
+
+
+def test_a_card_is_let_go_before_its_port_is_removed() -> None:
+    record = replay(EMPTY, plan(lab({"a": {"interfaces": 2}})))
+    made = plan(lab({"a": {"interfaces": 1}}), record=record)
+    assert [(step.action, step.address, step.needs) for step in made.steps] == [
+        (UPDATE, WHERE, ()),
+        (DELETE, "port/alice/lab1/a:eth2", (1,)),
+    ]
+
+
+def test_a_circle_is_refused_by_its_members() -> None:
+    one = replace(VM, address=Address("vm/one"), needs=(Address("vm/two"),))
+    two = replace(VM, address=Address("vm/two"), needs=(Address("vm/one"),))
+    with pytest.raises(PlanError, match=r"in a circle: vm/(one -> vm/two|two -> vm/one)$"):
+        order(diff({one.address: one, two.address: two}, {}))

@@ -1,0 +1,82 @@
+"""Whom a change disturbs though nothing about it changes, and how many links go down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from reconciler.plan.model import Plan
+from reconciler.plan.record import Status
+from tests.plan.examples import EMPTY, actions, lab, plan
+from tests.plan.replay import replay
+
+CHAIN = [["a", "b"], ["b", "c"]]
+RECORD = replay(EMPTY, plan(lab(["a", "b", "c"], CHAIN)))
+
+
+def impact(made: Plan) -> tuple[dict[str, str], int, int]:
+    """Return the disturbed VMs with their reasons, the restarts, and the links interrupted."""
+    reasons = {item.address.removeprefix("vm/alice/lab1/"): item.reason for item in made.disturbed}
+    return reasons, made.counts.restarts, made.counts.interrupted
+
+
+@pytest.mark.parametrize(
+    ("vms", "links", "found"),
+    [
+        ({"a": {}, "b": {}, "c": {}, "d": {}}, [*CHAIN], ({}, 0, 0)),
+        (
+            {"a": {}, "b": {"memory": "512MiB"}, "c": {}},
+            CHAIN,
+            (
+                {
+                    "a": "eth1 goes down: alice/lab1/b restarts",
+                    "c": "eth1 goes down: alice/lab1/b restarts",
+                },
+                1,
+                2,
+            ),
+        ),
+        (
+            {"a": {"disk": "2GiB"}, "b": {}, "c": {}},
+            CHAIN,
+            ({"b": "eth1 goes down: alice/lab1/a is replaced"}, 0, 1),
+        ),
+        ({"a": {}, "b": {}}, CHAIN[:1], ({"b": "eth2 goes down: alice/lab1/c goes"}, 0, 1)),
+        (
+            {"a": {}, "b": {}, "c": {}},
+            CHAIN[:1],
+            (
+                {
+                    "b": "eth2 goes down: alice/lab1/b:eth2 is unplugged",
+                    "c": "eth1 goes down: alice/lab1/b:eth2 is unplugged",
+                },
+                0,
+                1,
+            ),
+        ),
+    ],
+    ids=["a new vm", "a restart", "a replacement", "a removed vm", "a removed link"],
+)
+def test_neighbours(vms: Any, links: Any, found: Any) -> None:
+    assert impact(plan(lab(vms, links), record=RECORD)) == found
+
+
+def test_a_slice_that_goes_disturbs_nobody() -> None:
+    made = plan(record=RECORD, destroy=list(RECORD.allocations))
+    assert impact(made) == ({}, 0, 0)
+
+
+def test_both_ends_changed_is_one_link_and_no_disturbance() -> None:
+    made = plan(lab({name: {"memory": "512MiB"} for name in "abc"}, CHAIN), record=RECORD)
+    assert impact(made) == ({}, 3, 2)
+
+
+def test_a_vm_that_is_still_to_be_created_is_not_called_unchanged() -> None:
+    start = plan(lab(["a", "b", "c"], CHAIN))
+    half = replay(EMPTY, start, len(start.steps) - 1)
+    (creating,) = [where for where, entry in half.resources.items() if entry.status is Status.CREATING]
+    assert creating == "vm/alice/lab1/c"
+    made = plan(lab({"a": {}, "b": {"memory": "512MiB"}, "c": {}}, CHAIN), record=half)
+    assert "vm/alice/lab1/c" in actions(made)
+    assert [str(item.address) for item in made.disturbed] == ["vm/alice/lab1/a"]

@@ -1,0 +1,156 @@
+"""Plans as people and programs read them: whole outputs in golden files, and the shape that policy rules rely on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from reconciler.plan.model import Plan
+from reconciler.plan.record import Recorded
+from reconciler.plan.render.json import plan_digest, render_json
+from reconciler.plan.render.text import render_text, summary
+from reconciler.plan.render.values import essence, show_value
+from reconciler.plan.resources import NOUNS
+from reconciler.spec.load import parse_slice
+from reconciler.spec.slice import Slice
+from tests.conftest import Golden
+from tests.plan.examples import EMPTY, LAB1, change, lab, plan
+from tests.plan.replay import replay
+
+SCENARIOS = sorted(Path(__file__).with_name("golden").glob("*.yaml"))
+"""Each has the slices applied one after the other (`before`), and those now planned (`now`), or those to `destroy`."""
+
+
+def scenario(path: Path) -> Plan:
+    data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    record = EMPTY
+    for text in data.get("before", ()):
+        record = replay(record, plan(written(text), record=record))
+    return plan(*map(written, data.get("now", ())), record=record, destroy=data.get("destroy", ()))
+
+
+def written(text: str) -> Slice:
+    return parse_slice(text, "slice.yaml").slice
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_the_whole_text_of_a_plan(path: Path, golden: Golden) -> None:
+    golden(path.with_suffix(".txt"), render_text(scenario(path)))
+
+
+def test_every_kind_of_change_has_a_scenario() -> None:
+    text = "".join(path.with_suffix(".txt").read_text(encoding="utf-8") for path in SCENARIOS)
+    for symbol in ("    + vm", "    ~ vm", "    - vm", "  -/+ vm", "    ! vm", "No changes."):
+        assert f"{symbol} " in text
+    for noun in NOUNS:
+        assert f"+ {noun.kind} " in text
+
+
+def data_of(made: Plan) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(render_json(made))
+    return found
+
+
+RECORD: Recorded = replay(EMPTY, plan(lab(links=[["a", "b"]])))
+EDIT = plan(lab({"a": {"memory": "512MiB"}, "b": {"disk": "2GiB"}}, [["a", "b"]]), record=RECORD)
+
+
+def test_json_has_the_shape_that_policies_read() -> None:
+    changes = {item["address"]: item for item in data_of(EDIT)["resource_changes"]}
+    vm = changes["vm/alice/lab1/a"]
+    assert vm["change"]["actions"] == ["update"]
+    assert (vm["change"]["before"]["memory"], vm["change"]["after"]["memory"]) == (2**28, 2**29)
+    assert (vm["type"], vm["slice"], vm["host"], vm["reason"]) == ("vm", LAB1, "worker1", "memory changed")
+    assert vm["attributes"] == [{"name": "memory", "before": 2**28, "after": 2**29, "policy": "restart"}]
+    assert changes["disk/alice/lab1/b"]["change"]["actions"] == ["delete", "create"]
+
+
+def test_json_has_no_before_of_what_is_created_and_no_after_of_what_goes() -> None:
+    made, gone = data_of(plan(lab(["a"]))), data_of(plan(record=RECORD, destroy=[LAB1]))
+    assert {(item["change"]["before"], *item["change"]["actions"]) for item in made["resource_changes"]} == {
+        (None, "create")
+    }
+    assert {(item["change"]["after"], *item["change"]["actions"]) for item in gone["resource_changes"]} == {
+        (None, "delete")
+    }
+
+
+def test_json_tells_versions_numbers_and_steps() -> None:
+    found = data_of(EDIT)
+    assert (found["format_version"], found["lineage"], found["serial"], found["slices"]) == (1, "test", 1, [LAB1])
+    assert found["counts"] == {"add": 0, "change": 1, "replace": 2, "destroy": 0, "restarts": 1, "interrupted": 1}
+    assert found["summary"] == summary(EDIT)
+    assert found["allocations"][LAB1]["pool"] == [[100, 119]]
+    assert [step["id"] for step in found["steps"]] == list(range(1, 6))
+    assert {step["action"] for step in found["steps"]} == {"create", "update", "delete"}
+
+
+def test_json_is_the_same_once_read_and_written_again() -> None:
+    text = render_json(EDIT)
+    assert json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n" == text
+
+
+def test_a_digest_tells_plans_apart() -> None:
+    assert plan_digest(EDIT) == plan_digest(
+        plan(lab({"b": {"disk": "2GiB"}, "a": {"memory": "512MiB"}}, [["a", "b"]]), record=RECORD)
+    )
+    assert plan_digest(EDIT) != plan_digest(plan(lab(links=[["a", "b"]]), record=RECORD))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "No changes. 0 slices match the recorded state."),
+        (1, "No changes. 1 slice matches the recorded state."),
+        (2, "No changes. 2 slices match the recorded state."),
+    ],
+)
+def test_nothing_to_do_is_one_sentence(count: int, words: str) -> None:
+    slices = [lab([], key=f"alice/lab{number}") for number in range(count)]
+    assert render_text(plan(*slices)) == f"{words}\n"
+
+
+@pytest.mark.parametrize(
+    ("vms", "links", "words"),
+    [
+        (
+            {"a": {"memory": "512MiB"}, "b": {}},
+            1,
+            "1 to change, 0 to replace, 0 to destroy. 1 VM restarts, 1 link interrupted.",
+        ),
+        (
+            {"a": {"memory": "512MiB"}, "b": {"memory": "512MiB"}},
+            1,
+            "2 to change, 0 to replace, 0 to destroy. 2 VMs restart, 1 link interrupted.",
+        ),
+        ({"a": {}, "b": {}}, 0, "2 to change, 0 to replace, 5 to destroy. 1 link interrupted."),
+    ],
+)
+def test_the_summary_counts_what_hurts(vms: Any, links: int, words: str) -> None:
+    made = plan(lab(vms, [["a", "b"]][:links]), record=RECORD)
+    assert summary(made) == f"Plan: 0 to add, {words}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("memory", 2**29, "512MiB"),
+        ("vlan", None, "none"),
+        ("dhcp", True, "yes"),
+        ("vlans", [100, 101], "100, 101"),
+        ("vlans", [], "none"),
+        ("leases", [{"mac": "m", "ip": "i", "hostname": "a", "default_route": True}], "m i a default route"),
+    ],
+)
+def test_values_are_shown_as_people_write_them(name: str, value: Any, shown: str) -> None:
+    assert show_value(name, value) == shown
+
+
+def test_the_essence_of_a_vm() -> None:
+    vm = change(plan(lab(["a"])), "vm/alice/lab1/a").after
+    assert vm is not None
+    assert essence(vm) == "vm_id 1001, vcpus 1, memory 256MiB, vnc 5901"
