@@ -8,7 +8,6 @@ order of their names, so the order of files and keys makes no difference.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 from reconciler.errors import LimitError
@@ -67,7 +66,9 @@ class _Office:
 
     def __init__(self, cluster: Cluster, recorded: Recorded, others: Iterable[SliceAllocation]) -> None:
         self._cluster = cluster
-        self._counters = recorded.counters
+        self._slice_id = recorded.counters.slice_id
+        self._vm_id = recorded.counters.vm_id
+        self._link_id = recorded.counters.link_id
         self._taken = {claim for key, had in recorded.allocations.items() for claim in claims(key, had)}
         self._held = recorded.held
         self._taken.update(*recorded.held.values())
@@ -78,7 +79,7 @@ class _Office:
 
     @property
     def counters(self) -> Counters:
-        return replace(self._counters, turn=self._placement.turn)
+        return Counters(self._slice_id, self._vm_id, self._link_id, self._placement.turn)
 
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the VMs that stay where they are, before any grows or is placed."""
@@ -138,14 +139,14 @@ class _Office:
     def _links(
         self, topology: Topology, pool: Sequence[Block], had: Mapping[LinkKey, LinkAllocation]
     ) -> dict[LinkKey, LinkAllocation]:
-        links = topology.links()
-        vlans = self._free_vlans(topology, pool, sum(key not in had for key, _ in links))
-        subnets = Subnets(self._cluster, [link.subnet for _, link in links if link.subnet])
-        kept = {key for key, link in links if key in had and not link.subnet and subnets.keep(had[key].subnet)}
+        links = topology.settled
+        vlans = self._free_vlans(topology, pool, sum(key not in had for key in links))
+        subnets = Subnets(self._cluster, [link.subnet for link in links.values() if link.subnet])
+        kept = {key for key, link in links.items() if key in had and not link.subnet and subnets.keep(had[key].subnet)}
         for subnet in self._leaving_subnets(topology.key, had, kept):
             subnets.avoid(subnet)
         given: dict[LinkKey, LinkAllocation] = {}
-        for key, link in links:
+        for key, link in links.items():
             before = had.get(key)
             vlan = before.vlan if before else next(vlans)
             link_id = before.id if before else self._next_link_id()
@@ -173,21 +174,21 @@ class _Office:
         return iter(free)
 
     def _next_slice_id(self) -> SliceId:
-        given = self._counters.slice_id
-        self._counters = replace(self._counters, slice_id=SliceId(given + 1))
+        given = self._slice_id
+        self._slice_id = SliceId(given + 1)
         return given
 
     def _next_vm_id(self) -> VmId:
-        given = self._counters.vm_id
+        given = self._vm_id
         if given > LAST_VM_ID:
             count = LAST_VM_ID - FIRST_VM_ID + 1
             raise LimitError("VM ids", limit=count, used=count, asked=1)
-        self._counters = replace(self._counters, vm_id=VmId(given + 1))
+        self._vm_id = VmId(given + 1)
         return given
 
     def _next_link_id(self) -> LinkId:
-        given = self._counters.link_id
-        self._counters = replace(self._counters, link_id=LinkId(given + 1))
+        given = self._link_id
+        self._link_id = LinkId(given + 1)
         return given
 
     def _vnc(self, worker: HostName) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import islice
@@ -34,6 +34,7 @@ GATEWAY_MAC = "52:54:00:00:00:01"
 """The internet gateway's station; VM ids count from 1001, so no VM has it."""
 
 
+@lru_cache(maxsize=2**12)  # each is asked for twice: for the port, and for the lease
 def mac_address(vm: VmId, nic: int) -> str:
     """Form a NIC's MAC: QEMU's locally administered 52:54, the VM's id in three bytes, the NIC's number in one."""
     return f"52:54:{vm >> 16:02x}:{vm >> 8 & 255:02x}:{vm & 255:02x}:{nic:02x}"
@@ -95,8 +96,10 @@ class _SliceBuilder:
         self.links: dict[tuple[VmName, int], tuple[LinkKey, Link]] = {
             end: (key, link) for key, link in topology.links() for end in ends(key)
         }
+        self.routes = {vm: self._routes_through(vm) for vm in given.vms}
         self.segments = {key: address(Segment, f"{self.key}/{key}") for key, link in topology.links() if _routed(link)}
         self.trunks = self._vlans_by_host()
+        self.trunk_addresses = {host: address(Trunk, f"{self.key}@{host}") for host in self.trunks}
 
     def resources(self) -> Iterator[Resource]:
         """Yield the slice's resources, what others stand on first."""
@@ -121,13 +124,10 @@ class _SliceBuilder:
                     found.setdefault(host, []).append(link.vlan)
         return found
 
-    def _trunk_address(self, host: HostName) -> Address:
-        return address(Trunk, f"{self.key}@{host}")
-
     def _trunks(self) -> Iterator[Trunk]:
         for host in sorted(self.trunks):
             yield Trunk(
-                address=self._trunk_address(host),
+                address=self.trunk_addresses[host],
                 slice=self.key,
                 host=host,
                 bridge=self.cluster.bridge.name,
@@ -144,7 +144,7 @@ class _SliceBuilder:
             slice=self.key,
             host=self.node,
             needs=(self.router,),
-            after=(self._trunk_address(self.node),) if self.node in self.trunks else (),
+            after=self._trunk_of(self.node),
             bridge=self.cluster.bridge.name,
             namespace=self.namespace,
             interface=f"seg{given.vlan}",
@@ -162,7 +162,7 @@ class _SliceBuilder:
             mac=mac_address(self.given.vms[vm].id, nic),
             ip=ip,
             hostname=vm,
-            default_route=self._routes_through(vm) == nic,
+            default_route=self.routes[vm] == nic,
         )
 
     def _routes_through(self, vm: VmName) -> int | None:
@@ -215,8 +215,8 @@ class _SliceBuilder:
             if found := self.links.get((name, nic)):
                 yield found[0]
 
-    def _trunk_of(self, host: HostName) -> Iterable[Address]:
-        return (self._trunk_address(host),) if host in self.trunks else ()
+    def _trunk_of(self, host: HostName) -> tuple[Address, ...]:
+        return (self.trunk_addresses[host],) if host in self.trunks else ()
 
     def _port(self, name: VmName, given: VmAllocation, nic: int) -> Port:
         found = self.links.get((name, nic))

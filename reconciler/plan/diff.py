@@ -46,7 +46,12 @@ def diff(
     places = {
         where: place for place, where in enumerate((*desired, *sorted(changes.keys() - desired.keys(), key=natural)))
     }
-    return sorted(changes.values(), key=lambda change: (*_group(change.subject), places[change.address]))
+
+    def rank(change: Change) -> tuple[str, int, int]:
+        subject = change.subject
+        return subject.slice or "", _RANK[subject.kind], places[change.address]
+
+    return sorted(changes.values(), key=rank)
 
 
 def _create(resource: Resource, reason: str) -> Change:
@@ -157,7 +162,3 @@ def _was_held_open(change: Change, recorded: Mapping[Address, RecordedResource])
 
 def _is_gone(known: RecordedResource) -> bool:
     return known.sighting is not None and known.sighting.gone
-
-
-def _group(resource: Resource) -> tuple[str, int]:
-    return resource.slice or "", _RANK[resource.kind]

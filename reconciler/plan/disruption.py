@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import networkx as nx
-
-from reconciler.plan.graph import ends, natural
+from reconciler.plan.graph import ends, link_graph, natural
 from reconciler.plan.model import Action, Change, Disturbance
 from reconciler.plan.record import SliceAllocation
 from reconciler.plan.resources import Port, Vm, address
 from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def disturbances(
@@ -27,18 +29,10 @@ def disturbances(
     count = 0
     for key in sorted(by_slice, key=natural):
         if key in before:
-            interrupted = _interrupted(key, by_slice[key], _recorded_graph(before[key]))
+            interrupted = _interrupted(key, by_slice[key], link_graph(before[key].links))
             disturbed.extend(_unchanged_ends(key, changed, interrupted))
             count += len(interrupted)
     return tuple(disturbed), count
-
-
-def _recorded_graph(given: SliceAllocation) -> nx.MultiGraph[VmName]:
-    graph: nx.MultiGraph[VmName] = nx.MultiGraph()
-    for key in given.links:
-        (one, _), (other, _) = ends(key)
-        graph.add_edge(one, other, key=key)
-    return graph
 
 
 def _interrupted(key: SliceKey, changes: Iterable[Change], graph: nx.MultiGraph[VmName]) -> dict[LinkKey, str]:

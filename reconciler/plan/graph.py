@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from reconciler.plan.record import SliceAllocation
 from reconciler.plan.sizes import VmSize, vm_size
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.names import LinkKey, SliceKey, VmName, link_key
 from reconciler.spec.slice import Endpoint, Link, Slice, Vm
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 _KEY = re.compile(r"([^:]+):eth(\d+)--([^:]+):eth(\d+)")
 _DIGITS = re.compile(r"(\d+)")
@@ -23,22 +25,26 @@ _DIGITS = re.compile(r"(\d+)")
 class Topology:
     """One slice, ready to be given numbers.
 
-    `vms` have their group's settings and the defaults filled in and stand in natural order of their names; `graph` is a
-    multigraph whose edges carry the link's key (`key`) and model (`link`); `nics` counts the network cards that each
-    VM needs, eth0 included; `sizes` is what each amounts to.
+    `vms` have their group's settings and the defaults filled in; they stand in natural order of their names, and the
+    links (`settled`) in that of their keys. `nics` counts the network cards that each VM needs, eth0 included; `sizes`
+    is what each amounts to.
     """
 
     key: SliceKey
     slice: Slice
     vms: Mapping[VmName, Vm]
-    graph: nx.MultiGraph[VmName]
+    settled: Mapping[LinkKey, Link]
     nics: Mapping[VmName, int]
     sizes: Mapping[VmName, VmSize]
 
     def links(self) -> list[tuple[LinkKey, Link]]:
         """Return the links in natural order of their keys."""
-        found = [(LinkKey(key), data["link"]) for _, _, key, data in self.graph.edges(keys=True, data=True)]
-        return sorted(found, key=lambda item: natural(item[0]))
+        return list(self.settled.items())
+
+    @property
+    def graph(self) -> nx.MultiGraph[VmName]:
+        """The multigraph of all VMs, an edge for each link; built when asked for."""
+        return link_graph(self.settled, self.vms)
 
 
 @lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
@@ -47,6 +53,7 @@ def natural(name: str) -> tuple[tuple[str | int, ...], str]:
     return tuple([int(part) if part.isdigit() else part for part in _DIGITS.split(name)]), name
 
 
+@lru_cache(maxsize=2**16)  # likewise
 def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
     """Split a link's key into its two ends, each a VM and the number of its interface; raises ValueError for no key."""
     match = _KEY.fullmatch(key)
@@ -57,7 +64,7 @@ def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
 
 
 def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation | None) -> Topology:
-    """Settle every link's interfaces, keeping those recorded, and build the slice's graph.
+    """Settle every link's interfaces, keeping those recorded, and count what each VM needs.
 
     The order of links in the file makes no difference: written interfaces come first, then recorded ones, then the
     lowest free interface in natural order of the link's ends. Raises PlanError where a VM's size is not complete.
@@ -65,18 +72,27 @@ def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation |
     names = sorted(written.vms, key=natural)
     vms = {VmName(name): written.effective(name) for name in names}
     settled = _settle(written.links, vms, recorded)
-    graph: nx.MultiGraph[VmName] = nx.MultiGraph()
-    graph.add_nodes_from(vms)
+    links = {key: settled[key] for key in sorted(settled, key=natural)}
     highest = dict.fromkeys(vms, 0)
-    for key, link in settled.items():
-        (one, first), (other, second) = ends(key)
-        graph.add_edge(one, other, key=key, link=link)
-        highest[one] = max(highest[one], first)
-        highest[other] = max(highest[other], second)
+    for key in links:
+        for name, number in ends(key):
+            highest[name] = max(highest[name], number)
     kept = recorded.vms if recorded else {}
     nics = {name: _nics(vm, highest[name], kept[name].nics if name in kept else 1) for name, vm in vms.items()}
     sizes = {name: vm_size(cluster, f"{written.key}/{name}", vm) for name, vm in vms.items()}
-    return Topology(written.key, written, vms, graph, nics, sizes)
+    return Topology(written.key, written, vms, links, nics, sizes)
+
+
+def link_graph(links: Iterable[LinkKey], vms: Iterable[VmName] = ()) -> nx.MultiGraph[VmName]:
+    """Build the graph of a slice from its links, and of VMs without any: each link is an edge that bears its key."""
+    import networkx as nx  # noqa: PLC0415 - 0.2 s to import, and most plans walk no graph
+
+    graph: nx.MultiGraph[VmName] = nx.MultiGraph()
+    graph.add_nodes_from(vms)
+    for key in links:
+        (one, _), (other, _) = ends(key)
+        graph.add_edge(one, other, key=key)
+    return graph
 
 
 def _nics(vm: Vm, highest: int, recorded: int) -> int:

@@ -18,13 +18,13 @@ def order(changes: Sequence[Change]) -> tuple[Step, ...]:
     that resource's removal. Raises PlanError where resources need each other in a circle, which no file can cause.
     """
     halves = _Halves(changes)
-    before: list[set[int]] = [set() for _ in halves.changes]
+    before: list[list[int]] = [[] for _ in halves.changes]
     after: list[list[int]] = [[] for _ in halves.changes]
     for first, then in chain(
         _making_edges(halves), _removal_edges(halves), _replacing_edges(halves), _release_edges(halves)
     ):
         if first not in before[then]:
-            before[then].add(first)
+            before[then].append(first)
             after[first].append(then)
     numbers = {half: StepId(number) for number, half in enumerate(_sort(before, after), start=1)}
     if len(numbers) < len(before):
