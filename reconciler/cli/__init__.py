@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-_GC = (100_000, 50, 100)
+_GC = (1_000_000, 50, 100)
 """Collect garbage rarely: a plan is many small objects that live to its end; looking through them takes half of it."""
 
 INTERRUPTED = 130
