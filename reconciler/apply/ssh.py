@@ -43,6 +43,7 @@ _CHUNK: Final = 256 * 1024
 _STRAY_LINES: Final = 20  # enough for what a shell says when it cannot start
 
 _PUT: Final = """\
+trap '' PIPE
 t=$(mktemp -- "$1.partial.XXXXXX")
 trap 'rm -f -- "$t"' EXIT
 cat >"$t"
@@ -51,7 +52,10 @@ chmod 0644 -- "$t"
 sync -- "$t"
 mv -fT -- "$t" "$1"
 """
-"""Nothing but the whole file may get the name: a lost connection looks like the end of the file to `cat`."""
+"""Nothing but the whole file may get the name: a lost connection looks like the end of the file to `cat`.
+
+Complaining to a client that has gone must not end the shell either, for it would leave its part of the file behind.
+"""
 
 FOREIGN: Final = (
     asyncssh.Error,

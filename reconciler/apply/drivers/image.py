@@ -31,9 +31,11 @@ for path do
 done
 """
 
+# An upload goes to a file beside the image first; one that a power cut ended is still there.
 CLAIM = """
 umask 022
 mkdir -p -- "$3"
+rm -f -- "$1.partial."*
 printf '%s\\n' "$2" > "$1.owner"
 """
 
@@ -48,7 +50,7 @@ printf '%s %s\\n' "$sum" "$(stat -c %s -- "$1")" > "$1.sha256"
 """
 
 REMOVE = """
-rm -f -- "$1" "$1.sha256" "$1.owner"
+rm -f -- "$1" "$1.sha256" "$1.owner" "$1.partial."*
 """
 
 
