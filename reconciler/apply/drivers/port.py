@@ -146,8 +146,12 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
 
 
 def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
-    """Return the attributes as they stand; `mac` and `gateway_mac` are what the flows hold the guest to."""
-    if not (fact.device or fact.port) or _obstacle(port, fact):
+    """Return the attributes as they stand; `mac` and `gateway_mac` are what the flows hold the guest to.
+
+    A TAP that is gone is absent though its port may be left on the bridge: QEMU holds the one that was deleted, and no
+    other would reach the guest.
+    """
+    if not fact.device or _obstacle(port, fact):
         return None
     found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu, "vlan": None, "gateway_mac": None}
     if fact.port is None:
@@ -155,7 +159,7 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     macs = {value for one in fact.flows if one.priority == _ALLOW for value in _values(one, "dl_src")}
     gateways = {value for one in fact.flows for value in _values(one, "dl_dst")} - {_BROADCAST}
     whole = fact.flows == _guard(port.tap, *sorted(macs), gateway=next(iter(gateways), None)) if macs else False
-    works = fact.device and fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
+    works = fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
     return found | {
         "bridge": fact.port.bridge,
         "vlan": fact.port.tag if works else None,
