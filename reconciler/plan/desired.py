@@ -236,6 +236,7 @@ class _SliceBuilder:
             mtu=found[1].mtu if found else 1500,
             vlan=vlan,
             gateway_mac=GATEWAY_MAC if internet else None,
+            ip=given.internet if internet else None,
         )
 
     def _reservation(self, label: str, name: VmName, given: VmAllocation) -> Reservation:

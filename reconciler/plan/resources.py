@@ -67,7 +67,8 @@ class Disk(Resource):
 class Port(Resource):
     """A TAP of one NIC, and its port on the bridge when `vlan` is set; an unlinked NIC's TAP is on no bridge at all.
 
-    `gateway_mac` is set on the internet VLAN alone: the one station this port may talk to there.
+    `gateway_mac` and `ip` are set on the internet VLAN alone: the one station that this port may talk to there, and the
+    VM's address, the only one that it may send from.
     """
 
     kind: ClassVar[Kind] = Kind("port")
@@ -78,6 +79,7 @@ class Port(Resource):
     mtu: Annotated[int, update_policy(spec.Link, "mtu")]
     vlan: Annotated[VlanId | None, LIVE]
     gateway_mac: Annotated[str | None, LIVE]
+    ip: Annotated[str | None, LIVE] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Make the TAP of each network card and its port on the bridge, with flows that hold the guest to its own MAC.
+"""Make the TAP of each network card and its port on the bridge, with flows that hold the guest to its own addresses.
 
 QEMU keeps a TAP open while it comes and goes on the bridge, so links change under running guests. A TAP on no bridge
 stays down, for the worker itself would answer on it; one on a bridge is up, and the worker is told to ignore it.
@@ -6,7 +6,7 @@ stays down, for the worker itself would answer on it; one on a bridge is up, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from reconciler.spec.names import Address
 _ALLOW, _DROP = 200, 190
 _UP = 0x1  # IFF_UP of linux/if.h
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
+_NO_ADDRESS = "0.0.0.0"  # noqa: S104 - the sender of those that have no address yet; nothing is bound to it
 # No 802.1Q header at all, as `ovs-ofctl dump-flows` writes it.
 _UNTAGGED = "0x0000/0x1fff"
 
@@ -146,58 +147,76 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
 
 
 def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
-    """Return the attributes as they stand; `mac` and `gateway_mac` are what the flows hold the guest to.
+    """Return the attributes as they stand; `mac`, `gateway_mac` and `ip` are what the flows hold the guest to.
 
     A TAP that is gone is absent though its port may be left on the bridge: QEMU holds the one that was deleted, and no
     other would reach the guest.
     """
     if not fact.device or _obstacle(port, fact):
         return None
-    found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu, "vlan": None, "gateway_mac": None}
+    found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu, "vlan": None, "gateway_mac": None, "ip": None}
     if fact.port is None:
         return found
-    macs = {value for one in fact.flows if one.priority == _ALLOW for value in _values(one, "dl_src")}
-    gateways = {value for one in fact.flows for value in _values(one, "dl_dst")} - {_BROADCAST}
-    whole = fact.flows == _guard(port.tap, *sorted(macs), gateway=next(iter(gateways), None)) if macs else False
     works = fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
+    mac, gateway, ip = _held_to(port.tap, fact.flows)
     return found | {
         "bridge": fact.port.bridge,
         "vlan": fact.port.tag if works else None,
-        "mac": next(iter(macs)) if whole else None,
-        "gateway_mac": next(iter(gateways), None) if whole and fact.port.protected else None,
+        "mac": mac,
+        "gateway_mac": gateway if fact.port.protected else None,
+        "ip": ip,
     }
 
 
 def guard(port: Port) -> frozenset[Flow]:
     """Return the flows of a port: frames with another sender's MAC or an 802.1Q tag are dropped.
 
-    On the internet VLAN only the gateway may be spoken to: by unicast, and by the broadcasts that ARP and DHCP need.
+    On the internet VLAN only the gateway may be spoken to, and only from the port's own IP address: by unicast, and by
+    the broadcasts that ARP and DHCP need. A port there that has no address may send nothing.
     """
     if port.vlan is None:
         return frozenset()
-    return _guard(port.tap, port.mac, gateway=port.gateway_mac)
+    return _guard(port.tap, port.mac, port.gateway_mac, port.ip)
 
 
-def _guard(tap: str, mac: str, *others: str, gateway: str | None) -> frozenset[Flow]:
+def _guard(tap: str, mac: str, gateway: str | None, ip: str | None) -> frozenset[Flow]:
     drop = switch.flow(_DROP, "drop", in_port=tap)
     own = {"in_port": tap, "vlan_tci": _UNTAGGED, "dl_src": mac}
-    if others:
-        return frozenset()
     if gateway is None:
         return frozenset({drop, switch.flow(_ALLOW, "NORMAL", **own)})
-    broadcast = own | {"dl_dst": _BROADCAST}
-    return frozenset(
-        {
-            drop,
-            switch.flow(_ALLOW, "NORMAL", **own, dl_dst=gateway),
-            switch.flow(_ALLOW, "NORMAL", **broadcast, arp="", arp_op="1", arp_sha=mac),
-            switch.flow(_ALLOW, "NORMAL", **broadcast, udp="", tp_src="68", tp_dst="67"),
-        }
-    )
+    if ip is None:
+        return frozenset({drop})
+    return frozenset({drop, *(switch.flow(_ALLOW, "NORMAL", **own, **match) for match in _permitted(mac, gateway, ip))})
 
 
-def _values(one: Flow, key: str) -> set[str]:
-    return {part.partition("=")[2] for part in one.match if part.startswith(f"{key}=")}
+def _permitted(mac: str, gateway: str, ip: str) -> Iterator[dict[str, str]]:
+    """Yield what a guest may send on the internet VLAN.
+
+    Before it has its address it asks for it by DHCP (RFC 2131, 4.1) and probes it by ARP (RFC 5227, 2.1.1), both from
+    0.0.0.0; afterwards it renews the lease by unicast, and rebinds by broadcast.
+    """
+    arp = {"arp": "", "arp_sha": mac}
+    yield {"ip": "", "nw_src": ip, "dl_dst": gateway}
+    yield arp | {"arp_spa": ip, "dl_dst": gateway}
+    for sender in (ip, _NO_ADDRESS):
+        yield arp | {"arp_spa": sender, "arp_op": "1", "dl_dst": _BROADCAST}
+        yield {"udp": "", "nw_src": sender, "tp_src": "68", "tp_dst": "67", "dl_dst": _BROADCAST}
+
+
+def _held_to(tap: str, flows: frozenset[Flow]) -> tuple[str | None, str | None, str | None]:
+    """Return the MAC, the gateway's MAC and the IP address that flows hold a guest to; none where one is amiss."""
+    mac = _only(flows, "dl_src")
+    gateway, ip = _only(flows, "dl_dst", besides=_BROADCAST), _only(flows, "nw_src", besides=_NO_ADDRESS)
+    if mac is None or flows != _guard(tap, mac, gateway, ip):
+        return None, None, None
+    return mac, gateway, ip
+
+
+def _only(flows: frozenset[Flow], key: str, *, besides: str = "") -> str | None:
+    """Return the one value that flows match a field with; None where there is none, or more than one."""
+    parts = (part.partition("=") for one in flows for part in one.match)
+    values = {value for name, _, value in parts if name == key and value != besides}
+    return values.pop() if len(values) == 1 else None
 
 
 def _obstacle(port: Port, fact: PortFact) -> ForeignObject | None:

@@ -1,7 +1,4 @@
-"""Keep addresses on the internet VLAN for VMs: one file each for the DHCP server, and a fixed neighbour entry.
-
-The gateway never asks by ARP who has a reserved address, so no guest can claim another's.
-"""
+"""Keep addresses on the internet VLAN for VMs, one file each for the DHCP server; port.py holds guests to them."""
 
 from __future__ import annotations
 
@@ -19,16 +16,8 @@ from reconciler.spec.names import Address
 
 _MARK = "# "
 
-# The fixed neighbours, one on a line, then `--`, then two lines for each file: its owner and its entry.
+# Two lines for each file: its owner and its entry.
 PROBE = """
-directory=$1
-shift
-interface=
-if [ -e "$directory/owner" ]; then { read -r _; read -r interface; } < "$directory/owner" || :; fi
-if [ -n "$interface" ] && [ -e "/sys/class/net/$interface" ]; then
-    ip neighbour show dev "$interface" nud permanent
-fi
-echo --
 for path do
     owner= entry=
     if [ -e "$path" ]; then { IFS= read -r owner; IFS= read -r entry; } < "$path" || :; fi
@@ -60,18 +49,12 @@ if [ -n "$stale" ]; then
     mv -- "$directory/leases.new" "$directory/leases"
     start_server "$directory" ""
 fi
-interface=
-if [ -e "$directory/owner" ]; then { read -r _; read -r interface; } < "$directory/owner" || :; fi
-if [ -n "$interface" ]; then ip neighbour replace "$ip" lladdr "$mac" dev "$interface" nud permanent; fi
 """
 )
 
 REMOVE = (
     dhcp.FIND
     + """
-interface=
-if [ -e "$1/owner" ]; then { read -r _; read -r interface; } < "$1/owner" || :; fi
-if [ -n "$interface" ]; then ip neighbour delete "$3" dev "$interface" 2> /dev/null || :; fi
 rm -f -- "$2"
 find_server "$1"
 if [ -n "$pid" ]; then kill -HUP "$pid"; fi
@@ -81,36 +64,30 @@ if [ -n "$pid" ]; then kill -HUP "$pid"; fi
 
 @dataclass(frozen=True, slots=True)
 class ReservationFact:
-    """A reservation's file: its owner and entry, both empty where there is none; and the gateway's fixed neighbours."""
+    """A reservation's file: its owner and entry, both empty where there is none."""
 
     owner: str
     entry: str
-    neighbours: frozenset[tuple[str, str]]
 
 
 def probe(reservations: Sequence[Reservation]) -> tuple[Command, ...]:
-    """Look at the files, and at the gateway's neighbours."""
-    return (script(PROBE, places.UPLINK, *(_path(one) for one in reservations)),)
+    """Look at the files."""
+    return (script(PROBE, *(_path(one) for one in reservations)),)
 
 
 def parse(reservations: Sequence[Reservation], results: Sequence[Result]) -> Mapping[Address, ReservationFact]:
     """Read one fact for each reservation."""
-    host = reservations[0].host
-    head, mark, tail = answers.text(host, results[0]).partition("--\n")
-    answers.expect(host, bool(mark), "the probe of reservations")
-    words = [line.split() for line in head.split("\n")]
-    neighbours = frozenset((line[0], line[line.index("lladdr") + 1]) for line in words if "lladdr" in line[:-1])
-    found = answers.records(host, Result(0, tail), count=len(reservations), width=2)
+    found = answers.records(reservations[0].host, results[0], count=len(reservations), width=2)
     return {
-        one.address: ReservationFact(owner.removeprefix(_MARK), entry, neighbours & {(one.ip, one.mac)})
+        one.address: ReservationFact(owner.removeprefix(_MARK), entry)
         for one, (owner, entry) in zip(reservations, found, strict=True)
     }
 
 
 def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None) -> tuple[Operation, ...]:
-    """Write the file for the DHCP server, and tell the gateway whose the address is."""
+    """Write the file for the DHCP server."""
     stop_at(_obstacle(one, fact))
-    if fact.entry == _entry(one) and fact.neighbours:
+    if fact.entry == _entry(one):
         return ()
     return (script(CREATE, places.UPLINK, _path(one), one.address, one.mac, one.ip, one.hostname),)
 
@@ -118,18 +95,18 @@ def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None)
 def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
     """Delete the file and have the DHCP server forget it."""
     stop_at(_obstacle(one, fact))
-    if not (fact.owner or fact.entry or fact.neighbours):
+    if not (fact.owner or fact.entry):
         return ()
-    return (script(REMOVE, places.UPLINK, _path(one), one.ip),)
+    return (script(REMOVE, places.UPLINK, _path(one)),)
 
 
 def observed(one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | None:
-    """Return what the file says; the address only while the gateway knows it as this card's."""
+    """Return what the file says."""
     if not fact.entry or _obstacle(one, fact):
         return None
     mac, _, rest = fact.entry.partition(",")
     ip, _, hostname = rest.partition(",")
-    return {"mac": mac, "ip": ip if fact.neighbours else None, "hostname": hostname}
+    return {"mac": mac, "ip": ip, "hostname": hostname}
 
 
 def _path(one: Reservation) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from reconciler.apply.drivers.switch import cookie
 from reconciler.apply.drivers.table import DRIVERS
 from reconciler.plan.resources import ROOT, Lease, Resource, Trunk, address, to_data
 from reconciler.spec.names import Bytes, VlanId
@@ -154,9 +155,19 @@ PORT_STATES = (
     State("TAP down, with another MTU", LINKED_PORT, (LINKED_PORT,), "ip link set tap1001-1 down mtu 1400"),
     State("to be unlinked", replace(LINKED_PORT, vlan=None), (LINKED_PORT,), before=LINKED_PORT),
     State("to be on another VLAN", replace(LINKED_PORT, vlan=VlanId(101)), (LINKED_PORT,), before=LINKED_PORT),
-    State("to be on the internet", INTERNET_PORT, (replace(INTERNET_PORT, vlan=None, gateway_mac=None),)),
+    State("to be on the internet", INTERNET_PORT, (replace(INTERNET_PORT, vlan=None, gateway_mac=None, ip=None),)),
+    State("to have another address", INTERNET_PORT, (replace(INTERNET_PORT, ip="10.60.7.66"),)),
     State(
-        "to leave the internet for a link", replace(INTERNET_PORT, vlan=VlanId(100), gateway_mac=None), (INTERNET_PORT,)
+        "allowed one address more by hand",
+        INTERNET_PORT,
+        (INTERNET_PORT,),
+        f"ovs-ofctl add-flow br-int cookie={cookie(INTERNET_PORT.tap):#x},priority=200,in_port=tap1001-0,"
+        f"vlan_tci=0/0x1fff,dl_src={INTERNET_PORT.mac},dl_dst={GATEWAY_MAC},ip,nw_src=10.60.7.66,actions=NORMAL",
+    ),
+    State(
+        "to leave the internet for a link",
+        replace(INTERNET_PORT, vlan=VlanId(100), gateway_mac=None, ip=None),
+        (INTERNET_PORT,),
     ),
     State("foreign TAP", LINKED_PORT, by_hand="ip tuntap add tap1001-1 mode tap", end="refused"),
     State(
@@ -340,7 +351,6 @@ UPLINKS = (
 RESERVATIONS = (
     State("fresh", RESERVATION, (UPLINK,)),
     State("right", RESERVATION, (UPLINK, RESERVATION)),
-    State("gateway made anew", RESERVATION, (UPLINK, RESERVATION), "ip neighbour flush dev internet nud permanent"),
     State("another address in the file", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/7.10/7.66/ {_HOSTS}/*"),
     State(
         "file cut short",
@@ -350,7 +360,7 @@ RESERVATIONS = (
     ),
     State("another's", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/alice/mallory/ {_HOSTS}/*", end="refused"),
     State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*", end="refused"),
-    State("no gateway", RESERVATION, end="unmet"),
+    State("no gateway yet", RESERVATION),
 )
 STATES = (*IMAGES, *DISKS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS)
 

@@ -106,7 +106,7 @@ DISK = Disk(
 )
 
 
-def port(number: int, vlan: int | None, gateway_mac: str | None = None) -> Port:
+def port(number: int, vlan: int | None, gateway_mac: str | None = None, ip: str | None = None) -> Port:
     """Return the port of the VM's card with this number."""
     return Port(
         address=address(Port, f"{SLICE}/web:eth{number}"),
@@ -118,10 +118,11 @@ def port(number: int, vlan: int | None, gateway_mac: str | None = None) -> Port:
         mtu=1500,
         vlan=None if vlan is None else VlanId(vlan),
         gateway_mac=gateway_mac,
+        ip=ip,
     )
 
 
-INTERNET_PORT = port(0, 400, GATEWAY_MAC)
+INTERNET_PORT = port(0, 400, GATEWAY_MAC, RESERVATION.ip)
 LINKED_PORT = port(1, 100)
 UNLINKED_PORT = port(2, None)
 PORTS = (INTERNET_PORT, LINKED_PORT, UNLINKED_PORT)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from socket import inet_aton
 
 import pytest
 
@@ -23,7 +24,12 @@ pytestmark = pytest.mark.lab
 Send = Callable[[str, bytes], list[str]]
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
+DHCP = (68, 67)  # the ports of a client and of a server
 MACS = {name: f"52:54:00:00:00:{number:02x}" for number, name in enumerate(("a", "b", "c", "d", "e", "f"), 1)}
+IPS = {name: f"10.60.7.{10 + number}" for number, name in enumerate(MACS)}
+GATEWAY_IP = "10.60.7.1"
+OF_MACS = {MACS[name]: IPS[name] for name in MACS}
+UNKNOWN = "0.0.0.0"  # noqa: S104 - what a guest without an address sends from
 _FABRIC = """
 ovs-vsctl add-br fabric -- set bridge fabric datapath_type=netdev
 for node in br-int br-two br-gw; do
@@ -45,6 +51,7 @@ def station(name: str, bridge: str, vlan: int | None, gateway_mac: str | None = 
         bridge=bridge,
         vlan=None if vlan is None else VlanId(vlan),
         gateway_mac=gateway_mac,
+        ip=IPS[name] if gateway_mac else None,
     )
 
 
@@ -111,15 +118,24 @@ def frame(to: str, sender: str, kind: int, payload: bytes, *, tag: int | None = 
     return (mac(to) + mac(sender) + vlan + struct.pack("!H", kind) + payload).ljust(64, b"\0")
 
 
-def ip(to: str, sender: str, *, source: int = 5000, target: int = 5001, tag: int | None = None) -> bytes:
-    udp = struct.pack("!HHHH", source, target, 8, 0)
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 1, 0, 64, 17, 0, bytes([10, 60, 7, 10]), bytes([10, 60, 7, 255]))
-    return frame(to, sender, 0x0800, header + udp, tag=tag)
+def ip(
+    to: str, sender: str, *, address: str = "", ports: tuple[int, int] = (5000, 5001), tag: int | None = None
+) -> bytes:
+    """Form a datagram; its address is the sender's own unless another is named."""
+    udp = struct.pack("!HHHH", *ports, 8, 0)
+    ends = inet_aton(address or OF_MACS.get(sender, GATEWAY_IP)) + inet_aton("10.60.7.255")
+    return frame(to, sender, 0x0800, struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, 17, 0) + ends + udp, tag=tag)
 
 
-def arp(operation: int, to: str, sender: str, *, claims: str | None = None) -> bytes:
-    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac(claims or sender) + bytes([10, 60, 7, 10])
-    return frame(to, sender, 0x0806, body + bytes(6) + bytes([10, 60, 7, 1]))
+def arp(operation: int, to: str, sender: str, *, claims: str = "", address: str = "") -> bytes:
+    """Form an ARP frame; it claims the sender's own MAC and address unless others are named."""
+    own = mac(claims or sender) + inet_aton(address or OF_MACS.get(sender, GATEWAY_IP))
+    return frame(
+        to,
+        sender,
+        0x0806,
+        struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + own + bytes(6) + inet_aton(GATEWAY_IP),
+    )
 
 
 def test_a_guest_on_the_internet_reaches_the_gateway_alone(send: Send) -> None:
@@ -133,10 +149,46 @@ def test_a_guest_on_the_internet_reaches_the_gateway_alone(send: Send) -> None:
 def test_its_broadcasts_are_arp_and_dhcp_and_reach_the_gateway_alone(send: Send) -> None:
     for name in ("a", "b", "c"):
         assert send(name, arp(1, BROADCAST, MACS[name])) == ["internet"]
-        assert send(name, ip(BROADCAST, MACS[name], source=68, target=67)) == ["internet"]
+        assert send(name, ip(BROADCAST, MACS[name], ports=DHCP)) == ["internet"]
         assert send(name, ip(BROADCAST, MACS[name])) == []
         assert send(name, arp(2, BROADCAST, MACS[name])) == []
-        assert send(name, frame("33:33:00:00:00:01", MACS[name], 0x86DD, b"\x60" + bytes(39))) == []
+
+
+@pytest.mark.parametrize("to", [GATEWAY_MAC, BROADCAST, "33:33:00:00:00:01"])
+@pytest.mark.parametrize("kind", [0x86DD, 0x88B5], ids=["IPv6", "an experiment"])
+def test_it_speaks_neither_ipv6_nor_anything_else_there(send: Send, to: str, kind: int) -> None:
+    assert send("a", frame(to, MACS["a"], kind, b"\x60" + bytes(39))) == []
+
+
+def test_without_an_address_it_may_ask_for_one_and_probe_it_and_nothing_else(send: Send) -> None:
+    sender = MACS["a"]
+    assert send("a", ip(BROADCAST, sender, address=UNKNOWN, ports=DHCP)) == ["internet"]
+    assert send("a", arp(1, BROADCAST, sender, address=UNKNOWN)) == ["internet"]
+    for frame_out in (
+        ip(BROADCAST, sender, address=UNKNOWN),
+        ip(GATEWAY_MAC, sender, address=UNKNOWN),
+        arp(2, GATEWAY_MAC, sender, address=UNKNOWN),
+    ):
+        assert send("a", frame_out) == []
+
+
+def test_it_renews_its_lease_by_unicast(send: Send) -> None:
+    assert send("a", ip(GATEWAY_MAC, MACS["a"], ports=DHCP)) == ["internet"]
+    assert send("a", ip(GATEWAY_MAC, MACS["a"], address=IPS["b"], ports=DHCP)) == []
+
+
+def test_it_tells_the_gateway_who_it_is_when_asked(send: Send) -> None:
+    for operation in (1, 2):
+        assert send("a", arp(operation, GATEWAY_MAC, MACS["a"])) == ["internet"]
+        assert send("a", arp(operation, MACS["b"], MACS["a"])) == []
+
+
+@pytest.mark.parametrize("stolen", [IPS["b"], IPS["c"], "10.60.7.99", GATEWAY_IP, "203.0.113.10"])
+def test_another_s_address_is_neither_sent_from_nor_claimed(send: Send, stolen: str) -> None:
+    for operation, to in ((1, BROADCAST), (2, BROADCAST), (1, GATEWAY_MAC), (2, GATEWAY_MAC)):
+        assert send("a", arp(operation, to, MACS["a"], address=stolen)) == []
+    assert send("a", ip(GATEWAY_MAC, MACS["a"], address=stolen)) == []
+    assert send("a", ip(BROADCAST, MACS["a"], address=stolen, ports=DHCP)) == []
 
 
 def test_the_gateway_reaches_every_guest_on_the_internet(send: Send) -> None:
@@ -146,9 +198,10 @@ def test_the_gateway_reaches_every_guest_on_the_internet(send: Send) -> None:
 
 
 def test_a_guest_has_no_mac_but_its_own(send: Send) -> None:
-    assert send("a", ip(GATEWAY_MAC, MACS["b"])) == []
-    assert send("a", ip(GATEWAY_MAC, GATEWAY_MAC)) == []
+    assert send("a", ip(GATEWAY_MAC, MACS["b"], address=IPS["a"])) == []
+    assert send("a", ip(GATEWAY_MAC, GATEWAY_MAC, address=IPS["a"])) == []
     assert send("a", arp(1, BROADCAST, MACS["a"], claims=MACS["b"])) == []
+    assert send("a", arp(2, GATEWAY_MAC, MACS["a"], claims=MACS["b"])) == []
     assert send("d", ip(MACS["e"], MACS["a"])) == []
     assert send("d", ip(BROADCAST, GATEWAY_MAC)) == []
 

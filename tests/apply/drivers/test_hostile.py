@@ -148,6 +148,10 @@ def _on_switch(name: str) -> switch.SwitchPort:
     return switch.SwitchPort(name, "br-int", 100, "access", tags=tags, type="internal", ofport=3)
 
 
+def test_a_port_without_an_address_may_send_nothing_on_the_internet() -> None:
+    assert {flow.actions for flow in port.guard(replace(PORTS[0], ip=None))} == {"drop"}
+
+
 def test_every_port_is_held_to_its_own_mac() -> None:
     for one in PORTS[:2]:
         flows = port.guard(one)
