@@ -47,7 +47,7 @@ find /var/lib/reconciler -mindepth 2
 """
 _NOISE: Final = ("sshd", "sh -euc", "ssh-")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
-_SETTLE_WITHIN: Final = 15.0  # seconds; processes that were told to end need a moment
+_SETTLE_WITHIN: Final = 8.0  # seconds; processes that were told to end need a moment
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def differences(expected: Census, found: Census) -> list[str]:
     return lines
 
 
-def settled(lab: labs.LabInfo, expected: Census) -> list[str]:
+def settled(lab: labs.LabInfo, expected: Census, within: float = _SETTLE_WITHIN) -> list[str]:
     """Wait some seconds for a lab to be as expected, and return the differences that stay."""
-    deadline = time.monotonic() + _SETTLE_WITHIN
+    deadline = time.monotonic() + within
     while (found := differences(expected, census(lab))) and time.monotonic() < deadline:
         time.sleep(0.2)
     return found

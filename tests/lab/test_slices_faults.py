@@ -1,0 +1,158 @@
+"""What goes wrong on a host is named, stays there, and is put right by the next apply, or cleared by a destroy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from reconciler import lab as labs
+from tests.lab.census import census, settled
+from tests.lab.site import EXAMPLES, Site, on_host
+
+pytestmark = pytest.mark.lab
+
+TWO_VMS = EXAMPLES / "two-vms.yaml"
+
+# What stands in the way: where, under which name, how it is made, how it is taken away, and how it is looked at.
+OBSTACLES = {
+    "interface": (
+        "worker1",
+        "tap1001-1",
+        "ip tuntap add dev tap1001-1 mode tap; ip link set dev tap1001-1 alias precious",
+        "ip link delete dev tap1001-1",
+        "ip -d link show dev tap1001-1 | sed 1d",
+    ),
+    "switch port": (
+        "worker2",
+        "tap1002-1",
+        "ovs-vsctl add-port br-int tap1002-1 tag=77 -- set interface tap1002-1 type=internal",
+        "ovs-vsctl del-port tap1002-1",
+        "ovs-vsctl --columns=_uuid,name,tag,external_ids list port tap1002-1",
+    ),
+    "namespace": (
+        "gateway",
+        "slice-1000",
+        "ip netns add slice-1000; ip -n slice-1000 link set lo up",
+        "ip netns delete slice-1000",
+        "stat -c %i /run/netns/slice-1000; ip -n slice-1000 -br address",
+    ),
+    "overlay": (
+        "worker1",
+        "/var/lib/reconciler/vms/1001/db_img.qcow2",
+        "mkdir -p /var/lib/reconciler/vms/1001; echo precious > /var/lib/reconciler/vms/1001/db_img.qcow2",
+        "rm -r /var/lib/reconciler/vms/1001",
+        "cat /var/lib/reconciler/vms/1001/db_img.qcow2",
+    ),
+}
+
+
+@pytest.fixture(params=OBSTACLES)
+def obstacle(request: pytest.FixtureRequest, site: Site) -> Iterator[tuple[str, str, str]]:
+    """Put a thing that is not ours where the example wants one of its own; give host, name, and a way to look at it."""
+    host, name, make, unmake, look = OBSTACLES[request.param]
+    on_host(site.lab, host, make)
+    yield host, name, look
+    on_host(site.lab, host, unmake)
+
+
+def test_a_deploy_that_a_foreign_thing_stops_is_destroyed_whole(site: Site, obstacle: tuple[str, str, str]) -> None:
+    host, name, look = obstacle
+    before, thing = census(site.lab), on_host(site.lab, host, look)
+
+    failed = site.run("apply", "--auto-approve", TWO_VMS)
+    assert failed.code == 1, failed.told
+    complaint = next(line for line in failed.out.splitlines() if line.startswith("failed: "))
+    assert f"on {host}" in complaint
+    assert name in complaint
+    assert "is in the way" in complaint
+    assert "skipped: " in failed.out
+    assert settled(site.lab, before, within=0) != [], "what does not depend on it was made"
+
+    site.destroy("two-vms")
+    assert on_host(site.lab, host, look) == thing
+    assert settled(site.lab, before) == []
+    assert site.recorded() == []
+
+
+def test_a_host_without_a_known_key_is_sent_nothing(site: Site) -> None:
+    cluster = YAML(typ="safe").load(site.cluster)
+    port = next(worker["ssh"]["port"] for worker in cluster["workers"] if worker["name"] == "worker2")
+    known = Path(cluster["ssh"]["known_hosts"]).read_text().splitlines(keepends=True)
+    fewer = site.folder / "known_hosts"
+    fewer.write_text("".join(line for line in known if f":{port} " not in line))
+    careful = replace(site, cluster=site.folder / "cluster.yaml")
+    cluster["ssh"]["known_hosts"] = str(fewer)
+    with careful.cluster.open("w") as stream:
+        YAML().dump(cluster, stream)
+
+    before = census(site.lab)["worker2"]
+    path = site.write(TWO_VMS.read_text())
+    failed = careful.run("apply", "--auto-approve", path)
+    assert failed.code == 1, failed.told
+    told = [line for line in failed.out.splitlines() if line.startswith("failed: ")]
+    assert ["worker2" in line and "host key" in line for line in told] == [True], failed.told
+    assert census(site.lab)["worker2"] == before
+    assert any(
+        line.startswith("worker1 ") and "vm/admin/two-vms/db: created" in line for line in failed.err.splitlines()
+    )
+    site.apply(path)
+    site.in_sync(path)
+
+
+FOUR = """
+version: 1
+name: four
+owner: admin
+defaults: {flavor: cirros}
+vms:
+  a: {worker: worker1, internet: true}
+  b: {worker: worker2}
+  c: {worker: worker2, internet: true}
+  d: {worker: worker1}
+links:
+  - [a, b]
+  - [c, d]
+"""
+
+
+@pytest.mark.parametrize("last", ["trunk/admin/four@worker2", "vm/admin/four/b"])
+def test_a_worker_s_plug_pulled_during_apply(last: str, own_site: Callable[..., Site]) -> None:
+    site = own_site(workers=2)
+    path = site.write(FOUR)
+    site.apply(path)
+    whole = census(site.lab)
+    site.destroy("four")
+    (site.folder / "state.db").unlink()
+
+    running = site.start("apply", "--auto-approve", path)
+    running.wait_for_lines(1, f"{last}: created in ")
+    labs.pull_plug(site.lab.name, "worker2")
+    failed = running.finish()
+    assert failed.code == 1, failed.told
+    troubles = [line for line in failed.out.splitlines() if line.startswith(("failed: ", "unknown: "))]
+    assert troubles
+    assert all("worker2: " in line for line in troubles), failed.told
+    assert "Apply incomplete" in failed.out
+    for name in ("a", "d"):
+        assert site.vms("four")[name].data["status"] == "present", "worker1 was not kept from its work"
+
+    unreachable = site.run("apply", "--auto-approve", path)
+    assert unreachable.code == 1, unreachable.told
+    assert re.search(r"^failed: .*worker2: ", unreachable.out, re.MULTILINE), unreachable.told
+
+    labs.plug_in(site.lab.name, "worker2")
+    site.apply(path)
+    assert settled(site.lab, whole) == []
+    site.in_sync(path)
+    vms = site.vms("four")
+    for vm in vms.values():
+        vm.settle()
+    assert vms["a"].pings(vms["b"].ip("eth1"))
+    assert vms["d"].pings(vms["c"].ip("eth1"))
+    assert vms["c"].downloads("http://203.0.113.10/")
+    site.in_sync(path)
