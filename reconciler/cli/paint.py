@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 
-from rich.console import Console
-from rich.text import Text
+from rich.color import ColorSystem
+from rich.console import COLOR_SYSTEMS, Console
+from rich.style import Style
 
 _STYLES = {"+": "green", "~": "yellow", "-": "red", "-/+": "magenta", "!": "bright_yellow"}
 _SYMBOL = re.compile(r" {2,5}(-/\+|[+~!-]) (?=\S)")
 
 
 def paint(console: Console, text: str) -> None:
-    """Print a plan's text, in colour where the console has any."""
+    """Print a plan's text, in colour where the console has any.
+
+    Lines are written as they are: printing each through the console would take several times what planning does.
+    """
+    name = console.color_system
+    console.file.write(text if name is None else "".join(_painted(text, COLOR_SYSTEMS[name], plain=console.no_color)))
+
+
+def _painted(text: str, colors: ColorSystem, *, plain: bool) -> Iterator[str]:
+    """Yield a text's pieces with a terminal's codes; `plain` leaves bold and dim, and no colour."""
     for line in text.splitlines():
-        console.print(_line(line), soft_wrap=True)
+        body, mark, note = line.partition("  # ")
+        for style, piece in ((_style(line), body), ("dim", mark + note)):
+            found = _parse(style)
+            yield (found.without_color if plain else found).render(piece, color_system=colors)
+        yield "\n"
 
 
-def _line(line: str) -> Text:
-    body, mark, note = line.partition("  # ")
-    return Text.assemble((body, _style(line)), (mark + note, "dim"))
+@lru_cache
+def _parse(style: str) -> Style:
+    return Style.parse(style)
 
 
 def _style(line: str) -> str:
