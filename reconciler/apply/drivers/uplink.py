@@ -1,7 +1,7 @@
 """Make the internet VLAN's gateway on the network node: an internal port, DHCP, and NAT out of the uplink; one a host.
 
 Guests reach the outside world through it and nothing else: not one another, not the node's other networks, not the
-node itself but for ping and DHCP.
+node itself but for DHCP and a ping of the gateway's own address.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def ruleset(uplink: Uplink, fact: UplinkFact) -> str:
     Where the uplink did not forward before us, what comes in on it goes nowhere but to guests that asked for it.
     """
     inside, outside = network.literal(uplink.interface), network.literal(uplink.uplink)
-    subnet = IPv4Interface(uplink.ip).network
+    gateway = IPv4Interface(uplink.ip)
     forwarded_before = fact.saved == "1" if fact.used == uplink.uplink else fact.uplink_forwards
     closed = "" if forwarded_before else f"\n        iifname {outside} drop"
     return f"""add table {_TABLE}
@@ -243,14 +243,14 @@ table {_TABLE} {{
     }}
     chain input {{
         type filter hook input priority filter; policy accept;
-        iifname {inside} meta l4proto icmp accept
+        iifname {inside} ip daddr {gateway.ip} meta l4proto icmp accept
         iifname {inside} udp dport 67 accept
         iifname {inside} ct state established,related accept
         iifname {inside} drop
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat; policy accept;
-        ip saddr {subnet} oifname {outside} masquerade
+        ip saddr {gateway.network} oifname {outside} masquerade
     }}
 }}
 """
