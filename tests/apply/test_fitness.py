@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reconciler.apply.fitness import (
+    LITTLE_SPACE,
+    MOST_SKEW,
+    NO_SPACE,
+    PACKAGES,
+    Finding,
+    Verdict,
+    Wants,
+    clock,
+    findings,
+    lacking,
+    parse,
+    probe,
+    wants,
+)
+from reconciler.spec.load import load_cluster
+from reconciler.spec.names import HostName
+
+DIGEST = "c" * 64
+WORKER = Wants("br-int", "ens4", ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
+NODE = Wants("br-int", "ens4", ("ip", "nft"), None, {}, "ens3")
+FINE = f"""\
+clock 1700000000.500000000
+user 0 root
+switch yes ovs-vswitchd (Open vSwitch) 3.1.0
+bridge yes ens4 tap1001-1
+holder yes br-int
+mode yes [] [] [100, 4094]
+opened yes []
+kvm yes
+tun yes
+namespace yes
+nat yes
+link yes 3: ens3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP
+route yes default via 203.0.113.1 dev ens3
+space yes      Avail {LITTLE_SPACE}
+image {DIGEST}
+"""
+
+
+def judged(wanted: Wants, text: str, check: str, skew: float | None = 0.0) -> Finding:
+    (found,) = [finding for finding in findings(wanted, parse(text), skew) if finding.check == check]
+    return found
+
+
+@pytest.mark.parametrize("wanted", [WORKER, NODE], ids=["worker", "network node"])
+def test_a_fit_host_has_nothing_to_be_done(wanted: Wants) -> None:
+    found = findings(wanted, parse(FINE), 0.0)
+    assert {finding.verdict for finding in found} <= {Verdict.OK, Verdict.INFO}
+    assert [finding.remedy for finding in found] == [None] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "check", "found", "remedy"),
+    [
+        ("user 0 root", "user 1000 ada", "root", "commands run as ada, not as root", "ssh.sudo: true"),
+        ("kvm yes", "kvm no sh: 1: cannot open /dev/kvm", "accelerator", "sh: 1: cannot open /dev/kvm", "kvm_intel"),
+        ("tun yes", "tun no cannot open", "taps", "cannot open", "modprobe tun"),
+        (
+            "switch yes ovs-vswitchd (Open vSwitch) 3.1.0",
+            "switch no sh: 1: ovs-appctl: not found",
+            "open vswitch",
+            "sh: 1: ovs-appctl: not found",
+            "apt-get install openvswitch-switch",
+        ),
+        (
+            "bridge yes ens4 tap1001-1",
+            "bridge no no bridge named br-int",
+            "bridge",
+            "no bridge named br-int",
+            "add-br br-int",
+        ),
+        (
+            "holder yes br-int",
+            "holder no no port named ens4",
+            "trunk",
+            "no port named ens4",
+            "ovs-vsctl add-port br-int ens4 trunks=4094",
+        ),
+        ("holder yes br-int", "holder yes br-ex", "trunk", "ens4 is on br-ex, not on br-int", "bridge: trunk"),
+        (
+            "mode yes [] [] [100, 4094]",
+            "mode yes 7 [] [4094]",
+            "trunk",
+            "ens4 is a port of VLAN 7, not a trunk",
+            "ovs-vsctl clear Port ens4 tag",
+        ),
+        (
+            "opened yes []",
+            'opened yes "could not open network device ens4"',
+            "trunk",
+            "ens4 cannot be opened: could not open network device ens4",
+            "ip link show ens4",
+        ),
+        ("user 0 root", "user 0 root\nmissing qemu-img", "programs", "missing: qemu-img", "apt-get install qemu-utils"),
+    ],
+)
+def test_what_makes_a_worker_unfit(line: str, instead: str, check: str, found: str, remedy: str) -> None:
+    finding = judged(WORKER, FINE.replace(line, instead), check)
+    assert (finding.verdict, finding.found) == (Verdict.FAIL, found)
+    assert finding.remedy is not None
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "check", "found"),
+    [
+        ("nat yes", "nat no Error: Could not process rule", "nat", "Error: Could not process rule"),
+        ("namespace yes", "namespace no unshare failed", "namespaces", "unshare failed"),
+        ("LOWER_UP>", "NO-CARRIER>", "uplink", "ens3 is down"),
+        ("dev ens3", "dev ens30", "uplink", "no default route leads over ens3, but: default via 203.0.113.1 dev ens30"),
+        ("route yes default via 203.0.113.1 dev ens3", "route yes", "uplink", "no default route leads over ens3"),
+        ("link yes 3:", "link no Device does not exist:", "uplink", "Device does not exist: ens3"),
+    ],
+)
+def test_what_makes_a_network_node_unfit(line: str, instead: str, check: str, found: str) -> None:
+    finding = judged(NODE, FINE.replace(line, instead), check)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.found.startswith(found)
+    assert finding.remedy
+
+
+def test_a_trunk_of_every_vlan_is_a_warning_with_the_command_that_mends_it() -> None:
+    finding = judged(WORKER, FINE.replace("[100, 4094]", "[]"), "trunk")
+    assert (finding.verdict, finding.remedy) == (Verdict.WARN, "ovs-vsctl set Port ens4 trunks=4094")
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"),
+    [
+        (NO_SPACE - 1, Verdict.FAIL),
+        (NO_SPACE, Verdict.WARN),
+        (LITTLE_SPACE - 1, Verdict.WARN),
+        (LITTLE_SPACE, Verdict.OK),
+    ],
+)
+def test_space(free: int, verdict: Verdict) -> None:
+    finding = judged(WORKER, FINE.replace(str(LITTLE_SPACE), str(free)), "space")
+    assert (finding.verdict, finding.remedy is None) == (verdict, verdict is Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    ("skew", "verdict"), [(0.0, Verdict.OK), (MOST_SKEW, Verdict.OK), (3600.0, Verdict.WARN), (None, Verdict.WARN)]
+)
+def test_clock(skew: float | None, verdict: Verdict) -> None:
+    assert judged(WORKER, FINE, "clock", skew).verdict is verdict
+    assert clock(parse(FINE)) == pytest.approx(1_700_000_000.5)
+    assert clock(parse(FINE.replace("clock 1", "clock ?"))) is None
+
+
+def test_images_are_there_by_their_digest() -> None:
+    assert lacking(WORKER, parse(FINE)) == {"ubuntu"}
+    assert judged(WORKER, FINE, "image cirros").found == "there, and verified"
+    assert judged(WORKER, FINE, "image ubuntu").verdict is Verdict.INFO
+
+
+def test_a_host_that_answers_nothing_is_judged_all_the_same() -> None:
+    found = {finding.check: finding.verdict for finding in findings(WORKER, parse(""), None)}
+    assert found["root"] == found["bridge"] == found["trunk"] == found["open vswitch"] == Verdict.FAIL
+
+
+def test_each_host_is_asked_for_what_it_is_for() -> None:
+    cluster = load_cluster(Path(__file__).parents[2] / "examples/cluster.yaml").cluster
+    worker, node = (wants(cluster, HostName(name)) for name in ("worker1", cluster.network_node.name))
+    assert "qemu-system-x86_64" in worker.programs
+    assert "qemu-system-x86_64" not in node.programs
+    assert (worker.uplink, node.accelerator, dict(node.images)) == (None, None, {})
+    assert {*worker.programs, *node.programs} == {*PACKAGES}
+
+
+def test_the_probe_runs_where_nothing_is_there(tmp_path: Path) -> None:
+    for program in ("sh", "date", "id", "tr", "df", "stat"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    argv = [str(tmp_path / "sh"), *probe(NODE).argv[1:]]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=30)
+    answers = parse(done.stdout)
+    assert (done.returncode, answers.all("missing")) == (0, ["ip", "nft"])
+    assert clock(answers)
+    assert judged(NODE, done.stdout, "programs").verdict is Verdict.FAIL
+    assert judged(NODE, done.stdout, "nat").found.endswith("nft: not found")
