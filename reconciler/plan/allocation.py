@@ -84,7 +84,7 @@ class _Office:
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the VMs that stay where they are, before any grows or is placed."""
         for _, kept, size in self._staying(topology, had):
-            self._placement.add(kept.worker, min(kept.vcpus, size.vcpus), min(kept.memory, size.memory))
+            self._placement.add(topology.key, kept.worker, min(kept.vcpus, size.vcpus), min(kept.memory, size.memory))
 
     def grow(self, topology: Topology, had: SliceAllocation) -> None:
         """Count what these VMs are to have more of; raises LimitError where their workers have no room for it."""
@@ -114,7 +114,7 @@ class _Office:
         if had and self._stays(vm, had):
             worker, vnc = had.worker, had.vnc
         else:
-            worker = self._placement.place(label, vm.worker, size.vcpus, size.memory)
+            worker = self._placement.place(topology.key, name, vm.worker, size.vcpus, size.memory)
             vnc = self._vnc(worker)
         address = self._address(label, had) if vm.internet else None
         return VmAllocation(

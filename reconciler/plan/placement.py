@@ -1,14 +1,16 @@
-"""Which worker a new VM gets: round-robin with a recorded turn, within every worker's capacity; placed VMs stay."""
+"""Which worker a new VM gets, by the cluster's rule and within every worker's capacity; placed VMs stay."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from typing import assert_never
 
 from reconciler.errors import LimitError, PlanError
 from reconciler.plan.record import SliceAllocation
 from reconciler.spec.cluster import Cluster, Worker
 from reconciler.spec.fields import format_size
-from reconciler.spec.names import HostName
+from reconciler.spec.names import HostName, SliceKey, VmName
 
 
 class _Load:
@@ -31,24 +33,34 @@ class _Load:
 
 
 class Placement:
-    """Places VMs one after the other; `turn` is the round-robin turn after those placed so far."""
+    """Places VMs one after the other; `turn` is the round-robin turn after those placed so far.
+
+    The rules: `round-robin` takes workers in turn, `spread` the one with the fewest VMs, `pack` the first of the file
+    with room, `locality` the one that has the most of the VM's slice, then the one with the fewest VMs.
+    """
 
     def __init__(self, cluster: Cluster, others: Iterable[SliceAllocation], turn: int) -> None:
         self.turn = turn
+        self._rule = cluster.placement
+        self._together: Counter[tuple[SliceKey, HostName]] = Counter()
         self._loads = [_Load(worker) for worker in cluster.workers]
         self._by_name = {load.name: load for load in self._loads}
         for slice_ in others:
             for vm in slice_.vms.values():
-                self.add(vm.worker, vm.vcpus, vm.memory)
+                self._count(vm.worker, (1, vm.vcpus, vm.memory))
 
     def knows(self, worker: HostName) -> bool:
         """Whether the cluster file still has the worker."""
         return worker in self._by_name
 
-    def add(self, worker: HostName, vcpus: int, memory: int) -> None:
-        """Count a VM that is there already; capacity never evicts one."""
+    def add(self, key: SliceKey, worker: HostName, vcpus: int, memory: int) -> None:
+        """Count a VM of a slice that is there already; capacity never evicts one."""
+        self._together[key, worker] += 1
+        self._count(worker, (1, vcpus, memory))
+
+    def _count(self, worker: HostName, more: tuple[int, int, int]) -> None:
         if load := self._by_name.get(worker):
-            load.add((1, vcpus, memory))
+            load.add(more)
 
     def grow(self, label: str, worker: HostName, vcpus: int, memory: int) -> None:
         """Count what a VM that is there already gets more of; raises LimitError where its worker has no room for it."""
@@ -58,28 +70,36 @@ class Placement:
             raise _no_room(label, [load], asked)
         load.add(asked)
 
-    def place(self, label: str, pinned: str | None, vcpus: int, memory: int) -> HostName:
+    def place(self, key: SliceKey, vm: VmName, pinned: str | None, vcpus: int, memory: int) -> HostName:
         """Return a worker for a new VM and count it there; raises LimitError where none has room for it.
 
         A pinned VM takes no turn.
         """
         asked = (1, vcpus, memory)
-        if pinned is not None:
-            load = self._by_name[HostName(pinned)]
-            if not load.holds(asked):
-                raise _no_room(label, [load], asked)
-        else:
-            load = self._next(label, asked)
-        load.add(asked)
-        return load.name
+        candidates = [self._by_name[HostName(pinned)]] if pinned is not None else self._candidates(key)
+        position = next((place for place, load in enumerate(candidates) if load.holds(asked)), None)
+        if position is None:
+            raise _no_room(f"{key}/{vm}", self._loads if pinned is None else candidates, asked)
+        if pinned is None and self._rule == "round-robin":
+            self.turn += position + 1
+        worker = candidates[position].name
+        self.add(key, worker, vcpus, memory)
+        return worker
 
-    def _next(self, label: str, asked: tuple[int, int, int]) -> _Load:
-        for offset in range(len(self._loads)):
-            load = self._loads[(self.turn + offset) % len(self._loads)]
-            if load.holds(asked):
-                self.turn += offset + 1
-                return load
-        raise _no_room(label, self._loads, asked)
+    def _candidates(self, key: SliceKey) -> list[_Load]:
+        """Return the workers in the order in which the rule prefers them."""
+        match self._rule:
+            case "round-robin":
+                start = self.turn % len(self._loads)
+                return self._loads[start:] + self._loads[:start]
+            case "spread":
+                return sorted(self._loads, key=lambda load: load.used[0])
+            case "pack":
+                return self._loads
+            case "locality":
+                return sorted(self._loads, key=lambda load: (-self._together[key, load.name], load.used[0]))
+            case _:
+                assert_never(self._rule)
 
 
 def _no_room(label: str, loads: list[_Load], asked: tuple[int, int, int]) -> PlanError:
