@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -105,7 +104,6 @@ def test_auto_approve_comes_from_flag_environment_file_default(
         assert ("Apply incomplete" in done.out) != ("there is no terminal to ask on" in done.err)
         return "Apply incomplete" in done.out
 
-    monkeypatch.setattr("sys.stdin", StringIO())
     assert not approved()
     write("reconciler.toml", "[apply]\nauto_approve = true\n")
     assert approved()
