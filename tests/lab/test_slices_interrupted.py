@@ -5,7 +5,6 @@ Where two things must happen at once, the test holds a host's operation lock: wh
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -32,7 +31,7 @@ def undisturbed(module_site: Site) -> Census:
     return found
 
 
-def converges(site: Site, undisturbed: Census) -> None:
+def check_converges(site: Site, undisturbed: Census) -> None:
     """Apply once more, and see that nothing is lacking, doubled or left over."""
     again = site.apply(FILE)
     assert "Apply complete" in again.out or "No changes." in again.out
@@ -47,13 +46,13 @@ def begin(site: Site) -> Running:
     return site.start("apply", "--auto-approve", FILE)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 9, 14, STEPS - 1])
+@pytest.mark.parametrize("steps", [1, STEPS // 2, STEPS - 1])
 def test_killed_after_so_many_steps(steps: int, site: Site, undisturbed: Census) -> None:
     killed = begin(site)
     killed.wait_for_lines(steps, ": created in ")
     killed.signal(signal.SIGKILL)
     assert killed.finish().code == -signal.SIGKILL
-    converges(site, undisturbed)
+    check_converges(site, undisturbed)
 
 
 @pytest.mark.parametrize("host", ["worker1", "gateway"])
@@ -63,10 +62,10 @@ def test_killed_while_a_host_has_yet_to_work(host: str, site: Site, undisturbed:
         killed.wait_for_lines(3, ": created in ")
         killed.signal(signal.SIGKILL)
         killed.finish()
-    converges(site, undisturbed)
+    check_converges(site, undisturbed)
 
 
-def test_killed_while_it_destroys(site: Site, undisturbed: Census) -> None:
+def test_killed_while_it_destroys(site: Site) -> None:
     empty = census(site.lab)
     site.apply(FILE)
     killed = site.start("destroy", "--auto-approve", "two-vms")
@@ -76,8 +75,6 @@ def test_killed_while_it_destroys(site: Site, undisturbed: Census) -> None:
     site.destroy("two-vms")
     assert settled(site.lab, empty) == []
     assert site.recorded() == []
-    converges_with_new_numbers = site.apply(FILE)
-    assert "Apply complete" in converges_with_new_numbers.out
 
 
 def test_ctrl_c_finishes_what_is_in_flight(site: Site, undisturbed: Census) -> None:
@@ -92,7 +89,7 @@ def test_ctrl_c_finishes_what_is_in_flight(site: Site, undisturbed: Census) -> N
     assert re.search(r"not started: \d+", done.out)
     assert site.show("two-vms")["sync"] == "OutOfSync"
     assert "Plan: " in site.do("plan", FILE).out
-    converges(site, undisturbed)
+    check_converges(site, undisturbed)
 
 
 def test_ctrl_c_twice_aborts(site: Site, undisturbed: Census) -> None:
@@ -104,7 +101,7 @@ def test_ctrl_c_twice_aborts(site: Site, undisturbed: Census) -> None:
         running.signal(signal.SIGINT)
         done = running.finish()
         assert done.code == 130, done.told
-    converges(site, undisturbed)
+    check_converges(site, undisturbed)
 
 
 def test_of_two_applies_one_works_and_the_other_says_who_does(site: Site, undisturbed: Census) -> None:
@@ -122,7 +119,6 @@ def test_of_two_applies_one_works_and_the_other_says_who_does(site: Site, undist
         assert str(first.process.pid) in second.err
         assert re.search(r"since \d{4}-\d\d-\d\d[ T]\d\d:\d\d", second.err)
         assert second.out == "", "nothing was planned, nothing was done"
-        assert os.getpid() != first.process.pid
     done = first.finish()
     assert done.code == 0, done.told
     assert settled(site.lab, undisturbed) == []

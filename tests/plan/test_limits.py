@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LimitError, PlanError
+from reconciler.plan import allocation
 from reconciler.plan.record import Recorded
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.slice import Slice
@@ -154,7 +155,7 @@ def test_subnets_of_links() -> None:
 
 
 def test_vnc_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.plan.allocation.LAST_VNC", 5902)
+    monkeypatch.setattr(allocation, "LAST_VNC", 5902)
     found = refusal(lab(["a", "b", "c"]), on=cluster(workers=workers({})))
     assert found.summary == "VNC ports of worker1 exhausted: limit 2, used 2, asked 1, free 0"
 

@@ -17,7 +17,7 @@ LONGEST_FILE = 600  # lines
 LONGEST_FUNCTION = 60  # lines
 LONGEST_SLEEP = 1.0  # seconds, in a test that is not on the lab
 VAGUE_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
-ASSERTING = ("assert", "check", "expect", "fail", "raises", "verify", "warns")
+ASSERTING = ("assert", "check", "expect", "fail", "raises", "verify", "warns", "golden")
 BROAD = {"Exception", "BaseException"}
 SKIPS = {"importorskip", "skip", "skipif", "skipTest"}
 

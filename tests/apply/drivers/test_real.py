@@ -48,15 +48,18 @@ def test_every_state_is_mended_or_refused_and_then_cleared_away(kind: str) -> No
         if state.resource.kind == kind and state.end != "unmet":
             with real_host() as host:
                 bring_about(host, state)
-                (_refused if state.end == "refused" else _mended)(host, state)
+                if state.end == "refused":
+                    check_refused(host, state)
+                else:
+                    check_mended(host, state)
 
 
-def _refused(host: RealHost, state: State) -> None:
+def check_refused(host: RealHost, state: State) -> None:
     with pytest.raises(HostError):
         DRIVERS[state.resource.kind].ensure(state.resource, fact_of(host, state.resource), state.before)
 
 
-def _mended(host: RealHost, state: State) -> None:
+def check_mended(host: RealHost, state: State) -> None:
     driver, resource = DRIVERS[state.resource.kind], state.resource
     host.perform(driver.ensure(resource, fact_of(host, resource), state.before))
     assert stands(host, resource), f"{state.name}: {fact_of(host, resource)}"
