@@ -27,15 +27,16 @@ class Run:
 
 
 def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Run:
-    """Run a program to its end, which must be a success."""
-    with TemporaryFile() as out:
+    """Run a program to its end, which must be a success; RuntimeError says what it wrote on standard error."""
+    with TemporaryFile() as out, TemporaryFile() as err:
         started = perf_counter()
-        process = subprocess.Popen(argv, env=_environment(env or {}), stdin=subprocess.DEVNULL, stdout=out)
+        process = subprocess.Popen(argv, env=_environment(env or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
-            raise subprocess.CalledProcessError(process.returncode, argv)
+            err.seek(0)
+            raise RuntimeError(f"{argv[0]} ended with {process.returncode}: {err.read().decode()}")
         out.seek(0)
         return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out.read().decode())
 
