@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
+
+import networkx as nx
 
 from reconciler.plan.graph import ends, link_graph, natural
 from reconciler.plan.model import Action, Change, Disturbance
 from reconciler.plan.record import SliceAllocation
 from reconciler.plan.resources import Port, Vm, address
 from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 
 def disturbances(

@@ -6,16 +6,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+
+import networkx as nx
 
 from reconciler.plan.record import SliceAllocation
 from reconciler.plan.sizes import VmSize, vm_size
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.names import LinkKey, SliceKey, VmName, link_key
 from reconciler.spec.slice import Endpoint, Link, Slice, Vm
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 _KEY = re.compile(r"([^:]+):eth(\d+)--([^:]+):eth(\d+)")
 _DIGITS = re.compile(r"(\d+)")
@@ -26,13 +24,14 @@ class Topology:
     """One slice, ready to be given numbers.
 
     `vms` have their group's settings and the defaults filled in; they stand in natural order of their names, and the
-    links (`settled`) in that of their keys. `nics` counts the network cards that each VM needs, eth0 included; `sizes`
-    is what each amounts to.
+    links (`settled`) in that of their keys. `graph` is the multigraph of both: each link is an edge that bears its key.
+    `nics` counts the network cards that each VM needs, eth0 included; `sizes` is what each amounts to.
     """
 
     key: SliceKey
     slice: Slice
     vms: Mapping[VmName, Vm]
+    graph: nx.MultiGraph[VmName]
     settled: Mapping[LinkKey, Link]
     nics: Mapping[VmName, int]
     sizes: Mapping[VmName, VmSize]
@@ -40,11 +39,6 @@ class Topology:
     def links(self) -> list[tuple[LinkKey, Link]]:
         """Return the links in natural order of their keys."""
         return list(self.settled.items())
-
-    @property
-    def graph(self) -> nx.MultiGraph[VmName]:
-        """The multigraph of all VMs, an edge for each link; built when asked for."""
-        return link_graph(self.settled, self.vms)
 
 
 @lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
@@ -80,13 +74,11 @@ def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation |
     kept = recorded.vms if recorded else {}
     nics = {name: _nics(vm, highest[name], kept[name].nics if name in kept else 1) for name, vm in vms.items()}
     sizes = {name: vm_size(cluster, f"{written.key}/{name}", vm) for name, vm in vms.items()}
-    return Topology(written.key, written, vms, links, nics, sizes)
+    return Topology(written.key, written, vms, link_graph(links, vms), links, nics, sizes)
 
 
 def link_graph(links: Iterable[LinkKey], vms: Iterable[VmName] = ()) -> nx.MultiGraph[VmName]:
     """Build the graph of a slice from its links, and of VMs without any: each link is an edge that bears its key."""
-    import networkx as nx  # noqa: PLC0415 - 0.2 s to import, and most plans walk no graph
-
     graph: nx.MultiGraph[VmName] = nx.MultiGraph()
     graph.add_nodes_from(vms)
     for key in links:
