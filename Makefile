@@ -4,6 +4,7 @@ UV_VERSION := 0.13.9
 DEMO := demo
 
 export UV_PYTHON_DOWNLOADS := never
+export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 uv := .tools/uv-$(UV_VERSION)
