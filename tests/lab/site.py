@@ -119,9 +119,10 @@ class Vm:
             f"ping -c 3 -i 0.3 -W 1 {options} {address} > /dev/null && echo yes", check=False
         )
 
-    def pings_in_vain(self, address: str, options: str = "") -> bool:
-        """Tell whether one ping, and who has this address, is answered by nobody for a second."""
-        return not self.guest.run(f"ping -q -c 1 -W 1 {options} {address} | grep ' 1 packets received'", check=False)
+    def pings_in_vain(self, *addresses: str, options: str = "") -> bool:
+        """Ping addresses all at once, and tell whether none answers within a second."""
+        pings = (f"ping -q -c 1 -W 1 {options} {address} | grep ' 1 packets received' &" for address in addresses)
+        return not self.guest.run(f"{' '.join(pings)} wait", check=False)
 
     def pings_within(self, seconds: float, address: str) -> bool:
         """Ping until there is an answer: neighbours and leases of a link just made need a moment."""
@@ -132,8 +133,13 @@ class Vm:
         return True
 
     def downloads(self, url: str) -> bool:
-        """Tell whether the lab's page, or that of a host, is fetched; wget's own time limit crashes in busybox."""
+        """Tell whether the lab's page is fetched; wget's own time limit crashes in busybox."""
         return "reached" in self.guest.run(f"timeout 4 wget -q -O - {url}", check=False)
+
+    def downloads_in_vain(self, *urls: str) -> bool:
+        """Fetch pages all at once, and tell whether none comes within two seconds."""
+        fetches = (f"timeout 2 wget -q -O - {url} 2> /dev/null &" for url in urls)
+        return "reached" not in self.guest.run(f"{' '.join(fetches)} wait", check=False)
 
     def echoes(self) -> int:
         """Return how many echo requests have reached the guest's kernel, whoever sent them."""

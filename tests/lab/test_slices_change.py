@@ -55,7 +55,7 @@ def test_a_link_is_added_to_running_vms_and_taken_away_again(site: Site) -> None
     site.in_sync(site.folder)
 
     site.apply(site.write(ONE_LINK))
-    assert after["left"].pings_in_vain(after["right"].ip("eth2"), "-I eth2")
+    assert after["left"].pings_in_vain(after["right"].ip("eth2"), options="-I eth2")
     assert after["left"].pings(after["right"].ip("eth1")), "the first link goes on"
     assert {name: life(vm) for name, vm in running(site).items()} == lives
     site.in_sync(site.folder)
