@@ -34,22 +34,22 @@ def test_processes_that_open_it_at_once_make_one_record(database: Database) -> N
 def test_threads_win_one_serial_each(database: Database, store: SqlStore) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]
-        _check(store, [number for run in runs for number in run.result(timeout=120)])
+        check_race(store, [number for run in runs for number in run.result(timeout=120)])
 
 
 def test_processes_win_one_serial_each(database: Database, store: SqlStore) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]
-        _check(store, [number for run in runs for number in run.result(timeout=120)])
+        check_race(store, [number for run in runs for number in run.result(timeout=120)])
 
 
 def test_threads_that_share_a_store_win_one_serial_each(store: SqlStore) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         runs = [pool.submit(_give, store, worker) for worker in range(WORKERS)]
-        _check(store, [number for run in runs for number in run.result(timeout=120)])
+        check_race(store, [number for run in runs for number in run.result(timeout=120)])
 
 
-def _check(store: SqlStore, given: list[int]) -> None:
+def check_race(store: SqlStore, given: list[int]) -> None:
     """Check that every id was given once, recorded, and that each begin left its line in history."""
     total = WORKERS * ROUNDS
     recorded = store.read()

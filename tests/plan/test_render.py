@@ -39,7 +39,9 @@ def written(text: str) -> Slice:
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_the_whole_text_of_a_plan(path: Path, golden: Golden) -> None:
-    golden(path.with_suffix(".txt"), render_text(scenario(path)))
+    made = scenario(path)
+    golden(path.with_suffix(".txt"), render_text(made))
+    assert render_text(made).endswith(f"{summary(made)}\n")
 
 
 def test_every_kind_of_change_has_a_scenario() -> None:
