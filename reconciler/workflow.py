@@ -23,7 +23,7 @@ from reconciler.plan.record import Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
 from reconciler.plan.resources import Resource
 from reconciler.spec.check import check
-from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, load_slices
+from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
 from reconciler.state.store import SHARED, ApplyId, Ending, Holder, StateReader, StateStore
 
@@ -67,11 +67,20 @@ class Applied:
 
 
 def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
-    """Read and check the files; raises SpecError with every problem of every file."""
-    cluster_file = load_cluster(cluster)
-    slices = load_slices(paths) if paths else ()
-    if problems := check(cluster_file, slices):
+    """Read and check the files; raises SpecError with every problem of every file, UsageError where no slice is found.
+
+    Files that are well formed are checked against the cluster and each other even if others are not.
+    """
+    slices, malformed = read_slices(paths)
+    try:
+        cluster_file = load_cluster(cluster)
+    except SpecError as error:
+        raise SpecError([*error.found, *malformed]) from None
+    if problems := [*malformed, *check(cluster_file, slices)]:
         raise SpecError(problems)
+    if paths and not slices:
+        where = ", ".join(str(path) for path in paths)
+        raise UsageError(f"there is no slice file in {where}", hint="slice files end in .yaml or .yml")
     return Inputs(cluster_file, slices)
 
 

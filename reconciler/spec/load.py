@@ -62,11 +62,21 @@ def load_cluster(path: Path) -> ClusterFile:
 
 
 def load_slices(paths: Sequence[Path], *, root: Path | None = None) -> tuple[SliceFile, ...]:
-    """Read slice files, and folders of them to any depth, sorted by path whatever the order given.
+    """Read slice files as `read_slices` does; raises SpecError with every problem of every file."""
+    files, problems = read_slices(paths, root=root)
+    if problems:
+        raise SpecError(problems)
+    return files
 
-    In folders only `*.yaml` and `*.yml` count, hidden ones and cluster files do not; a file that is named is always
-    read as a slice. With `root`, a path that leads outside it, by a symbolic link too, is refused. Raises SpecError
-    with every problem of every file.
+
+def read_slices(
+    paths: Sequence[Path], *, root: Path | None = None
+) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
+    """Read slice files, and folders of them to any depth; return the well-formed ones, and every problem of the others.
+
+    Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones and
+    cluster files do not; a file that is named is always read as a slice. With `root`, a path that leads outside it, by
+    a symbolic link too, is refused.
     """
     files: list[SliceFile] = []
     problems: list[Problem] = []
@@ -81,9 +91,7 @@ def load_slices(paths: Sequence[Path], *, root: Path | None = None) -> tuple[Sli
             files.append(SliceFile(str(found.path), model, digest, source))
         except SpecError as error:
             problems.extend(error.found)
-    if problems:
-        raise SpecError(problems)
-    return tuple(files)
+    return tuple(files), tuple(problems)
 
 
 def find_cluster(start: Path) -> Path | None:

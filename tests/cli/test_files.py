@@ -70,3 +70,31 @@ def test_validate_tells_every_problem_as_json(cli: Cli, write: Write) -> None:
     assert {problem["file"] for problem in problems} == {"slices/one.yaml"}
     assert all(set(problem) == {"code", "summary", "file", "line", "column", "hint"} for problem in problems)
     assert [problem["line"] for problem in problems] == sorted(problem["line"] for problem in problems)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_malformed_file_hides_no_problem_of_another(cli: Cli, write: Write) -> None:
+    write("slices/one.yaml", "version: 1\nname: one\nowner: nobody\n")
+    write("slices/two.yaml", "version: 1\nname: two\nowner: admin\nvmz: {}\n")
+    problems = cli("validate", "--json").data["error"]["problems"]
+    assert [(problem["file"].rpartition("/")[2], problem["code"]) for problem in problems] == [
+        ("one.yaml", "unknown-name"),
+        ("two.yaml", "unknown-key"),
+    ]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_malformed_cluster_file_hides_no_problem_of_a_slice(cli: Cli, write: Write) -> None:
+    write("other.yaml", "version: 1\nname: other\n")
+    write("slices/one.yaml", "version: 1\nname: one\nowner: admin\nvmz: {}\n")
+    problems = cli("validate", "slices/one.yaml", "--cluster", "other.yaml", "--json").data["error"]["problems"]
+    assert {problem["file"] for problem in problems} == {"other.yaml", "slices/one.yaml"}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("verb", ["validate", "plan", "apply"])
+def test_a_folder_without_a_slice_is_an_error_and_no_empty_plan(cli: Cli, folder: Path, verb: str) -> None:
+    (folder / "empty").mkdir()
+    done = cli(verb, "empty", *(["--auto-approve"] if verb == "apply" else []))
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "error[usage]: there is no slice file in empty\nhint: slice files end in .yaml or .yml\n"
