@@ -7,15 +7,16 @@ which lock, is settled here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
+from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import SpecError, StateMoved, UsageError
+from reconciler.errors import SpecError, StateLocked, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 10
 """How often a plan is made again because another apply was recorded between reading and beginning."""
+
+PATIENCE = 60.0
+"""Seconds to wait while another apply changes what slices share."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at a lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +91,34 @@ def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
     return Inputs(cluster_file, slices)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for beside the files: slices to take away, and resources to make anew as they are."""
+
+    destroy: tuple[SliceKey, ...] = ()
+    replace: tuple[Address, ...] = ()
+
+
+NOTHING_ELSE = Asked()
+
+
 def plan(
     inputs: Inputs,
     reader: StateReader,
-    destroy: Collection[SliceKey] = (),
+    asked: Asked = NOTHING_ELSE,
     sightings: Mapping[Address, Sighting] | None = None,
 ) -> Plan:
     """Plan the files against the record, and against what was seen on hosts where given; no host is contacted."""
     slices = [file.slice for file in inputs.slices]
-    recorded = reader.read({*(written.key for written in slices), *destroy}).seen(sightings or {})
+    recorded = reader.read({*(written.key for written in slices), *asked.destroy}).seen(sightings or {})
     return build_plan(
-        inputs.cluster.cluster, slices, recorded, destroy=destroy, inputs=inputs.digests, tool=__version__
+        inputs.cluster.cluster,
+        slices,
+        recorded,
+        destroy=asked.destroy,
+        replace=asked.replace,
+        inputs=inputs.digests,
+        tool=__version__,
     )
 
 
@@ -131,7 +155,7 @@ async def apply(
     *,
     holder: Holder,
     approve: Callable[[Plan], bool],
-    destroy: Collection[SliceKey] = (),
+    asked: Asked = NOTHING_ELSE,
 ) -> Applied:
     """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
 
@@ -139,14 +163,14 @@ async def apply(
     Raises StateLocked where another apply holds a slice, and StateMoved where others have changed the record so that
     the plan is no longer what was approved.
     """
-    with store.lock({*(file.slice.key for file in inputs.slices), *destroy}, holder):
-        sightings = {} if destroy else await look(inputs, store, hosts.connector)
-        agreed = plan(inputs, store, destroy, sightings)
+    with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
+        sightings = {} if asked.destroy else await look(inputs, store, hosts.connector)
+        agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed):
             return Applied(agreed, approved=False)
         if agreed.empty and not _allocations_moved(agreed, store.read(())):
             return Applied(agreed, approved=True)
-        with _begin(store, holder, agreed, lambda: plan(inputs, store, destroy, sightings)) as begun:
+        async with _begun(store, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
             current, number = begun
             report = await _execute(current, store, number, inputs, hosts)
         return Applied(current, approved=True, report=report)
@@ -158,17 +182,17 @@ def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
     return had != {key: agreed.allocations.get(key) for key in agreed.slices}
 
 
-@contextmanager
-def _begin(
-    store: StateStore, holder: Holder, agreed: Plan, again: Callable[[], Plan]
-) -> Iterator[tuple[Plan, ApplyId]]:
-    """Record the start of an apply, with the lock of what slices share where the plan touches that.
+@asynccontextmanager
+async def _begun(
+    store: StateStore, holder: Holder, hosts: Hosts, agreed: Plan, again: Callable[[], Plan]
+) -> AsyncIterator[tuple[Plan, ApplyId]]:
+    """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
     Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
     """
     current = agreed
     for _ in range(ATTEMPTS):
-        with _shared_lock(store, holder, current):
+        async with _shared_lock(store, holder, hosts, current):
             try:
                 number = store.begin(current, holder, plan_digest(current))
             except StateMoved:
@@ -183,16 +207,36 @@ def _begin(
     )
 
 
-@contextmanager
-def _shared_lock(store: StateStore, holder: Holder, current: Plan) -> Iterator[None]:
-    """Hold the shared lock where the plan changes what slices share; elsewhere only make sure that nobody does."""
-    if any(step.subject.slice is None for step in current.steps):
-        with store.lock({SHARED}, holder):
-            yield
-    else:
-        with store.lock({SHARED}, holder):
-            pass
+@asynccontextmanager
+async def _shared_lock(store: StateStore, holder: Holder, hosts: Hosts, current: Plan) -> AsyncIterator[None]:
+    """Hold the shared lock where the plan changes what slices share; elsewhere only wait until nobody does.
+
+    Applies of other slices hold it for seconds, so it is waited for; raises StateLocked where it stays held.
+    """
+    with ExitStack() as stack:
+        await _enter(stack, store, holder, hosts)
+        if not any(step.subject.slice is None for step in current.steps):
+            stack.close()
         yield
+
+
+async def _enter(stack: ExitStack, store: StateStore, holder: Holder, hosts: Hosts) -> None:
+    import asyncio  # noqa: PLC0415 - planning waits for nothing
+
+    deadline = time.monotonic() + PATIENCE
+    told = False
+    while True:
+        try:
+            stack.enter_context(store.lock({SHARED}, holder))
+        except StateLocked as error:
+            if time.monotonic() > deadline or hosts.stop.is_set():
+                raise
+            if not told:
+                hosts.observer(Waiting(error.summary))
+                told = True
+            await asyncio.sleep(LOOK_AGAIN)
+        else:
+            return
 
 
 def _same_work(one: Plan, other: Plan) -> bool:

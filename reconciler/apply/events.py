@@ -80,6 +80,13 @@ class HostLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The apply waits, before its first step, for what `words` tell of."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """How an apply went: every step is in exactly one of these, in the order of the plan; `elapsed` in seconds."""
 
@@ -104,6 +111,6 @@ class Finished:
 
 
 Ending = StepDone | StepFailed | StepUnknown | StepSkipped
-Event = StepStarted | Ending | UploadProgress | HostDropped | HostLost | Finished
+Event = StepStarted | Ending | UploadProgress | HostDropped | HostLost | Waiting | Finished
 Observer = Callable[[Event], None]
 """Told of each event as it happens; must return quickly and never raise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from reconciler.apply.events import Event, HostLost
     from reconciler.plan.model import Plan
-    from reconciler.spec.names import SliceKey
-    from reconciler.state.store import StateStore
-    from reconciler.workflow import Applied, Inputs
+    from reconciler.plan.record import Sighting
+    from reconciler.spec.names import Address
+    from reconciler.state.store import StateReader, StateStore
+    from reconciler.workflow import Applied, Asked, Inputs
 
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
@@ -30,6 +31,15 @@ AutoApprove = Annotated[
 Parallelism = Annotated[
     int,
     typer.Option("--parallelism", min=1, envvar="RECONCILER_PARALLELISM", help="How many hosts to work on at once."),
+]
+Replace = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replace",
+        metavar="ADDRESS",
+        envvar="RECONCILER_REPLACE",
+        help="Make a resource anew though nothing about it differs, such as vm/admin/two-vms/web.",
+    ),
 ]
 CHANGES = 2
 """The exit code of `--detailed-exitcode` where there is something to do."""
@@ -39,6 +49,11 @@ def plan(
     session: Session,
     paths: Paths = None,
     *,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Look at the hosts first, as apply does."),
+    ] = False,
+    replace: Replace = None,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(
@@ -48,19 +63,21 @@ def plan(
         ),
     ] = False,
 ) -> int:
-    """Show what would change, and why; contacts no host and changes nothing.
+    """Show what would change, and why; changes nothing, and contacts no host unless --refresh is given.
 
     [bold]Examples[/bold]
 
       reconciler plan
       reconciler plan slices/two-vms.yaml
+      reconciler plan --refresh slices/two-vms.yaml
       reconciler plan --json slices/ | jq .counts
     """
     from reconciler import workflow  # noqa: PLC0415
 
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster, read_only=True) as store:
-        planned = workflow.plan(inputs, store)
+        sightings = _look(session, inputs, store) if refresh else {}
+        planned = workflow.plan(inputs, store, _replacing(replace), sightings)
     _show_plan(session, planned)
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
@@ -69,6 +86,7 @@ def apply(
     session: Session,
     paths: Paths = None,
     *,
+    replace: Replace = None,
     auto_approve: AutoApprove = False,
     parallelism: Parallelism = 10,
 ) -> int:
@@ -78,11 +96,13 @@ def apply(
 
       reconciler apply slices/two-vms.yaml
       reconciler apply --auto-approve slices/
+      reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
-        return _perform(session, inputs, store, (), auto_approve=auto_approve, parallelism=parallelism)
+        asked = _replacing(replace)
+        return _perform(session, inputs, store, asked, auto_approve=auto_approve, parallelism=parallelism)
 
 
 def destroy(
@@ -104,8 +124,27 @@ def destroy(
     _require_approval(auto_approve=auto_approve)
     inputs = session.inputs()
     with session.store(inputs.cluster) as store:
-        doomed = workflow.find_slices(store, slices)
-        return _perform(session, inputs, store, doomed, auto_approve=auto_approve, parallelism=parallelism)
+        asked = workflow.Asked(destroy=workflow.find_slices(store, slices))
+        return _perform(session, inputs, store, asked, auto_approve=auto_approve, parallelism=parallelism)
+
+
+def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address, Sighting]:
+    import asyncio  # noqa: PLC0415 - a plan from the record alone waits for nothing
+
+    from reconciler import workflow  # noqa: PLC0415
+
+    async def look() -> dict[Address, Sighting]:
+        async with connecting(session, inputs.cluster.cluster) as connector:
+            return await workflow.look(inputs, store, connector)
+
+    return asyncio.run(look())
+
+
+def _replacing(addresses: Sequence[str] | None) -> Asked:
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.spec.names import Address  # noqa: PLC0415
+
+    return workflow.Asked(replace=tuple(Address(where) for where in addresses or ()))
 
 
 def _require_approval(*, auto_approve: bool) -> None:
@@ -120,7 +159,7 @@ def _perform(
     session: Session,
     inputs: Inputs,
     store: StateStore,
-    doomed: Collection[SliceKey],
+    asked: Asked,
     *,
     auto_approve: bool,
     parallelism: int,
@@ -143,7 +182,7 @@ def _perform(
                     shown(event)
 
                 hosts = workflow.Hosts(connector, parallelism, observer, stop)
-                return await workflow.apply(inputs, store, hosts, holder=holder(), approve=approve, destroy=doomed)
+                return await workflow.apply(inputs, store, hosts, holder=holder(), approve=approve, asked=asked)
 
     return _tell(session, interruptible(work), lost)
 

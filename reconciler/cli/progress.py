@@ -20,6 +20,7 @@ from reconciler.apply.events import (
     StepStarted,
     StepUnknown,
     UploadProgress,
+    Waiting,
 )
 from reconciler.cli.session import Session
 from reconciler.plan.model import Action, Step
@@ -71,13 +72,15 @@ def _line(event: Event) -> str | None:
             return f"{_label(step)}: unknown: {_first(words)}"
         case StepSkipped(step=step):
             return f"{_label(step)}: skipped: {event.reason}"
-        case HostDropped() | HostLost():
+        case HostDropped() | HostLost() | Waiting():
             return _trouble(event)
         case StepStarted() | UploadProgress() | Finished():
             return None
 
 
-def _trouble(event: HostDropped | HostLost) -> str:
+def _trouble(event: HostDropped | HostLost | Waiting) -> str:
+    if isinstance(event, Waiting):
+        return f"waiting: {event.words}"
     what = "given up" if isinstance(event, HostLost) else "connection lost, trying again"
     return f"{event.host:<10} {what}: {_first(event.words)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 from reconciler.errors import PlanError
 from reconciler.plan.allocation import allocate
@@ -20,20 +21,22 @@ from reconciler.spec.names import Address, HostName, SliceKey
 from reconciler.spec.slice import Slice
 
 
-def build_plan(
+def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
     cluster: Cluster,
     slices: Sequence[Slice],
     recorded: Recorded,
     *,
     destroy: Collection[SliceKey] = (),
+    replace: Collection[Address] = (),
     inputs: Mapping[str, str] | None = None,
     tool: str = "",
 ) -> Plan:
     """Return what must change so that the hosts carry these slices and no longer those to destroy.
 
     Other recorded slices are left as they are, and so is what only they share. `recorded.resources` must cover the
-    slices given and destroyed, and what slices share. Raises LimitError, or PlanError where the record names a host
-    that the cluster file does not.
+    slices given and destroyed, and what slices share. `replace` are resources to make anew though nothing about them
+    differs. Raises LimitError, or PlanError where the record names a host that the cluster file does not, or where what
+    is to be replaced does not stand.
     """
     _check_hosts(cluster, recorded)
     topologies = [build_topology(cluster, written, recorded.allocations.get(written.key)) for written in slices]
@@ -52,7 +55,8 @@ def build_plan(
         for where, entry in recorded.resources.items()
         if (entry.resource.slice in scope if entry.resource.slice is not None else where not in others)
     }
-    changes = diff(desired, known, destroyed=destroy)
+    _check_replaced(replace, desired.keys() & known.keys())
+    changes = diff(desired, known, destroyed=destroy, replaced=replace)
     disturbed, interrupted = disturbances(changes, recorded.allocations)
     return Plan(
         tool=tool,
@@ -77,6 +81,14 @@ def _check_hosts(cluster: Cluster, recorded: Recorded) -> None:
                 f"{where} is recorded on {entry.resource.host}, which the cluster file no longer has",
                 hint=f"put {entry.resource.host} back until its slices are moved or destroyed",
             )
+
+
+def _check_replaced(replace: Iterable[Address], standing: Collection[Address]) -> None:
+    for where in replace:
+        if where not in standing:
+            near = get_close_matches(where, sorted(standing), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else "`plan --json` shows the addresses of resources"
+            raise PlanError(f"{where} cannot be replaced: nothing of these slices stands under that address", hint=hint)
 
 
 def _count(changes: Iterable[Change], interrupted: int) -> Counts:

@@ -105,8 +105,9 @@ async def _apply(
 ) -> tuple[workflow.Applied, Sent]:
     connector = Counting(SshConnector(inputs.cluster.cluster))
     hosts = workflow.Hosts(connector, 10, lambda _: None, asyncio.Event())
+    asked = workflow.Asked(destroy=destroy)
     try:
-        done = await workflow.apply(inputs, store, hosts, holder=HOLDER, approve=lambda _: True, destroy=destroy)
+        done = await workflow.apply(inputs, store, hosts, holder=HOLDER, approve=lambda _: True, asked=asked)
     finally:
         await connector.close()
     return done, connector.sent

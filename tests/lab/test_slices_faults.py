@@ -156,3 +156,31 @@ def test_a_worker_s_plug_pulled_during_apply(last: str, own_site: Callable[..., 
     assert vms["d"].pings(vms["c"].ip("eth1"))
     assert vms["c"].downloads("http://203.0.113.10/")
     site.in_sync(path)
+
+
+def test_a_plan_that_looks_sees_what_an_apply_would_mend(site: Site) -> None:
+    site.apply(TWO_VMS)
+    vm = site.vms("two-vms")["web"]
+    tap = vm.nics["eth1"]["tap"]
+    on_host(site.lab, vm.worker, f"ip link delete dev {tap}")
+    blind = site.run("plan", "--detailed-exitcode", TWO_VMS)
+    assert blind.code == 0, "the record knows nothing of it"
+    seen = site.run("plan", "--refresh", "--detailed-exitcode", TWO_VMS)
+    assert seen.code == 2, seen.told
+    assert f"port admin/two-vms/web:eth1 on {vm.worker}  # create: gone from {vm.worker}" in seen.out
+    assert "vm admin/two-vms/web on" in seen.out
+    pid = vm.pid
+    site.apply(TWO_VMS)
+    assert vm.pid != pid, "a guest whose TAP is made anew is started anew"
+    site.in_sync(TWO_VMS)
+
+
+def test_a_vm_is_made_anew_when_asked_for(site: Site) -> None:
+    site.apply(TWO_VMS)
+    vms = site.vms("two-vms")
+    before = {name: vm.pid for name, vm in vms.items()}
+    done = site.do("apply", "--auto-approve", "--replace", "vm/admin/two-vms/web", TWO_VMS)
+    assert "0 added, 0 changed, 1 replaced, 0 destroyed" in done.out
+    assert vms["web"].pid != before["web"]
+    assert vms["db"].pid == before["db"]
+    site.in_sync(TWO_VMS)

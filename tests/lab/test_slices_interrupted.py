@@ -123,3 +123,15 @@ def test_of_two_applies_one_works_and_the_other_says_who_does(site: Site, undist
     assert done.code == 0, done.told
     assert settled(site.lab, undisturbed) == []
     site.in_sync(FILE)
+
+
+def test_applies_of_two_slices_wait_for_each_other_where_they_share(site: Site) -> None:
+    with held_up(site.lab, "worker2"):
+        first = begin(site)
+        first.wait_for_lines(1, ": created in ")
+        second = site.start("apply", "--auto-approve", EXAMPLES / "internet-only.yaml")
+        second.wait_for_lines(1, "waiting: what slices share is being changed by ", f"(pid {first.process.pid})")
+    done = [first.finish(), second.finish()]
+    assert [one.code for one in done] == [0, 0], "".join(one.told for one in done)
+    site.in_sync(FILE)
+    site.in_sync(EXAMPLES / "internet-only.yaml")

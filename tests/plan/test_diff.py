@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from reconciler.errors import PlanError
+from reconciler.plan.build import build_plan
 from reconciler.plan.diff import attribute_changes, diff
 from reconciler.plan.model import Action, Change
 from reconciler.plan.order import order
-from reconciler.plan.record import RecordedResource, Status
+from reconciler.plan.record import RecordedResource, Sighting, Status
 from reconciler.plan.resources import NOUNS, Disk, Port, Resource, Vm, attributes
 from reconciler.spec.fields import UpdatePolicy
 from reconciler.spec.names import Address, Bytes
-from tests.plan.examples import EMPTY, LAB1, actions, change, lab, made_of, plan
+from tests.plan.examples import EMPTY, LAB1, actions, change, cluster, lab, made_of, plan
 from tests.plan.replay import replay
 
 WHERE = "vm/alice/lab1/a"
@@ -176,3 +177,44 @@ def test_a_circle_is_refused_by_its_members() -> None:
     two = replace(VM, address=Address("vm/two"), needs=(Address("vm/one"),))
     with pytest.raises(PlanError, match=r"in a circle: vm/(one -> vm/two|two -> vm/one)$"):
         order(diff({one.address: one, two.address: two}, {}))
+
+
+def test_a_replacement_that_was_asked_for_is_planned_with_what_needs_it() -> None:
+    record = replay(EMPTY, plan(lab(["a", "b"])))
+    made = build_plan(cluster(), [lab(["a", "b"])], record, replace=[Address("disk/alice/lab1/a")])
+    assert actions(made) == {"disk/alice/lab1/a": REPLACE, WHERE: REPLACE}
+    assert change(made, "disk/alice/lab1/a").reason == "asked for"
+
+
+def test_what_does_not_stand_cannot_be_replaced() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    with pytest.raises(PlanError, match=r"^vm/alice/lab1/b cannot be replaced") as refused:
+        build_plan(cluster(), [lab(["a", "b"])], record, replace=[Address("vm/alice/lab1/b")])
+    assert refused.value.hint == "did you mean `vm/alice/lab1/a`?"
+
+
+def gone(where: str) -> dict[Address, Sighting]:
+    return {Address(where): Sighting(gone=True)}
+
+
+def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    found = plan(lab(["a"]), record=record.seen(gone("disk/alice/lab1/a")))
+    assert change(found, "disk/alice/lab1/a").reason == "gone from worker1, and its data with it"
+    assert actions(found) == {"disk/alice/lab1/a": Action.CREATE, WHERE: REPLACE}
+    assert change(found, WHERE).reason == "disk/alice/lab1/a is made anew"
+
+
+def test_a_vm_that_is_gone_itself_is_only_made_again() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    found = plan(lab(["a"]), record=record.seen(gone("port/alice/lab1/a:eth0") | gone(WHERE)))
+    assert actions(found) == {"port/alice/lab1/a:eth0": Action.CREATE, WHERE: Action.CREATE}
+
+
+def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
+    record = replay(EMPTY, plan(lab(links=[["a", "b"]])))
+    where = Address("segment/alice/lab1/a:eth1--b:eth1")
+    found = plan(lab(links=[["a", "b"]]), record=record.seen({where: Sighting(gone=False, values={"vlan": 7})}))
+    assert actions(found) == {where: Action.UPDATE}
+    assert change(found, where).reason == "vlan changed on gateway"
+    assert [(item.name, item.before, item.after) for item in change(found, where).attributes] == [("vlan", 7, 100)]
