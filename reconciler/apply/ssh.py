@@ -200,13 +200,13 @@ def _client_key(where: Target) -> asyncssh.SSHKeyPair:
         return asyncssh.load_keypairs([str(where.identity)])[0]
     except FileNotFoundError:
         raise LoginRejected(
-            where.name, f"there is no key {where.identity}", hint="Set ssh.identity_file in the cluster file."
+            where.name, f"there is no key {where.identity}", hint="set ssh.identity_file in the cluster file"
         ) from None
     except (OSError, ValueError) as error:
         raise LoginRejected(
             where.name,
             f"the key {where.identity} cannot be used: {error}",
-            hint="For a key with a passphrase, leave out ssh.identity_file and load the key into an agent.",
+            hint="for a key with a passphrase, leave out ssh.identity_file and load the key into an agent",
         ) from error
 
 
@@ -222,7 +222,7 @@ def _known_hosts(where: Target) -> asyncssh.SSHKnownHosts:
 
 def _advice(where: Target) -> str:
     scan = f"ssh-keyscan -p {where.port} {where.address}"
-    return f"Fetch the key with `{scan}`, compare it with the one on the host's own console, then add it to the file."
+    return f"fetch the key with `{scan}`, compare it with the one on the host's own console, then add it to the file"
 
 
 @contextmanager
@@ -273,7 +273,7 @@ def _said(error: BaseException) -> str:
 
 def _login_hint(where: Target) -> str:
     key = f"{where.identity}.pub" if where.identity else "your public key"
-    return f"Add {key} to ~/.ssh/authorized_keys of the host, or set ssh.user and ssh.identity_file."
+    return f"add {key} to ~/.ssh/authorized_keys of the host, or set ssh.user and ssh.identity_file"
 
 
 def _key_error(where: Target) -> HostKeyRejected:
@@ -287,7 +287,7 @@ def _key_error(where: Target) -> HostKeyRejected:
     return HostKeyRejected(
         where.name,
         f"its host key is not the one in {where.known_hosts}, so nothing was sent",
-        hint="Someone may stand in between. If the host was set up anew, check its key there and replace the old one.",
+        hint="someone may stand in between; if the host was set up anew, check its key there and replace the old one",
     )
 
 

@@ -16,7 +16,7 @@ _DAMAGED = re.compile(
 )
 """What SQLite and PostgreSQL say of what is not, or no longer, a whole record."""
 
-RESTORE = "Restore it from a copy; the hosts were left as they are."
+RESTORE = "restore it from a copy; the hosts were left as they are"
 """What to do about a damaged record."""
 
 
@@ -49,9 +49,9 @@ def _first_line(text: str) -> str:
 
 def _hint(said: str) -> str | None:
     if "locked" in said:
-        return "Another process is writing; try again in a moment."
+        return "another process is writing; try again in a moment"
     if "full" in said:
-        return "Make room on the disk; nothing was half-written."
+        return "make room on the disk; nothing was half-written"
     if "readonly" in said or "unable to open" in said:
-        return "Check who may write the file and its folder, or name another place with --state."
+        return "check who may write the file and its folder, or name another place with --state"
     return None

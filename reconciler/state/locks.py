@@ -60,7 +60,7 @@ def _locked(lock: Lock) -> StateLocked:
     what = "what slices share" if lock.name.startswith("@") else lock.name
     return StateLocked(
         f"{what} is being changed by {who} since {lock.since:%Y-%m-%d %H:%M:%S} UTC",
-        hint="Wait until it is done. The lock of a process that has ended is taken over on its own host.",
+        hint="wait until it is done; the lock of a process that has ended is taken over on its own host",
     )
 
 

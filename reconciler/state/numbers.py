@@ -33,7 +33,7 @@ def check(connection: Connection, meta: Row[Any], plan: Plan) -> None:
         raise StateMoved(
             "the plan was made from another record "
             f"(its lineage is {plan.lineage or 'of none'}, this one's {meta.lineage})",
-            hint="Plan again with this record.",
+            hint="plan again with this record",
         )
     if plan.serial > meta.serial:
         raise _moved(f"the record is older than the plan (serial {meta.serial}, the plan's {plan.serial})")
@@ -172,9 +172,9 @@ def _at_odds(claim: Claim, one: str, other: str) -> StateError:
     where = f" on {claim.scope}" if claim.scope else ""
     return StateError(
         f"{claim.kind} {claim.value}{where} is taken by {one}, and {other} claims it too",
-        hint="Plan again; what is removed becomes free once it is confirmed gone.",
+        hint="plan again; what is removed becomes free once it is confirmed gone",
     )
 
 
 def _moved(what: str) -> StateMoved:
-    return StateMoved(what, hint="Plan again, and look at what has changed.")
+    return StateMoved(what, hint="plan again, and look at what has changed")

@@ -107,7 +107,7 @@ def _revision(connection: Connection, name: str) -> str | None:
         if tables & set(schema.metadata.tables):
             raise StateUnreadable(f"the record {name} is damaged: its version is missing", hint=RESTORE)
         if tables and connection.dialect.name == "sqlite":
-            raise StateUnreadable(f"{name} is a database of something else", hint="Name another place with --state.")
+            raise StateUnreadable(f"{name} is a database of something else", hint="name another place with --state")
         return None
     found: list[str] = list(connection.execute(select(schema.version.c.version_num)).scalars())
     if len(found) != 1:
@@ -116,7 +116,7 @@ def _revision(connection: Connection, name: str) -> str | None:
         raise StateUnreadable(
             f"the record {name} was made by a newer version (its schema is {found[0]}, "
             f"this version knows up to {schema.REVISIONS[-1]})",
-            hint="Upgrade topology-reconciler.",
+            hint="upgrade topology-reconciler",
         )
     return found[0]
 
@@ -128,7 +128,7 @@ def _check_owner(connection: Connection, name: str, cluster: str) -> None:
     if owners[0] != cluster:
         raise StateUnreadable(
             f"the record {name} is of cluster {owners[0]}, not of {cluster}",
-            hint="Name the record of this cluster with --state, or that cluster's file with --cluster.",
+            hint="name the record of this cluster with --state, or that cluster's file with --cluster",
         )
 
 

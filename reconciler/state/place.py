@@ -40,7 +40,7 @@ def to_url(where: str | Path) -> URL:
     return url.set(drivername=driver)
 
 
-_FORMS = "Write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE."
+_FORMS = "write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
 
 
 def file_of(url: URL) -> Path | None:
@@ -91,7 +91,7 @@ def reserve(file: Path) -> Path:
     return fresh
 
 
-_ELSEWHERE = "Name another place with --state."
+_ELSEWHERE = "name another place with --state"
 
 
 def publish(fresh: Path, file: Path) -> None:

@@ -137,7 +137,7 @@ class TestPlaces:
     def test_other_urls_are_refused(self, url: str) -> None:
         with pytest.raises(StateError) as caught:
             open_store(url, cluster="lab", clock=now)
-        assert caught.value.hint == "Write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE."
+        assert caught.value.hint == "write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
 
     def test_a_server_that_does_not_answer_is_an_error_without_its_password(self) -> None:
         with pytest.raises(StateError, match="cannot be used") as caught:
@@ -232,7 +232,7 @@ class TestWriting:
             names = [f"alice/{number:0200}" for number in range(400)]
             with pytest.raises(StateError, match="full") as caught, store.lock(names, ANNA):
                 pytest.fail("there was room")
-            assert caught.value.hint == "Make room on the disk; nothing was half-written."
+            assert caught.value.hint == "make room on the disk; nothing was half-written"
             assert store.read() == before
             assert store.locks() == ()
 
