@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 PROGRAM = str(Path(sys.executable).with_name("reconciler"))
-PATIENCE = 30.0
+PATIENCE = 60.0  # seconds; what is waited for takes one or two, on a busy machine many more
 """Seconds to wait for a prompt."""
 
 
