@@ -30,6 +30,7 @@ def test_a_page_prints_what_it_shows(name: str, site: Site, tmp_path: Path, pyte
         "LAB": site.lab.name,
     }
     now = rerun(page, ROOT, environment)
+    assert "Traceback" not in now, now
     if pytestconfig.getoption("--update-golden"):
         (ROOT / name).write_text(now, encoding="utf-8")
         page = now
