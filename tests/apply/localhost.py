@@ -103,8 +103,9 @@ class Localhost:
     async def _shell(self, text: str) -> AsyncGenerator[str, None]:
         pipe, stdout = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
         shell = await asyncio.create_subprocess_exec(
-            "sh", "-s", stdin=pipe, stdout=pipe, stderr=stdout, limit=1 << 24, start_new_session=True
-        )
+            "sh", "-s", stdin=pipe, stdout=pipe, stderr=stdout, limit=1 << 24, start_new_session=True,
+            env=os.environ | {"TMPDIR": str(self.hosts.root)},
+        )  # fmt: skip
         self.hosts.shells.append(shell)
         assert shell.stdin is not None
         assert shell.stdout is not None

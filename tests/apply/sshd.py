@@ -85,7 +85,7 @@ class Sshd:
         self.commands.append(command)
         self.serving.append(asyncio.current_task())
         pipe = asyncio.subprocess.PIPE
-        environment = os.environ | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
+        environment = os.environ | {"PATH": f"{self.folder}/bin:{os.environ['PATH']}", "TMPDIR": str(self.folder)}
         shell = await asyncio.create_subprocess_exec(
             "sh", "-c", command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT, cwd=self.disk,
             env=environment, start_new_session=True,

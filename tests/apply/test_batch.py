@@ -71,7 +71,12 @@ def perform(*tasks: Task, shell: str = "sh", lock: OperationLock | None = None) 
     with TemporaryDirectory() as folder:
         text = render(tasks, nonce=NONCE, lock=lock or OperationLock(f"{folder}/lock"))
         done = subprocess.run(
-            [shell, "-s"], input=text.encode(errors="surrogateescape"), stdout=subprocess.PIPE, check=False, timeout=30
+            [shell, "-s"],
+            input=text.encode(errors="surrogateescape"),
+            stdout=subprocess.PIPE,
+            check=False,
+            timeout=30,
+            env=os.environ | {"TMPDIR": folder},  # a killed shell leaves its scratch there
         )
     return read(tasks, done.returncode, done.stdout)
 
