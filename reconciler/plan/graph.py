@@ -24,14 +24,13 @@ class Topology:
     """One slice, ready to be given numbers.
 
     `vms` have their group's settings and the defaults filled in; they stand in natural order of their names, and the
-    links (`settled`) in that of their keys. `graph` is the multigraph of both: each link is an edge that bears its key.
-    `nics` counts the network cards that each VM needs, eth0 included; `sizes` is what each amounts to.
+    links (`settled`) in that of their keys. `nics` counts the network cards that each VM needs, eth0 included; `sizes`
+    is what each amounts to.
     """
 
     key: SliceKey
     slice: Slice
     vms: Mapping[VmName, Vm]
-    graph: nx.MultiGraph[VmName]
     settled: Mapping[LinkKey, Link]
     nics: Mapping[VmName, int]
     sizes: Mapping[VmName, VmSize]
@@ -39,6 +38,11 @@ class Topology:
     def links(self) -> list[tuple[LinkKey, Link]]:
         """Return the links in natural order of their keys."""
         return list(self.settled.items())
+
+    @property
+    def graph(self) -> nx.MultiGraph[VmName]:
+        """The multigraph of VMs and links: each link is an edge that bears its key; built anew at each call."""
+        return link_graph(self.settled, self.vms)
 
 
 @lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
@@ -74,7 +78,7 @@ def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation |
     kept = recorded.vms if recorded else {}
     nics = {name: _nics(vm, highest[name], kept[name].nics if name in kept else 1) for name, vm in vms.items()}
     sizes = {name: vm_size(cluster, f"{written.key}/{name}", vm) for name, vm in vms.items()}
-    return Topology(written.key, written, vms, link_graph(links, vms), links, nics, sizes)
+    return Topology(written.key, written, vms, links, nics, sizes)
 
 
 def link_graph(links: Iterable[LinkKey], vms: Iterable[VmName] = ()) -> nx.MultiGraph[VmName]:
