@@ -57,7 +57,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     }
     _check_replaced(replace, desired.keys() & known.keys())
     changes = diff(desired, known, destroyed=destroy, replaced=replace)
-    disturbed, interrupted = disturbances(changes, recorded.allocations)
+    disturbed, interrupted = disturbances(changes, recorded.allocations, recorded.resources.keys())
     return Plan(
         tool=tool,
         lineage=recorded.lineage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 import networkx as nx
 
@@ -14,9 +15,12 @@ from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
 
 
 def disturbances(
-    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation]
+    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation], standing: AbstractSet[Address]
 ) -> tuple[tuple[Disturbance, ...], int]:
-    """Return the VMs that are disturbed though unchanged, and how many standing links are interrupted."""
+    """Return the VMs that are disturbed though unchanged, and how many standing links are interrupted.
+
+    `standing` are the resources on record: a VM that was never made has nothing that could be disturbed.
+    """
     by_slice: dict[SliceKey, list[Change]] = {}
     changed: set[Address] = set()
     for change in changes:
@@ -27,13 +31,15 @@ def disturbances(
     count = 0
     for key in sorted(by_slice, key=natural):
         if key in before:
-            interrupted = _interrupted(key, by_slice[key], link_graph(before[key].links))
-            disturbed.extend(_unchanged_ends(key, changed, interrupted))
+            interrupted = _interrupted(key, by_slice[key], link_graph(before[key].links), standing)
+            disturbed.extend(_unchanged_ends(key, standing - changed, interrupted))
             count += len(interrupted)
     return tuple(disturbed), count
 
 
-def _interrupted(key: SliceKey, changes: Iterable[Change], graph: nx.MultiGraph[VmName]) -> dict[LinkKey, str]:
+def _interrupted(
+    key: SliceKey, changes: Iterable[Change], graph: nx.MultiGraph[VmName], standing: Collection[Address]
+) -> dict[LinkKey, str]:
     """Find the standing links that go down for a VM that lives on, each with its cause."""
     down = {
         change.address: change
@@ -41,11 +47,11 @@ def _interrupted(key: SliceKey, changes: Iterable[Change], graph: nx.MultiGraph[
         if (change.subject.kind == Vm.kind and (change.action is not Action.UPDATE or change.restarts))
         or (change.subject.kind == Port.kind and _unplugs(change))
     }
-    gone = {where for where, change in down.items() if change.action is Action.DELETE}
+    living = {where for where in standing if where not in down or down[where].action is not Action.DELETE}
     found: dict[LinkKey, str] = {}
     for one, other, name in graph.edges(keys=True):
         link = LinkKey(name)
-        if {address(Vm, f"{key}/{vm}") for vm in (one, other)} <= gone:
+        if living.isdisjoint(address(Vm, f"{key}/{vm}") for vm in (one, other)):
             continue
         causes = [address(Vm, f"{key}/{vm}") for vm in (one, other)]
         causes += [address(Port, f"{key}/{vm}:eth{nic}") for vm, nic in ends(link)]
@@ -67,7 +73,7 @@ def _words(cause: Change) -> str:
 
 
 def _unchanged_ends(
-    key: SliceKey, changed: Collection[Address], interrupted: Mapping[LinkKey, str]
+    key: SliceKey, unchanged: Collection[Address], interrupted: Mapping[LinkKey, str]
 ) -> Iterable[Disturbance]:
     seen: dict[str, str] = {}
     for link in sorted(interrupted, key=natural):
@@ -75,5 +81,5 @@ def _unchanged_ends(
             seen.setdefault(vm, f"eth{nic} goes down: {interrupted[link]}")
     for name in sorted(seen, key=natural):
         where = address(Vm, f"{key}/{name}")
-        if where not in changed:
+        if where in unchanged:
             yield Disturbance(where, key, seen[name])

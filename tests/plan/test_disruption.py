@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.plan.model import Plan
 from reconciler.plan.record import Status
-from tests.plan.examples import EMPTY, actions, lab, plan
+from tests.plan.examples import EMPTY, LAB1, actions, lab, plan
 from tests.plan.replay import replay
 
 CHAIN = [["a", "b"], ["b", "c"]]
@@ -80,3 +80,12 @@ def test_a_vm_that_is_still_to_be_created_is_not_called_unchanged() -> None:
     made = plan(lab({"a": {}, "b": {"memory": "512MiB"}, "c": {}}, CHAIN), record=half)
     assert "vm/alice/lab1/c" in actions(made)
     assert [str(item.address) for item in made.disturbed] == ["vm/alice/lab1/a"]
+
+
+def test_a_vm_that_was_never_made_is_not_disturbed() -> None:
+    made = plan(lab(links=[["a", "b"]]))
+    assert made.steps[-1].address == "vm/alice/lab1/b"
+    record = replay(EMPTY, made, done=len(made.steps) - 1, cut=False)
+    found = plan(record=record, destroy=[LAB1])
+    assert "vm/alice/lab1/b" not in record.resources
+    assert (found.disturbed, found.counts.interrupted) == ((), 0)
