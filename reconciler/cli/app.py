@@ -25,6 +25,7 @@ Write a topology, see what it would change, make it so.
 _VERBS = (
     ("Files", files.init),
     ("Files", files.validate),
+    ("Files", files.schema),
     ("Topologies", planning.plan),
     ("Topologies", planning.apply),
     ("Topologies", planning.destroy),

@@ -1,4 +1,4 @@
-"""Verbs about files alone: `init` and `validate`."""
+"""Verbs about files alone: `init`, `validate` and `schema`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ Paths = Annotated[
 ]
 
 _STARTERS = {"cluster.yaml": "cluster.yaml", "two-vms.yaml": "slices/two-vms.yaml"}
+_SCHEMAS = {"cluster": "schemas/cluster.json", "slice": "schemas/slice.json"}
+"""What the starters' first lines name, so that editors complete and check."""
 
 
 def init(
     session: Session,
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.")] = Path(),
 ) -> None:
-    """Write a cluster file and a first slice to start from.
+    """Write a cluster file and a first slice to start from, and the schemas by which editors complete and check them.
 
     [bold]Examples[/bold]
 
@@ -32,13 +34,17 @@ def init(
     """
     from importlib import resources  # noqa: PLC0415
 
-    targets = {starter: folder / target for starter, target in _STARTERS.items()}
-    if existing := [str(target) for target in targets.values() if target.exists()]:
+    from reconciler.spec.schema import schema_text  # noqa: PLC0415
+
+    starters = resources.files("reconciler.cli").joinpath("starters")
+    texts = {folder / target: starters.joinpath(name).read_text(encoding="utf-8") for name, target in _STARTERS.items()}
+    texts |= {folder / target: schema_text(kind) for kind, target in _SCHEMAS.items()}
+    if existing := [str(target) for target in texts if target.exists()]:
         raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")
-    for starter, target in targets.items():
+    for target, text in texts.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(resources.files("reconciler.cli").joinpath("starters", starter).read_text(encoding="utf-8"))
-    written = [str(target) for target in targets.values()]
+        target.write_text(text, encoding="utf-8")
+    written = [str(target) for target in texts]
     if session.json:
         session.print_json({"written": written})
         return
@@ -61,3 +67,23 @@ def validate(session: Session, paths: Paths = None) -> None:
         return
     noun = "slice" if len(names) == 1 else "slices"
     sys.stdout.write(f"Valid: cluster {inputs.cluster.cluster.name}, {len(names)} {noun}: {', '.join(names)}.\n")
+
+
+def schema(
+    session: Session,
+    kind: Annotated[str, typer.Argument(metavar="slice|cluster", help="Which kind of file.")],
+) -> None:
+    """Print the JSON Schema of a kind of file, for editors and other programs.
+
+    [bold]Example[/bold]
+
+      reconciler schema slice > schemas/slice.json
+    """
+    from reconciler.spec.schema import MODELS, json_schema, schema_text  # noqa: PLC0415
+
+    if kind not in MODELS:
+        raise UsageError(f"there is no file of kind {kind!r}", hint=f"say one of {', '.join(MODELS)}")
+    if session.json:
+        session.print_json(json_schema(kind))
+    else:
+        sys.stdout.write(schema_text(kind))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from reconciler.cli.files import _STARTERS
+from reconciler.cli.files import _SCHEMAS, _STARTERS
 from tests.cli.running import Cli, Write
 from tests.conftest import Golden
 
@@ -25,7 +26,7 @@ def test_init_writes_files_that_validate_and_plan(cli: Cli, folder: Path) -> Non
 
 def test_init_writes_where_it_is_told(cli: Cli, folder: Path) -> None:
     done = cli("init", "new/place", "--json")
-    assert done.data == {"written": [f"new/place/{target}" for target in _STARTERS.values()]}
+    assert done.data == {"written": [f"new/place/{target}" for target in (*_STARTERS.values(), *_SCHEMAS.values())]}
     assert cli("validate", "--cluster", "new/place/cluster.yaml").code == 0
 
 
@@ -98,3 +99,24 @@ def test_a_folder_without_a_slice_is_an_error_and_no_empty_plan(cli: Cli, folder
     done = cli(verb, "empty", *(["--auto-approve"] if verb == "apply" else []))
     assert (done.code, done.out) == (1, "")
     assert done.err == "error[usage]: there is no slice file in empty\nhint: slice files end in .yaml or .yml\n"
+
+
+def test_init_names_the_schemas_that_it_writes(cli: Cli, folder: Path) -> None:
+    cli("init")
+    for written in _STARTERS.values():
+        modeline = (folder / written).read_text().splitlines()[0]
+        named = folder / Path(written).parent / modeline.removeprefix("# yaml-language-server: $schema=")
+        assert json.loads(named.read_text())["type"] == "object"
+
+
+@pytest.mark.parametrize("kind", ["slice", "cluster"])
+def test_schema_prints_what_is_committed(cli: Cli, kind: str) -> None:
+    committed = (HERE.parents[1] / "docs" / "schemas" / f"{kind}.json").read_text()
+    assert cli("schema", kind).out == committed
+    assert cli("schema", kind, "--json").data == json.loads(committed)
+
+
+def test_there_is_no_schema_of_anything_else(cli: Cli) -> None:
+    done = cli("schema", "plan")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "error[usage]: there is no file of kind 'plan'\nhint: say one of slice, cluster\n"

@@ -1,0 +1,65 @@
+"""JSON Schemas of the files that users write, for editors that complete and check; made from the models alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.fields import Model, UpdatePolicy
+from reconciler.spec.slice import Link, Slice, Vm, VmDefaults
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+POLICY: Final = "x-update-policy"
+"""What a change of the field costs a running slice: live, restart, recreate, or immutable."""
+
+MODELS: Final[Mapping[str, type[Model]]] = {"slice": Slice, "cluster": Cluster}
+"""The kinds of files, by the name that `reconciler schema` takes."""
+
+_WITH_POLICIES: Final[tuple[type[Model], ...]] = (Slice, Vm, VmDefaults, Link)
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """Return the schema of one kind of file, a link's short form included; raises KeyError for a kind that is none."""
+    schema = MODELS[kind].model_json_schema()
+    _tidy(schema)
+    parts = {MODELS[kind].__name__: schema} | schema.get("$defs", {})
+    for model in _WITH_POLICIES:
+        for name, policy in _policies(model).items():
+            if properties := parts.get(model.__name__, {}).get("properties"):
+                properties[name][POLICY] = policy
+    if link := parts.get(Link.__name__):
+        schema["$defs"][Link.__name__] = {"anyOf": [link["properties"]["endpoints"], link]}
+    return {"$schema": DIALECT, "title": f"A {kind} file of the topology reconciler"} | schema
+
+
+def schema_text(kind: str) -> str:
+    """Return the schema as the text that is committed and printed."""
+    return json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n"
+
+
+def _policies(model: type[Model]) -> dict[str, str]:
+    return {
+        name: str(item)
+        for name, field in model.model_fields.items()
+        for item in field.metadata
+        if isinstance(item, UpdatePolicy)
+    }
+
+
+def _tidy(schema: Any) -> None:
+    """Leave out titles that only repeat a field's name, and refuse keys that are not of the pattern for names."""
+    match schema:
+        case dict():
+            if isinstance(schema.get("title"), str):
+                del schema["title"]
+            if "patternProperties" in schema:
+                schema["additionalProperties"] = False
+            for part in schema.values():
+                _tidy(part)
+        case list():
+            for part in schema:
+                _tidy(part)
+        case _:
+            pass
