@@ -21,7 +21,7 @@ _MAKING = 0x7265636F
 CHECKED = 4 * 2**20
 """Up to what size, in bytes, a file is checked whenever it is read; before it is written, it always is.
 
-The check reads every page: about 2 ms for each MB, and plans, which only read, are to answer at once.
+The check reads every page, 1 to 2 ms for each MB, and plans, which only read, are to answer at once.
 """
 
 
