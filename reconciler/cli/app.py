@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler import __version__
-from reconciler.cli import files, labs, planning, session, viewing
+from reconciler.cli import files, labs, planning, record, session, viewing
 
 _EXAMPLES = """
 Write a topology, see what it would change, make it so.
@@ -31,6 +31,8 @@ _VERBS = (
     ("Topologies", planning.destroy),
     ("Topologies", viewing.status),
     ("Topologies", viewing.show),
+    ("Record", record.history),
+    ("Record", record.unlock),
     ("Hosts", viewing.drift),
     ("Hosts", viewing.doctor),
 )
@@ -48,6 +50,7 @@ def command() -> Any:
     app.callback()(_globals)
     for panel, verb in _VERBS:
         app.command(rich_help_panel=panel)(session.with_session(verb))
+    app.add_typer(record.app(), name="state", rich_help_panel="Record")
     app.add_typer(labs.app(), name="lab", rich_help_panel="Hosts")
     return typer.main.get_command(app)
 

@@ -218,12 +218,12 @@ def _ask(session: Session) -> Callable[[Plan], bool]:
             sys.stderr.write(render_text(planned))  # on stdout, the result stands alone
         else:
             _show_plan(session, planned)
-        return planned.empty or _confirm("Do this?")
+        return planned.empty or confirm("Do this?")
 
     return approve
 
 
-def _confirm(question: str) -> bool:
+def confirm(question: str) -> bool:
     """Ask on the terminal; the end of input is a no, Ctrl-C raises Abort."""
     try:
         with plain_ctrl_c():

@@ -42,11 +42,20 @@ def release(connection: Connection, taken: Iterable[Lock]) -> None:
     connection.execute(delete(_ROWS).where(_ROWS.c.token.in_(tokens)))
 
 
-def force(connection: Connection, name: str) -> Lock | None:
-    """Take a lock away from whoever holds it, and return it; None where nobody does."""
+def refuse_held(connection: Connection, holder: Holder) -> None:
+    """Raise StateLocked where anyone holds any lock, but for those whose process has surely ended."""
+    for row in connection.execute(select(_ROWS).order_by(_ROWS.c.name)):
+        if not _abandoned(row, holder):
+            raise _locked(_lock(row))
+
+
+def force(connection: Connection, name: str, token: int | None) -> Lock | None:
+    """Take a lock away from whoever holds it, and return it; None where nobody does, or not under this token."""
     row = connection.execute(select(_ROWS).where(_ROWS.c.name == name)).one_or_none()
+    if row is None or token not in (None, row.token):
+        return None
     connection.execute(delete(_ROWS).where(_ROWS.c.name == name))
-    return None if row is None else _lock(row)
+    return _lock(row)
 
 
 def _abandoned(row: Any, holder: Holder) -> bool:

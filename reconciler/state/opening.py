@@ -11,12 +11,18 @@ from sqlalchemy import URL, Connection, Engine, func, insert, inspect, select
 
 from reconciler.errors import StateUnreadable
 from reconciler.plan.record import Counters
-from reconciler.state import place, schema
+from reconciler.state import copies, mounts, place, schema
 from reconciler.state.engine import connect, reading, writing
 from reconciler.state.faults import RESTORE, mapped
 
 _MAKING = 0x7265636F
 """The advisory lock under which PostgreSQL clients make or upgrade tables ("reco" in ASCII)."""
+
+CHECKED = 4 * 2**20
+"""Up to what size, in bytes, a file is checked whenever it is read; before it is written, it always is.
+
+The check reads every page, 1 to 2 ms for each MB, and plans, which only read, are to answer at once.
+"""
 
 
 def open_engine(url: URL, cluster: str, *, read_only: bool) -> Engine:
@@ -26,6 +32,8 @@ def open_engine(url: URL, cluster: str, *, read_only: bool) -> Engine:
     is "". Raises StateUnreadable for what is damaged, newer, or another cluster's; StateError for what does not answer.
     """
     file = place.file_of(url)
+    if file is not None:
+        mounts.refuse_network(file)
     if file is not None and place.is_missing(file):
         if read_only:
             return _empty(cluster)
@@ -42,18 +50,38 @@ def open_engine(url: URL, cluster: str, *, read_only: bool) -> Engine:
 
 def _checked(engine: Engine, url: URL, cluster: str, *, read_only: bool) -> Engine:
     name = name_of(url)
+    file = place.file_of(url)
     with mapped(name):
         with reading(engine) as connection:
+            if file is not None and (not read_only or file.stat().st_size <= CHECKED):
+                _check_pages(connection, name)
             found = _revision(connection, name)
         if found is None and read_only:
             engine.dispose()
             return _empty(cluster)
         if found != schema.REVISIONS[-1]:
-            with writing(engine) as connection:
-                _upgrade(connection, name, cluster)
+            _migrate(url, name, cluster)
         with reading(engine) as connection:
             _check_owner(connection, name, cluster)
     return engine
+
+
+def _check_pages(connection: Connection, name: str) -> None:
+    """Raise StateUnreadable where a SQLite file's pages do not fit together."""
+    found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    if found != "ok":
+        said = " ".join(found.replace("*** in database main ***", "").split())
+        raise StateUnreadable(f"the record {name} is damaged: {said}", hint=RESTORE)
+
+
+def _migrate(url: URL, name: str, cluster: str) -> None:
+    """Upgrade a record through a connection of its own: who only reads may not write, and needs the new schema too."""
+    engine = connect(url)
+    try:
+        with writing(engine) as connection:
+            _upgrade(connection, name, cluster, place.file_of(url))
+    finally:
+        engine.dispose()
 
 
 def name_of(url: URL) -> str:
@@ -86,13 +114,18 @@ def _empty(cluster: str) -> Engine:
     return engine
 
 
-def _upgrade(connection: Connection, name: str, cluster: str) -> None:
-    """Run the migrations that are missing, unless another process did so meanwhile."""
+def _upgrade(connection: Connection, name: str, cluster: str, file: Path | None = None) -> None:
+    """Run the migrations that are missing, unless another process did so meanwhile.
+
+    A SQLite file that holds a record is copied first, to NAME.before-REVISION beside it.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_MAKING)))
     found = _revision(connection, name)
     if found == schema.REVISIONS[-1]:
         return
+    if file is not None and found is not None:
+        copies.copy_database(file, file.with_name(f"{file.name}.before-{schema.REVISIONS[-1]}"))
     from reconciler.state import migrations  # noqa: PLC0415 - alembic takes longer to import than a plan to read
 
     migrations.upgrade(connection)

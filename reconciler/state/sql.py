@@ -6,18 +6,19 @@ changed: slices, what slices share, numbers. A plan is stale once any part that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Row, select, update
 
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.plan.model import Plan, Step
-from reconciler.plan.record import Counters, Recorded
-from reconciler.spec.names import LinkId, SliceId, SliceKey, VmId
+from reconciler.plan.record import Counters, Recorded, RecordedResource
+from reconciler.plan.resources import Resource
+from reconciler.spec.names import Address, LinkId, SliceId, SliceKey, VmId
 from reconciler.state import history, locks, numbers, schema, standing
 from reconciler.state.codec import decode_allocation
 from reconciler.state.engine import reading, writing
@@ -25,6 +26,9 @@ from reconciler.state.faults import RESTORE, decoding, mapped
 from reconciler.state.opening import name_of, open_engine
 from reconciler.state.place import default_place, to_url
 from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Lock
+
+if TYPE_CHECKING:
+    from reconciler.state.document import Export
 
 __all__ = ["SqlStore", "default_place", "open_store"]
 
@@ -91,10 +95,53 @@ class SqlStore:
             with self._writing() as (connection, _):
                 locks.release(connection, taken)
 
-    def force_unlock(self, name: str) -> Lock | None:
-        """Take a lock away, whoever holds it, and return it; None where nobody does."""
+    def force_unlock(self, name: str, token: int | None = None) -> Lock | None:
+        """Take a lock away, whoever holds it, and return it; None where nobody does, or not under the token given."""
         with self._writing() as (connection, _):
-            return locks.force(connection, name)
+            return locks.force(connection, name, token)
+
+    def export(self) -> Export:
+        """Return the whole record but its locks, as it is at one moment."""
+        from reconciler.state import transfer  # noqa: PLC0415 - only who exports or imports needs its models
+
+        with self._reading() as connection, decoding(self._place, "what it holds"):
+            return transfer.read(connection, self._meta(connection))
+
+    def check_import(self, export: Export) -> None:
+        """Raise StateError where `take_in` would, but for locks; changes nothing."""
+        from reconciler.state import transfer  # noqa: PLC0415 - as above
+
+        with self._reading() as connection:
+            transfer.check(self._meta(connection), export)
+
+    def take_in(self, export: Export, holder: Holder, keep: Callable[[Export], object]) -> None:
+        """Put an exported record in the place of this one, once `keep` has put away what was here.
+
+        Raises StateError where this record is not empty and the exported one is of another lineage or older, or is of
+        another cluster; StateLocked while anyone is changing anything.
+        """
+        from reconciler.state import transfer  # noqa: PLC0415 - as above
+
+        with self._writing() as (connection, meta):
+            transfer.check(meta, export)
+            locks.refuse_held(connection, holder)
+            if meta.serial:
+                with decoding(self._place, "what it holds"):
+                    before = transfer.read(connection, meta)
+                keep(before)
+            transfer.write(connection, meta, export)
+
+    def forget(self, addresses: Collection[Address]) -> Mapping[Address, RecordedResource]:
+        """Remove resources from the record as if they were confirmed gone, and return how they stood.
+
+        What nothing recorded uses any more becomes free, as `record` says. Hosts are not asked. The caller holds the
+        locks of their slices, and the shared one for what slices share.
+        """
+        with self._writing() as (connection, meta), decoding(self._place, "what it holds"):
+            found = standing.forget(connection, addresses)
+            touched = _move(connection, meta, [entry.resource for entry in found.values()])
+            _free(connection, meta, touched)
+            return found
 
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan.
@@ -117,14 +164,14 @@ class SqlStore:
         with self._writing() as (connection, meta):
             history.intend(connection, apply, steps, self._clock())
             standing.intend(connection, steps)
-            _move(connection, meta, steps)
+            _move(connection, meta, [step.subject for step in steps])
 
     def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
         """Write how steps ended, and with it how their resources stand; what nothing uses any more becomes free."""
         with self._writing() as (connection, meta):
             history.record(connection, apply, endings, self._clock())
             standing.record(connection, endings)
-            touched = _move(connection, meta, [ending.step for ending in endings])
+            touched = _move(connection, meta, [ending.step.subject for ending in endings])
             _free(connection, meta, touched)
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
@@ -169,10 +216,10 @@ def _grown(meta: Row[Any], counters: Counters) -> dict[str, int]:
     return {name: max(getattr(meta, name), getattr(counters, name)) for name in names}
 
 
-def _move(connection: Connection, meta: Row[Any], steps: Sequence[Step]) -> frozenset[SliceKey]:
-    """Raise the serial, and mark what steps changed; returns their slices."""
+def _move(connection: Connection, meta: Row[Any], changed: Sequence[Resource]) -> frozenset[SliceKey]:
+    """Raise the serial, and mark whose resources changed; returns their slices."""
     serial = meta.serial + 1
-    owners = {step.subject.slice for step in steps}
+    owners = {resource.slice for resource in changed}
     values = {"serial": serial, "shared_moved": serial} if None in owners else {"serial": serial}
     connection.execute(update(schema.meta).values(values))
     touched = frozenset(SliceKey(key) for key in owners if key is not None)

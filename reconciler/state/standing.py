@@ -71,6 +71,16 @@ def record(connection: Connection, endings: Iterable[Ending]) -> None:
     _each(connection, _set(status=bindparam("b_status")), other)
 
 
+def forget(connection: Connection, addresses: Collection[Address]) -> dict[Address, RecordedResource]:
+    """Remove resources from the record, and return how they stood; those that are not recorded are not in it."""
+    found: dict[Address, RecordedResource] = {}
+    for some in chunks(addresses):
+        rows = connection.execute(select(_ROWS).where(_ROWS.c.address.in_(some)).order_by(_ROWS.c.address))
+        found.update((row.address, _recorded(row)) for row in rows)
+        connection.execute(delete(_ROWS).where(_ROWS.c.address.in_(some)))
+    return found
+
+
 def read(connection: Connection, scope: Collection[SliceKey] | None) -> Iterator[tuple[Address, RecordedResource]]:
     """Yield the resources of the slices in scope (None: of all) and of what slices share, by address.
 

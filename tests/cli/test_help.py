@@ -5,12 +5,20 @@ import inspect
 import pytest
 
 from reconciler import __version__
-from reconciler.cli import app, labs
+from reconciler.cli import app, labs, record
 from tests.cli.running import Cli, plain
 
-VERBS = ["init", "validate", "schema", "plan", "apply", "destroy", "status", "show", "drift", "doctor"]
+VERBS = [
+    *("init", "validate", "schema", "plan", "apply", "destroy", "status", "show"),
+    *("history", "unlock", "drift", "doctor"),
+]
+STATE_VERBS = ["list", "show", "export", "import", "forget"]
 LAB_VERBS = ["up", "down", "status", "exec"]
-HELPS = [[verb] for verb in VERBS] + [["lab", verb] for verb in LAB_VERBS]
+HELPS = [
+    *([verb] for verb in VERBS),
+    *(["state", verb] for verb in STATE_VERBS),
+    *(["lab", verb] for verb in LAB_VERBS),
+]
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
@@ -33,10 +41,10 @@ def test_global_options_and_their_variables_stand_in_every_help(cli: Cli, verb: 
 
 def test_every_verb_is_listed_with_what_it_does(cli: Cli) -> None:
     text = plain(cli("--help").out)
-    assert [verb for verb in [*VERBS, "lab"] if f"\n│ {verb} " not in text] == []
+    assert [verb for verb in [*VERBS, "state", "lab"] if f"\n│ {verb} " not in text] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["lab"]], ids=["nothing", "lab"])
+@pytest.mark.parametrize("arguments", [[], ["state"], ["lab"]], ids=["nothing", "state", "lab"])
 def test_a_group_without_a_verb_shows_its_help(cli: Cli, arguments: list[str]) -> None:
     done = cli(*arguments)
     assert (done.code, done.err) == (0, "")
@@ -50,7 +58,8 @@ def test_version(cli: Cli) -> None:
 def test_no_verb_is_async() -> None:
     # Typer would call it, never await it, and exit 0.
     verbs = [verb for _, verb in app._VERBS] + [labs.up, labs.down, labs.status, labs.execute]
-    assert len(verbs) == len(VERBS) + len(LAB_VERBS)
+    verbs += [record.list_resources, record.show_resource, record.export_record, record.import_record, record.forget]
+    assert len(verbs) == len(HELPS)
     assert [verb.__name__ for verb in verbs if inspect.iscoroutinefunction(verb)] == []
 
 

@@ -73,11 +73,15 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """Return a place where no record is yet."""
     if request.param == "sqlite":
         return Database(f"sqlite:///{tmp_path}/record.db")
-    port = request.getfixturevalue("postgres_port")
+    return Database(empty_schema(request.getfixturevalue("postgres_port")))
+
+
+def empty_schema(postgres_port: int) -> str:
+    """Make a schema of its own on the server, and return its URL."""
     schema = f"record_{next(_NAMES)}"
-    with psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres") as connection:
+    with psycopg.connect(f"host=127.0.0.1 port={postgres_port} user=postgres dbname=postgres") as connection:
         connection.execute(f"CREATE SCHEMA {schema}".encode())
-    return Database(f"postgresql://postgres@127.0.0.1:{port}/postgres?options=-csearch_path%3D{schema}")
+    return f"postgresql://postgres@127.0.0.1:{postgres_port}/postgres?options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ from sqlalchemy import Connection
 
 from reconciler.state import schema
 
+SCRIPTS = Path(__file__).parent
+"""Where the migrations are: `env.py`, and one script for each revision under `versions`."""
+
 
 def configuration(connection: Connection) -> Config:
     """Return alembic's configuration for one connection; there is no ini file, since none would be in a wheel."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 

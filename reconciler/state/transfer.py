@@ -1,0 +1,159 @@
+"""Reads a whole record out of its rows, and puts another in its place; how it looks in between is document's part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, delete, insert, select, update
+
+from reconciler.errors import StateError
+from reconciler.plan.record import Claim, Status
+from reconciler.plan.resources import from_data
+from reconciler.spec.names import SliceKey
+from reconciler.state import numbers, schema
+from reconciler.state.codec import encode_names, encode_resource
+from reconciler.state.document import (
+    Export,
+    ExportedApply,
+    ExportedCounters,
+    ExportedResource,
+    ExportedSlice,
+    ExportedStep,
+    claimed,
+)
+
+_APPLY = ("id", "user", "host", "pid", "started", "finished", "result", "digest", "done", "failed", "skipped")
+_STEP = tuple(ExportedStep.model_fields)
+_COUNTERS = tuple(ExportedCounters.model_fields)
+_ROWS = (schema.journal, schema.applies, schema.resources, schema.claims, schema.allocations, schema.slices)
+"""Every table that an import fills, those that refer to others first."""
+
+
+def read(connection: Connection, meta: Row[Any]) -> Export:
+    """Return the whole record; raises ValueError, KeyError or TypeError for a row that is none of ours."""
+    return Export(
+        cluster=meta.cluster,
+        lineage=meta.lineage,
+        serial=meta.serial,
+        shared_moved=meta.shared_moved,
+        given_moved=meta.given_moved,
+        counters=ExportedCounters(**{name: getattr(meta, name) for name in _COUNTERS}),
+        slices=tuple(_slices(connection)),
+        resources=tuple(_resources(connection)),
+        history=tuple(_history(connection)),
+    )
+
+
+def check(meta: Row[Any], export: Export) -> None:
+    """Raise StateError where this record may not give way to the exported one; an empty one always may."""
+    if export.cluster != meta.cluster:
+        raise StateError(
+            f"the exported record is of cluster {export.cluster}, not of {meta.cluster}",
+            hint="name that cluster's file with --cluster",
+        )
+    if meta.serial == 0:
+        return
+    if export.lineage != meta.lineage:
+        raise StateError(
+            f"the exported record is another one (its lineage is {export.lineage}, this one's {meta.lineage})",
+            hint="import into an empty record: name its place with --state",
+        )
+    if export.serial < meta.serial:
+        raise StateError(
+            f"the exported record is older (its serial is {export.serial}, this one's {meta.serial})",
+            hint="what was done since would be forgotten; to look at it, import it into an empty record with --state",
+        )
+
+
+def write(connection: Connection, meta: Row[Any], export: Export) -> None:
+    """Put an exported record in the place of this one; fencing tokens never go back."""
+    for table in _ROWS:
+        connection.execute(delete(table))
+    counters = export.counters.model_dump() | {"token": max(export.counters.token, meta.token)}
+    marks = {name: getattr(export, name) for name in ("lineage", "serial", "shared_moved", "given_moved")}
+    connection.execute(update(schema.meta).values(marks | counters))
+    slices = [{"key": entry.key, "moved": entry.moved, "leaving": entry.leaving} for entry in export.slices]
+    _insert(connection, schema.slices, slices)
+    documents = [
+        {"slice": entry.key, "document": _compact(entry.allocation)}
+        for entry in export.slices
+        if entry.allocation is not None
+    ]
+    _insert(connection, schema.allocations, documents)
+    taken = claimed(export).items()
+    rows = [claim._asdict() | {"slice": key, "held": held} for claim, (key, held) in taken]
+    _insert(connection, schema.claims, rows)
+    _insert(connection, schema.resources, [_resource_row(entry) for entry in export.resources])
+    _insert(connection, schema.applies, [_apply_row(entry) for entry in export.history])
+    _insert(connection, schema.journal, [_step_row(each, step) for each in export.history for step in each.journal])
+
+
+def _slices(connection: Connection) -> Iterator[ExportedSlice]:
+    """Yield the slices by key, as Python sorts them: databases differ."""
+    documents = {row.slice: row.document for row in connection.execute(select(schema.allocations))}
+    held: Mapping[SliceKey, frozenset[Claim]] = numbers.held(connection)
+    for row in sorted(connection.execute(select(schema.slices)), key=attrgetter("key")):
+        document = documents.get(row.key)
+        yield ExportedSlice(
+            key=row.key,
+            moved=row.moved,
+            leaving=row.leaving,
+            allocation=None if document is None else json.loads(document),
+            held=tuple(sorted(held.get(row.key, ()))),
+        )
+
+
+def _resources(connection: Connection) -> Iterator[ExportedResource]:
+    for row in sorted(connection.execute(select(schema.resources)), key=attrgetter("address")):
+        yield ExportedResource(
+            status=Status(row.status),
+            due=row.due,
+            resource=json.loads(row.attributes),
+            pending=None if row.pending is None else json.loads(row.pending),
+        )
+
+
+def _history(connection: Connection) -> Iterator[ExportedApply]:
+    steps: dict[int, list[ExportedStep]] = {}
+    for row in connection.execute(select(schema.journal).order_by(schema.journal.c.id)):
+        steps.setdefault(row.apply, []).append(ExportedStep(**{name: getattr(row, name) for name in _STEP}))
+    for row in connection.execute(select(schema.applies).order_by(schema.applies.c.id)):
+        yield ExportedApply(
+            **{name: getattr(row, name) for name in _APPLY},
+            slices=tuple(json.loads(row.slices)),
+            journal=tuple(steps.get(row.id, ())),
+        )
+
+
+def _resource_row(entry: ExportedResource) -> dict[str, Any]:
+    resource = from_data(entry.resource)
+    return {
+        "address": resource.address,
+        "kind": resource.kind,
+        "slice": resource.slice,
+        "host": resource.host,
+        "status": entry.status.value,
+        "attributes": encode_resource(resource),
+        "pending": None if entry.pending is None else encode_resource(from_data(entry.pending)),
+        "due": entry.due,
+    }
+
+
+def _apply_row(entry: ExportedApply) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _APPLY} | {"slices": encode_names(entry.slices)}
+
+
+def _step_row(entry: ExportedApply, step: ExportedStep) -> dict[str, Any]:
+    return {name: getattr(step, name) for name in _STEP} | {"apply": entry.id}
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), list(rows))
+
+
+def _compact(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), sort_keys=True)
