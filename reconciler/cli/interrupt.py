@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from typer import Abort
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,11 +55,27 @@ def interruptible(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
         raise
 
 
-@contextmanager
-def plain_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt again while something blocks the event loop."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def ask(question: str) -> str:
+    """Put a question on standard error and read the line that answers it; "" at the end of input.
+
+    Ctrl-C raises Abort, whenever it comes after the question is seen. A signal that comes just before `read` begins to
+    wait would not wake it, and would be heard only after the next line. Signals also write to a pipe here, so waiting
+    on that and on the terminal misses none.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    woken = signal.set_wakeup_fd(writing)
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        select.select([sys.stdin, reading], [], [])
+        return sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise Abort from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        os.close(reading)
+        os.close(writing)

@@ -11,7 +11,7 @@ import typer
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.files import Paths
 from reconciler.cli.hosts import connecting
-from reconciler.cli.interrupt import interruptible, plain_ctrl_c
+from reconciler.cli.interrupt import ask, interruptible
 from reconciler.cli.session import Session, holder
 from reconciler.errors import UsageError
 
@@ -224,15 +224,18 @@ def _ask(session: Session) -> Callable[[Plan], bool]:
 
 
 def confirm(question: str) -> bool:
-    """Ask on the terminal; the end of input is a no, Ctrl-C raises Abort."""
-    try:
-        with plain_ctrl_c():
-            return typer.confirm(question, err=True)
-    except typer.Abort as abort:
-        if not isinstance(abort.__context__, EOFError):
-            raise
-        sys.stderr.write("\n")
-        return False
+    """Ask on the terminal; nothing, or the end of input, is a no. Raises Abort at Ctrl-C."""
+    while True:
+        answer = ask(f"{question} [y/N]: ")
+        if not answer:
+            sys.stderr.write("\n")
+        match answer.strip().lower():
+            case "y" | "yes":
+                return True
+            case "" | "n" | "no":
+                return False
+            case _:
+                sys.stderr.write("Say y or n.\n")
 
 
 def _tell(session: Session, applied: Applied, lost: Sequence[HostLost]) -> int:
