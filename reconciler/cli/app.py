@@ -31,6 +31,7 @@ _VERBS = (
     ("Topologies", viewing.status),
     ("Topologies", viewing.show),
     ("Hosts", viewing.drift),
+    ("Hosts", viewing.verify),
     ("Hosts", viewing.doctor),
 )
 

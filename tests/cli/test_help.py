@@ -8,7 +8,7 @@ from reconciler import __version__
 from reconciler.cli import app, labs
 from tests.cli.running import Cli, plain
 
-VERBS = ["init", "validate", "plan", "apply", "destroy", "status", "show", "drift", "doctor"]
+VERBS = ["init", "validate", "plan", "apply", "destroy", "status", "show", "drift", "verify", "doctor"]
 LAB_VERBS = ["up", "down", "status", "exec"]
 HELPS = [[verb] for verb in VERBS] + [["lab", verb] for verb in LAB_VERBS]
 
