@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.record import Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
-from reconciler.plan.resources import Resource
+from reconciler.plan.resources import Resource, Router, Segment, Uplink
 from reconciler.spec.check import check
 from reconciler.spec.cluster import Bridge
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from reconciler.apply.events import Observer, Report
     from reconciler.verify.frames import Exit, Probe
     from reconciler.verify.live import LivePort, Switch
-    from reconciler.verify.proof import Proof
+    from reconciler.verify.proof import Proof, Violation
 
 ATTEMPTS = 10
 """How often a plan is made again because another apply was recorded between reading and beginning."""
@@ -366,7 +366,7 @@ async def verify(
     """Prove that the switches carry exactly the declared graph, of some slices or of all; reads only.
 
     Three batches for each host: its ports, where frames go that its ports send, and where those go that arrive there
-    by the trunk. Raises HostError where a host cannot be read: what is not seen is not proved.
+    by the trunk; and one for the routers. Raises HostError where a host cannot be read: what is not seen is not proved.
     """
     from reconciler.apply.trace import read_ports  # noqa: PLC0415 - planning needs no hosts
     from reconciler.verify.declared import declare  # noqa: PLC0415
@@ -380,7 +380,21 @@ async def verify(
     local = await _follow(connector, cluster.bridge.name, local_probes(declared, switches))
     onward = await _follow(connector, cluster.bridge.name, onward_probes(local, switches))
     proof = prove(declared, switches, {**local, **onward})
+    routers = await _unsound_routers(recorded_resources(reader, scope), connector)
+    proof = replace(proof, violations=(*proof.violations, *routers))
     return proof if scope is None else concerning(proof, declared, scope)
+
+
+async def _unsound_routers(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
+    """Return what is amiss with the rules between segments and towards the uplink, which no switch knows of."""
+    from reconciler.apply.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
+    from reconciler.verify.proof import unsound  # noqa: PLC0415
+
+    found = await _compare([one for one in resources if isinstance(one, Router | Segment | Uplink)], connector)
+    for item in found:
+        if item.kind is DriftKind.UNREACHABLE:
+            raise HostError(item.host, f"{item.address} cannot be read: {item.words}")
+    return [unsound(item.address, item.host, [each.name for each in item.attributes]) for item in found]
 
 
 def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Switch:

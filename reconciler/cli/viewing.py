@@ -167,7 +167,8 @@ def _tell_proof(proof: Proof) -> None:
         sys.stdout.write(f"{violation}\n")
     sys.stdout.write(f"{proof.dropped} forged frames dropped.\n")
     if proof.violations:
-        sys.stdout.write(f"Not proved: {len(proof.violations)} violations; {counts}.\n")
+        violations = "1 violation" if len(proof.violations) == 1 else f"{len(proof.violations)} violations"
+        sys.stdout.write(f"Not proved: {violations}; {counts}.\n")
     else:
         sys.stdout.write(f"Proved: {counts}.\n")
 

@@ -56,7 +56,7 @@ class Probe:
     """One question for one switch: where does a frame go that comes in at this port.
 
     `origin` is who sent it, the address of a station or words. `number` is the port's OpenFlow number. `target` is the
-    one station that must hear it, where there is one; `path` the hops that it has behind it, in words.
+    one station that must hear it, where there is one; `path` how it came here, in words, where it came by a trunk.
     """
 
     origin: str
@@ -66,6 +66,11 @@ class Probe:
     frame: Frame
     target: Address | None = None
     path: tuple[str, ...] = ()
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        """Say how the frame got here, hop by hop."""
+        return self.path or (f"{self.frame.sort} from {self.port} of {self.host}",)
 
     @property
     def flow(self) -> str:
@@ -85,7 +90,7 @@ def arriving(probe: Probe, host: HostName, port: str, number: int, left: Exit) -
     """Return the question for the next switch, where a frame comes in that left another one by its trunk."""
     hop = f"out of trunk {left.port} of {probe.host} on VLAN {left.vlan}, into {host}"
     frame = replace(probe.frame, vlan=left.vlan)
-    return replace(probe, host=host, port=port, number=number, frame=frame, path=(*probe.path, hop))
+    return replace(probe, host=host, port=port, number=number, frame=frame, path=(*probe.way, hop))
 
 
 def read_exits(trace: str, vlan: int | None) -> tuple[Exit, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from reconciler.spec.cluster import PARKING_VLAN
-from reconciler.spec.names import Address
+from reconciler.spec.names import Address, HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.frames import Exit, Probe, Sort
 from reconciler.verify.live import Switches, origin_of
@@ -29,6 +29,7 @@ class ViolationKind(StrEnum):
     LEAK = "undeclared path"
     FORGED = "forged frame let through"
     TRUNK = "trunk"
+    ROUTER = "router"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,22 @@ def prove(declared: Declared, switches: Switches, outcomes: Outcomes) -> Proof:
     )
 
 
+def unsound(where: Address, host: HostName, amiss: Collection[str]) -> Violation:
+    """Return the violation of a router, a segment or the uplink that is not as recorded; `amiss` names attributes."""
+    what = (
+        f"is not as recorded: {', '.join(amiss)}" if amiss else "does not filter, forward and serve as it was made to"
+    )
+    return Violation(ViolationKind.ROUTER, (where,), f"{where} on {host} {what}")
+
+
 def concerning(proof: Proof, declared: Declared, slices: Collection[str]) -> Proof:
-    """Return the part of a proof that concerns some slices: pairs with a station of theirs, and trunks."""
+    """Return the part of a proof that concerns some slices: pairs with a station of theirs, trunks and routers."""
     inside = {where for where, station in declared.stations.items() if station.slice in slices}
     outside = declared.graph.number_of_nodes() - len(inside)
     pairs = len(inside) * (len(inside) - 1) // 2 + len(inside) * outside
     edges = sum(1 for edge in declared.graph.edges if inside & {*edge})
-    kept = [one for one in proof.violations if one.kind is ViolationKind.TRUNK or inside & {*one.ends}]
+    whole = {ViolationKind.TRUNK, ViolationKind.ROUTER}
+    kept = [one for one in proof.violations if one.kind in whole or inside & {*one.ends}]
     leaks = sum(one.kind is ViolationKind.LEAK and all(end in declared.stations for end in one.ends) for one in kept)
     missing = sum(one.kind is ViolationKind.MISSING for one in kept)
     return Proof(edges - missing, pairs - edges - leaks, proof.dropped, tuple(kept))
@@ -102,11 +112,7 @@ def _arrivals(declared: Declared, switches: Switches, outcomes: Outcomes) -> Ite
         for left in exits:
             if left.port in ports:
                 end = origin_of(declared, ports[left.port])
-                yield _Arrival(probe, end, (*_start(probe), _delivery(ports[left.port])))
-
-
-def _start(probe: Probe) -> tuple[str, ...]:
-    return (f"{probe.frame.sort} from {probe.port} of {probe.host}", *probe.path)
+                yield _Arrival(probe, end, (*probe.way, _delivery(ports[left.port])))
 
 
 def _delivery(port: LivePort) -> str:
@@ -161,7 +167,7 @@ def _last_path(sender: str, sort: Sort, outcomes: Outcomes) -> tuple[str, ...]:
         return (f"{sender} has no port on its switch",)
     last = max(sent, key=lambda probe: len(probe.path))
     exits = ", ".join(one.port for one in outcomes[last])
-    return (*_start(last), f"there {f'out of {exits} alone' if exits else 'dropped'}")
+    return (*last.way, f"there {f'out of {exits} alone' if exits else 'dropped'}")
 
 
 def _forged(switches: Switches, outcomes: Outcomes, arrivals: Iterable[_Arrival]) -> Iterator[Violation]:
@@ -174,7 +180,7 @@ def _forged(switches: Switches, outcomes: Outcomes, arrivals: Iterable[_Arrival]
         trunk = switches[probe.host].trunk
         if probe.frame.sort.forged and trunk is not None and any(left.port == trunk.name for left in exits):
             way = f"out of trunk {trunk.name} of {probe.host}"
-            _note(passed, probe, f"the trunk {trunk.name} of {probe.host}", (*_start(probe), way))
+            _note(passed, probe, f"the trunk {trunk.name} of {probe.host}", (*probe.way, way))
     yield from passed.values()
 
 

@@ -60,7 +60,7 @@ def not_proved(site: Site) -> Done:
     return done
 
 
-def line(done: Done, start: str) -> str:
+def expect_line(done: Done, start: str) -> str:
     """Return the one line of output that starts with a text."""
     found = [each for each in done.out.splitlines() if each.startswith(start)]
     assert len(found) == 1, f"{start!r} in\n{done.told}"
@@ -88,8 +88,10 @@ def test_a_wrong_tag_is_a_missing_path_and_a_leak(network: Site) -> None:
         f"ovs-vsctl set Port {db['tap']} tag={db['vlan']}",
     ):
         done = not_proved(network)
-        line(done, "missing path: port/admin/two-vms/db:eth1 does not reach port/admin/two-vms/web:eth1 by a broadcast")
-        leak = line(done, "undeclared path: port/admin/triangle/a:eth1 reaches port/admin/two-vms/db:eth1")
+        expect_line(
+            done, "missing path: port/admin/two-vms/db:eth1 does not reach port/admin/two-vms/web:eth1 by a broadcast"
+        )
+        leak = expect_line(done, "undeclared path: port/admin/triangle/a:eth1 reaches port/admin/two-vms/db:eth1")
         assert f"out of {db['tap']} of {worker} on VLAN {a['vlan']}" in leak
         told = json.loads(network.run("verify", "--json").out)
         assert (told["proved"], told["present"]) == (False, 4 * 3 + 3 - 2), "db meets neither web nor its router"
@@ -107,7 +109,7 @@ def test_a_port_without_its_guard_lets_a_forged_sender_out(network: Site) -> Non
         f"ovs-ofctl add-flows br-int {saved}; rm {saved}",
     ):
         done = not_proved(network)
-        forged = line(done, "forged frame let through: a frame from a forged MAC of port/admin/two-vms/web:eth1")
+        forged = expect_line(done, "forged frame let through: a frame from a forged MAC of port/admin/two-vms/web:eth1")
         assert f"from {web['tap']} of {worker}" in forged
 
 
@@ -123,8 +125,8 @@ def test_a_trunk_too_wide_leads_to_whoever_sits_behind_it(network: Site) -> None
         f"ovs-vsctl remove Port ens4 trunks {vlan} -- del-port rogue0",
     ):
         done = not_proved(network)
-        line(done, f"trunk: the trunk ens4 of {third} carries VLAN {vlan}, which nothing on {third} needs")
-        leak = line(done, f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {third}")
+        expect_line(done, f"trunk: the trunk ens4 of {third} carries VLAN {vlan}, which nothing on {third} needs")
+        leak = expect_line(done, f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {third}")
         assert f"on VLAN {vlan}, into {third}" in leak
 
 
@@ -135,7 +137,7 @@ def test_a_trunk_that_carries_all_vlans_or_too_few_is_named(network: Site) -> No
         "ovs-vsctl get Port ens4 trunks | tr -d ' ' > /var/lib/reconciler/trunks; ovs-vsctl clear Port ens4 trunks",
         'ovs-vsctl set Port ens4 trunks="$(cat /var/lib/reconciler/trunks)"; rm /var/lib/reconciler/trunks',
     ):
-        line(not_proved(network), "trunk: the trunk ens4 of worker2 carries every VLAN")
+        expect_line(not_proved(network), "trunk: the trunk ens4 of worker2 carries every VLAN")
     worker, db = nic(network, "two-vms", "db", "eth1")
     with planted(
         network,
@@ -144,8 +146,8 @@ def test_a_trunk_that_carries_all_vlans_or_too_few_is_named(network: Site) -> No
         f"ovs-vsctl add Port ens4 trunks {db['vlan']}",
     ):
         done = not_proved(network)
-        line(done, f"trunk: the trunk ens4 of {worker} does not carry VLAN {db['vlan']}")
-        line(done, "missing path: port/admin/two-vms/db:eth1 does not reach port/admin/two-vms/web:eth1")
+        expect_line(done, f"trunk: the trunk ens4 of {worker} does not carry VLAN {db['vlan']}")
+        expect_line(done, "missing path: port/admin/two-vms/db:eth1 does not reach port/admin/two-vms/web:eth1")
 
 
 def test_two_ports_swapped_are_both_named(network: Site) -> None:
@@ -161,9 +163,9 @@ def test_two_ports_swapped_are_both_named(network: Site) -> None:
         done = not_proved(network)
         for card, partner in (("eth1", "b:eth1"), ("eth2", "c:eth1")):
             told = f"missing path: port/admin/triangle/a:{card} does not reach port/admin/triangle/{partner}"
-            line(done, told)
-        line(done, "undeclared path: port/admin/triangle/a:eth1 reaches port/admin/triangle/c:eth1")
-        line(done, "undeclared path: port/admin/triangle/a:eth2 reaches port/admin/triangle/b:eth1")
+            expect_line(done, told)
+        expect_line(done, "undeclared path: port/admin/triangle/a:eth1 reaches port/admin/triangle/c:eth1")
+        expect_line(done, "undeclared path: port/admin/triangle/a:eth2 reaches port/admin/triangle/b:eth1")
 
 
 @pytest.mark.parametrize("tagged", [True, False], ids=["on-the-vlan", "on-all-vlans"])
@@ -176,7 +178,7 @@ def test_a_rogue_port_is_reached_and_reaches(network: Site, tagged: bool) -> Non
         f"ovs-vsctl add-port br-int rogue0 {tag} -- set Interface rogue0 type=internal",
         "ovs-vsctl del-port rogue0",
     ):
-        leak = line(
+        leak = expect_line(
             not_proved(network), f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {worker}"
         )
         vlan = f"VLAN {db['vlan']}" if tagged else "every VLAN"
@@ -194,8 +196,8 @@ def test_a_worker_without_its_guard_of_the_internet_vlan(network: Site) -> None:
         f"ovs-ofctl add-flows br-int {saved}; rm {saved}",
     ):
         done = not_proved(network)
-        line(done, "forged frame let through: a frame of a stranger on the trunk of worker3")
-        leak = line(done, "undeclared path: port/admin/islands/here:eth0 reaches port/admin/islands/there:eth0")
+        expect_line(done, "forged frame let through: a frame of a stranger on the trunk of worker3")
+        leak = expect_line(done, "undeclared path: port/admin/islands/here:eth0 reaches port/admin/islands/there:eth0")
         assert "out of trunk ens4 of worker1 on VLAN 400, into worker3" in leak
 
 
@@ -207,7 +209,31 @@ def test_a_rogue_port_on_the_internet_vlan_hears_who_asks_for_the_gateway(networ
         "ovs-vsctl add-port br-int rogue0 tag=400 -- set Interface rogue0 type=internal",
         "ovs-vsctl del-port rogue0",
     ):
-        line(not_proved(network), f"undeclared path: port/admin/islands/here:eth0 reaches the port rogue0 of {worker}")
+        expect_line(
+            not_proved(network), f"undeclared path: port/admin/islands/here:eth0 reaches the port rogue0 of {worker}"
+        )
+
+
+def test_a_router_that_forwards_more_than_it_should(network: Site) -> None:
+    namespace = f"slice-{network.show('two-vms')['id']}"
+    change = f"ip netns exec {namespace} nft 'chain inet reconciler forward {{ policy %s; }}'"
+    with planted(network, "gateway", change % "accept", change % "drop"):
+        done = not_proved(network)
+        expect_line(
+            done, "router: router/admin/two-vms on gateway does not filter, forward and serve as it was made to"
+        )
+        assert "Not proved: 1 violation;" in done.out
+
+
+def test_a_segment_in_another_slice_s_router(network: Site) -> None:
+    ids = [network.show(name)["id"] for name in ("two-vms", "triangle")]
+    vlan = nic(network, "two-vms", "db", "eth1")[1]["vlan"]
+    move = f"ip -n slice-{ids[0]} link set seg{vlan} netns slice-{ids[1]}"
+    on_host(network.lab, "gateway", move)
+    done = not_proved(network)
+    expect_line(done, "router: segment/admin/two-vms/db:eth1--web:eth1 on gateway ")
+    network.apply(*FILES)
+    network.do("verify")
 
 
 def test_a_host_that_does_not_answer_is_an_error_and_no_proof(network: Site) -> None:
