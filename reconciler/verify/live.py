@@ -61,7 +61,10 @@ def local_probes(declared: Declared, switches: Switches) -> tuple[Probe, ...]:
 
 
 def onward_probes(outcomes: Mapping[Probe, Sequence[Exit]], switches: Switches) -> tuple[Probe, ...]:
-    """Return what to ask of the other switches about frames that have left one by its trunk."""
+    """Return what to ask of the other switches about frames that have left one by its trunk.
+
+    A frame to an unknown MAC is flooded like a broadcast: where both leave a switch alike, one of them is followed.
+    """
     return tuple(_onward_probes(outcomes, switches))
 
 
@@ -85,11 +88,11 @@ def _local_probes(declared: Declared, switches: Switches) -> Iterator[Probe]:
 
 
 def _frames(station: Station, vlans: Iterable[int]) -> Iterator[Frame]:
-    """Yield what a station sends to all, and for a VM's card what it must not get away with."""
+    """Yield what a station sends to all; for a VM's card, whose flows tell frames apart, also what must not pass."""
     mac, ip = mac_of(station) or NOBODY, _ip(station)
     yield Frame(Sort.BROADCAST, mac, BROADCAST, ip)
-    yield Frame(Sort.UNKNOWN, mac, STRANGER, ip)
     if isinstance(station, Port):
+        yield Frame(Sort.UNKNOWN, mac, STRANGER, ip)
         yield Frame(Sort.SPOOFED, STRANGER, BROADCAST, ip)
         foreign = next((vlan for vlan in vlans if vlan != station.vlan), ANY_VLAN)
         yield Frame(Sort.TAGGED, mac, BROADCAST, ip, foreign)
@@ -115,7 +118,10 @@ def _ip(station: Station) -> str | None:
 
 
 def _onward_probes(outcomes: Mapping[Probe, Sequence[Exit]], switches: Switches) -> Iterator[Probe]:
+    broadcasts = {probe.origin: exits for probe, exits in outcomes.items() if probe.frame.sort is Sort.BROADCAST}
     for probe, exits in outcomes.items():
+        if probe.frame.sort is Sort.UNKNOWN and exits == broadcasts.get(probe.origin):
+            continue
         here = switches[probe.host].trunk
         for left in exits:
             if here is None or left.port != here.name or probe.port == here.name:
