@@ -403,7 +403,7 @@ def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Swit
     found = {port.name: _live_port(host, port) for port in ports if port.bridge == bridge.name and port.ofport >= 0}
     trunk = found.pop(bridge.trunk, None)
     found.pop(bridge.name, None)
-    return Switch(trunk, tuple(found[name] for name in sorted(found)))
+    return Switch(bridge.name, trunk, tuple(found[name] for name in sorted(found)))
 
 
 def _live_port(host: HostName, port: SwitchPort) -> LivePort:

@@ -39,8 +39,9 @@ class LivePort:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One host's bridge: its port towards the other hosts, and all others but the bridge's own."""
+    """One host's bridge: its name, which its own port has too, its port towards the other hosts, and all others."""
 
+    bridge: str
     trunk: LivePort | None
     ports: tuple[LivePort, ...]
 

@@ -109,10 +109,14 @@ def _arrivals(declared: Declared, switches: Switches, outcomes: Outcomes) -> Ite
     for probe, exits in outcomes.items():
         switch = switches[probe.host]
         ports = {port.name: port for port in switch.ports}
+        known = {switch.bridge, switch.trunk.name if switch.trunk is not None else ""}
         for left in exits:
             if left.port in ports:
                 end = origin_of(declared, ports[left.port])
                 yield _Arrival(probe, end, (*probe.way, _delivery(ports[left.port])))
+            elif left.port not in known:
+                end = f"the interface {left.port} of {probe.host}, which is no port of its own"
+                yield _Arrival(probe, end, (*probe.way, f"out of {left.port} of {probe.host}"))
 
 
 def _delivery(port: LivePort) -> str:

@@ -38,7 +38,7 @@ def as_declared(declared: Declared) -> dict[HostName, Switch]:
         here = [one for one in declared.stations.values() if one.host == host and one.vlan is not None]
         ports = [LivePort(host, port_of(one), at, one.vlan, owner=one.address) for at, one in enumerate(here, start=2)]
         carried = frozenset({*declared.carried.get(host, ()), PARKING_VLAN})
-        found[host] = Switch(LivePort(host, "ens4", 1, None, carried), tuple(ports))
+        found[host] = Switch("br-int", LivePort(host, "ens4", 1, None, carried), tuple(ports))
     return found
 
 
@@ -135,6 +135,15 @@ def test_a_vlan_recorded_for_two_slices_is_a_leak_though_all_is_as_recorded() ->
     declared = declare(twice)
     leaks = {one.ends for one in asked(declared, as_declared(declared)).violations}
     assert ("port/alice/lab1/a:eth1", "port/bob/lab2/c:eth1") in leaks
+
+
+def test_an_interface_that_was_not_read_as_a_port_is_never_passed_over() -> None:
+    declared = declared_by(plan(PAIR))
+    switches = as_declared(declared)
+    outcomes = {probe: (Exit("slave0", 100), Exit("br-int", 100)) for probe in local_probes(declared, switches)}
+    leaks = [one for one in prove(declared, switches, outcomes).violations if one.kind is ViolationKind.LEAK]
+    assert leaks
+    assert all("the interface slave0 of" in str(one) for one in leaks)
 
 
 @given(st.data())
