@@ -34,6 +34,7 @@ _VERBS = (
     ("Record", record.history),
     ("Record", record.unlock),
     ("Hosts", viewing.drift),
+    ("Hosts", viewing.verify),
     ("Hosts", viewing.doctor),
 )
 

@@ -1,4 +1,4 @@
-"""The verbs that only look: `status` and `show` at the record, `drift` and `doctor` at the hosts."""
+"""The verbs that only look: `status` and `show` at the record, the others at the hosts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from reconciler.spec.cluster import Cluster
     from reconciler.spec.names import SliceKey
     from reconciler.state.store import StateReader
+    from reconciler.verify.proof import Proof
     from reconciler.workflow import Inputs
 
 DRIFTED = 2
 """The exit code of `drift` where something is not as recorded."""
+
+NOT_PROVED = 2
+"""The exit code of `verify` where the network is not the declared one."""
 
 
 def status(session: Session) -> None:
@@ -121,6 +125,52 @@ def _tell_drift(session: Session, found: Sequence[Drift], count: int) -> None:
             sys.stdout.write(f"  {attribute.name} = {before} -> {show_value(attribute.name, attribute.observed)}\n")
     verdict = f"{len(found)} of {count} resources are not as recorded." if found else f"No drift in {count} resources."
     sys.stdout.write(f"{verdict}\n")
+
+
+def verify(
+    session: Session,
+    slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
+) -> int:
+    """Prove that the live network carries exactly the declared links: asks every switch where frames would go.
+
+    Sends no frame and changes nothing. Exits 0 where it is proved, 2 where not, 1 where a host cannot be read.
+
+    [bold]Examples[/bold]
+
+      reconciler verify
+      reconciler verify admin/two-vms
+      reconciler verify --json | jq .violations
+    """
+    from reconciler import workflow  # noqa: PLC0415
+
+    inputs = session.inputs()
+    with session.store(inputs.cluster, read_only=True) as store:
+        scope = workflow.find_slices(store, slices) if slices else None
+        proof = to_the_end(_verify(session, inputs, store, scope))
+    if session.json:
+        session.print_json({"proved": not proof.violations} | asdict(proof))
+    else:
+        _tell_proof(proof)
+    return NOT_PROVED if proof.violations else 0
+
+
+async def _verify(session: Session, inputs: Inputs, store: StateReader, scope: Collection[SliceKey] | None) -> Proof:
+    from reconciler import workflow  # noqa: PLC0415
+
+    async with connecting(session, inputs.cluster.cluster) as connector:
+        return await workflow.verify(inputs, store, connector, scope)
+
+
+def _tell_proof(proof: Proof) -> None:
+    counts = f"{proof.present} declared paths present, {proof.absent} undeclared pairs absent"
+    for violation in proof.violations:
+        sys.stdout.write(f"{violation}\n")
+    sys.stdout.write(f"{proof.dropped} forged frames dropped.\n")
+    if proof.violations:
+        violations = "1 violation" if len(proof.violations) == 1 else f"{len(proof.violations)} violations"
+        sys.stdout.write(f"Not proved: {violations}; {counts}.\n")
+    else:
+        sys.stdout.write(f"Proved: {counts}.\n")
 
 
 def doctor(session: Session) -> int:

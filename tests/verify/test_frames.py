@@ -1,0 +1,56 @@
+"""Frames as the switch reads them, and its answers as a real one (Open vSwitch 3.1, netdev datapath) printed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconciler.spec.names import HostName
+from reconciler.verify.frames import BROADCAST, NOBODY, Exit, Frame, Probe, Sort, arriving, read_exits
+
+TRACES = Path(__file__).parent / "traces"
+MAC = "52:54:00:03:ea:01"
+
+
+@pytest.mark.parametrize(
+    ("name", "vlan", "exits"),
+    [
+        ("broadcast", None, (Exit("br-int", 100), Exit("ens4", 100))),
+        ("spoofed", None, ()),
+        ("arriving", 120, (Exit("br-int", 120), Exit("seg120", None))),
+        ("to-the-gateway", None, (Exit("br-int", 400), Exit("ens4", 400))),
+    ],
+)
+def test_a_trace_says_where_a_frame_comes_out(name: str, vlan: int | None, exits: tuple[Exit, ...]) -> None:
+    assert read_exits((TRACES / f"{name}.txt").read_text(), vlan) == exits
+
+
+def test_ports_before_a_tag_is_pushed_get_the_frame_as_it_came() -> None:
+    said = "Datapath actions: tap1-1,push_vlan(tpid=0x8100,vid=7,pcp=0),ens4,pop_vlan,tap2-1\n"
+    assert read_exits(said, None) == (Exit("tap1-1", None), Exit("ens4", 7), Exit("tap2-1", None))
+
+
+@pytest.mark.parametrize("said", ["", "Datapath actions: set(eth(dst=02:00:00:00:00:01)),ens4", "no such bridge"])
+def test_what_cannot_be_followed_is_no_answer(said: str) -> None:
+    with pytest.raises(ValueError, match=r"trace without|cannot be followed"):
+        read_exits(said, None)
+
+
+def test_a_broadcast_asks_by_arp_and_a_known_station_is_spoken_to_by_ip() -> None:
+    worker = HostName("worker1")
+    asking = Probe("web", worker, "tap1-1", 2, Frame(Sort.BROADCAST, MAC, BROADCAST, "10.60.7.2"))
+    start = f"in_port=2,dl_src={MAC}"
+    assert asking.flow == f"{start},dl_dst={BROADCAST},dl_type=0x0806,arp_op=1,arp_sha={MAC},arp_spa=10.60.7.2"
+    speaking = Probe("web", worker, "tap1-1", 2, Frame(Sort.UNKNOWN, MAC, NOBODY, vlan=5))
+    assert speaking.flow == f"{start},dl_dst={NOBODY},dl_vlan=5,dl_type=0x0800,nw_src=0.0.0.0"
+
+
+def test_a_frame_that_crosses_a_trunk_is_asked_about_with_the_tag_it_left_with() -> None:
+    sent = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(Sort.BROADCAST, MAC, BROADCAST))
+    there = arriving(sent, HostName("worker2"), "ens4", 1, Exit("ens4", 100))
+    assert there.flow.startswith(f"in_port=1,dl_src={MAC},dl_dst={BROADCAST},dl_vlan=100,")
+    assert there.way == (
+        "a broadcast from tap1-1 of worker1",
+        "out of trunk ens4 of worker1 on VLAN 100, into worker2",
+    )

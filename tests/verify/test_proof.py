@@ -1,0 +1,170 @@
+"""What is declared, what is asked, and what is judged, on switches that flood a frame to all ports of its VLAN.
+
+Such a switch is the simplest that is right; the lab's tests do the same on real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.plan.model import Plan
+from reconciler.plan.resources import Port, Resource, Segment, Trunk
+from reconciler.spec.cluster import PARKING_VLAN
+from reconciler.spec.names import HostName
+from reconciler.verify.declared import Declared, declare, port_of
+from reconciler.verify.frames import Exit, Probe, Sort
+from reconciler.verify.live import LivePort, Switch, Switches, local_probes, onward_probes
+from reconciler.verify.proof import Proof, ViolationKind, concerning, prove
+from tests.plan.examples import LAB1, LAB2, lab, plan
+
+PAIR = lab(("a", "b"), [["a", "b"]])
+OTHERS = lab({"c": {"internet": True}, "d": {"internet": True}}, [["c", "d"]], key=LAB2)
+HOSTS = [HostName(name) for name in ("gateway", "worker1", "worker2", "worker3")]
+
+
+def declared_by(made: Plan) -> Declared:
+    """Return what a plan's resources declare once they stand."""
+    return declare([change.after for change in made.changes if change.after is not None])
+
+
+def as_declared(declared: Declared) -> dict[HostName, Switch]:
+    """Return the switches as an apply leaves them."""
+    found = {}
+    for host in HOSTS:
+        here = [one for one in declared.stations.values() if one.host == host and one.vlan is not None]
+        ports = [LivePort(host, port_of(one), at, one.vlan, owner=one.address) for at, one in enumerate(here, start=2)]
+        carried = frozenset({*declared.carried.get(host, ()), PARKING_VLAN})
+        found[host] = Switch("br-int", LivePort(host, "ens4", 1, None, carried), tuple(ports))
+    return found
+
+
+def asked(declared: Declared, switches: Switches, *, guarded: bool = True) -> Proof:
+    """Ask the model's switches everything, and judge."""
+    local = {
+        probe: answer(declared, switches[probe.host], probe, guarded) for probe in local_probes(declared, switches)
+    }
+    onward = {probe: answer(declared, switches[probe.host], probe, guarded) for probe in onward_probes(local, switches)}
+    return prove(declared, switches, local | onward)
+
+
+def answer(declared: Declared, switch: Switch, probe: Probe, guarded: bool) -> Sequence[Exit]:
+    """Flood a frame to its VLAN, as the guards allow."""
+    trunk, frame = switch.trunk, probe.frame
+    assert trunk is not None
+    port = next(one for one in (trunk, *switch.ports) if one.name == probe.port)
+    sender = next((one for one in declared.stations.values() if getattr(one, "mac", None) == frame.source), None)
+    if guarded and frame.sort.forged:
+        return ()
+    vlan = port.tag if port.tag is not None else frame.vlan
+    if vlan is None or not port.carries(vlan) or (port.tag is not None and frame.vlan is not None):
+        return ()
+    isolated = isinstance(sender, Port) and sender.gateway_mac is not None
+    if isolated and (frame.sort is Sort.UNKNOWN or (port is trunk and vlan in declared.guarded.get(probe.host, ()))):
+        return ()
+    open_to = [] if isolated and port is not trunk else [one for one in switch.ports if one is not port]
+    exits = [Exit(one.name, vlan if one.tag is None else None) for one in open_to if one.carries(vlan)]
+    return [*exits, *([Exit(trunk.name, vlan)] if port is not trunk and trunk.carries(vlan) else [])]
+
+
+def with_port(switches: Switches, port: LivePort) -> dict[HostName, Switch]:
+    """Return the switches with a port in place of the one of its name, or added."""
+    here = switches[port.host]
+    rest = tuple(one for one in here.ports if one.name != port.name)
+    return {**switches, port.host: replace(here, ports=(*rest, port))}
+
+
+def test_the_declared_graph_has_links_with_their_segments_and_the_gateway_of_the_internet() -> None:
+    declared = declared_by(plan(PAIR, OTHERS))
+    assert {tuple(sorted(edge)) for edge in declared.graph.edges} == {
+        ("port/alice/lab1/a:eth1", "port/alice/lab1/b:eth1"),
+        ("port/alice/lab1/a:eth1", "segment/alice/lab1/a:eth1--b:eth1"),
+        ("port/alice/lab1/b:eth1", "segment/alice/lab1/a:eth1--b:eth1"),
+        ("port/bob/lab2/c:eth1", "port/bob/lab2/d:eth1"),
+        ("port/bob/lab2/c:eth1", "segment/bob/lab2/c:eth1--d:eth1"),
+        ("port/bob/lab2/d:eth1", "segment/bob/lab2/c:eth1--d:eth1"),
+        ("port/bob/lab2/c:eth0", "uplink/gateway"),
+        ("port/bob/lab2/d:eth0", "uplink/gateway"),
+    }
+    assert declared.undeclared == 11 * 10 // 2 - 8, "eight ports, two segments and the gateway"
+
+
+def test_what_is_as_declared_is_proved() -> None:
+    declared = declared_by(plan(PAIR, OTHERS))
+    proof = asked(declared, as_declared(declared))
+    assert proof.violations == ()
+    assert (proof.present, proof.absent) == (8, 47)
+    assert proof.dropped == 6 * 2 + 2, "two from each port on a bridge, and a stranger at each guarded trunk"
+
+
+def test_a_slice_is_proved_against_everyone_else() -> None:
+    declared = declared_by(plan(PAIR, OTHERS))
+    switches = as_declared(declared)
+    ports = {port.owner: port for switch in switches.values() for port in switch.ports}
+    one, other = ports["port/alice/lab1/a:eth1"], ports["port/bob/lab2/d:eth1"]
+    proof = asked(declared, with_port(switches, replace(other, tag=one.tag)))
+    assert len(proof.violations) > len(concerning(proof, declared, {LAB1}).violations) > 0
+    within = concerning(asked(declared, switches), declared, {LAB1})
+    assert (within.present, within.absent) == (3, 5 * 4 // 2 + 5 * 6 - 3)
+
+
+def test_without_guards_forged_frames_get_through() -> None:
+    declared = declared_by(plan(PAIR))
+    proof = asked(declared, as_declared(declared), guarded=False)
+    forged = [one for one in proof.violations if one.kind is ViolationKind.FORGED]
+    assert {one.ends[0] for one in forged} == {"port/alice/lab1/a:eth1", "port/alice/lab1/b:eth1"}
+    assert all("a frame from a forged MAC" in str(one) for one in forged)
+
+
+def test_a_vlan_recorded_for_two_slices_is_a_leak_though_all_is_as_recorded() -> None:
+    made = [change.after for change in plan(PAIR, OTHERS).changes if change.after is not None]
+    shared = next(one.vlan for one in made if isinstance(one, Port) and one.address == "port/alice/lab1/a:eth1")
+    taken = next(one.vlan for one in made if isinstance(one, Port) and one.address == "port/bob/lab2/c:eth1")
+    assert shared is not None
+    twice: list[Resource] = []
+    for one in made:
+        if isinstance(one, Trunk):
+            twice.append(replace(one, vlans=tuple(shared if vlan == taken else vlan for vlan in one.vlans)))
+        elif isinstance(one, Port | Segment) and one.vlan == taken:
+            twice.append(replace(one, vlan=shared))
+        else:
+            twice.append(one)
+    declared = declare(twice)
+    leaks = {one.ends for one in asked(declared, as_declared(declared)).violations}
+    assert ("port/alice/lab1/a:eth1", "port/bob/lab2/c:eth1") in leaks
+
+
+def test_an_interface_that_was_not_read_as_a_port_is_never_passed_over() -> None:
+    declared = declared_by(plan(PAIR))
+    switches = as_declared(declared)
+    outcomes = {probe: (Exit("slave0", 100), Exit("br-int", 100)) for probe in local_probes(declared, switches)}
+    leaks = [one for one in prove(declared, switches, outcomes).violations if one.kind is ViolationKind.LEAK]
+    assert leaks
+    assert all("the interface slave0 of" in str(one) for one in leaks)
+
+
+@given(st.data())
+def test_any_port_on_another_s_vlan_is_named(data: st.DataObject) -> None:
+    declared = declared_by(plan(PAIR, OTHERS))
+    switches = as_declared(declared)
+    ports = [port for host in HOSTS for port in switches[host].ports if "/eth0" not in port.owner]
+    moved = data.draw(st.sampled_from(ports))
+    tags = sorted({port.tag for port in ports if port.tag is not None} - {moved.tag})
+    proof = asked(declared, with_port(switches, replace(moved, tag=data.draw(st.sampled_from(tags)))))
+    missing = [one for one in proof.violations if one.kind is ViolationKind.MISSING]
+    assert missing
+    assert all(moved.owner in one.ends for one in missing)
+    assert proof.present == 8 - len(missing)
+
+
+@given(host=st.sampled_from(HOSTS), tagged=st.booleans())
+def test_any_rogue_port_on_a_used_vlan_is_named(host: HostName, tagged: bool) -> None:
+    declared = declared_by(plan(PAIR))
+    switches = as_declared(declared)
+    (vlan,) = declared.vlans
+    proof = asked(declared, with_port(switches, LivePort(host, "rogue0", 9, vlan if tagged else None)))
+    named = any(f"the port rogue0 of {host}" in end for one in proof.violations for end in one.ends)
+    assert named == (vlan in declared.carried.get(host, ())), "where the trunk does not bring the VLAN nothing arrives"
