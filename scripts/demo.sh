@@ -26,6 +26,7 @@ run reconciler plan "$file"
 run reconciler apply --auto-approve "$file"
 run reconciler plan "$file"
 run reconciler show "$slice"
+run reconciler verify
 run reconciler status
 show "reconciler show $slice --json | python scripts/prove.py $lab"
 reconciler show "$slice" --json | python scripts/prove.py "$lab"
