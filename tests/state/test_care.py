@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,32 +15,12 @@ from sqlalchemy.exc import OperationalError
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.state import migrations, mounts, opening, schema
 from reconciler.state.copies import copy_database, keep, write_private
-from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import Holder
+from reconciler.state.sql import open_store
+from tests.state.conftest import ANNA, opened
 
-ANNA = Holder("anna", "ctl1", os.getpid())
 NEXT = "9000"
 GOOD = 'op.create_table("songs", sa.Column("name", sa.Text))'
 BAD = f"{GOOD}\n    op.execute('CREATE TABLE nonsense')"
-
-
-@contextmanager
-def opened(file: Path, *, read_only: bool = False) -> Iterator[SqlStore]:
-    clock = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-    store = open_store(file, cluster="lab", clock=lambda: clock, read_only=read_only)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Make a record in which somebody once held a lock, and return its file."""
-    place = tmp_path / "state" / "lab.db"
-    with opened(place) as store, store.lock(["alice/lab1"], ANNA):
-        pass
-    return place
 
 
 def ask(file: Path, question: str) -> object:

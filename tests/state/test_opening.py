@@ -7,9 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,32 +19,8 @@ from sqlalchemy import create_engine
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.state import migrations, schema
 from reconciler.state.place import default_place
-from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import Holder
-
-ANNA = Holder("anna", "ctl1", os.getpid())
-
-
-def now() -> datetime:
-    return datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-
-
-@contextmanager
-def opened(where: str | Path, cluster: str = "lab", *, read_only: bool = False) -> Iterator[SqlStore]:
-    store = open_store(where, cluster=cluster, clock=now, read_only=read_only)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Make a record, and return its file."""
-    place = tmp_path / "state" / "lab.db"
-    with opened(place) as store, store.lock(["alice/lab1"], ANNA):
-        pass
-    return place
+from reconciler.state.sql import open_store
+from tests.state.conftest import ANNA, now, opened
 
 
 def change(file: Path, statement: str) -> None:
