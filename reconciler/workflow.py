@@ -7,7 +7,7 @@ which lock, is settled here.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.apply.drift import Drift
     from reconciler.apply.drivers.switch import SwitchPort
     from reconciler.apply.events import Observer, Report
+    from reconciler.apply.orphans import Orphan, Unread
     from reconciler.verify.frames import Exit, Probe
     from reconciler.verify.live import LivePort, Switch
     from reconciler.verify.proof import Proof, Violation
@@ -333,11 +334,51 @@ async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dic
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What hosts carry beside the record: what is not as recorded, what nobody records, and what could not be read."""
+
+    drift: tuple[Drift, ...]
+    orphans: tuple[Orphan, ...]
+    unread: tuple[Unread, ...]
+
+
 async def drift(
-    reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
-) -> Sequence[Drift]:
-    """Compare what the hosts carry with what is recorded; read-only, one batch per host."""
-    return await _compare(recorded_resources(reader, scope), connector)
+    inputs: Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+) -> Standing:
+    """Compare what the hosts carry with what is recorded, and find what nobody records; read-only, one batch per host.
+
+    With a scope, only hosts that carry those slices are asked, and only what bears their names is told.
+    """
+    from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
+    from reconciler.apply.drivers.driver import Premises  # noqa: PLC0415
+    from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
+    from reconciler.apply.observe import observe  # noqa: PLC0415
+    from reconciler.apply.orphans import find_orphans, unread  # noqa: PLC0415
+
+    cluster = inputs.cluster.cluster
+    before = reader.read(None)
+    resources = recorded_resources(reader, scope)
+    hosts = [HostName(host.name) for host in cluster.hosts()]
+    if scope is not None:
+        hosts = [host for host in hosts if any(host == resource.host for resource in resources)]
+    premises = [Premises(host, cluster.bridge.name) for host in hosts]
+    observed = await observe(connector, resources, DRIVERS, surveyed=premises)
+    # What an apply made meanwhile was written down before it was made, and what it removed stood in the record before.
+    known = [*_all_recorded(before), *_all_recorded(reader.read(None))]
+    orphans = find_orphans(observed, known, before.lineage, DRIVERS)
+    return Standing(
+        drift=find_drift(resources, observed),
+        orphans=tuple(orphan for orphan in orphans if scope is None or orphan.resource.slice in scope),
+        unread=unread(observed),
+    )
+
+
+def _all_recorded(recorded: Recorded) -> Iterator[Resource]:
+    for entry in recorded.resources.values():
+        yield entry.resource
+        if entry.pending is not None:
+            yield entry.pending
 
 
 async def _compare(resources: Sequence[Resource], connector: Connector) -> Sequence[Drift]:

@@ -6,19 +6,19 @@ parking VLAN goes in with the first and stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result
 from reconciler.apply.drivers import switch
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import TAG, refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged
 from reconciler.apply.drivers.switch import Flow
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import Trunk
 from reconciler.spec.cluster import PARKING_VLAN
-from reconciler.spec.names import Address
+from reconciler.spec.names import Address, VlanId
 
 _ALLOW, _DROP = 150, 140
 
@@ -168,4 +168,27 @@ def _numbers(vlans: Iterable[int]) -> list[str]:
     return [str(vlan) for vlan in sorted(vlans)]
 
 
-DRIVER = Driver(Trunk, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find VLANs on any port by their tags."""
+    for port in switch.parse_ports(premises.host, results[0]).values():
+        vlans: dict[Address, list[VlanId]] = {}
+        for vlan, owner in sorted(_owners(port.tags).items()):
+            if (where := tagged(Trunk, owner)) is not None:
+                vlans.setdefault(where, []).append(VlanId(vlan))
+        for where, found in vlans.items():
+            trunk = Trunk(
+                address=where,
+                slice=slice_of(Trunk, where),
+                host=premises.host,
+                bridge=port.bridge,
+                port=port.name,
+                vlans=tuple(found),
+                gateway_mac=None,
+            )
+            yield Found(trunk, port.uuid)
+
+
+SURVEY: Survey[Trunk] = Survey(
+    (switch.probe_ports(()),), survey, lambda trunk: f"VLANs on {trunk.port} of {trunk.bridge}"
+)
+DRIVER = Driver(Trunk, probe, parse, ensure, remove, observed, SURVEY)
