@@ -208,8 +208,8 @@ def _removals(orphans: Collection[Orphan]) -> list[Change]:
             needs.setdefault(user, []).append(orphan.spot.address)
     changes = []
     for orphan in orphans:
-        carried = trunks.get(orphan.resource.slice) if isinstance(orphan.resource, Vm | Port | Segment) else None
-        after = (carried,) if carried else ()
+        owners = {orphan.resource.slice, None} if isinstance(orphan.resource, Vm | Port | Segment | Uplink) else set()
+        after = tuple(where for owner, where in trunks.items() if owner in owners)
         before = replace(orphan.resource, needs=tuple(needs.get(orphan.spot, ())), after=after)
         changes.append(Change(Action.DELETE, before.address, before, None, "nobody records it"))
     return changes

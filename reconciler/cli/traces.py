@@ -28,13 +28,9 @@ def orphan_data(orphan: Orphan) -> dict[str, Any]:
 
 def orphan_lines(orphans: Iterable[Orphan]) -> Iterator[str]:
     """Say of each orphan what and where it is; of those of other records only how many there are."""
-    others: dict[tuple[str, ...], list[Orphan]] = {}
-    for orphan in orphans:
-        if is_drift(orphan):
-            yield f"orphan: {orphan_words(orphan)}"
-        else:
-            others.setdefault(orphan.records, []).append(orphan)
-    yield from other_lines(others)
+    known = list(orphans)
+    yield from (f"orphan: {orphan_words(orphan)}" for orphan in known if is_drift(orphan))
+    yield from other_lines(orphan for orphan in known if not is_drift(orphan))
 
 
 def orphan_words(orphan: Orphan) -> str:
@@ -43,8 +39,11 @@ def orphan_words(orphan: Orphan) -> str:
     return f"{orphan.spot.address} on {orphan.spot.host} ({orphan.spot.thing}){unknown}"
 
 
-def other_lines(others: dict[tuple[str, ...], list[Orphan]]) -> Iterator[str]:
+def other_lines(orphans: Iterable[Orphan]) -> Iterator[str]:
     """Say how much of other records stands where."""
+    others: dict[tuple[str, ...], list[Orphan]] = {}
+    for orphan in orphans:
+        others.setdefault(orphan.records, []).append(orphan)
     for records, found in others.items():
         hosts = ", ".join(sorted({orphan.spot.host for orphan in found}))
         things = "1 thing" if len(found) == 1 else f"{len(found)} things"

@@ -14,13 +14,14 @@ from reconciler.plan.record import Claim, Status
 from reconciler.state import schema
 from reconciler.state.document import Export, read_export, write_export
 from reconciler.state.sql import SqlStore
-from reconciler.state.store import SHARED, Ending, Holder
+from reconciler.state.store import SHARED, Ending, Holder, Trace
 from tests.contracts.conftest import Database, empty_schema
 from tests.contracts.records import (
     ANNA,
     LAB1,
     LAB2,
     NOUNS,
+    WORKER,
     allocation,
     image,
     perform,
@@ -31,7 +32,9 @@ from tests.contracts.records import (
 )
 
 BERT = Holder("bert", "ctl1", os.getpid())
-TABLES = (schema.meta, schema.slices, schema.allocations, schema.claims, schema.resources, schema.applies)
+TABLES = (
+    *(schema.meta, schema.slices, schema.allocations, schema.claims, schema.resources, schema.applies, schema.orphans),
+)
 
 
 @pytest.fixture
@@ -44,6 +47,7 @@ def full(store: SqlStore) -> SqlStore:
     store.record(apply, [Ending(changes[0], Status.UNKNOWN, "unknown", "cut; \N{SNOWMAN} '\"\n\x1b[0m")])
     perform(store, plan(store, {LAB2: allocation(1)}, todo=steps((None, router(LAB2)))))
     store.begin(plan(store, {}, todo=steps((router(LAB2), None)), leaving=(LAB2,)), ANNA, "def")
+    store.see_orphans([Trace(WORKER, port(100).address, "f00")], {WORKER})
     return store
 
 
@@ -104,7 +108,7 @@ class TestRefusals:
         [
             ("", "file is no exported record: it is not JSON"),
             ("[]", "file is no exported record$"),
-            ('{"lineage": 1, "digest": "", "format": 2}', "made by another version .its format is 2"),
+            ('{"lineage": 1, "digest": "", "format": 3}', "made by another version .its format is 3"),
         ],
         ids=["empty", "a list", "newer"],
     )
@@ -114,7 +118,7 @@ class TestRefusals:
 
     def test_every_edit_is_noticed(self, full: SqlStore) -> None:
         text = write_export(full.export())
-        for before, after in (('"serial": 12', '"serial": 13'), ("br-int", "br-ext"), ('"bob/lab2"', '"bob/lab3"')):
+        for before, after in (('"serial": 13', '"serial": 14'), ("br-int", "br-ext"), ('"bob/lab2"', '"bob/lab3"')):
             assert before in text
             with pytest.raises(StateUnreadable, match="digest is not that of its content"):
                 read_export(text.replace(before, after), "file")
