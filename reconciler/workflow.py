@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import HostError, SpecError, StateLocked, StateMoved, UsageError
+from reconciler.errors import DataLoss, HostError, SpecError, StateLocked, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -99,13 +99,26 @@ def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for beside the files: slices to take away, and resources to make anew as they are."""
+    """What is asked for beside the files: slices to take away, and resources to make anew as they are.
+
+    Without `refresh`, an apply trusts the record and does not look at the hosts first.
+    """
 
     destroy: tuple[SliceKey, ...] = ()
     replace: tuple[Address, ...] = ()
+    refresh: bool = True
 
 
 NOTHING_ELSE = Asked()
+
+
+def refuse_loss(agreed: Plan) -> bool:
+    """Raise DataLoss, which names the disks that went missing with their data."""
+    names = ", ".join(f"{change.address} on {change.subject.host}" for change in agreed.lost)
+    raise DataLoss(
+        f"the data of {names} is gone: the overlay is missing, and a new one would be empty",
+        hint="nothing was changed; put the file back, or add --accept-data-loss to go on with an empty disk",
+    )
 
 
 def plan(
@@ -154,25 +167,26 @@ class Hosts:
     stop: asyncio.Event
 
 
-async def apply(
+async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     inputs: Inputs,
     store: StateStore,
     hosts: Hosts,
     *,
     holder: Holder,
     approve: Callable[[Plan], bool],
+    accept_loss: Callable[[Plan], bool] = refuse_loss,
     asked: Asked = NOTHING_ELSE,
 ) -> Applied:
     """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
 
     What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
-    Raises StateLocked where another apply holds a slice, and StateMoved where others have changed the record so that
-    the plan is no longer what was approved.
+    Where disks went missing with their data, `accept_loss` is asked as well. Raises StateLocked where another apply
+    holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved.
     """
     with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
-        sightings = {} if asked.destroy else await look(inputs, store, hosts.connector)
+        sightings = await look(inputs, store, hosts.connector) if asked.refresh and not asked.destroy else {}
         agreed = plan(inputs, store, asked, sightings)
-        if not approve(agreed):
+        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
         if agreed.empty and not _allocations_moved(agreed, store.read(())):
             return Applied(agreed, approved=True)

@@ -27,7 +27,7 @@ def disturbances(
         changed.add(change.address)
         if change.action is not Action.CREATE and change.subject.slice is not None:
             by_slice.setdefault(SliceKey(change.subject.slice), []).append(change)
-    disturbed = list(_on_changed_images(changes, before, standing - changed))
+    disturbed = list(_on_changed_images(changes, before, changed))
     count = 0
     for key in sorted(by_slice, key=natural):
         if key in before:
@@ -38,21 +38,23 @@ def disturbances(
 
 
 def _on_changed_images(
-    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation], unchanged: Collection[Address]
+    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation], changed: Collection[Address]
 ) -> Iterator[Disturbance]:
     """Find the VMs whose base image was changed by other hands, in whichever slice.
 
     The right bytes come in a new file, and what was written to overlays stays. But QEMU holds the file that it began
     with: where that is the one that was changed, only a restart makes the guest see the right bytes again.
     """
-    changed = {change.address for change in changes if change.subject.kind == Image.kind and change.before}
-    if not changed:
-        return
-    for key in sorted(before, key=natural):
+    mended = {change.address for change in changes if change.subject.kind == Image.kind and _rewrites(change)}
+    for key in sorted(before if mended else (), key=natural):
         for name, vm in before[key].vms.items():
             where, image = address(Vm, f"{key}/{name}"), address(Image, f"{vm.image}@{vm.worker}")
-            if image in changed and where in unchanged:
+            if image in mended and where not in changed:
                 yield Disturbance(where, key, f"may have read {image} as changed: restart it with --replace {where}")
+
+
+def _rewrites(change: Change) -> bool:
+    return change.action is Action.UPDATE and any(item.name == "sha256" for item in change.attributes)
 
 
 def _interrupted(

@@ -98,7 +98,7 @@ def observed(image: Image, fact: ImageFact) -> Mapping[str, Any] | None:
     """Return the path and hash as they stand."""
     if not fact.present or _obstacle(image, fact):
         return None
-    return {"path": image.path, "sha256": fact.sha256}
+    return {"path": image.path, "sha256": fact.sha256 or "not verified"}
 
 
 def _obstacle(image: Image, fact: ImageFact) -> ForeignObject | None:
