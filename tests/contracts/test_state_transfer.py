@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -96,6 +97,13 @@ class TestRoundTrip:
             assert LAB2 not in store.read().allocations
             assert [entry.outcome for entry in store.journal(apply)] == ["done"]
         target.close()
+
+    def test_an_export_of_the_first_format_is_still_read(self, full: SqlStore) -> None:
+        data = json.loads(write_export(full.export().model_copy(update={"format": 1})))
+        del data["orphans"], data["digest"]
+        sealed = json.dumps(data, separators=(",", ":"), sort_keys=True)
+        data["digest"] = f"sha256:{hashlib.sha256(sealed.encode()).hexdigest()}"
+        assert read_export(json.dumps(data), "file") == full.export().model_copy(update={"format": 1, "orphans": ()})
 
     def test_an_empty_record_is_exported_too(self, store: SqlStore) -> None:
         export = read_export(write_export(store.export()), "file")
