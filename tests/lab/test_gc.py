@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from reconciler.spec.load import load_cluster
+from reconciler.state.sql import open_store
+from reconciler.state.store import Holder
+from tests.cli.running import on_terminal
 from tests.lab.census import census, differences
 from tests.lab.fences import fenced
 from tests.lab.site import Site, on_host
@@ -43,6 +50,18 @@ def tap(site: Site, name: str, alias: str) -> Iterator[Callable[[], None]]:
         yield make
     finally:
         on_host(site.lab, "worker1", f"[ ! -e /sys/class/net/{name} ] || ip link delete dev {name}")
+
+
+@contextmanager
+def held(site: Site, name: str) -> Iterator[None]:
+    """Hold a lock of a site's record, as an apply in another process does."""
+    cluster = load_cluster(site.cluster).cluster.name
+    store = open_store(site.folder / "state.db", cluster=cluster, clock=lambda: datetime.now(UTC))
+    try:
+        with store.lock([name], Holder("anna", socket.gethostname(), os.getpid())):
+            yield
+    finally:
+        store.close()
 
 
 def fates(site: Site, *options: str) -> dict[str, str]:
@@ -91,6 +110,13 @@ def test_what_no_record_claims_goes_only_when_asked_for_and_still_the_same(site:
             assert fates(site, *NOW) == {where: "unclaimed"}
         make_again()
         assert fates(site, "--include-unclaimed", *NOW) == {where: "first seen"}
+        with held(site, "nobody/jetsam"):
+            refused = site.run("gc", "--include-unclaimed", *NOW)
+        assert refused.code == 1, refused.told
+        assert "nobody/jetsam is being changed by anna" in refused.err
+        options = ["--cluster", str(site.cluster), "--state", str(site.folder / "state.db"), "--older-than", "0s"]
+        asked = on_terminal(["gc", "--include-unclaimed", *options], until="Remove 1 orphan? [y/N]: ", keys=b"n\n")
+        assert (asked.code, asked.out.splitlines()[-1]) == (1, "Nothing was changed.")
         assert "tapjetsam" in on_host(site.lab, "worker1", "ip -br link")
         assert fates(site, "--include-unclaimed", *NOW) == {where: "remove"}
         assert "tapjetsam" not in on_host(site.lab, "worker1", "ip -br link")
