@@ -1,7 +1,8 @@
 """The store in SQL, on SQLite or PostgreSQL with the same queries; the rows' own modules say how each is kept.
 
-Every call of `begin`, `intend`, `record` and `finish` raises the record's serial by one, and marks with it what it
-changed: slices, what slices share, numbers. A plan is stale once any part that it was made from bears a later serial.
+Every call of `begin`, `intend`, `record` and `finish`, and of their like for orphans, raises the record's serial by one,
+and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was made
+from bears a later serial.
 """
 
 from __future__ import annotations
@@ -188,9 +189,8 @@ class SqlStore:
 
     def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
         """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
-        with self._writing() as (connection, meta):
+        with self._writing() as (connection, _):
             orphans.see(connection, traces, hosts, self._clock())
-            _move(connection, meta, ())
 
     def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
         """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""

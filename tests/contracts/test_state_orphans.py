@@ -47,6 +47,7 @@ def test_what_is_seen_again_keeps_its_first_moment(store: SqlStore, clock: Clock
     clock.now += timedelta(minutes=5)
     store.see_orphans([HERE, THERE, HERE], {WORKER, NETWORK})
     assert store.orphans() == (SeenOrphan(THERE, clock.now, 1), SeenOrphan(HERE, first, 2))
+    assert store.read().serial == 0, "a record that has only looked is still empty, and gives way to an import"
 
 
 def test_what_is_gone_or_another_is_forgotten_but_not_where_nobody_looked(store: SqlStore, clock: Clock) -> None:

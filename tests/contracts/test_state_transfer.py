@@ -126,7 +126,7 @@ class TestRefusals:
 
     def test_every_edit_is_noticed(self, full: SqlStore) -> None:
         text = write_export(full.export())
-        for before, after in (('"serial": 13', '"serial": 14'), ("br-int", "br-ext"), ('"bob/lab2"', '"bob/lab3"')):
+        for before, after in (('"serial": 12', '"serial": 13'), ("br-int", "br-ext"), ('"bob/lab2"', '"bob/lab3"')):
             assert before in text
             with pytest.raises(StateUnreadable, match="digest is not that of its content"):
                 read_export(text.replace(before, after), "file")

@@ -250,13 +250,11 @@ def _escaped(value: str) -> str:
 def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
     """Find QEMU's processes by what they were told, and what others left by the overlay beside it."""
     lines = answers.text(premises.host, results[0]).split("\n")
-    left: dict[str, str] = {}
-    while len(lines) > 1 and lines[0] != "--":
-        directory, owner, *lines = lines
-        left[directory] = owner
-    if not lines or lines[0] != "--":
+    end = next((at for at in range(0, len(lines), 2) if lines[at] == "--"), None)
+    if end is None:
         raise HostError(premises.host, "the survey of VMs printed something unexpected")
-    for pid, arguments in _processes(lines[1:]).items():
+    left = dict(zip(lines[0:end:2], lines[1:end:2], strict=True))
+    for pid, arguments in _processes(lines[end + 1 :]).items():
         one = dict(pairwise(arguments))
         directory, slash, _ = one.get("-pidfile", "").rpartition("/qemu.pid")
         where = tagged(Vm, f"{Vm.kind}/{_option(one.get('-name', ''), 'guest')}")
