@@ -1,8 +1,8 @@
 """The store in SQL, on SQLite or PostgreSQL with the same queries; the rows' own modules say how each is kept.
 
-Every call of `begin`, `intend`, `record` and `finish`, and of their like for orphans, raises the record's serial by one,
-and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was made
-from bears a later serial.
+Every call of `begin`, `intend`, `record` and `finish`, and of their like for orphans, raises the record's serial by
+one, and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was
+made from bears a later serial.
 """
 
 from __future__ import annotations
