@@ -15,7 +15,8 @@ from typing import Any, Final
 from reconciler.apply.batch import CUT, Begun, Ended, Fate, OperationLock, Task, Transcript, render
 from reconciler.apply.connection import Connection, Connector, words_of
 from reconciler.apply.drivers.driver import Driver
-from reconciler.errors import HostError, HostUnreachable
+from reconciler.apply.fence import Fence
+from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.resources import Kind, Resource
 from reconciler.spec.names import Address, HostName
 
@@ -95,9 +96,16 @@ async def observe(
 
 
 async def read_facts(
-    connection: Connection, resources: Sequence[Resource], drivers: Drivers, nonce: Nonce = random_nonce
+    connection: Connection,
+    resources: Sequence[Resource],
+    drivers: Drivers,
+    nonce: Nonce = random_nonce,
+    fence: Fence | None = None,
 ) -> Facts:
-    """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all."""
+    """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all.
+
+    With a `fence`, no older holder changes anything there once the facts are read.
+    """
     groups: dict[Kind, list[Resource]] = {}
     for resource in resources:
         groups.setdefault(resource.kind, []).append(resource)
@@ -106,7 +114,8 @@ async def read_facts(
     found: dict[Address, Any] = {}
     unread: dict[Kind, HostError] = {}
     transcript = Transcript(tasks, nonce(), PROBE_CAP)
-    async with aclosing(converse(connection, transcript, OperationLock(shared=True))) as events:
+    lock = OperationLock(shared=fence is None)
+    async with aclosing(converse(connection, transcript, lock, fence, failures_only=False)) as events:
         async for event in events:
             if isinstance(event, Ended):
                 kind = kinds[event.number]
@@ -132,12 +141,20 @@ def _parse(
 
 
 async def converse(
-    connection: Connection, transcript: Transcript, lock: OperationLock
+    connection: Connection,
+    transcript: Transcript,
+    lock: OperationLock,
+    fence: Fence | None = None,
+    *,
+    failures_only: bool | None = None,
 ) -> AsyncGenerator[Begun | Ended, None]:
     """Send a batch and yield what its output tells, as it comes; a batch without any command is not sent.
 
     Raises HostUnreachable where the batch was cut short: tasks whose end was not yielded are then unknown. Any other
-    HostError means that the host refused the batch as a whole and nothing was begun.
+    HostError means that the host refused the batch as a whole and nothing was begun; so does StateLost, where the host
+    has seen a later holder of one of the fence's locks.
+
+    A change is judged by its status, so what succeeds there says nothing unless `failures_only` is False.
     """
     if not any(task.commands for task in transcript.tasks):
         for event in transcript.presume():
@@ -147,8 +164,9 @@ async def converse(
         transcript.tasks,
         nonce=transcript.nonce,
         lock=lock,
+        fence=fence,
         output_cap=transcript.output_cap,
-        failures_only=not lock.shared,  # a change is judged by its status, only what reads needs all that is said
+        failures_only=not lock.shared if failures_only is None else failures_only,
     )
     try:
         async with aclosing(connection.run(text)) as lines:
@@ -156,8 +174,15 @@ async def converse(
                 for event in transcript.feed(line):
                     yield event
     except HostError as error:
+        if transcript.fenced is not None:
+            raise _lost(connection.host, *transcript.fenced) from error
         if transcript.opened and not isinstance(error, HostUnreachable):
             raise HostUnreachable(error.host, words_of(error)) from error
         raise
     if not transcript.complete:
         raise HostUnreachable(connection.host, "its answer broke off")
+
+
+def _lost(host: HostName, seen: int, name: str) -> StateLost:
+    what = "what slices share" if name.startswith("@") else name
+    return StateLost(f"{host} has worked for a later holder of {what}", host=host, seen=seen)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import INTERRUPTED
+from reconciler.cli.durations import LockTimeout
 from reconciler.cli.files import Paths
 from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import ask, interruptible
 from reconciler.cli.session import Session, holder
-from reconciler.errors import UsageError
+from reconciler.errors import StateLost, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,6 +90,7 @@ def apply(
     *,
     replace: Replace = None,
     auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
     """Make the hosts match the files: show the plan, ask, and do it.
@@ -97,12 +100,14 @@ def apply(
       reconciler apply slices/two-vms.yaml
       reconciler apply --auto-approve slices/
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
+      reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
         asked = _replacing(replace)
-        return _perform(session, inputs, store, asked, auto_approve=auto_approve, parallelism=parallelism)
+        pace = _Pace(parallelism, lock_timeout)
+        return _perform(session, inputs, store, asked, auto_approve=auto_approve, pace=pace)
 
 
 def destroy(
@@ -110,6 +115,7 @@ def destroy(
     slices: Annotated[list[str], typer.Argument(metavar="SLICE...", help="Slices, as owner/name or name.")],
     *,
     auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
     """Take slices away, from what is recorded; their files may be long gone.
@@ -125,7 +131,8 @@ def destroy(
     inputs = session.inputs()
     with session.store(inputs.cluster) as store:
         asked = workflow.Asked(destroy=workflow.find_slices(store, slices))
-        return _perform(session, inputs, store, asked, auto_approve=auto_approve, parallelism=parallelism)
+        pace = _Pace(parallelism, lock_timeout)
+        return _perform(session, inputs, store, asked, auto_approve=auto_approve, pace=pace)
 
 
 def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address, Sighting]:
@@ -155,6 +162,14 @@ def _require_approval(*, auto_approve: bool) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How many hosts are worked on at once, and how long locks are waited for."""
+
+    parallelism: int
+    lock_timeout: float
+
+
 def _perform(
     session: Session,
     inputs: Inputs,
@@ -162,7 +177,7 @@ def _perform(
     asked: Asked,
     *,
     auto_approve: bool,
-    parallelism: int,
+    pace: _Pace,
 ) -> int:
     from reconciler.apply.events import HostLost  # noqa: PLC0415
     from reconciler.cli.progress import progress  # noqa: PLC0415
@@ -181,7 +196,7 @@ def _perform(
                         lost.append(event)
                     shown(event)
 
-                hosts = workflow.Hosts(connector, parallelism, observer, stop)
+                hosts = workflow.Hosts(connector, pace.parallelism, observer, stop, pace.lock_timeout)
                 return await workflow.apply(inputs, store, hosts, holder=holder(), approve=approve, asked=asked)
 
     return _tell(session, interruptible(work), lost)
@@ -247,6 +262,16 @@ def _tell(session: Session, applied: Applied, lost: Sequence[HostLost]) -> int:
         sys.stderr.write("Nothing was changed.\n")
     elif applied.report is not None:
         sys.stdout.write(report_text(applied.plan, applied.report, lost))
-    if applied.report is not None and applied.report.not_started:
+    if applied.report is not None and applied.report.lost is not None:
+        _tell_lost(session, applied.report.lost)
+    elif applied.report is not None and applied.report.not_started:
         return INTERRUPTED
     return 0 if applied.ok else 1
+
+
+def _tell_lost(session: Session, lost: StateLost) -> None:
+    """Say who took over; as JSON, the report has said it."""
+    from reconciler.cli.complaint import complain  # noqa: PLC0415
+
+    if not session.json:
+        complain(lost, as_json=False)

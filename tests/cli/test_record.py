@@ -135,10 +135,12 @@ class TestUnlock:
             assert (done.code, done.out) == (0, "Unlocked admin/web.\n")
             assert done.err == (
                 f"warning: admin/web is locked by bert on host ctl1 (pid {BERT.pid}) since 2026-11-22 08:00:00 UTC\n"
-                "  If that process still runs, it goes on changing hosts: make sure that it has ended.\n"
+                "  Its last sign of life: 2026-11-22 08:00:00 UTC. "
+                "It has shown no sign of life for long. Should it come back, whatever it still sends is refused.\n"
             )
             data = cli("unlock", SHARED, "--auto-approve", "--json").data
             assert (data["lock"], data["holder"]["pid"], data["unlocked"]) == (SHARED, BERT.pid, True)
+            assert (data["last_sign_of_life"], data["seems"]) == ("2026-11-22T08:00:00+00:00", "silent")
             assert store.locks() == ()
 
     @pytest.mark.usefixtures("recorded")
