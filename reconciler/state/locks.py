@@ -21,8 +21,8 @@ _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 _LATELY = 50
 """How many of the latest applies are searched for the one that took a lock over and has given it back since."""
 
-_TICK = timedelta(microseconds=1)
-"""What sets two renewals apart that a clock puts at the same moment."""
+_TICK, _STILL = timedelta(microseconds=1), timedelta(seconds=1)
+"""What sets renewals apart while a clock stands still, or goes back by less than this; else it does so itself."""
 
 
 def held(connection: Connection, ttl: timedelta) -> tuple[Lock, ...]:
@@ -61,8 +61,10 @@ def renew(connection: Connection, taken: Collection[Lock], now: datetime, ttl: t
     refuse_lost(connection, taken)
     these = _ROWS.c.token.in_([lock.token for lock in taken])
     expires = now + ttl
-    while expires in connection.execute(select(_ROWS.c.expires).where(these)).scalars().all():
-        expires += _TICK
+    until = connection.execute(select(_ROWS.c.expires).where(these)).scalars()
+    late = [moment for moment in until if moment is not None and expires <= moment < expires + _STILL]
+    if late:
+        expires = max(late) + _TICK
     connection.execute(update(_ROWS).where(these).values(expires=expires))
 
 
