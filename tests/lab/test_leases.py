@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -17,13 +16,12 @@ import pytest
 from reconciler.plan.record import Recorded
 from reconciler.state.sql import open_store
 from reconciler.workflow import load
-from tests.lab.census import Census, census, differences, settled
-from tests.lab.site import EXAMPLES, Done, Running, Site, held_up, on_host, wait_until
+from tests.lab.census import Census, census, settled
+from tests.lab.site import EXAMPLES, Done, Running, Site, held_up
 
 pytestmark = pytest.mark.lab
 
 FILE = EXAMPLES / "two-vms.yaml"
-BATCHES = ("sh -s", "flock -x -w 60 9")
 
 
 @pytest.fixture(autouse=True)
@@ -67,35 +65,6 @@ def check_refused(site: Site, done: Done, before: tuple[Census, Recorded]) -> No
 
 
 @contextmanager
-def sent_to_worker1(site: Site) -> Iterator[tuple[Running, str]]:
-    """Hold worker1 up while it has a batch that starts a VM; yields its sender, and the process that waits there.
-
-    The VM needs what the gateway does, so the gateway is held up until worker1 has done all else.
-    """
-    with ExitStack() as later:
-        with held_up(site.lab, "gateway"):
-            first = begin(site)
-            first.wait_for_lines(5, "worker1", ": created in ")
-            later.enter_context(held_up(site.lab, "worker1"))
-        yield first, waits_for_lock(site, "-x")
-
-
-def waits_for_lock(site: Site, mode: str) -> str:
-    """Wait until something on worker1 waits for the operation lock, and return its process there."""
-    find = f"pgrep -f '^flock {mode} -w 60 9' || true"
-    wait_until(lambda: bool(on_host(site.lab, "worker1", find)), "a batch to wait at worker1")
-    return on_host(site.lab, "worker1", find)
-
-
-def without_batches(found: Census) -> Census:
-    """Leave out the processes of batches that wait."""
-    return {
-        host: replace(one, processes=tuple(line for line in one.processes if not line.strip().endswith(BATCHES)))
-        for host, one in found.items()
-    }
-
-
-@contextmanager
 def resumed(running: Running) -> Iterator[None]:
     """Stop a client while the block runs."""
     running.signal(signal.SIGSTOP)
@@ -114,34 +83,6 @@ def test_who_was_paused_past_its_lease_changes_nothing(site: Site) -> None:
         take_over(site, first)
         before = census(site.lab), record(site)
     check_refused(site, first.finish(), before)
-
-
-def test_a_batch_that_was_sent_before_the_pause_is_refused_by_the_host(site: Site) -> None:
-    with sent_to_worker1(site) as (first, waiting):
-        first.signal(signal.SIGSTOP)
-        on_host(site.lab, "worker1", f"kill -STOP {waiting}")
-    with resumed(first):
-        take_over(site, first)
-        before = without_batches(census(site.lab)), record(site)
-        on_host(site.lab, "worker1", f"kill -CONT {waiting}")
-        wait_until(lambda: differences(before[0], census(site.lab)) == [], "the batch to end, with no other trace")
-    check_refused(site, first.finish(), before)
-
-
-def test_what_a_dead_client_left_running_is_waited_for(site: Site) -> None:
-    with sent_to_worker1(site) as (first, waiting):
-        shell = on_host(site.lab, "worker1", f"cut -d ' ' -f 4 /proc/{waiting}/stat")
-        on_host(site.lab, "worker1", f"kill -STOP {shell}")
-    wait_until(lambda: not on_host(site.lab, "worker1", f"pgrep -P {shell} || true"), "the batch to get the lock")
-    first.signal(signal.SIGKILL)
-    first.finish()
-    second = begin(site)
-    waits_for_lock(site, "-s")
-    assert second.process.poll() is None
-    on_host(site.lab, "worker1", f"kill -CONT {shell}")
-    done = second.finish()
-    assert done.code == 0, done.told
-    site.in_sync(FILE)
 
 
 def test_a_working_apply_keeps_its_lease(site: Site) -> None:
