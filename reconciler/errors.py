@@ -8,6 +8,7 @@ ReconcilerError                 anything a user may be shown; `code` names it in
 │   └── LimitError              a pool, range, quota or capacity is exhausted
 ├── StateError                  the recorded state cannot be used
 │   ├── StateLocked             another process holds the lock of a slice
+│   ├── StateLost               another has taken over a lock that was held here
 │   ├── StateMoved              the record has changed since the plan was made
 │   └── StateUnreadable         damaged, of a newer schema, or of another lineage
 ├── HostError                   a host could not do its part
@@ -53,6 +54,7 @@ class Code(StrEnum):
     PLAN_FILE = "plan-file"
     STATE = "state"
     STATE_LOCKED = "state-locked"
+    STATE_LOST = "state-lost"
     STATE_MOVED = "state-moved"
     STATE_UNREADABLE = "state-unreadable"
     HOST = "host"
@@ -170,6 +172,20 @@ class StateLocked(StateError):
     """Another process holds the lock of a slice."""
 
     code = Code.STATE_LOCKED
+
+
+class StateLost(StateError):
+    """A lock that was held here is another's now: nothing more may be changed, neither in the record nor on hosts.
+
+    `host` is the host that said so, having seen the token `seen` of a later holder; None where the record did.
+    """
+
+    code = Code.STATE_LOST
+
+    def __init__(self, summary: str, *, hint: str | None = None, host: str | None = None, seen: int = 0) -> None:
+        super().__init__(summary, hint=hint)
+        self.host = host
+        self.seen = seen
 
 
 class StateMoved(StateError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,8 +18,10 @@ from reconciler import workflow
 from reconciler.apply.drivers.table import DRIVERS
 from reconciler.apply.events import Report
 from reconciler.apply.executor import execute
+from reconciler.apply.fence import Fence
 from reconciler.apply.journal import Outcome
 from reconciler.apply.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
+from reconciler.errors import StateLost
 from reconciler.plan.model import Step, StepId
 from reconciler.spec.names import HostName, SliceKey
 from reconciler.state.store import SHARED, ApplyId, Ending, Holder, SeenOrphan, StateStore, Trace
@@ -135,15 +138,19 @@ async def sweep(  # noqa: PLR0913 - the edges of the world, each given by name
         return judged
     if not approve(judged):
         return Swept(judged.verdicts, judged.unread, approved=False)
-    with store.lock({SHARED, *(orphan.lock for orphan in doomed)}, holder):
+    names = {SHARED, *(orphan.lock for orphan in doomed)}
+    async with workflow.locked(store, names, holder, hosts, hosts.lock_timeout) as locks:
         again = await look(inputs, store, hosts, now=now, terms=terms)
         agreed = set(map(trace, doomed))
         still = [one.orphan for one in again.verdicts if one.fate is Fate.REMOVE and trace(one.orphan) in agreed]
-        report = await _remove(free_of_use(still), store, hosts, holder)
+        fence = Fence(store.read(()).lineage, {lock.name: lock.token for lock in locks})
+        report = await _remove(free_of_use(still), store.under(locks), hosts, holder, fence)
     return Swept(judged.verdicts, judged.unread, approved=True, report=report)
 
 
-async def _remove(orphans: Sequence[Orphan], store: StateStore, hosts: workflow.Hosts, holder: Holder) -> Report:
+async def _remove(
+    orphans: Sequence[Orphan], store: StateStore, hosts: workflow.Hosts, holder: Holder, fence: Fence
+) -> Report:
     steps = removal_steps(orphans)
     by_place = {(orphan.spot.host, orphan.spot.address): orphan for orphan in reversed(orphans)}
     going = {step.id: trace(by_place[step.host, step.address]) for step in steps}
@@ -162,10 +169,12 @@ async def _remove(orphans: Sequence[Orphan], store: StateStore, hosts: workflow.
             observer=hosts.observer,
             stop=hosts.stop,
             monotonic=time.monotonic,
+            fence=fence,
         )
         result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
     finally:
-        store.finish(number, result, skipped)
+        with suppress(StateLost):  # the report says so
+            store.finish(number, result, skipped)
     return report
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import DataLoss, HostError, SpecError, StateLocked, StateMoved, UsageError
+from reconciler.errors import DataLoss, HostError, SpecError, StateLost, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -27,7 +27,7 @@ from reconciler.spec.check import check
 from reconciler.spec.cluster import Bridge
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
-from reconciler.state.store import SHARED, ApplyId, Ending, Holder, StateReader, StateStore
+from reconciler.state.store import SHARED, ApplyId, Ending, Holder, Lock, StateReader, StateStore
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,10 +46,7 @@ ATTEMPTS = 10
 """How often a plan is made again because another apply was recorded between reading and beginning."""
 
 PATIENCE = 60.0
-"""Seconds to wait while another apply changes what slices share."""
-
-LOOK_AGAIN = 0.2
-"""Seconds between two looks at a lock."""
+"""Seconds to wait at least while another apply changes what slices share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +156,13 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """How the hosts are reached, and how many at once."""
+    """How the hosts are reached, and how many at once; slices' locks are waited for `lock_timeout` seconds."""
 
     connector: Connector
     parallelism: int
     observer: Observer
     stop: asyncio.Event
+    lock_timeout: float = 0.0
 
 
 async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
@@ -181,19 +179,29 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
 
     What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
     Where disks went missing with their data, `accept_loss` is asked as well. Raises StateLocked where another apply
-    holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved.
+    holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved;
+    StateLost where another has taken the locks over before anything began.
     """
-    with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
+    names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
+    async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
         sightings = await look(inputs, store, hosts.connector) if asked.refresh and not asked.destroy else {}
         agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
         if agreed.empty and not _allocations_moved(agreed, store.read(())):
             return Applied(agreed, approved=True)
-        async with _begun(store, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
-            current, number = begun
-            report = await _execute(current, store, number, inputs, hosts)
-        return Applied(current, approved=True, report=report)
+        async with _begun(store, held, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
+            report = await _execute(begun, inputs, hosts)
+        return Applied(begun.plan, approved=True, report=report)
+
+
+def locked(
+    store: StateStore, names: Collection[str], holder: Holder, hosts: Hosts, seconds: float
+) -> AbstractAsyncContextManager[tuple[Lock, ...]]:
+    """Hold and renew locks, after waiting for them up to so many seconds."""
+    from reconciler.state.leases import Patience, hold  # noqa: PLC0415 - planning waits for nothing
+
+    return hold(store, names, holder, Patience(seconds, lambda words: hosts.observer(Waiting(words)), hosts.stop))
 
 
 def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
@@ -202,25 +210,41 @@ def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
     return had != {key: agreed.allocations.get(key) for key in agreed.slices}
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An apply that is open: what it does, and the locks under which its store writes."""
+
+    plan: Plan
+    number: ApplyId
+    store: StateStore
+    locks: tuple[Lock, ...]
+
+
 @asynccontextmanager
 async def _begun(
-    store: StateStore, holder: Holder, hosts: Hosts, agreed: Plan, again: Callable[[], Plan]
-) -> AsyncIterator[tuple[Plan, ApplyId]]:
+    store: StateStore,
+    held: tuple[Lock, ...],
+    holder: Holder,
+    hosts: Hosts,
+    agreed: Plan,
+    again: Callable[[], Plan],
+) -> AsyncIterator[_Begun]:
     """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
     Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
     """
     current = agreed
     for _ in range(ATTEMPTS):
-        async with _shared_lock(store, holder, hosts, current):
+        async with _shared_lock(store, held, holder, hosts, current) as locks:
+            ours = store.under(locks)
             try:
-                number = store.begin(current, holder, plan_digest(current))
+                number = ours.begin(current, holder, plan_digest(current))
             except StateMoved:
                 current = again()
                 if not _same_work(current, agreed):
                     raise
                 continue
-            yield current, number
+            yield _Begun(current, number, ours, locks)
             return
     raise StateMoved(
         "the record keeps changing under this plan", hint="wait for the other applies to end, then try again"
@@ -228,62 +252,70 @@ async def _begun(
 
 
 @asynccontextmanager
-async def _shared_lock(store: StateStore, holder: Holder, hosts: Hosts, current: Plan) -> AsyncIterator[None]:
-    """Hold the shared lock where the plan changes what slices share; elsewhere only wait until nobody does.
+async def _shared_lock(
+    store: StateStore, held: tuple[Lock, ...], holder: Holder, hosts: Hosts, current: Plan
+) -> AsyncIterator[tuple[Lock, ...]]:
+    """Hold the shared lock too where the plan changes what slices share; elsewhere only wait until nobody does.
 
     Applies of other slices hold it for seconds, so it is waited for; raises StateLocked where it stays held.
     """
-    with ExitStack() as stack:
-        await _enter(stack, store, holder, hosts)
-        if not any(step.subject.slice is None for step in current.steps):
-            stack.close()
-        yield
-
-
-async def _enter(stack: ExitStack, store: StateStore, holder: Holder, hosts: Hosts) -> None:
-    import asyncio  # noqa: PLC0415 - planning waits for nothing
-
-    deadline = time.monotonic() + PATIENCE
-    told = False
-    while True:
-        try:
-            stack.enter_context(store.lock({SHARED}, holder))
-        except StateLocked as error:
-            if time.monotonic() > deadline or hosts.stop.is_set():
-                raise
-            if not told:
-                hosts.observer(Waiting(error.summary))
-                told = True
-            await asyncio.sleep(LOOK_AGAIN)
-        else:
+    patience = max(PATIENCE, hosts.lock_timeout)
+    async with locked(store.under(held), {SHARED}, holder, hosts, patience) as shared:
+        if any(step.subject.slice is None for step in current.steps):
+            yield (*held, *shared)
             return
+    yield held
 
 
 def _same_work(one: Plan, other: Plan) -> bool:
     return one.changes == other.changes and one.allocations == other.allocations
 
 
-async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: Inputs, hosts: Hosts) -> Report:
+async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.executor import execute  # noqa: PLC0415
+    from reconciler.apply.fence import Fence  # noqa: PLC0415
 
     result, skipped = "interrupted", 0
     try:
         report = await execute(
-            current.steps,
+            begun.plan.steps,
             connector=hosts.connector,
-            journal=_StoreJournal(store, number),
+            journal=_StoreJournal(begun.store, begun.number),
             drivers=DRIVERS,
             uploads=_uploads(inputs),
             parallelism=hosts.parallelism,
             observer=hosts.observer,
             stop=hosts.stop,
             monotonic=time.monotonic,
+            fence=Fence(begun.plan.lineage, {lock.name: lock.token for lock in begun.locks}),
         )
+        if report.lost is not None:
+            report = replace(report, lost=_named(report.lost, begun))
         result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
     finally:
-        store.finish(number, result, skipped)
+        with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
+            begun.store.finish(begun.number, result, skipped)
     return report
+
+
+def _named(lost: StateLost, begun: _Begun) -> StateLost:
+    """Say who took the locks over, where a host knows only that somebody did.
+
+    A host that has seen tokens which the record knows nothing of tells that the record is an older copy of itself; what
+    is given out from here on is higher than what the host has seen.
+    """
+    if lost.host is None:
+        return lost
+    try:
+        begun.store.renew(begun.locks)
+        begun.store.outgrow(lost.seen)
+    except StateLost as known:
+        return known
+    return StateLost(
+        f"{lost.summary}, of whom this record knows nothing: it was restored from an older copy, or there are two",
+        hint="see to it that nobody uses another copy of the record, then apply again",
+    )
 
 
 def _uploads(inputs: Inputs) -> dict[str, Path]:

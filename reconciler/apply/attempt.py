@@ -17,13 +17,16 @@ from reconciler.apply.batch import Begun, Ended, Fate, OperationLock, Task, Tran
 from reconciler.apply.command import Command, Operation, Upload
 from reconciler.apply.connection import Connection, words_of
 from reconciler.apply.events import StepFailed, UploadProgress
+from reconciler.apply.fence import Fence
 from reconciler.apply.ledger import Ledger
 from reconciler.apply.observe import Nonce, converse
-from reconciler.errors import HostError, HostUnreachable
+from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Step
 
 PAUSE: Final = 0.05
 """Seconds of silence from a host after which what it said is written to the journal."""
+
+_NOTHING: Final = Command(("true",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try on one host; `uploads` maps SHA-256 digests to local files."""
+    """One try on one host; `uploads` maps SHA-256 digests to local files, `fence` goes with every change."""
 
     connection: Connection
     ledger: Ledger
     uploads: Mapping[str, Path]
     nonce: Nonce
+    fence: Fence | None = None
 
     async def perform(self, jobs: Sequence[Job]) -> None:
         """Do jobs in their order; raises HostUnreachable where that was cut short: jobs without an end are unknown.
 
+        Raises StateLost where the host has seen a later holder; what it refused at once waits as before.
         Files are copied before the batch, so a job with one must not need another job here.
         """
         ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
@@ -63,6 +68,10 @@ class Attempt:
             await self._run(tasks, {int(number): step for number, step in steps.items()})
         except HostUnreachable:
             raise
+        except StateLost as error:
+            if error.host is not None:
+                self.ledger.put_back(steps.values())
+            raise
         except HostError as error:
             for step in steps.values():
                 self.ledger.end(StepFailed(step, words_of(error)))
@@ -71,7 +80,7 @@ class Attempt:
 
     async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
         transcript = Transcript(tasks, self.nonce())
-        async with aclosing(converse(self.connection, transcript, OperationLock())) as events:
+        async with aclosing(converse(self.connection, transcript, OperationLock(), self.fence)) as events:
             while (event := await self._next(events)) is not None:
                 if isinstance(event, Begun):
                     self.ledger.begin(steps[event.number])
@@ -116,7 +125,7 @@ class Attempt:
                     case Command() as command:
                         before.append(command)
                     case Upload() as upload:
-                        await self._run_alone(before)
+                        await self._run_alone(before or self._knock())
                         before.clear()
                         await self._put(job.step, upload)
         except HostUnreachable:
@@ -126,10 +135,14 @@ class Attempt:
             return None
         return Job(job.step, tuple(left))
 
+    def _knock(self) -> Sequence[Command]:
+        """Return what does nothing but bring the fence to the host: it must stand before every upload."""
+        return [] if self.fence is None else [_NOTHING]
+
     async def _run_alone(self, commands: Sequence[Command]) -> None:
         """Run commands as a batch of their own; raises HostError where one fails."""
         transcript = Transcript([Task(0, tuple(commands))], self.nonce())
-        async with aclosing(converse(self.connection, transcript, OperationLock())) as events:
+        async with aclosing(converse(self.connection, transcript, OperationLock(), self.fence)) as events:
             async for event in events:
                 if isinstance(event, Ended) and event.fate is not Fate.DONE:
                     raise HostError(self.connection.host, event.words)

@@ -17,8 +17,9 @@ from reconciler.apply.batch import CUT, Begun, Ended, Fate, OperationLock, Task,
 from reconciler.apply.command import Command, Result
 from reconciler.apply.connection import Connection, Connector, words_of
 from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.fence import Fence
 from reconciler.apply.fences import LIST_FENCES, parse_fences
-from reconciler.errors import HostError, HostUnreachable
+from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.resources import Kind, Resource
 from reconciler.spec.names import Address, HostName
 
@@ -121,10 +122,17 @@ async def observe(
 
 
 async def read_facts(
-    connection: Connection, resources: Sequence[Resource], drivers: Drivers, nonce: Nonce = random_nonce
+    connection: Connection,
+    resources: Sequence[Resource],
+    drivers: Drivers,
+    nonce: Nonce = random_nonce,
+    fence: Fence | None = None,
 ) -> Facts:
-    """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all."""
-    return (await _ask(connection, resources, drivers, nonce, None)).facts
+    """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all.
+
+    With a `fence`, no older holder changes anything there once the facts are read.
+    """
+    return (await _ask(connection, resources, drivers, nonce, fence=fence)).facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,8 @@ async def _ask(
     resources: Sequence[Resource],
     drivers: Drivers,
     nonce: Nonce,
-    premises: Premises | None,
+    premises: Premises | None = None,
+    fence: Fence | None = None,
 ) -> _Answer:
     groups: dict[Kind, list[Resource]] = {}
     for resource in resources:
@@ -148,7 +157,7 @@ async def _ask(
     commands = [drivers[kind].probe(groups[kind]) for kind in kinds]
     commands += [survey.commands for survey in surveys.values()]
     commands += [(LIST_FENCES,)] if premises else []
-    ended = await _run(connection, commands, nonce)
+    ended = await _run(connection, commands, nonce, fence)
     found: dict[Address, Any] = {}
     unread: dict[Kind, HostError] = {}
     for kind, answer in zip(kinds, ended, strict=False):
@@ -164,12 +173,15 @@ def _surveys(drivers: Drivers) -> dict[Kind, Survey[Any]]:
     return {kind: survey for kind in sorted(drivers) if (survey := drivers[kind].survey) is not None}
 
 
-async def _run(connection: Connection, commands: Sequence[tuple[Command, ...]], nonce: Nonce) -> list[Ended]:
+async def _run(
+    connection: Connection, commands: Sequence[tuple[Command, ...]], nonce: Nonce, fence: Fence | None
+) -> list[Ended]:
     """Run groups of commands in one batch, and return how each ended."""
     tasks = [Task(number, group) for number, group in enumerate(commands)]
     transcript = Transcript(tasks, nonce(), PROBE_CAP)
     ended: dict[int, Ended] = {}
-    async with aclosing(converse(connection, transcript, OperationLock(shared=True))) as events:
+    lock = OperationLock(shared=fence is None)
+    async with aclosing(converse(connection, transcript, lock, fence, failures_only=False)) as events:
         async for event in events:
             if isinstance(event, Ended):
                 ended[event.number] = event
@@ -216,12 +228,20 @@ def _understood(host: HostName, what: str, ended: Ended, read: Callable[[Sequenc
 
 
 async def converse(
-    connection: Connection, transcript: Transcript, lock: OperationLock
+    connection: Connection,
+    transcript: Transcript,
+    lock: OperationLock,
+    fence: Fence | None = None,
+    *,
+    failures_only: bool | None = None,
 ) -> AsyncGenerator[Begun | Ended, None]:
     """Send a batch and yield what its output tells, as it comes; a batch without any command is not sent.
 
     Raises HostUnreachable where the batch was cut short: tasks whose end was not yielded are then unknown. Any other
-    HostError means that the host refused the batch as a whole and nothing was begun.
+    HostError means that the host refused the batch as a whole and nothing was begun; so does StateLost, where the host
+    has seen a later holder of one of the fence's locks.
+
+    A change is judged by its status, so what succeeds there says nothing unless `failures_only` is False.
     """
     if not any(task.commands for task in transcript.tasks):
         for event in transcript.presume():
@@ -231,8 +251,9 @@ async def converse(
         transcript.tasks,
         nonce=transcript.nonce,
         lock=lock,
+        fence=fence,
         output_cap=transcript.output_cap,
-        failures_only=not lock.shared,  # a change is judged by its status, only what reads needs all that is said
+        failures_only=not lock.shared if failures_only is None else failures_only,
     )
     try:
         async with aclosing(connection.run(text)) as lines:
@@ -240,8 +261,15 @@ async def converse(
                 for event in transcript.feed(line):
                     yield event
     except HostError as error:
+        if transcript.fenced is not None:
+            raise _lost(connection.host, *transcript.fenced) from error
         if transcript.opened and not isinstance(error, HostUnreachable):
             raise HostUnreachable(error.host, words_of(error)) from error
         raise
     if not transcript.complete:
         raise HostUnreachable(connection.host, "its answer broke off")
+
+
+def _lost(host: HostName, seen: int, name: str) -> StateLost:
+    what = "what slices share" if name.startswith("@") else name
+    return StateLost(f"{host} has worked for a later holder of {what}", host=host, seen=seen)

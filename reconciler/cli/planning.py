@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reconciler.cli import INTERRUPTED
+from reconciler.cli.durations import LockTimeout
 from reconciler.cli.files import Paths
 from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import ask, interruptible
 from reconciler.cli.session import Session, holder
-from reconciler.errors import UsageError
+from reconciler.errors import StateLost, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -105,6 +106,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = False,
     auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
     """Make the hosts match the files: look at the hosts, show the plan, ask, and do it.
@@ -118,11 +120,12 @@ def apply(  # noqa: PLR0913 - one parameter for each option
       reconciler apply --auto-approve slices/
       reconciler apply --no-refresh slices/two-vms.yaml
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
+      reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
-        manner = _Manner(auto_approve, parallelism, accept_data_loss)
+        manner = _Manner(auto_approve, parallelism, lock_timeout, accept_data_loss)
         return _perform(session, inputs, store, _replacing(replace, refresh=refresh), manner)
 
 
@@ -131,6 +134,7 @@ def destroy(
     slices: Annotated[list[str], typer.Argument(metavar="SLICE...", help="Slices, as owner/name or name.")],
     *,
     auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
     """Take slices away, from what is recorded; their files may be long gone.
@@ -146,7 +150,7 @@ def destroy(
     inputs = session.inputs()
     with session.store(inputs.cluster) as store:
         asked = workflow.Asked(destroy=workflow.find_slices(store, slices))
-        return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism))
+        return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism, lock_timeout))
 
 
 def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address, Sighting]:
@@ -178,10 +182,11 @@ def _require_approval(*, auto_approve: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Manner:
-    """How an apply goes about it, whatever it is to do."""
+    """How an apply goes about it, whatever it is to do; `lock_timeout` is in seconds."""
 
     auto_approve: bool
     parallelism: int
+    lock_timeout: float
     accept_data_loss: bool = False
 
 
@@ -206,7 +211,7 @@ def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, 
                 return await workflow.apply(
                     inputs,
                     store,
-                    workflow.Hosts(connector, manner.parallelism, observer, stop),
+                    workflow.Hosts(connector, manner.parallelism, observer, stop, manner.lock_timeout),
                     holder=holder(),
                     approve=approve,
                     accept_loss=_accept_loss(manner),
@@ -290,6 +295,16 @@ def _tell(session: Session, applied: Applied, lost: Sequence[HostLost]) -> int:
         sys.stderr.write("Nothing was changed.\n")
     elif applied.report is not None:
         sys.stdout.write(report_text(applied.plan, applied.report, lost))
-    if applied.report is not None and applied.report.not_started:
+    if applied.report is not None and applied.report.lost is not None:
+        _tell_lost(session, applied.report.lost)
+    elif applied.report is not None and applied.report.not_started:
         return INTERRUPTED
     return 0 if applied.ok else 1
+
+
+def _tell_lost(session: Session, lost: StateLost) -> None:
+    """Say who took over; as JSON, the report has said it."""
+    from reconciler.cli.complaint import complain  # noqa: PLC0415
+
+    if not session.json:
+        complain(lost, as_json=False)

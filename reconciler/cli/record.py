@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.spec.names import Address
     from reconciler.state.document import Export
     from reconciler.state.sql import SqlStore
-    from reconciler.state.store import Applied, Holder, JournalEntry, Lock, StateReader
+    from reconciler.state.store import Applied, Holder, JournalEntry, Life, Lock, StateReader
 
 DECLINED = 1
 """The exit code where the answer was no."""
@@ -73,8 +73,9 @@ def unlock(
 ) -> int:
     """Take a slice's lock away from whoever holds it, after saying who that is.
 
-    The lock of a process that has ended is taken over on its own host without this. Where the holder still runs, two
-    applies would change the same hosts: ask them first.
+    The lock of a process that has ended is taken over on its own host without this, and `apply --lock-timeout` takes
+    over from a holder that gives no sign of life. A holder that still runs is stopped by it: from then on neither the
+    record nor the hosts accept anything of it.
 
     [bold]Examples[/bold]
 
@@ -86,11 +87,12 @@ def unlock(
         if lock is None:
             _tell(session, {"lock": name, "unlocked": False}, f"Nobody holds the lock of {name}.")
             return 0
-        sys.stderr.write(f"{_lock_words(lock)}\n")
+        life = store.life(lock, holder())
+        sys.stderr.write(f"{_lock_words(lock, life)}\n")
         if not _agreed("Take the lock away?", auto_approve=auto_approve):
             return DECLINED
         removed = store.force_unlock(lock.name, lock.token)
-    data = _lock_data(lock) | {"unlocked": removed is not None}
+    data = _lock_data(lock, life) | {"unlocked": removed is not None}
     done = f"Unlocked {lock.name}." if removed else f"{lock.name} was given back meanwhile; nothing was changed."
     _tell(session, data, done)
     return 0
@@ -314,16 +316,28 @@ def _find_lock(store: StateReader, name: str) -> Lock | None:
     return found[0] if found else None
 
 
-def _lock_words(lock: Lock) -> str:
-    who = f"{lock.holder.user} on host {lock.holder.host} (pid {lock.holder.pid})"
+_SEEMS = {
+    "alive": "It seems to be at work. Whatever it still sends is refused from then on: ask whoever it is first.",
+    "silent": "It has shown no sign of life for long. Should it come back, whatever it still sends is refused.",
+    "ended": "Its process has ended.",
+}
+
+
+def _lock_words(lock: Lock, life: Life) -> str:
     return (
-        f"warning: {lock.name} is locked by {who} since {lock.since.strftime(_MOMENT)} UTC\n"
-        "  If that process still runs, it goes on changing hosts: make sure that it has ended."
+        f"warning: {lock.name} is locked by {lock.holder} since {lock.since.strftime(_MOMENT)} UTC\n"
+        f"  Its last sign of life: {lock.alive.strftime(_MOMENT)} UTC. {_SEEMS[life]}"
     )
 
 
-def _lock_data(lock: Lock) -> dict[str, Any]:
-    return {"lock": lock.name, "holder": asdict(lock.holder), "since": lock.since.isoformat()}
+def _lock_data(lock: Lock, life: Life) -> dict[str, Any]:
+    return {
+        "lock": lock.name,
+        "holder": asdict(lock.holder),
+        "since": lock.since.isoformat(),
+        "last_sign_of_life": lock.alive.isoformat(),
+        "seems": life.value,
+    }
 
 
 def _read(file: Path) -> str:

@@ -52,6 +52,7 @@ def report_data(applied: Applied, lost: Iterable[HostLost] = ()) -> dict[str, An
         "unknown": [_step(item.step) | {"words": item.words} for item in report.unknown],
         "skipped": [_step(item.step) | {"reason": item.reason} for item in report.skipped],
         "not_started": [_step(step) for step in report.not_started],
+        "lost": None if report.lost is None else report.lost.summary,
         "hosts_lost": [{"host": host.host, "words": host.words, "hint": host.hint} for host in lost],
     }
 

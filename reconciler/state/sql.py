@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +26,20 @@ from reconciler.state.engine import reading, writing
 from reconciler.state.faults import RESTORE, decoding, mapped
 from reconciler.state.opening import name_of, open_engine
 from reconciler.state.place import default_place, to_url
-from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Lock, SeenOrphan, Trace
+from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Life, Lock, SeenOrphan, Trace
 
 if TYPE_CHECKING:
     from reconciler.state.document import Export
 
 __all__ = ["SqlStore", "default_place", "open_store"]
 
+TTL = timedelta(seconds=30)
+"""How long a lock that is not renewed still counts."""
 
-def open_store(where: str | Path, *, cluster: str, clock: Callable[[], datetime], read_only: bool = False) -> SqlStore:
+
+def open_store(
+    where: str | Path, *, cluster: str, clock: Callable[[], datetime], read_only: bool = False, ttl: timedelta = TTL
+) -> SqlStore:
     """Open the record of a cluster, and make it where there is none.
 
     `where` is a path, `sqlite:///PATH`, or `postgresql://...`; `clock` tells the time with its zone. A store that is
@@ -44,17 +49,28 @@ def open_store(where: str | Path, *, cluster: str, clock: Callable[[], datetime]
     """
     url = to_url(where)
     engine = open_engine(url, cluster, read_only=read_only)
-    return SqlStore(engine, name_of(url), clock, read_only=read_only)
+    return SqlStore(engine, name_of(url), clock, read_only=read_only, ttl=ttl)
 
 
 class SqlStore:
     """A StateStore over one database. Threads may share it; each call is a transaction of its own."""
 
-    def __init__(self, engine: Engine, place: str, clock: Callable[[], datetime], *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        place: str,
+        clock: Callable[[], datetime],
+        *,
+        read_only: bool,
+        ttl: timedelta,
+        under: tuple[Lock, ...] = (),
+    ) -> None:
         self._engine = engine
         self._place = place
         self._clock = clock
         self._read_only = read_only
+        self._ttl = ttl
+        self._under = under
 
     def read(self, scope: Collection[SliceKey] | None = None) -> Recorded:
         """Return the record with the resources of the slices in scope (None: of all) and of what slices share."""
@@ -83,23 +99,57 @@ class SqlStore:
     def locks(self) -> tuple[Lock, ...]:
         """Return the locks that are held now, by name."""
         with self._reading() as connection:
-            return locks.held(connection)
+            return locks.held(connection, self._ttl)
+
+    def life(self, lock: Lock, onlooker: Holder) -> Life:
+        """Guess, for people, whether a lock's holder still works."""
+        with self._reading() as connection:
+            return locks.life(connection, lock, onlooker, self._clock())
+
+    @property
+    def ttl(self) -> timedelta:
+        """How long a lock that is not renewed still counts, measured by whoever waits for it."""
+        return self._ttl
 
     @contextmanager
-    def lock(self, names: Collection[str], holder: Holder) -> Iterator[tuple[Lock, ...]]:
-        """Hold all of these locks while the block runs, or none: raises StateLocked naming holder, host and since."""
+    def lock(self, names: Collection[str], holder: Holder, silent: Collection[Lock] = ()) -> Iterator[tuple[Lock, ...]]:
+        """Hold all of these locks while the block runs, or none: raises StateLocked naming who holds one.
+
+        Those in `silent` are taken over unless they have changed since.
+        """
         with self._writing() as (connection, _):
-            taken = locks.take(connection, names, holder, self._clock())
+            taken = locks.take(connection, names, holder, silent, self._clock(), self._ttl)
         try:
             yield taken
         finally:
-            with self._writing() as (connection, _):
+            with self._unguarded() as (connection, _):
                 locks.release(connection, taken)
+
+    def renew(self, taken: Collection[Lock]) -> None:
+        """Show that the holder of these locks lives; raises StateLost, naming who, where another has one of them."""
+        with self._writing() as (connection, _):
+            locks.renew(connection, taken, self._clock(), self._ttl)
+
+    def under(self, taken: Collection[Lock]) -> SqlStore:
+        """Return this store as the holder of these locks has it: its writes are refused once one of them is lost."""
+        return SqlStore(
+            self._engine,
+            self._place,
+            self._clock,
+            read_only=self._read_only,
+            ttl=self._ttl,
+            under=(*self._under, *taken),
+        )
+
+    def outgrow(self, token: int) -> None:
+        """Give out only tokens above this one from now on."""
+        with self._writing() as (connection, meta):
+            connection.execute(update(schema.meta).values(token=max(meta.token, token)))
 
     def force_unlock(self, name: str, token: int | None = None) -> Lock | None:
         """Take a lock away, whoever holds it, and return it; None where nobody does, or not under the token given."""
         with self._writing() as (connection, _):
-            return locks.force(connection, name, token)
+            return locks.force(connection, name, token, self._ttl)
 
     def export(self) -> Export:
         """Return the whole record but its locks, as it is at one moment."""
@@ -125,7 +175,7 @@ class SqlStore:
 
         with self._writing() as (connection, meta):
             transfer.check(meta, export)
-            locks.refuse_held(connection, holder)
+            locks.refuse_held(connection, holder, self._ttl)
             if meta.serial:
                 with decoding(self._place, "what it holds"):
                     before = transfer.read(connection, meta)
@@ -225,7 +275,14 @@ class SqlStore:
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, Row[Any]]]:
-        """Yield a connection that alone writes, and the record's `meta` row."""
+        """Yield a connection that alone writes, and the record's `meta` row; raises StateLost as `under` says."""
+        with self._unguarded() as (connection, meta):
+            if self._under:
+                locks.refuse_lost(connection, self._under)
+            yield connection, meta
+
+    @contextmanager
+    def _unguarded(self) -> Iterator[tuple[Connection, Row[Any]]]:
         if self._read_only:
             raise StateError(f"the record {self._place} is open for reading only")
         with mapped(self._place), writing(self._engine) as connection:
