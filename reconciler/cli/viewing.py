@@ -116,13 +116,13 @@ def _tell_drift(session: Session, found: Sequence[Drift], count: int) -> None:
     if session.json:
         session.print_json({"resources": count, "resource_drift": [asdict(item) for item in found]})
         return
-    from reconciler.plan.render.values import show_value  # noqa: PLC0415
+    from reconciler.plan.render.values import show_change  # noqa: PLC0415
 
     for item in found:
         sys.stdout.write(f"{item.kind}: {item.address} on {item.host}{f': {item.words}' if item.words else ''}\n")
         for attribute in item.attributes:
-            before = show_value(attribute.name, attribute.recorded)
-            sys.stdout.write(f"  {attribute.name} = {before} -> {show_value(attribute.name, attribute.observed)}\n")
+            recorded, observed = show_change(attribute.name, attribute.recorded, attribute.observed)
+            sys.stdout.write(f"  {attribute.name} = {recorded} -> {observed}\n")
     verdict = f"{len(found)} of {count} resources are not as recorded." if found else f"No drift in {count} resources."
     sys.stdout.write(f"{verdict}\n")
 
