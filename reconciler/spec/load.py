@@ -33,6 +33,7 @@ _HINTS = {
 }
 
 CLUSTER_FILE = "cluster.yaml"
+_USER_DATA = "#cloud-config"
 _SUFFIXES = (".yaml", ".yml")
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -88,8 +89,8 @@ def read_slices(
 ) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
     """Read slice files, and folders of them to any depth; return the well-formed ones, and every problem of the others.
 
-    Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones and
-    cluster files do not; a file that is named is always read as a slice. With `root`, a path that leads outside it, by
+    Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones,
+    cluster files and user-data do not; a file that is named is always read as a slice. With `root`, a path that leads outside it, by
     a symbolic link too, is refused.
     """
     files: list[SliceFile] = []
@@ -98,6 +99,8 @@ def read_slices(
         try:
             _refuse_outside(found.path, root)
             text, digest = _read(found.path)
+            if not found.named and text.startswith(_USER_DATA):
+                continue
             data = _document(text, str(found.path))
             if not found.named and isinstance(data, dict) and "workers" in data:
                 continue
