@@ -90,8 +90,8 @@ def read_slices(
     """Read slice files, and folders of them to any depth; return the well-formed ones, and every problem of the others.
 
     Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones,
-    cluster files and user-data do not; a file that is named is always read as a slice. With `root`, a path that leads outside it, by
-    a symbolic link too, is refused.
+    cluster files and user-data do not; a file that is named is always read as a slice. With `root`, a path that leads
+    outside it, by a symbolic link too, is refused.
     """
     files: list[SliceFile] = []
     problems: list[Problem] = []
