@@ -228,7 +228,7 @@ def _fail(watch: Watch, file: Path) -> None:
     """Apply while something foreign is in the way of one seed, and while the other's cannot be placed."""
     lab = watch.site.lab
     folders = [seed.rpartition("/")[0] for seed in SEEDS]
-    on_host(lab, "worker1", f"mkdir -p -m 700 {folders[0]}; echo theirs > {SEEDS[0]}; mkdir -p {SEEDS[1]}.new/x")
+    on_host(lab, "worker1", f"umask 077; mkdir -p {SEEDS[1]}.new/x {folders[0]}; echo theirs > {SEEDS[0]}")
     failed = watch.run("apply", "-v", "--auto-approve", file)
     assert failed.code == 1, failed.told
     assert f"the file {SEEDS[0]} is in the way" in failed.err + failed.out
