@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,12 @@ from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.record import Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
-from reconciler.plan.resources import Resource, Router, Segment, Uplink
+from reconciler.plan.resources import Resource, Router, Seed, Segment, Uplink
 from reconciler.spec.check import check
 from reconciler.spec.cluster import Bridge
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
+from reconciler.spec.secret import Secret
 from reconciler.state.store import SHARED, ApplyId, Ending, Holder, Lock, StateReader, StateStore
 
 if TYPE_CHECKING:
@@ -58,8 +60,11 @@ class Inputs:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each file, by its path."""
-        return {self.cluster.path: self.cluster.digest} | {file.path: file.digest for file in self.slices}
+        """The digest of each file, by its path: its SHA-256, or one that is dear to guess from where it has secrets."""
+        found = {self.cluster.path: self.cluster.digest}
+        for file in self.slices:
+            found |= {file.path: file.digest, **file.attached}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +289,7 @@ async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
             journal=_StoreJournal(begun.store, begun.number),
             drivers=DRIVERS,
             uploads=_uploads(inputs),
+            private=_seeds(begun.plan.steps, inputs),
             parallelism=hosts.parallelism,
             observer=hosts.observer,
             stop=hosts.stop,
@@ -321,6 +327,23 @@ def _named(lost: StateLost, begun: _Begun) -> StateLost:
 def _uploads(inputs: Inputs) -> dict[str, Path]:
     images = inputs.cluster.cluster.images
     return {images[name].sha256: path for name, path in _image_files(inputs).items()}
+
+
+def _seeds(steps: Sequence[Step], inputs: Inputs) -> dict[Address, Callable[[], bytes]]:
+    """Return how the content of each seed that is to be made is made, where the files have its user-data."""
+    from reconciler.apply.seed_image import seed_image  # noqa: PLC0415 - planning makes no seed
+
+    def make(seed: Seed, user_data: Secret) -> bytes:
+        return seed_image(seed, user_data.reveal())
+
+    found: dict[Address, Callable[[], bytes]] = {}
+    slices = {file.slice.key: file.slice for file in inputs.slices}
+    for step in steps:
+        if isinstance(step.after, Seed) and step.after.slice in slices:
+            user_data = slices[SliceKey(step.after.slice)].effective(step.after.hostname).cloud_init
+            if user_data is not None:
+                found[step.address] = partial(make, step.after, user_data)
+    return found
 
 
 def _image_files(inputs: Inputs) -> dict[str, Path]:

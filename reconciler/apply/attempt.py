@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
 from reconciler.apply.batch import Begun, Ended, Fate, OperationLock, Task, Transcript
-from reconciler.apply.command import Command, Operation, Upload
+from reconciler.apply.command import Command, Operation, PrivateUpload, Upload
 from reconciler.apply.connection import Connection, words_of
 from reconciler.apply.events import StepFailed, UploadProgress
 from reconciler.apply.fence import Fence
@@ -22,6 +22,7 @@ from reconciler.apply.ledger import Ledger
 from reconciler.apply.observe import Nonce, converse
 from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Step
+from reconciler.spec.names import Address
 
 PAUSE: Final = 0.05
 """Seconds of silence from a host after which what it said is written to the journal."""
@@ -39,16 +40,28 @@ class Job:
     @property
     def uploads(self) -> bool:
         """Whether a file must be copied for it."""
-        return any(isinstance(operation, Upload) for operation in self.operations)
+        return any(isinstance(operation, Upload | PrivateUpload) for operation in self.operations)
+
+
+Private = Mapping[Address, Callable[[], bytes]]
+"""How the secret content of a resource is made; it is asked for when it is due, and kept nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What there is to copy to hosts: local files by their SHA-256, and private contents by whose they are."""
+
+    uploads: Mapping[str, Path]
+    private: Private
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try on one host; `uploads` maps SHA-256 digests to local files, `fence` goes with every change."""
+    """One try on one host; `fence` goes with every change."""
 
     connection: Connection
     ledger: Ledger
-    uploads: Mapping[str, Path]
+    contents: Contents
     nonce: Nonce
     fence: Fence | None = None
 
@@ -120,11 +133,11 @@ class Attempt:
         left = list(job.operations)
         before: list[Command] = []
         try:
-            while any(isinstance(operation, Upload) for operation in left):
+            while Job(job.step, tuple(left)).uploads:
                 match left.pop(0):
                     case Command() as command:
                         before.append(command)
-                    case Upload() as upload:
+                    case upload:
                         await self._run_alone(before or self._knock())
                         before.clear()
                         await self._put(job.step, upload)
@@ -147,10 +160,26 @@ class Attempt:
                 if isinstance(event, Ended) and event.fate is not Fate.DONE:
                     raise HostError(self.connection.host, event.words)
 
-    async def _put(self, step: Step, upload: Upload) -> None:
+    async def _put(self, step: Step, upload: Upload | PrivateUpload) -> None:
+        match upload:
+            case Upload():
+                await self._put_file(step, upload)
+            case PrivateUpload():
+                await self._put_private(upload)
+            case _:
+                assert_never(upload)
+
+    async def _put_private(self, upload: PrivateUpload) -> None:
+        """Copy what is made for this purpose alone; raises HostError where it cannot be made."""
+        make = self.contents.private.get(upload.address)
+        if make is None:
+            raise HostError(self.connection.host, f"{upload.address} cannot be made: its user-data is not at hand")
+        await self.connection.put(await asyncio.to_thread(make), upload.path, private=True)
+
+    async def _put_file(self, step: Step, upload: Upload) -> None:
         """Copy a file whose content is what was asked for; raises HostError where there is none."""
         host = self.connection.host
-        source = self.uploads.get(upload.sha256)
+        source = self.contents.uploads.get(upload.sha256)
         if source is None:
             raise HostError(host, f"there is no local file for {upload.path} (sha256 {upload.sha256})")
         try:

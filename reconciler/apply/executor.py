@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from reconciler.apply.attempt import Attempt, Job
+from reconciler.apply.attempt import Attempt, Contents, Job, Private
 from reconciler.apply.command import Operation
 from reconciler.apply.connection import Connection, Connector, words_of
 from reconciler.apply.events import (
@@ -51,10 +51,12 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     monotonic: Callable[[], float],
     fence: Fence | None = None,
     nonce: Nonce = random_nonce,
+    private: Private | None = None,
 ) -> Report:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
 
-    `uploads` maps SHA-256 digests to local files. Once `stop` is set, what is in flight is finished and nothing new is
+    `uploads` maps SHA-256 digests to local files, `private` says how the secret content of a resource is made, for the
+    moment in which it is copied. Once `stop` is set, what is in flight is finished and nothing new is
     begun. When cancelled, what is known is in the journal, the rest stays there as intents. What the journal raises
     ends the apply too: no step is begun that could not be written down. Where that is StateLost, or a host has seen a
     later holder than `fence` tells of, the report says so, and with it what was left.
@@ -62,7 +64,7 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     started = monotonic()
     schedule = Schedule(steps)
     ledger = Ledger(schedule, journal, observer, monotonic)
-    run = _Run(schedule, ledger, _Edges(connector, drivers, uploads, nonce, fence))
+    run = _Run(schedule, ledger, _Edges(connector, drivers, Contents(uploads, private or {}), nonce, fence))
     lost = None
     try:
         await run.drive(parallelism, stop)
@@ -78,7 +80,7 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
 class _Edges:
     connector: Connector
     drivers: Drivers
-    uploads: Mapping[str, Path]
+    contents: Contents
     nonce: Nonce
     fence: Fence | None
 
@@ -196,7 +198,7 @@ class _Run:
 
     async def _perform(self, connection: Connection, jobs: Sequence[Job]) -> None:
         edges = self._edges
-        await Attempt(connection, self._ledger, edges.uploads, edges.nonce, edges.fence).perform(jobs)
+        await Attempt(connection, self._ledger, edges.contents, edges.nonce, edges.fence).perform(jobs)
 
     def _jobs(self, steps: Sequence[Step]) -> list[Job]:
         """Ask the drivers what steps take; those that they refuse fail, and what needs them is left out.

@@ -25,6 +25,7 @@ from reconciler.plan.resources import (
     Reservation,
     Resource,
     Router,
+    Seed,
     Segment,
     Trunk,
     Uplink,
@@ -151,7 +152,7 @@ def _users(things: Mapping[Spot, Resource]) -> dict[Spot, set[Spot]]:
 def _name(resource: Resource) -> str:
     """Return by which name what stands on a resource speaks of it on the host."""
     match resource:
-        case Image() | Disk():
+        case Image() | Disk() | Seed():
             return resource.path
         case Port():
             return resource.tap
@@ -167,6 +168,7 @@ def _needs(resource: Resource) -> Iterator[tuple[type[Resource], str]]:
             yield Image, resource.backing
         case Vm():
             yield Disk, resource.disk
+            yield Seed, resource.seed
             yield from ((Port, nic.tap) for nic in resource.nics)
         case Segment():
             yield Router, resource.namespace

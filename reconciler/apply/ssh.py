@@ -7,6 +7,7 @@ host is reached. What runs there, and what an answer means, is the executor's.
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shlex
 import tempfile
@@ -21,7 +22,7 @@ import asyncssh
 from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # defined there or imported, by platform
 from asyncssh.misc import SoftEOFReceived
 
-from reconciler.apply.connection import Progress
+from reconciler.apply.connection import Progress, Source
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.names import HostName
@@ -44,11 +45,13 @@ _STRAY_LINES: Final = 20  # enough for what a shell says when it cannot start
 
 _PUT: Final = """\
 trap '' PIPE
+d=$(dirname -- "$1")
+[ "$3" != 0600 ] || [ -d "$d" ] || mkdir -p -m 0700 -- "$d"
 t=$(mktemp -- "$1.partial.XXXXXX")
 trap 'rm -f -- "$t"' EXIT
 cat >"$t"
 [ "$(stat -c %s -- "$t")" = "$2" ] || { echo "the upload was cut short"; exit 1; }
-chmod 0644 -- "$t"
+chmod "$3" -- "$t"
 sync -- "$t"
 mv -fT -- "$t" "$1"
 """
@@ -338,20 +341,23 @@ class SshConnection:
                 await process.wait_closed()
             self._check(process, lines.last)
 
-    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+    async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
         """Copy a local file to the host, atomically; `progress` is told bytes sent and bytes in all.
 
-        Raises OSError where the local file cannot be read, HostError where the host cannot take it.
+        With `private` none but root can ever read it there: mktemp(1) makes its files so. Raises OSError where the
+        local file cannot be read, HostError where the host cannot take it.
         """
-        with source.open("rb") as content:
-            size = os.fstat(content.fileno()).st_size
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
+            size = content.seek(0, os.SEEK_END)
+            content.seek(0)
             async with AsyncExitStack() as stack:
-                command = shlex.join(("sh", "-ceu", _PUT, "reconciler", path, str(size)))
+                mode = "0600" if private else "0644"
+                command = shlex.join(("sh", "-ceu", _PUT, "reconciler", path, str(size), mode))
                 process = await self._session(stack, command)
                 with translated(self._where):
                     answer = asyncio.create_task(process.stdout.read())
                     stack.push_async_callback(_ended, answer)
-                    await _upload(process, content, answer, progress)
+                    await _upload(process, (content, size), answer, progress)
                     said = await answer
                     await process.wait_closed()
                 self._check(process, _text(said).splitlines())
@@ -419,12 +425,13 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
 
 async def _upload(
     process: asyncssh.SSHClientProcess[bytes],
-    content: BinaryIO,
+    whole: tuple[BinaryIO, int],
     answer: asyncio.Task[bytes],
     progress: Progress | None,
 ) -> None:
-    """Send a file and close the command's input; ends early once the command has answered."""
-    sent, size = 0, os.fstat(content.fileno()).st_size
+    """Send a file of a known size and close the command's input; ends early once the command has answered."""
+    content, size = whole
+    sent = 0
     while not answer.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
         with suppress(OSError, asyncssh.Error):
             process.stdin.write(chunk)

@@ -138,7 +138,7 @@ def show_resource(
 
       reconciler state show vm/admin/two-vms/web
     """
-    from reconciler.plan.render.values import show_value  # noqa: PLC0415
+    from reconciler.plan.render.values import show_change  # noqa: PLC0415
 
     with session.store(session.inputs().cluster, read_only=True) as store:
         ((_, entry),) = _find(store, [address]).items()
@@ -149,8 +149,9 @@ def show_resource(
     pending = data["pending"] or {}
     sys.stdout.write(f"{address} on {entry.resource.host}: {entry.status}\n")
     for name, value in data["attributes"].items():
-        becoming = f" -> {show_value(name, pending[name])}" if pending.get(name, value) != value else ""
-        sys.stdout.write(f"  {name} = {show_value(name, value)}{becoming}\n")
+        shown, becoming = show_change(name, value, pending.get(name, value))
+        more = f" -> {becoming}" if pending.get(name, value) != value else ""
+        sys.stdout.write(f"  {name} = {shown}{more}\n")
 
 
 def export_record(

@@ -15,7 +15,6 @@ from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
     from reconciler.apply.doctor import Examination
-    from reconciler.apply.drift import AttributeDrift
     from reconciler.plan.inventory import SliceView, VmView
     from reconciler.spec.names import SliceKey
     from reconciler.state.store import StateReader
@@ -125,10 +124,13 @@ def _tell_drift(session: Session, found: Standing, count: int) -> None:
             }
         )
         return
+    from reconciler.plan.render.values import show_change  # noqa: PLC0415
+
     for item in found.drift:
         sys.stdout.write(f"{item.kind}: {item.address} on {item.host}{f': {item.words}' if item.words else ''}\n")
         for attribute in item.attributes:
-            sys.stdout.write(f"  {_attribute_words(attribute)}\n")
+            recorded, observed = show_change(attribute.name, attribute.recorded, attribute.observed)
+            sys.stdout.write(f"  {attribute.name} = {recorded} -> {observed}\n")
     told = {item.host for item in found.drift if item.words}
     for line in (*orphan_lines(found.orphans), *unread_lines(one for one in found.unread if one.host not in told)):
         sys.stdout.write(f"{line}\n")
@@ -137,13 +139,6 @@ def _tell_drift(session: Session, found: Standing, count: int) -> None:
     verdict = verdict or f"No drift in {count} resources"
     nobodys = f"; {orphans} orphan{'' if orphans == 1 else 's'}, which nobody records" if orphans else ""
     sys.stdout.write(f"{verdict}{nobodys}.\n")
-
-
-def _attribute_words(attribute: AttributeDrift) -> str:
-    from reconciler.plan.render.values import show_value  # noqa: PLC0415
-
-    before, after = (show_value(attribute.name, value) for value in (attribute.recorded, attribute.observed))
-    return f"{attribute.name} = {before} -> {after}"
 
 
 def verify(

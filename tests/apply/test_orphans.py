@@ -19,6 +19,7 @@ from tests.apply.drivers.sample import (
     LINKED_PORT,
     RESERVATION,
     ROUTER,
+    SEED,
     SEGMENT,
     SLICE,
     UPLINK,
@@ -67,7 +68,12 @@ def test_nothing_goes_while_something_else_stands_on_it() -> None:
     everything = survey(EVERYTHING)
     assert names(free_of_use(everything)) == {one.address for one in EVERYTHING}
     without_vm = survey(EVERYTHING, recorded=[VM])
-    kept = {DISK.address, IMAGE.address, *(need for need in names(without_vm) if need.startswith("port/"))}
+    kept = {
+        DISK.address,
+        SEED.address,
+        IMAGE.address,
+        *(need for need in names(without_vm) if need.startswith("port/")),
+    }
     assert names(without_vm) - names(free_of_use(without_vm)) == kept
     others = survey([ROUTER, SEGMENT, UPLINK, RESERVATION], recorded=[SEGMENT, RESERVATION])
     assert free_of_use(others) == ()

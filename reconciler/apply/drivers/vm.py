@@ -25,6 +25,7 @@ _VNC_BASE = 5900  # RFB's port for display 0
 _FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and the disk's
 _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
+_SEED = "virtio-blk-pci,drive=seed0,addr=0x02.2"
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
 # Two lines for each directory: the process id of its pidfile, and whether it holds anything a process left; where there
@@ -154,6 +155,10 @@ def launch(vm: Vm) -> tuple[str, ...]:
     argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
     argv += ["-display", "none", "-device", _SCREEN]
     argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0", "-device", _DISK]
+    if vm.cloud_init is not None:
+        # The serial number says what the guest was started with: the file may be a newer one by now.
+        argv += ["-drive", f"file={_escaped(vm.seed)},format=raw,if=none,id=seed0,readonly=on"]
+        argv += ["-device", f"{_SEED},serial={vm.cloud_init}"]
     for index, nic in enumerate(vm.nics):
         # Without vnet_hdr the guest sends whole packets with checksums: a switch in user space cannot finish them.
         netdev = f"tap,id=net{index},ifname={nic.tap},script=no,downscript=no,vnet_hdr=off"
@@ -194,8 +199,8 @@ def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
     """Return what the process's command line says, or None where none runs."""
     if not fact.pid or _obstacle(vm, fact):
         return None
-    found = _settings(fact.arguments)
-    return {"vm_id": vm.vm_id, "directory": vm.directory} | found
+    seed = {} if vm.cloud_init is None else {"cloud_init": None}
+    return {"vm_id": vm.vm_id, "directory": vm.directory} | seed | _settings(fact.arguments)
 
 
 def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
@@ -227,14 +232,16 @@ def _settings(arguments: Sequence[str]) -> dict[str, Any]:
     one = dict(named)
     devices = [value for key, value in named if key == "-device" and value.startswith("virtio-net-pci,")]
     taps = {_option(value, "id"): _option(value, "ifname") for key, value in named if key == "-netdev"}
+    disk = next((value for key, value in named if key == "-drive" and _option(value, "id") == "disk0"), "")
+    seed = next((value for key, value in named if key == "-device" and _option(value, "drive") == "seed0"), None)
     return {
-        "disk": (_option(one.get("-drive", ""), "file") or "").replace(",,", ","),
+        "disk": (_option(disk, "file") or "").replace(",,", ","),
         "vcpus": answers.number(one.get("-smp", "")),
         "memory": answers.number((_option(one.get("-m", ""), "size") or "").removesuffix("B")),
         "nics": [{"tap": taps.get(_option(nic, "netdev")), "mac": _option(nic, "mac")} for nic in devices],
         "vnc": answers.number(one.get("-vnc", "").rpartition(":")[2]) + _VNC_BASE,
         "accelerator": _option(one.get("-machine", ""), "accel"),
-    }
+    } | ({} if seed is None else {"cloud_init": _option(seed, "serial")})
 
 
 def _option(value: str, key: str) -> str | None:

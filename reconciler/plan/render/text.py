@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan
-from reconciler.plan.render.values import essence, show_value
+from reconciler.plan.render.values import essence, show_change
 from reconciler.spec.fields import UpdatePolicy
 
 SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.REPLACE: "-/+"}
@@ -86,7 +86,7 @@ def _change(change: Change) -> Iterator[str]:
 
 
 def _attribute(item: AttributeChange) -> str:
-    before, after = show_value(item.name, item.before), show_value(item.name, item.after)
+    before, after = show_change(item.name, item.before, item.after)
     note = f"  # {item.name}: {_NOTES[item.policy]}" if item.policy in _NOTES else ""
     return f"          {item.name} = {before} -> {after}{note}"
 
