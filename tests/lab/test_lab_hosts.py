@@ -43,7 +43,8 @@ def _said(name: str, host: str, script: str) -> str:
 async def test_ssh_with_strict_host_keys(lab: labs.LabInfo, host: str) -> None:
     async with _connect(lab.name, host) as connection:
         done = await connection.run(
-            "hostname; id -un; echo 'id -u; command -v nft ip ovs-vsctl qemu-system-x86_64 | wc -l' | sudo -n /bin/sh -s",
+            "hostname; id -un; sudo -n /bin/sh -s",
+            input="id -u; which nft ip ovs-vsctl qemu-system-x86_64 | wc -l",
             check=True,
         )
     assert done.stdout == f"{host}\n{USER}\n0\n4\n"
