@@ -64,7 +64,7 @@ class Login:
 
     def ssh(self, *command: str, options: tuple[str, ...] = (), stdin: str = "") -> subprocess.CompletedProcess[str]:
         port = next(host.port for host in labs.status(self.lab.name).hosts if host.name == WORKER)
-        argv = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i", str(self.key)]
+        argv = ["ssh", "-T", "-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i", str(self.key)]
         argv += ["-o", f"UserKnownHostsFile={locate(self.lab.name).known_hosts}", "-p", str(port), *options]
         argv += [f"{self.user}@127.0.0.1", *command]
         return subprocess.run(argv, input=stdin, text=True, capture_output=True, check=False, timeout=60)
@@ -211,7 +211,7 @@ def test_the_gate_refuses_all_else_in_one_line(gated: Login) -> None:
 
 def test_the_gate_opens_no_terminal_no_port_and_no_copy(gated: Login) -> None:
     terminal = gated.ssh(options=("-tt",))
-    assert (terminal.returncode, terminal.stdout) == (126, "")
+    assert (terminal.returncode, terminal.stdout) == (255, "")
     assert "PTY allocation request failed" in terminal.stderr
     assert "administratively prohibited" in gated.ssh(options=("-W", "localhost:22")).stderr
     port = next(host.port for host in labs.status(gated.lab.name).hosts if host.name == WORKER)
