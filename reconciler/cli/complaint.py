@@ -51,7 +51,7 @@ def complain(error: ReconcilerError, *, as_json: bool, verbose: bool = False) ->
 
 
 def _shown(text: str) -> str:
-    """Take out of a traceback, which may quote what any library says, the passwords of URLs and what steers terminals."""
+    """Take out of a traceback, which may quote any library, the passwords of URLs and what steers terminals."""
     hidden = _PASSWORD.sub(r"\1***@", text)
     return "\n".join(escape(line) for line in hidden.split("\n"))
 
