@@ -14,7 +14,7 @@ from tests.cli.running import Cli, Write, plain
 
 EVIL = [
     *("; touch canary", "$(touch canary)", "`touch canary`", "| touch canary", "--help", "-oProxyCommand=touch canary"),
-    *("../canary", "a\nb", "a\0b", "\r", "\x1b[2Jcleared", "\u202eabc", "\x9b31m", "a" * 300, "w\u0435b", "名前"),
+    *("../elsewhere", "a\nb", "a\0b", "\r", "\x1b[2Jcleared", "\u202eabc", "\x9b31m", "a" * 300, "w\u0435b", "名前"),
     *("'", '"', "${IFS}", "a b", "\udcff", ""),
 ]
 GLOBAL = {"cluster", "state", "json", "no_color", "verbose", "help"}
