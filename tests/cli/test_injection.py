@@ -117,9 +117,9 @@ def test_every_name_of_a_cluster_file(cli: Cli, project: Path, key: str) -> None
     before = (project / "cluster.yaml").read_text()
     places = {"name": r"(?m)^name: .*", "workers": r"name: worker1\b", "bridge": r"trunk: \S+", "user": r"user: \S+"}
     for evil in EVIL[:-2]:
-        text, count = re.subn(
-            places[key], lambda found, evil=evil: f"{found[0].split(':')[0]}: {_quoted(evil)}", before
-        )  # type: ignore[misc]
+        key_word = places[key].rpartition(":")[0].rpartition(")")[2].lstrip("^")
+        line = f"{key_word}: {_quoted(evil)}".replace("\\", "\\\\")
+        text, count = re.subn(places[key], line, before)
         assert count, f"the cluster file of init has no {key}"
         (project / "cluster.yaml").write_text(text)
         done = cli("doctor")
