@@ -34,6 +34,8 @@ OUTPUT_CAP: Final = 64 * 1024
 REFUSED: Final = 75
 """The script's exit status when it did nothing at all: EX_TEMPFAIL of sysexits.h."""
 
+_STATUS: Final = re.compile("[0-9]{1,3}")
+
 _SHORTEST_SECRET: Final = 4  # shorter lines of a secret, such as `---`, stand in harmless output as well
 
 _NAMES: Final = """\
@@ -229,7 +231,7 @@ class Transcript:
                 self.fenced = int(token), name
             case [_, "begin", number] if self._can_begin(number):
                 yield from self._begin(self._missing[int(number)])
-            case [_, "result", number, at, status] if self._expects(number, at):
+            case [_, "result", number, at, status] if self._expects(number, at) and _STATUS.fullmatch(status):
                 yield from self._result(int(status))
             case [_, "skip", number] if self._can_begin(number):
                 del self._missing[int(number)]
@@ -240,7 +242,7 @@ class Transcript:
                 self._keep(line)
 
     def _can_begin(self, number: str) -> bool:
-        return self.opened and self._current is None and number.isdecimal() and int(number) in self._missing
+        return self.opened and self._current is None and number in map(str, self._missing)
 
     def _expects(self, number: str, at: str) -> bool:
         return self._current is not None and (number, at) == (str(self._current.number), str(len(self._results)))

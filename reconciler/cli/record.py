@@ -13,6 +13,7 @@ import typer
 from reconciler.cli.planning import AutoApprove, confirm
 from reconciler.cli.session import Session, holder, with_session
 from reconciler.errors import Code, UsageError
+from reconciler.spec.wording import escape
 
 if TYPE_CHECKING:
     from reconciler.plan.record import RecordedResource
@@ -249,7 +250,7 @@ def _tell(session: Session, data: Mapping[str, Any], words: str) -> None:
     if session.json:
         session.print_json(data)
     else:
-        sys.stdout.write(f"{words}\n")
+        sys.stdout.write(f"{escape(words)}\n")
 
 
 def _agreed(question: str, *, auto_approve: bool) -> bool:

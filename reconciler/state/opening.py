@@ -86,7 +86,7 @@ def _migrate(url: URL, name: str, cluster: str) -> None:
 
 def name_of(url: URL) -> str:
     """Name a record for people: its file, or its URL without the password."""
-    return str(place.file_of(url) or url.render_as_string(hide_password=True))
+    return str(place.file_of(url) or place.masked(url))
 
 
 def _make_file(file: Path, cluster: str) -> None:
