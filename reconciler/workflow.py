@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.apply.drift import Drift
     from reconciler.apply.drivers.switch import SwitchPort
     from reconciler.apply.events import Observer, Report
+    from reconciler.apply.observe import Drivers
     from reconciler.verify.frames import Exit, Probe
     from reconciler.verify.live import LivePort, Switch
     from reconciler.verify.proof import Proof, Violation
@@ -145,12 +146,13 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """How the hosts are reached, and how many at once."""
+    """How the hosts are reached, and how many at once; `drivers` are those of real hosts where none are given."""
 
     connector: Connector
     parallelism: int
     observer: Observer
     stop: asyncio.Event
+    drivers: Drivers | None = None
 
 
 async def apply(
@@ -169,7 +171,7 @@ async def apply(
     the plan is no longer what was approved.
     """
     with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
-        sightings = {} if asked.destroy else await look(inputs, store, hosts.connector)
+        sightings = {} if asked.destroy else await look(inputs, store, hosts.connector, hosts.drivers)
         agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed):
             return Applied(agreed, approved=False)
@@ -258,7 +260,7 @@ async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: In
             current.steps,
             connector=hosts.connector,
             journal=_StoreJournal(store, number),
-            drivers=DRIVERS,
+            drivers=hosts.drivers or DRIVERS,
             uploads=_uploads(inputs),
             parallelism=hosts.parallelism,
             observer=hosts.observer,
@@ -315,7 +317,9 @@ def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None =
     return [entry.resource for entry in reader.read(scope).resources.values() if entry.status is Status.PRESENT]
 
 
-async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dict[Address, Sighting]:
+async def look(
+    inputs: Inputs, reader: StateReader, connector: Connector, drivers: Drivers | None = None
+) -> dict[Address, Sighting]:
     """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
 
     A host that cannot be reached tells nothing: steps there will fail in their own words.
@@ -328,7 +332,7 @@ async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dic
     resources = [resource for resource in recorded_resources(reader, draft.slices) if resource.host in hosts]
     return {
         item.address: Sighting(item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes})
-        for item in await _compare(resources, connector)
+        for item in await _compare(resources, connector, drivers)
         if item.kind is not DriftKind.UNREACHABLE
     }
 
@@ -340,12 +344,14 @@ async def drift(
     return await _compare(recorded_resources(reader, scope), connector)
 
 
-async def _compare(resources: Sequence[Resource], connector: Connector) -> Sequence[Drift]:
+async def _compare(
+    resources: Sequence[Resource], connector: Connector, drivers: Drivers | None = None
+) -> Sequence[Drift]:
     from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
     from reconciler.apply.observe import observe  # noqa: PLC0415
 
-    return find_drift(resources, await observe(connector, resources, DRIVERS))
+    return find_drift(resources, await observe(connector, resources, drivers or DRIVERS))
 
 
 async def doctor(inputs: Inputs, connector: Connector, wall: Callable[[], float] = time.time) -> Sequence[Examination]:
