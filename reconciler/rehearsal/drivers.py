@@ -1,4 +1,4 @@
-"""One driver for every kind of resource, whose commands a model host understands; what hosts do with them is hosts.py's.
+"""One driver for every kind of resource, in commands that a model host understands; hosts.py performs them.
 
 As with the real ones, a thing is claimed before it is made, so a stop in between leaves one half-made.
 """

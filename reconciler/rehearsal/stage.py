@@ -1,6 +1,6 @@
-"""A record in memory and model hosts, on which applies are played, stopped and gone on from; what to play is others' part.
+"""A record in memory and model hosts: applies are played there, stopped and gone on from; by whom is others' part.
 
-A stop is a copy of record and hosts at that moment. The run that was stopped goes on by itself and is forgotten, so that
+A stop is a copy of record and hosts at that moment. The stopped run goes on by itself and is forgotten, so that
 nothing it does as it ends (no lock released, no apply closed) reaches the copy: the same as if it had been killed. What
 hosts were in the middle of goes on behind the operation lock, or is cut off, by choice.
 """

@@ -1,4 +1,4 @@
-"""A record in memory, of which whole copies are taken and put back in no time; what is done with them is others' part."""
+"""A record in memory, of which whole copies are taken and put back at once; what for is others' part."""
 
 from __future__ import annotations
 
