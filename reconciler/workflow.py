@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from reconciler.apply.drift import Drift
     from reconciler.apply.drivers.switch import SwitchPort
     from reconciler.apply.events import Observer, Report
+    from reconciler.apply.observe import Drivers
     from reconciler.apply.orphans import Orphan, Unread
     from reconciler.verify.frames import Exit, Probe
     from reconciler.verify.live import LivePort, Switch
@@ -161,13 +162,17 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """How the hosts are reached, and how many at once; slices' locks are waited for `lock_timeout` seconds."""
+    """How the hosts are reached, how many at once, and how long slices' locks are waited for, in seconds.
+
+    `drivers` are those of real hosts where none are given.
+    """
 
     connector: Connector
     parallelism: int
     observer: Observer
     stop: asyncio.Event
     lock_timeout: float = 0.0
+    drivers: Drivers | None = None
 
 
 async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
@@ -189,7 +194,8 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     """
     names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
     async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
-        sightings = await look(inputs, store, hosts.connector) if asked.refresh and not asked.destroy else {}
+        looking = asked.refresh and not asked.destroy
+        sightings = await look(inputs, store, hosts.connector, hosts.drivers) if looking else {}
         agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
@@ -287,7 +293,7 @@ async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
             begun.plan.steps,
             connector=hosts.connector,
             journal=_StoreJournal(begun.store, begun.number),
-            drivers=DRIVERS,
+            drivers=hosts.drivers or DRIVERS,
             uploads=_uploads(inputs),
             private=_seeds(begun.plan.steps, inputs),
             parallelism=hosts.parallelism,
@@ -385,7 +391,9 @@ def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None =
     return [entry.resource for entry in reader.read(scope).resources.values() if entry.status is Status.PRESENT]
 
 
-async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dict[Address, Sighting]:
+async def look(
+    inputs: Inputs, reader: StateReader, connector: Connector, drivers: Drivers | None = None
+) -> dict[Address, Sighting]:
     """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
 
     A host that cannot be reached tells nothing: steps there will fail in their own words.
@@ -398,7 +406,7 @@ async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dic
     resources = [resource for resource in recorded_resources(reader, draft.slices) if resource.host in hosts]
     return {
         item.address: Sighting(item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes})
-        for item in await _compare(resources, connector)
+        for item in await _compare(resources, connector, drivers)
         if item.kind is not DriftKind.UNREACHABLE
     }
 
@@ -450,12 +458,14 @@ def _all_recorded(recorded: Recorded) -> Iterator[Resource]:
             yield entry.pending
 
 
-async def _compare(resources: Sequence[Resource], connector: Connector) -> Sequence[Drift]:
+async def _compare(
+    resources: Sequence[Resource], connector: Connector, drivers: Drivers | None = None
+) -> Sequence[Drift]:
     from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
     from reconciler.apply.observe import observe  # noqa: PLC0415
 
-    return find_drift(resources, await observe(connector, resources, DRIVERS))
+    return find_drift(resources, await observe(connector, resources, drivers or DRIVERS))
 
 
 async def doctor(inputs: Inputs, connector: Connector, wall: Callable[[], float] = time.time) -> Sequence[Examination]:
