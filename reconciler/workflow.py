@@ -51,6 +51,9 @@ ATTEMPTS = 10
 PATIENCE = 60.0
 """Seconds to wait at least while another apply changes what slices share."""
 
+DONE = "done"
+"""The result, in history, of an apply that did all that it was to do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -144,10 +147,22 @@ def plan(
     )
 
 
-def find_slices(reader: StateReader, names: Iterable[str]) -> tuple[SliceKey, ...]:
-    """Find recorded slices by `owner/name`, or by name alone where that is clear; raises UsageError otherwise."""
-    known = sorted(reader.read(()).allocations, key=natural)
-    return tuple(_find_slice(name, known) for name in names)
+def find_slices(reader: StateReader, names: Iterable[str], *, unfinished: bool = False) -> tuple[SliceKey, ...]:
+    """Find recorded slices by `owner/name`, or by name alone where that is clear; raises UsageError otherwise.
+
+    With `unfinished`, also those whose last apply did not come to its end: they may have left the record while what
+    they shared with others was still to go.
+    """
+    known = {*reader.read(()).allocations, *(_unfinished(reader) if unfinished else ())}
+    return tuple(_find_slice(name, sorted(known, key=natural)) for name in names)
+
+
+def _unfinished(reader: StateReader) -> Iterator[SliceKey]:
+    settled: set[SliceKey] = set()
+    for applied in reader.history():
+        if applied.result != DONE:
+            yield from set(applied.slices) - settled
+        settled.update(applied.slices)
 
 
 def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
@@ -304,7 +319,7 @@ async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
         )
         if report.lost is not None:
             report = replace(report, lost=_named(report.lost, begun))
-        result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
+        result, skipped = (DONE if report.ok else "failed"), len(report.skipped)
     finally:
         with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
             begun.store.finish(begun.number, result, skipped)

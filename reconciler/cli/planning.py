@@ -149,7 +149,7 @@ def destroy(
     _require_approval(auto_approve=auto_approve)
     inputs = session.inputs()
     with session.store(inputs.cluster) as store:
-        asked = workflow.Asked(destroy=workflow.find_slices(store, slices))
+        asked = workflow.Asked(destroy=workflow.find_slices(store, slices, unfinished=True))
         return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism, lock_timeout))
 
 

@@ -17,6 +17,7 @@ from reconciler.plan.resources import (
     Reservation,
     Resource,
     Router,
+    Seed,
     Segment,
     Trunk,
     Uplink,
@@ -55,6 +56,8 @@ def place_of(resource: Resource) -> Place:
     """Return where a resource stands; two that would stand at one place are in each other's way."""
     match resource:
         case Image(path=name) | Disk(path=name) | Port(tap=name) | Router(namespace=name) | Vm(directory=name):
+            pass
+        case Seed(path=name):
             pass
         case Segment(interface=name) | Uplink(interface=name) | Reservation(mac=name):
             pass

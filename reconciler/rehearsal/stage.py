@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from reconciler import workflow
-from reconciler.apply.connection import Connection, Progress
+from reconciler.apply.connection import Connection, Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.record import Recorded, Sighting, Status
@@ -99,7 +99,7 @@ class Stage:
         """Apply as the command line does, on these hosts."""
 
         async def work() -> workflow.Applied:
-            hosts = workflow.Hosts(_Connector(self), len(self.hosts), _ignore, asyncio.Event(), DRIVERS)
+            hosts = workflow.Hosts(_Connector(self), len(self.hosts), _ignore, asyncio.Event(), drivers=DRIVERS)
             return await workflow.apply(inputs, self.store, hosts, holder=HOLDER, approve=lambda _: True, asked=asked)
 
         with asyncio.Runner(loop_factory=_Timeless) as runner:
@@ -232,7 +232,10 @@ class _Connection:
                 host.running = None
             raise HostUnreachable(self.host, "the connection was lost")
 
-    async def put(self, _source: Path, path: str, _progress: Progress | None = None) -> None:
+    async def put(
+        self, _source: Source, path: str, _progress: Progress | None = None, *, private: bool = False
+    ) -> None:
+        del private
         raise HostError(self.host, f"the model takes no files, and {path} is one")
 
     def forward(self, path: str) -> AbstractAsyncContextManager[Path]:

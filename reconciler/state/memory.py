@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from reconciler.state.opening import empty_engine
-from reconciler.state.sql import SqlStore
+from reconciler.state.sql import TTL, SqlStore
 
 
 class MemoryStore(SqlStore):
@@ -17,7 +17,7 @@ class MemoryStore(SqlStore):
 
     def __init__(self, cluster: str, clock: Callable[[], datetime]) -> None:
         engine = empty_engine(cluster)
-        super().__init__(engine, "in memory", clock)
+        super().__init__(engine, "in memory", clock, read_only=False, ttl=TTL)
         self._memory = engine
 
     def frozen(self) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,14 +133,9 @@ class SqlStore:
 
     def under(self, taken: Collection[Lock]) -> SqlStore:
         """Return this store as the holder of these locks has it: its writes are refused once one of them is lost."""
-        return SqlStore(
-            self._engine,
-            self._place,
-            self._clock,
-            read_only=self._read_only,
-            ttl=self._ttl,
-            under=(*self._under, *taken),
-        )
+        guarded = copy(self)
+        guarded._under = (*self._under, *taken)  # noqa: SLF001 - its own kind
+        return guarded
 
     def outgrow(self, token: int) -> None:
         """Give out only tokens above this one from now on."""

@@ -40,7 +40,7 @@ def check_every_stop(stage: Stage, start: Scene, inputs: workflow.Inputs, asked:
     return len(stops)
 
 
-@pytest.mark.parametrize(("verb", "moments"), [("create", 65), ("destroy", None)])
+@pytest.mark.parametrize(("verb", "moments"), [("create", 83), ("destroy", None)])
 def test_one_apply_completes_what_was_stopped_anywhere(verb: str, moments: int | None) -> None:
     inputs = workflow.load(ROOT / "examples/cluster.yaml", [ROOT / "examples/topologies/two-vms.yaml"])
     cluster = inputs.cluster.cluster
