@@ -32,8 +32,16 @@ SESSIONS: Final = 6
 CONNECTS: Final = 8
 """Connections being opened at once; sshd's MaxStartups (10:30:100) starts to drop them at ten."""
 
-KEEPALIVE: Final = 3
-"""Seconds between keepalives; three unanswered ones mean that the connection is lost."""
+KEEPALIVE: Final = 2.5
+KEEPALIVES: Final = 3
+"""Seconds of silence before each keepalive, and how many may go unanswered: a host is given up after ten seconds.
+
+asyncssh waits once more after the last one, hence (3 + 1) times 2.5 s.
+"""
+
+SENDING_KEEPALIVE: Final = 10.0
+"""The same, in seconds, while a file is sent: a host acknowledges that only every 96 KiB or so, and its answer to a
+keepalive comes after all that is under way, so a link of 30 KB/s would seem dead."""
 
 LINE_CAP: Final = 16 * 1024 * 1024
 TOTAL_CAP: Final = 64 * 1024 * 1024
@@ -189,7 +197,7 @@ def _options(where: Target, patience: float) -> asyncssh.SSHClientConnectionOpti
             connect_timeout=patience,
             login_timeout=patience,
             keepalive_interval=KEEPALIVE,
-            keepalive_count_max=3,
+            keepalive_count_max=KEEPALIVES,
             compression_algs=None,
             **keys,
         )
@@ -348,6 +356,8 @@ class SshConnection:
             async with AsyncExitStack() as stack:
                 command = shlex.join(("sh", "-ceu", _PUT, "reconciler", path, str(size)))
                 process = await self._session(stack, command)
+                self._opened.set_keepalive(interval=SENDING_KEEPALIVE)
+                stack.callback(self._opened.set_keepalive, interval=KEEPALIVE)
                 with translated(self._where):
                     answer = asyncio.create_task(process.stdout.read())
                     stack.push_async_callback(_ended, answer)
