@@ -39,10 +39,6 @@ KEEPALIVES: Final = 3
 asyncssh waits once more after the last one, hence (3 + 1) times 2.5 s.
 """
 
-SENDING_KEEPALIVE: Final = 10.0
-"""The same, in seconds, while a file is sent: a host acknowledges that only every 96 KiB or so, and its answer to a
-keepalive comes after all that is under way, so a link of 30 KB/s would seem dead."""
-
 LINE_CAP: Final = 16 * 1024 * 1024
 TOTAL_CAP: Final = 64 * 1024 * 1024
 """What one run may print, in bytes, in one line and in all: far above any batch, far below what would hurt us."""
@@ -356,8 +352,6 @@ class SshConnection:
             async with AsyncExitStack() as stack:
                 command = shlex.join(("sh", "-ceu", _PUT, "reconciler", path, str(size)))
                 process = await self._session(stack, command)
-                self._opened.set_keepalive(interval=SENDING_KEEPALIVE)
-                stack.callback(self._opened.set_keepalive, interval=KEEPALIVE)
                 with translated(self._where):
                     answer = asyncio.create_task(process.stdout.read())
                     stack.push_async_callback(_ended, answer)

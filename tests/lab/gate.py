@@ -1,4 +1,4 @@
-"""A gate in a host: whoever starts a program there waits until it is let in, so that a batch can be met in its midst."""
+"""A gate in a host: who starts a program there waits to be let in, so that a batch can be met in its midst."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def gate(lab: labs.LabInfo, host: str) -> Iterator[Gate]:
         yield made
     finally:
         made.open()
-        wait_until(lambda: on_host(lab, host, f"pgrep -f {_FOLDER}/ || :") == "", "the last to leave the gate")
+        wait_until(lambda: on_host(lab, host, "pgrep -f '[/]run/lab/gate/' || :") == "", "the last to leave the gate")
         on_host(lab, host, f"umount -l {_PROGRAM}; rm -r {_FOLDER}")

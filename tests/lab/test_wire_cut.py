@@ -1,4 +1,4 @@
-"""A connection that is cut, silent, refused or turned away loses nothing: the host is looked at before anything is retried."""
+"""A connection that is cut, silent, refused or turned away loses nothing: the host is looked at before a retry."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ links:
   - [b, c]
 """
 GIVE_UP = 13.0  # seconds; a silent host is given up after ten, and the machine may be busy
-HOLDING = "/run/lab/gate/script"
 
 
 @pytest.fixture(scope="module")

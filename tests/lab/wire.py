@@ -1,4 +1,4 @@
-"""A wire with faults before each host's sshd: a TCP proxy that delays, stalls, throttles, cuts, and falls silent.
+"""A wire with faults before each host's sshd: a TCP proxy that delays, stalls, cuts, and falls silent.
 
 It knows bytes and connections, not SSH; what the product must make of its faults is the tests'.
 """
@@ -6,8 +6,6 @@ It knows bytes and connections, not SSH; what the product must make of its fault
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
 import socket
 import struct
 import threading
@@ -24,7 +22,6 @@ from tests.lab.site import Site
 
 _SEGMENT: Final = 16 * 1024  # bytes read at once
 _IN_FLIGHT: Final = 64  # segments under way in one direction
-_CLONE_NEWNET: Final = 0x40000000
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() send RST
 
 _T = TypeVar("_T")
@@ -35,27 +32,22 @@ class Faults:
     """What a wire does to all that passes; it may be changed at any time.
 
     `delay` is in seconds for each way; of a segment out of `1 / stall_chance`, the next leave `stall` seconds later.
-    `rate` bounds what goes to the host, in bytes a second. A `silent` wire takes everything and passes nothing on.
+    A `silent` wire takes everything and passes nothing on.
     """
 
     delay: float = 0.0
     stall_chance: float = 0.0
     stall: float = 0.3
-    rate: float | None = None
     silent: bool = False
 
 
 @dataclass
 class Seen:
-    """What was seen: connections, bytes for and from the host, how often the client spoke after the host.
-
-    Of the bytes for the host, `passed` have been handed on.
-    """
+    """What was seen: connections, bytes for and from the host, how often the client spoke after the host."""
 
     connections: int = 0
     to_host: int = 0
     from_host: int = 0
-    passed: int = 0
     turns: int = 0
 
 
@@ -119,7 +111,7 @@ class Wire:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        listener.setblocking(False)
+        listener.settimeout(0)
         return listener
 
     async def _admit(self) -> None:
@@ -150,7 +142,7 @@ class Wire:
                 continue
             link = _Link(client, host)
             for each in (client, host):
-                each.setblocking(False)
+                each.settimeout(0)
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._links.add(link)
             for to_host in (True, False):
@@ -186,16 +178,13 @@ class Wire:
         while content:
             due, content = await queue.get()
             await asyncio.sleep(max(due - self._loop.time(), 0.0))
-            if to_host and self.faults.rate is not None:
-                await asyncio.sleep(len(content) / self.faults.rate)
-            while self.faults.silent:
+            while self.faults.silent:  # noqa: ASYNC110 - the test's thread sets it, and cannot set an Event of this loop
                 await asyncio.sleep(0.05)
             with suppress(OSError):  # the reading side of that socket finds out what happened
                 await self._loop.sock_sendall(sink, content)
-                self.seen.passed += len(content) if to_host else 0
                 if not content:
                     sink.shutdown(socket.SHUT_WR)
-        link.tasks.discard(asyncio.current_task())  # type: ignore[arg-type]  # it runs in a task
+        link.tasks.discard(asyncio.current_task())
         if len(link.tasks) <= 2:  # both readers have ended before their writers
             self._drop(link)
 
@@ -229,8 +218,8 @@ class Wired(Site):
 
     @classmethod
     @contextmanager
-    def around(cls, site: Site, dials: Mapping[str, Callable[[], socket.socket]] | None = None) -> Iterator[Self]:
-        """Put wires before all hosts of a site; `dials` reaches some of them another way than their own port."""
+    def around(cls, site: Site) -> Iterator[Self]:
+        """Put wires before all hosts of a site."""
         cluster = YAML(typ="safe").load(site.cluster)
         known = Path(cluster["ssh"]["known_hosts"]).read_text()
         with ExitStack() as stack:
@@ -238,8 +227,7 @@ class Wired(Site):
             wires = {}
             for seed, host in enumerate([*cluster["workers"], cluster["network_node"]]):
                 port = host["ssh"]["port"]
-                dial = (dials or {}).get(host["name"]) or _dialler(port)
-                wire = wires[host["name"]] = Wire(loop, dial, seed)
+                wire = wires[host["name"]] = Wire(loop, _dialler(port), seed)
                 stack.callback(wire.close)
                 known = known.replace(f"[127.0.0.1]:{port} ", f"[127.0.0.1]:{wire.port} ")
                 host["ssh"]["port"] = wire.port
@@ -262,36 +250,6 @@ class Wired(Site):
 
 def _dialler(port: int) -> Callable[[], socket.socket]:
     return lambda: socket.create_connection(("127.0.0.1", port))
-
-
-def dialler_within(pid: int, port: int) -> Callable[[], socket.socket]:
-    """Return what connects to a port of the loopback in the network namespace of a process."""
-
-    def connect() -> socket.socket:
-        # Only this thread changes over, and it is not one that others use afterwards.
-        made: list[socket.socket] = []
-        thread = threading.Thread(target=lambda: made.append(_socket_within(pid)))
-        thread.start()
-        thread.join()
-        try:
-            made[0].connect(("127.0.0.1", port))
-        except OSError:
-            made[0].close()
-            raise
-        return made[0]
-
-    return connect
-
-
-def _socket_within(pid: int) -> socket.socket:
-    """Make a socket in another network namespace, where it stays; the calling thread stays there too."""
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
-    finally:
-        os.close(namespace)
-    return socket.socket()
 
 
 @contextmanager
