@@ -4,6 +4,7 @@ ReconcilerError                 anything a user may be shown; `code` names it in
 ├── UsageError                  the command line asks for something that cannot be
 ├── SpecError                   the files are wrong; carries every `Problem`, never just the first
 ├── PlanError                   the files are right, but no plan can be made
+│   ├── DataLoss                a plan would put empty disks in the place of lost ones, and nobody agreed to that
 │   └── LimitError              a pool, range, quota or capacity is exhausted
 ├── StateError                  the recorded state cannot be used
 │   ├── StateLocked             another process holds the lock of a slice
@@ -48,6 +49,7 @@ class Code(StrEnum):
     NOT_YET = "not-yet"
     LIMIT = "limit"
     PLAN = "plan"
+    DATA_LOSS = "data-loss"
     PLAN_FILE = "plan-file"
     STATE = "state"
     STATE_LOCKED = "state-locked"
@@ -130,6 +132,12 @@ class PlanError(ReconcilerError):
     """The files are right, but no plan can be made from them."""
 
     code = Code.PLAN
+
+
+class DataLoss(PlanError):
+    """A plan would put new, empty disks in the place of lost ones, and nobody agreed to that."""
+
+    code = Code.DATA_LOSS
 
 
 class LimitError(PlanError):

@@ -7,7 +7,7 @@ which lock, is settled here.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import HostError, SpecError, StateLocked, StateMoved, UsageError
+from reconciler.errors import DataLoss, HostError, SpecError, StateLocked, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.apply.drift import Drift
     from reconciler.apply.drivers.switch import SwitchPort
     from reconciler.apply.events import Observer, Report
+    from reconciler.apply.orphans import Orphan, Unread
     from reconciler.verify.frames import Exit, Probe
     from reconciler.verify.live import LivePort, Switch
     from reconciler.verify.proof import Proof, Violation
@@ -98,13 +99,26 @@ def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for beside the files: slices to take away, and resources to make anew as they are."""
+    """What is asked for beside the files: slices to take away, and resources to make anew as they are.
+
+    Without `refresh`, an apply trusts the record and does not look at the hosts first.
+    """
 
     destroy: tuple[SliceKey, ...] = ()
     replace: tuple[Address, ...] = ()
+    refresh: bool = True
 
 
 NOTHING_ELSE = Asked()
+
+
+def refuse_loss(agreed: Plan) -> bool:
+    """Raise DataLoss, which names the disks that went missing with their data."""
+    names = ", ".join(f"{change.address} on {change.subject.host}" for change in agreed.lost)
+    raise DataLoss(
+        f"the data of {names} is gone: the overlay is missing, and a new one would be empty",
+        hint="nothing was changed; put the file back, or add --accept-data-loss to go on with an empty disk",
+    )
 
 
 def plan(
@@ -153,25 +167,26 @@ class Hosts:
     stop: asyncio.Event
 
 
-async def apply(
+async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     inputs: Inputs,
     store: StateStore,
     hosts: Hosts,
     *,
     holder: Holder,
     approve: Callable[[Plan], bool],
+    accept_loss: Callable[[Plan], bool] = refuse_loss,
     asked: Asked = NOTHING_ELSE,
 ) -> Applied:
     """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
 
     What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
-    Raises StateLocked where another apply holds a slice, and StateMoved where others have changed the record so that
-    the plan is no longer what was approved.
+    Where disks went missing with their data, `accept_loss` is asked as well. Raises StateLocked where another apply
+    holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved.
     """
     with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
-        sightings = {} if asked.destroy else await look(inputs, store, hosts.connector)
+        sightings = await look(inputs, store, hosts.connector) if asked.refresh and not asked.destroy else {}
         agreed = plan(inputs, store, asked, sightings)
-        if not approve(agreed):
+        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
         if agreed.empty and not _allocations_moved(agreed, store.read(())):
             return Applied(agreed, approved=True)
@@ -333,11 +348,51 @@ async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dic
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What hosts carry beside the record: what is not as recorded, what nobody records, and what could not be read."""
+
+    drift: tuple[Drift, ...]
+    orphans: tuple[Orphan, ...]
+    unread: tuple[Unread, ...]
+
+
 async def drift(
-    reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
-) -> Sequence[Drift]:
-    """Compare what the hosts carry with what is recorded; read-only, one batch per host."""
-    return await _compare(recorded_resources(reader, scope), connector)
+    inputs: Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+) -> Standing:
+    """Compare what the hosts carry with what is recorded, and find what nobody records; read-only, one batch per host.
+
+    With a scope, only hosts that carry those slices are asked, and only what bears their names is told.
+    """
+    from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
+    from reconciler.apply.drivers.driver import Premises  # noqa: PLC0415
+    from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
+    from reconciler.apply.observe import observe  # noqa: PLC0415
+    from reconciler.apply.orphans import find_orphans, unread  # noqa: PLC0415
+
+    cluster = inputs.cluster.cluster
+    before = reader.read(None)
+    resources = recorded_resources(reader, scope)
+    hosts = [HostName(host.name) for host in cluster.hosts()]
+    if scope is not None:
+        hosts = [host for host in hosts if any(host == resource.host for resource in resources)]
+    premises = [Premises(host, cluster.bridge.name) for host in hosts]
+    observed = await observe(connector, resources, DRIVERS, surveyed=premises)
+    # What an apply made meanwhile was written down before it was made, and what it removed stood in the record before.
+    known = [*_all_recorded(before), *_all_recorded(reader.read(None))]
+    orphans = find_orphans(observed, known, before.lineage, DRIVERS)
+    return Standing(
+        drift=find_drift(resources, observed),
+        orphans=tuple(orphan for orphan in orphans if scope is None or orphan.resource.slice in scope),
+        unread=unread(observed),
+    )
+
+
+def _all_recorded(recorded: Recorded) -> Iterator[Resource]:
+    for entry in recorded.resources.values():
+        yield entry.resource
+        if entry.pending is not None:
+            yield entry.pending
 
 
 async def _compare(resources: Sequence[Resource], connector: Connector) -> Sequence[Drift]:

@@ -199,7 +199,7 @@ class _SliceBuilder:
             slice=self.key,
             host=given.worker,
             needs=(disk.address, *(port.address for port in ports)),
-            after=(*standing, *self._trunk_of(given.worker)),
+            after=(*disk.needs, *standing, *self._trunk_of(given.worker)),
             vm_id=given.id,
             directory=directory,
             disk=disk.path,

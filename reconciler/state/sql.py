@@ -1,7 +1,8 @@
 """The store in SQL, on SQLite or PostgreSQL with the same queries; the rows' own modules say how each is kept.
 
-Every call of `begin`, `intend`, `record` and `finish` raises the record's serial by one, and marks with it what it
-changed: slices, what slices share, numbers. A plan is stale once any part that it was made from bears a later serial.
+Every call of `begin`, `intend`, `record` and `finish`, and of their like for orphans, raises the record's serial by
+one, and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was
+made from bears a later serial.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from reconciler.errors import StateError, StateUnreadable
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.record import Counters, Recorded, RecordedResource
 from reconciler.plan.resources import Resource
-from reconciler.spec.names import Address, LinkId, SliceId, SliceKey, VmId
-from reconciler.state import history, locks, numbers, schema, standing
+from reconciler.spec.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
+from reconciler.state import history, locks, numbers, orphans, schema, standing
 from reconciler.state.codec import decode_allocation
 from reconciler.state.engine import reading, writing
 from reconciler.state.faults import RESTORE, decoding, mapped
 from reconciler.state.opening import name_of, open_engine
 from reconciler.state.place import default_place, to_url
-from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Lock
+from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Lock, SeenOrphan, Trace
 
 if TYPE_CHECKING:
     from reconciler.state.document import Export
@@ -180,6 +181,38 @@ class SqlStore:
             scope = history.finish(connection, apply, result, skipped, self._clock())
             _move(connection, meta, ())
             _free(connection, meta, scope)
+
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        """Return what was seen on hosts that nobody records, by host and address."""
+        with self._reading() as connection:
+            return orphans.read(connection)
+
+    def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
+        """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
+        with self._writing() as (connection, _):
+            orphans.see(connection, traces, hosts, self._clock())
+
+    def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
+        """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
+        with self._writing() as (connection, meta):
+            apply = ApplyId(meta.applies + 1)
+            history.open_apply(connection, apply, tuple(sorted(slices)), holder, self._clock(), digest)
+            connection.execute(update(schema.meta).values(applies=apply))
+            _move(connection, meta, ())
+            return apply
+
+    def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
+        with self._writing() as (connection, meta):
+            history.intend(connection, apply, steps, self._clock())
+            _move(connection, meta, ())
+
+    def record_removal(self, apply: ApplyId, endings: Sequence[Ending], gone: Collection[Trace]) -> None:
+        """Write how removals ended, and forget the orphans that are gone."""
+        with self._writing() as (connection, meta):
+            history.record(connection, apply, endings, self._clock())
+            orphans.forget(connection, gone)
+            _move(connection, meta, ())
 
     def close(self) -> None:
         """Release the database."""

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NewType, Protocol
+from typing import NamedTuple, NewType, Protocol
 
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.record import Recorded, Status
-from reconciler.spec.names import SliceKey
+from reconciler.spec.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
 """Counts the applies of one record from 1."""
@@ -79,6 +79,23 @@ class Ending:
     words: str = ""
 
 
+class Trace(NamedTuple):
+    """An orphan as it was seen; `fingerprint` tells it from a later thing with the same address."""
+
+    host: HostName
+    address: Address
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenOrphan:
+    """An orphan that was seen `count` times, at first then; UTC."""
+
+    trace: Trace
+    first: datetime
+    count: int
+
+
 class StateReader(Protocol):
     """The half of the store that planners and viewers get."""
 
@@ -99,6 +116,10 @@ class StateReader(Protocol):
 
     def locks(self) -> tuple[Lock, ...]:
         """Return the locks that are held now, by name."""
+        ...
+
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        """Return what was seen on hosts that nobody records, by host and address."""
         ...
 
 
@@ -136,6 +157,22 @@ class StateStore(StateReader, Protocol):
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
         """Close an apply, and free what `record` would: a plan without steps gives back its slices' numbers here."""
+        ...
+
+    def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
+        """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
+        ...
+
+    def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
+        """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
+        ...
+
+    def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
+        ...
+
+    def record_removal(self, apply: ApplyId, endings: Sequence[Ending], gone: Collection[Trace]) -> None:
+        """Write how removals ended, and forget the orphans that are gone."""
         ...
 
     def close(self) -> None:
