@@ -4,9 +4,11 @@ ReconcilerError                 anything a user may be shown; `code` names it in
 ├── UsageError                  the command line asks for something that cannot be
 ├── SpecError                   the files are wrong; carries every `Problem`, never just the first
 ├── PlanError                   the files are right, but no plan can be made
+│   ├── DataLoss                a plan would put empty disks in the place of lost ones, and nobody agreed to that
 │   └── LimitError              a pool, range, quota or capacity is exhausted
 ├── StateError                  the recorded state cannot be used
 │   ├── StateLocked             another process holds the lock of a slice
+│   ├── StateLost               another has taken over a lock that was held here
 │   ├── StateMoved              the record has changed since the plan was made
 │   └── StateUnreadable         damaged, of a newer schema, or of another lineage
 ├── HostError                   a host could not do its part
@@ -48,9 +50,11 @@ class Code(StrEnum):
     NOT_YET = "not-yet"
     LIMIT = "limit"
     PLAN = "plan"
+    DATA_LOSS = "data-loss"
     PLAN_FILE = "plan-file"
     STATE = "state"
     STATE_LOCKED = "state-locked"
+    STATE_LOST = "state-lost"
     STATE_MOVED = "state-moved"
     STATE_UNREADABLE = "state-unreadable"
     HOST = "host"
@@ -132,6 +136,12 @@ class PlanError(ReconcilerError):
     code = Code.PLAN
 
 
+class DataLoss(PlanError):
+    """A plan would put new, empty disks in the place of lost ones, and nobody agreed to that."""
+
+    code = Code.DATA_LOSS
+
+
 class LimitError(PlanError):
     """A pool, range, quota or capacity is exhausted; the sentence names limit, used, asked and free."""
 
@@ -162,6 +172,20 @@ class StateLocked(StateError):
     """Another process holds the lock of a slice."""
 
     code = Code.STATE_LOCKED
+
+
+class StateLost(StateError):
+    """A lock that was held here is another's now: nothing more may be changed, neither in the record nor on hosts.
+
+    `host` is the host that said so, having seen the token `seen` of a later holder; None where the record did.
+    """
+
+    code = Code.STATE_LOST
+
+    def __init__(self, summary: str, *, hint: str | None = None, host: str | None = None, seen: int = 0) -> None:
+        super().__init__(summary, hint=hint)
+        self.host = host
+        self.seen = seen
 
 
 class StateMoved(StateError):

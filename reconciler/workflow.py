@@ -7,27 +7,29 @@ which lock, is settled here.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import HostError, SpecError, StateLocked, StateMoved, UsageError
+from reconciler.errors import DataLoss, HostError, SpecError, StateLost, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.record import Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
-from reconciler.plan.resources import Resource, Router, Segment, Uplink
+from reconciler.plan.resources import Resource, Router, Seed, Segment, Uplink
 from reconciler.spec.check import check
 from reconciler.spec.cluster import Bridge
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
-from reconciler.state.store import SHARED, ApplyId, Ending, Holder, StateReader, StateStore
+from reconciler.spec.secret import Secret
+from reconciler.state.store import SHARED, ApplyId, Ending, Holder, Lock, StateReader, StateStore
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from reconciler.apply.drift import Drift
     from reconciler.apply.drivers.switch import SwitchPort
     from reconciler.apply.events import Observer, Report
+    from reconciler.apply.observe import Drivers
+    from reconciler.apply.orphans import Orphan, Unread
     from reconciler.verify.frames import Exit, Probe
     from reconciler.verify.live import LivePort, Switch
     from reconciler.verify.proof import Proof, Violation
@@ -45,10 +49,10 @@ ATTEMPTS = 10
 """How often a plan is made again because another apply was recorded between reading and beginning."""
 
 PATIENCE = 60.0
-"""Seconds to wait while another apply changes what slices share."""
+"""Seconds to wait at least while another apply changes what slices share."""
 
-LOOK_AGAIN = 0.2
-"""Seconds between two looks at a lock."""
+DONE = "done"
+"""The result, in history, of an apply that did all that it was to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,11 @@ class Inputs:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of each file, by its path."""
-        return {self.cluster.path: self.cluster.digest} | {file.path: file.digest for file in self.slices}
+        """The digest of each file, by its path: its SHA-256, or one that is dear to guess from where it has secrets."""
+        found = {self.cluster.path: self.cluster.digest}
+        for file in self.slices:
+            found |= {file.path: file.digest, **file.attached}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +105,26 @@ def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for beside the files: slices to take away, and resources to make anew as they are."""
+    """What is asked for beside the files: slices to take away, and resources to make anew as they are.
+
+    Without `refresh`, an apply trusts the record and does not look at the hosts first.
+    """
 
     destroy: tuple[SliceKey, ...] = ()
     replace: tuple[Address, ...] = ()
+    refresh: bool = True
 
 
 NOTHING_ELSE = Asked()
+
+
+def refuse_loss(agreed: Plan) -> bool:
+    """Raise DataLoss, which names the disks that went missing with their data."""
+    names = ", ".join(f"{change.address} on {change.subject.host}" for change in agreed.lost)
+    raise DataLoss(
+        f"the data of {names} is gone: the overlay is missing, and a new one would be empty",
+        hint="nothing was changed; put the file back, or add --accept-data-loss to go on with an empty disk",
+    )
 
 
 def plan(
@@ -127,10 +147,22 @@ def plan(
     )
 
 
-def find_slices(reader: StateReader, names: Iterable[str]) -> tuple[SliceKey, ...]:
-    """Find recorded slices by `owner/name`, or by name alone where that is clear; raises UsageError otherwise."""
-    known = sorted(reader.read(()).allocations, key=natural)
-    return tuple(_find_slice(name, known) for name in names)
+def find_slices(reader: StateReader, names: Iterable[str], *, unfinished: bool = False) -> tuple[SliceKey, ...]:
+    """Find recorded slices by `owner/name`, or by name alone where that is clear; raises UsageError otherwise.
+
+    With `unfinished`, also those whose last apply did not come to its end: they may have left the record while what
+    they shared with others was still to go.
+    """
+    known = {*reader.read(()).allocations, *(_unfinished(reader) if unfinished else ())}
+    return tuple(_find_slice(name, sorted(known, key=natural)) for name in names)
+
+
+def _unfinished(reader: StateReader) -> Iterator[SliceKey]:
+    settled: set[SliceKey] = set()
+    for applied in reader.history():
+        if applied.result != DONE:
+            yield from set(applied.slices) - settled
+        settled.update(applied.slices)
 
 
 def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
@@ -145,40 +177,57 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """How the hosts are reached, and how many at once."""
+    """How the hosts are reached, how many at once, and how long slices' locks are waited for, in seconds.
+
+    `drivers` are those of real hosts where none are given.
+    """
 
     connector: Connector
     parallelism: int
     observer: Observer
     stop: asyncio.Event
+    lock_timeout: float = 0.0
+    drivers: Drivers | None = None
 
 
-async def apply(
+async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     inputs: Inputs,
     store: StateStore,
     hosts: Hosts,
     *,
     holder: Holder,
     approve: Callable[[Plan], bool],
+    accept_loss: Callable[[Plan], bool] = refuse_loss,
     asked: Asked = NOTHING_ELSE,
 ) -> Applied:
     """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
 
     What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
-    Raises StateLocked where another apply holds a slice, and StateMoved where others have changed the record so that
-    the plan is no longer what was approved.
+    Where disks went missing with their data, `accept_loss` is asked as well. Raises StateLocked where another apply
+    holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved;
+    StateLost where another has taken the locks over before anything began.
     """
-    with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
-        sightings = {} if asked.destroy else await look(inputs, store, hosts.connector)
+    names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
+    async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
+        looking = asked.refresh and not asked.destroy
+        sightings = await look(inputs, store, hosts.connector, hosts.drivers) if looking else {}
         agreed = plan(inputs, store, asked, sightings)
-        if not approve(agreed):
+        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
         if agreed.empty and not _allocations_moved(agreed, store.read(())):
             return Applied(agreed, approved=True)
-        async with _begun(store, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
-            current, number = begun
-            report = await _execute(current, store, number, inputs, hosts)
-        return Applied(current, approved=True, report=report)
+        async with _begun(store, held, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
+            report = await _execute(begun, inputs, hosts)
+        return Applied(begun.plan, approved=True, report=report)
+
+
+def locked(
+    store: StateStore, names: Collection[str], holder: Holder, hosts: Hosts, seconds: float
+) -> AbstractAsyncContextManager[tuple[Lock, ...]]:
+    """Hold and renew locks, after waiting for them up to so many seconds."""
+    from reconciler.state.leases import Patience, hold  # noqa: PLC0415 - planning waits for nothing
+
+    return hold(store, names, holder, Patience(seconds, lambda words: hosts.observer(Waiting(words)), hosts.stop))
 
 
 def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
@@ -187,25 +236,41 @@ def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
     return had != {key: agreed.allocations.get(key) for key in agreed.slices}
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An apply that is open: what it does, and the locks under which its store writes."""
+
+    plan: Plan
+    number: ApplyId
+    store: StateStore
+    locks: tuple[Lock, ...]
+
+
 @asynccontextmanager
 async def _begun(
-    store: StateStore, holder: Holder, hosts: Hosts, agreed: Plan, again: Callable[[], Plan]
-) -> AsyncIterator[tuple[Plan, ApplyId]]:
+    store: StateStore,
+    held: tuple[Lock, ...],
+    holder: Holder,
+    hosts: Hosts,
+    agreed: Plan,
+    again: Callable[[], Plan],
+) -> AsyncIterator[_Begun]:
     """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
     Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
     """
     current = agreed
     for _ in range(ATTEMPTS):
-        async with _shared_lock(store, holder, hosts, current):
+        async with _shared_lock(store, held, holder, hosts, current) as locks:
+            ours = store.under(locks)
             try:
-                number = store.begin(current, holder, plan_digest(current))
+                number = ours.begin(current, holder, plan_digest(current))
             except StateMoved:
                 current = again()
                 if not _same_work(current, agreed):
                     raise
                 continue
-            yield current, number
+            yield _Begun(current, number, ours, locks)
             return
     raise StateMoved(
         "the record keeps changing under this plan", hint="wait for the other applies to end, then try again"
@@ -213,67 +278,93 @@ async def _begun(
 
 
 @asynccontextmanager
-async def _shared_lock(store: StateStore, holder: Holder, hosts: Hosts, current: Plan) -> AsyncIterator[None]:
-    """Hold the shared lock where the plan changes what slices share; elsewhere only wait until nobody does.
+async def _shared_lock(
+    store: StateStore, held: tuple[Lock, ...], holder: Holder, hosts: Hosts, current: Plan
+) -> AsyncIterator[tuple[Lock, ...]]:
+    """Hold the shared lock too where the plan changes what slices share; elsewhere only wait until nobody does.
 
     Applies of other slices hold it for seconds, so it is waited for; raises StateLocked where it stays held.
     """
-    with ExitStack() as stack:
-        await _enter(stack, store, holder, hosts)
-        if not any(step.subject.slice is None for step in current.steps):
-            stack.close()
-        yield
-
-
-async def _enter(stack: ExitStack, store: StateStore, holder: Holder, hosts: Hosts) -> None:
-    import asyncio  # noqa: PLC0415 - planning waits for nothing
-
-    deadline = time.monotonic() + PATIENCE
-    told = False
-    while True:
-        try:
-            stack.enter_context(store.lock({SHARED}, holder))
-        except StateLocked as error:
-            if time.monotonic() > deadline or hosts.stop.is_set():
-                raise
-            if not told:
-                hosts.observer(Waiting(error.summary))
-                told = True
-            await asyncio.sleep(LOOK_AGAIN)
-        else:
+    patience = max(PATIENCE, hosts.lock_timeout)
+    async with locked(store.under(held), {SHARED}, holder, hosts, patience) as shared:
+        if any(step.subject.slice is None for step in current.steps):
+            yield (*held, *shared)
             return
+    yield held
 
 
 def _same_work(one: Plan, other: Plan) -> bool:
     return one.changes == other.changes and one.allocations == other.allocations
 
 
-async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: Inputs, hosts: Hosts) -> Report:
+async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.executor import execute  # noqa: PLC0415
+    from reconciler.apply.fence import Fence  # noqa: PLC0415
 
     result, skipped = "interrupted", 0
     try:
         report = await execute(
-            current.steps,
+            begun.plan.steps,
             connector=hosts.connector,
-            journal=_StoreJournal(store, number),
-            drivers=DRIVERS,
+            journal=_StoreJournal(begun.store, begun.number),
+            drivers=hosts.drivers or DRIVERS,
             uploads=_uploads(inputs),
+            private=_seeds(begun.plan.steps, inputs),
             parallelism=hosts.parallelism,
             observer=hosts.observer,
             stop=hosts.stop,
             monotonic=time.monotonic,
+            fence=Fence(begun.plan.lineage, {lock.name: lock.token for lock in begun.locks}),
         )
-        result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
+        if report.lost is not None:
+            report = replace(report, lost=_named(report.lost, begun))
+        result, skipped = (DONE if report.ok else "failed"), len(report.skipped)
     finally:
-        store.finish(number, result, skipped)
+        with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
+            begun.store.finish(begun.number, result, skipped)
     return report
+
+
+def _named(lost: StateLost, begun: _Begun) -> StateLost:
+    """Say who took the locks over, where a host knows only that somebody did.
+
+    A host that has seen tokens which the record knows nothing of tells that the record is an older copy of itself; what
+    is given out from here on is higher than what the host has seen.
+    """
+    if lost.host is None:
+        return lost
+    try:
+        begun.store.renew(begun.locks)
+        begun.store.outgrow(lost.seen)
+    except StateLost as known:
+        return known
+    return StateLost(
+        f"{lost.summary}, of whom this record knows nothing: it was restored from an older copy, or there are two",
+        hint="see to it that nobody uses another copy of the record, then apply again",
+    )
 
 
 def _uploads(inputs: Inputs) -> dict[str, Path]:
     images = inputs.cluster.cluster.images
     return {images[name].sha256: path for name, path in _image_files(inputs).items()}
+
+
+def _seeds(steps: Sequence[Step], inputs: Inputs) -> dict[Address, Callable[[], bytes]]:
+    """Return how the content of each seed that is to be made is made, where the files have its user-data."""
+    from reconciler.apply.seed_image import seed_image  # noqa: PLC0415 - planning makes no seed
+
+    def make(seed: Seed, user_data: Secret) -> bytes:
+        return seed_image(seed, user_data.reveal())
+
+    found: dict[Address, Callable[[], bytes]] = {}
+    slices = {file.slice.key: file.slice for file in inputs.slices}
+    for step in steps:
+        if isinstance(step.after, Seed) and step.after.slice in slices:
+            user_data = slices[SliceKey(step.after.slice)].effective(step.after.hostname).cloud_init
+            if user_data is not None:
+                found[step.address] = partial(make, step.after, user_data)
+    return found
 
 
 def _image_files(inputs: Inputs) -> dict[str, Path]:
@@ -315,7 +406,9 @@ def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None =
     return [entry.resource for entry in reader.read(scope).resources.values() if entry.status is Status.PRESENT]
 
 
-async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dict[Address, Sighting]:
+async def look(
+    inputs: Inputs, reader: StateReader, connector: Connector, drivers: Drivers | None = None
+) -> dict[Address, Sighting]:
     """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
 
     A host that cannot be reached tells nothing: steps there will fail in their own words.
@@ -328,24 +421,66 @@ async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dic
     resources = [resource for resource in recorded_resources(reader, draft.slices) if resource.host in hosts]
     return {
         item.address: Sighting(item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes})
-        for item in await _compare(resources, connector)
+        for item in await _compare(resources, connector, drivers)
         if item.kind is not DriftKind.UNREACHABLE
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What hosts carry beside the record: what is not as recorded, what nobody records, and what could not be read."""
+
+    drift: tuple[Drift, ...]
+    orphans: tuple[Orphan, ...]
+    unread: tuple[Unread, ...]
+
+
 async def drift(
-    reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+    inputs: Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+) -> Standing:
+    """Compare what the hosts carry with what is recorded, and find what nobody records; read-only, one batch per host.
+
+    With a scope, only hosts that carry those slices are asked, and only what bears their names is told.
+    """
+    from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
+    from reconciler.apply.drivers.driver import Premises  # noqa: PLC0415
+    from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
+    from reconciler.apply.observe import observe  # noqa: PLC0415
+    from reconciler.apply.orphans import find_orphans, unread  # noqa: PLC0415
+
+    cluster = inputs.cluster.cluster
+    before = reader.read(None)
+    resources = recorded_resources(reader, scope)
+    hosts = [HostName(host.name) for host in cluster.hosts()]
+    if scope is not None:
+        hosts = [host for host in hosts if any(host == resource.host for resource in resources)]
+    premises = [Premises(host, cluster.bridge.name) for host in hosts]
+    observed = await observe(connector, resources, DRIVERS, surveyed=premises)
+    # What an apply made meanwhile was written down before it was made, and what it removed stood in the record before.
+    known = [*_all_recorded(before), *_all_recorded(reader.read(None))]
+    orphans = find_orphans(observed, known, before.lineage, DRIVERS)
+    return Standing(
+        drift=find_drift(resources, observed),
+        orphans=tuple(orphan for orphan in orphans if scope is None or orphan.resource.slice in scope),
+        unread=unread(observed),
+    )
+
+
+def _all_recorded(recorded: Recorded) -> Iterator[Resource]:
+    for entry in recorded.resources.values():
+        yield entry.resource
+        if entry.pending is not None:
+            yield entry.pending
+
+
+async def _compare(
+    resources: Sequence[Resource], connector: Connector, drivers: Drivers | None = None
 ) -> Sequence[Drift]:
-    """Compare what the hosts carry with what is recorded; read-only, one batch per host."""
-    return await _compare(recorded_resources(reader, scope), connector)
-
-
-async def _compare(resources: Sequence[Resource], connector: Connector) -> Sequence[Drift]:
     from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
     from reconciler.apply.observe import observe  # noqa: PLC0415
 
-    return find_drift(resources, await observe(connector, resources, DRIVERS))
+    return find_drift(resources, await observe(connector, resources, drivers or DRIVERS))
 
 
 async def doctor(inputs: Inputs, connector: Connector, wall: Callable[[], float] = time.time) -> Sequence[Examination]:

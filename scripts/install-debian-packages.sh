@@ -5,7 +5,7 @@ set -eu
 packages='
     git python3-venv
     openvswitch-switch qemu-system-x86 qemu-utils dnsmasq-base nftables iproute2 kmod util-linux tini
-    openssh-server openssh-client
+    openssh-server openssh-client sudo
     busybox-static cpio syslinux mtools dosfstools
     postgresql-15
 '

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
 from reconciler.apply.batch import Begun, Ended, Fate, OperationLock, Task, Transcript
-from reconciler.apply.command import Command, Operation, Upload
+from reconciler.apply.command import Command, Operation, PrivateUpload, Upload
 from reconciler.apply.connection import Connection, words_of
 from reconciler.apply.events import StepFailed, UploadProgress
+from reconciler.apply.fence import Fence
 from reconciler.apply.ledger import Ledger
 from reconciler.apply.observe import Nonce, converse
-from reconciler.errors import HostError, HostUnreachable
+from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Step
+from reconciler.spec.names import Address
 
 PAUSE: Final = 0.05
 """Seconds of silence from a host after which what it said is written to the journal."""
+
+_NOTHING: Final = Command(("true",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +40,35 @@ class Job:
     @property
     def uploads(self) -> bool:
         """Whether a file must be copied for it."""
-        return any(isinstance(operation, Upload) for operation in self.operations)
+        return any(isinstance(operation, Upload | PrivateUpload) for operation in self.operations)
+
+
+Private = Mapping[Address, Callable[[], bytes]]
+"""How the secret content of a resource is made; it is asked for when it is due, and kept nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What there is to copy to hosts: local files by their SHA-256, and private contents by whose they are."""
+
+    uploads: Mapping[str, Path]
+    private: Private
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try on one host; `uploads` maps SHA-256 digests to local files."""
+    """One try on one host; `fence` goes with every change."""
 
     connection: Connection
     ledger: Ledger
-    uploads: Mapping[str, Path]
+    contents: Contents
     nonce: Nonce
+    fence: Fence | None = None
 
     async def perform(self, jobs: Sequence[Job]) -> None:
         """Do jobs in their order; raises HostUnreachable where that was cut short: jobs without an end are unknown.
 
+        Raises StateLost where the host has seen a later holder; what it refused at once waits as before.
         Files are copied before the batch, so a job with one must not need another job here.
         """
         ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
@@ -63,6 +81,10 @@ class Attempt:
             await self._run(tasks, {int(number): step for number, step in steps.items()})
         except HostUnreachable:
             raise
+        except StateLost as error:
+            if error.host is not None:
+                self.ledger.put_back(steps.values())
+            raise
         except HostError as error:
             for step in steps.values():
                 self.ledger.end(StepFailed(step, words_of(error)))
@@ -71,7 +93,7 @@ class Attempt:
 
     async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
         transcript = Transcript(tasks, self.nonce())
-        async with aclosing(converse(self.connection, transcript, OperationLock())) as events:
+        async with aclosing(converse(self.connection, transcript, OperationLock(), self.fence)) as events:
             while (event := await self._next(events)) is not None:
                 if isinstance(event, Begun):
                     self.ledger.begin(steps[event.number])
@@ -111,12 +133,12 @@ class Attempt:
         left = list(job.operations)
         before: list[Command] = []
         try:
-            while any(isinstance(operation, Upload) for operation in left):
+            while Job(job.step, tuple(left)).uploads:
                 match left.pop(0):
                     case Command() as command:
                         before.append(command)
-                    case Upload() as upload:
-                        await self._run_alone(before)
+                    case upload:
+                        await self._run_alone(before or self._knock())
                         before.clear()
                         await self._put(job.step, upload)
         except HostUnreachable:
@@ -126,18 +148,38 @@ class Attempt:
             return None
         return Job(job.step, tuple(left))
 
+    def _knock(self) -> Sequence[Command]:
+        """Return what does nothing but bring the fence to the host: it must stand before every upload."""
+        return [] if self.fence is None else [_NOTHING]
+
     async def _run_alone(self, commands: Sequence[Command]) -> None:
         """Run commands as a batch of their own; raises HostError where one fails."""
         transcript = Transcript([Task(0, tuple(commands))], self.nonce())
-        async with aclosing(converse(self.connection, transcript, OperationLock())) as events:
+        async with aclosing(converse(self.connection, transcript, OperationLock(), self.fence)) as events:
             async for event in events:
                 if isinstance(event, Ended) and event.fate is not Fate.DONE:
                     raise HostError(self.connection.host, event.words)
 
-    async def _put(self, step: Step, upload: Upload) -> None:
+    async def _put(self, step: Step, upload: Upload | PrivateUpload) -> None:
+        match upload:
+            case Upload():
+                await self._put_file(step, upload)
+            case PrivateUpload():
+                await self._put_private(upload)
+            case _:
+                assert_never(upload)
+
+    async def _put_private(self, upload: PrivateUpload) -> None:
+        """Copy what is made for this purpose alone; raises HostError where it cannot be made."""
+        make = self.contents.private.get(upload.address)
+        if make is None:
+            raise HostError(self.connection.host, f"{upload.address} cannot be made: its user-data is not at hand")
+        await self.connection.put(await asyncio.to_thread(make), upload.path, private=True)
+
+    async def _put_file(self, step: Step, upload: Upload) -> None:
         """Copy a file whose content is what was asked for; raises HostError where there is none."""
         host = self.connection.host
-        source = self.uploads.get(upload.sha256)
+        source = self.contents.uploads.get(upload.sha256)
         if source is None:
             raise HostError(host, f"there is no local file for {upload.path} (sha256 {upload.sha256})")
         try:

@@ -3,6 +3,7 @@
 The script frames what commands print with a nonce that they cannot know:
 
     <nonce> open                    the operation lock is held, work begins
+    <nonce> fenced TOKEN NAME       a later holder of a lock has been here (fence.py); nothing follows
     <nonce> begin TASK              the task's commands start
     ...                             what one command printed (both streams)
     <nonce> result TASK N STATUS    its Nth command, from 0, ended with this exit status
@@ -24,6 +25,7 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.apply.command import MASK, Command, Result
+from reconciler.apply.fence import Fence, render_fence
 from reconciler.plan.resources import ROOT
 
 OUTPUT_CAP: Final = 64 * 1024
@@ -31,6 +33,8 @@ OUTPUT_CAP: Final = 64 * 1024
 
 REFUSED: Final = 75
 """The script's exit status when it did nothing at all: EX_TEMPFAIL of sysexits.h."""
+
+_STATUS: Final = re.compile("[0-9]{1,3}")
 
 _SHORTEST_SECRET: Final = 4  # shorter lines of a secret, such as `---`, stand in harmless output as well
 
@@ -97,11 +101,13 @@ def render(
     *,
     nonce: str,
     lock: OperationLock | None = None,
+    fence: Fence | None = None,
     output_cap: int = OUTPUT_CAP,
     failures_only: bool = False,
 ) -> str:
     """Write the script; `nonce` is 128 random bits in hexadecimal, never used twice.
 
+    With a `fence`, the lock must be exclusive, and nothing is done on a host that has seen a later holder.
     `failures_only` leaves out what successful commands print: to read it back costs a fork each. All of the script is
     one function, so that one cut short by a lost connection does not parse and does nothing.
     """
@@ -112,7 +118,8 @@ def render(
         **_lock_words(lock or OperationLock()),
     )
     body = "\n".join(_task(task) for task in tasks)
-    return f"{opening}{body}\nprintf '%s\\n' '{nonce} end'\nexit 0\n}}\nreconcile\n"
+    fenced = "" if fence is None else render_fence(fence, nonce)
+    return f"{opening}{fenced}{body}\nprintf '%s\\n' '{nonce} end'\nexit 0\n}}\nreconcile\n"
 
 
 _OPENING: Final = """\
@@ -185,6 +192,7 @@ class Transcript:
     output_cap: int = OUTPUT_CAP
     opened: bool = False
     complete: bool = False
+    fenced: tuple[int, str] | None = None
     _missing: dict[int, Task] = field(init=False)
     _current: Task | None = None
     _results: list[Result] = field(default_factory=list)
@@ -219,9 +227,11 @@ class Transcript:
             case [_, "open"] if not self.opened:
                 self.opened = True
                 self._forget()
+            case [_, "fenced", token, name] if self.opened and self._current is None and token.isdecimal():
+                self.fenced = int(token), name
             case [_, "begin", number] if self._can_begin(number):
                 yield from self._begin(self._missing[int(number)])
-            case [_, "result", number, at, status] if self._expects(number, at):
+            case [_, "result", number, at, status] if self._expects(number, at) and _STATUS.fullmatch(status):
                 yield from self._result(int(status))
             case [_, "skip", number] if self._can_begin(number):
                 del self._missing[int(number)]
@@ -232,7 +242,7 @@ class Transcript:
                 self._keep(line)
 
     def _can_begin(self, number: str) -> bool:
-        return self.opened and self._current is None and number.isdecimal() and int(number) in self._missing
+        return self.opened and self._current is None and number in map(str, self._missing)
 
     def _expects(self, number: str, at: str) -> bool:
         return self._current is not None and (number, at) == (str(self._current.number), str(len(self._results)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-MASK = "********"
+from reconciler.spec.names import Address
+from reconciler.spec.secret import MASK as MASK  # noqa: PLC0414 - what masks commands is looked for here
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,18 @@ class Upload:
     sha256: str
 
 
-Operation = Command | Upload
+@dataclass(frozen=True, slots=True)
+class PrivateUpload:
+    """A file that must stand at `path`, for root's eyes alone, made for the resource at `address` when it is due.
+
+    It has no digest here: whatever is told of its content would help to guess it.
+    """
+
+    path: str
+    address: Address
+
+
+Operation = Command | Upload | PrivateUpload
 """What a driver answers with: things to do in this order."""
 
 

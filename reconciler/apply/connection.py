@@ -10,6 +10,9 @@ from typing import Protocol
 from reconciler.errors import HostError
 from reconciler.spec.names import HostName
 
+Source = Path | bytes
+"""What is put on a host: a local file, or a content that must not stand in one."""
+
 Progress = Callable[[int, int], None]
 """Told how far an upload is: bytes sent, bytes in all."""
 
@@ -30,9 +33,10 @@ class Connection(Protocol):
         """
         ...
 
-    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+    async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
         """Copy a local file to the host, atomically: `path` holds either what it held before or all of the file.
 
+        With `private` it is root's alone there from its first byte on, and so is the folder if it must be made.
         Raises HostError where the host cannot take it, OSError where the local file cannot be read.
         """
         ...

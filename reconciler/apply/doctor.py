@@ -25,7 +25,7 @@ NO_LOCK: Final = OperationLock(path="/dev/null", wait=1, shared=True)
 """A host may be looked at while it is worked on, and before there is a place for its lock."""
 
 _UNREACHABLE: Final = "see that the host is up and that its address and ssh settings in the cluster file are right"
-_NO_SHELL: Final = "a shell must run there as root: allow it in /etc/sudoers.d, `USER ALL=(root) NOPASSWD: ALL`"
+_NO_SHELL: Final = "a shell must run there as root: docs/security.md says how to set up the user and sudo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reconciler.errors import StateLost
 from reconciler.plan.model import Step
 from reconciler.spec.names import HostName
 
@@ -88,7 +89,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How an apply went: every step is in exactly one of these, in the order of the plan; `elapsed` in seconds."""
+    """How an apply went: every step is in exactly one of these, in the order of the plan; `elapsed` in seconds.
+
+    `lost` says why it stopped where another took its locks over.
+    """
 
     done: tuple[Step, ...]
     failed: tuple[StepFailed, ...]
@@ -96,11 +100,12 @@ class Report:
     skipped: tuple[StepSkipped, ...]
     not_started: tuple[Step, ...]
     elapsed: float
+    lost: StateLost | None = None
 
     @property
     def ok(self) -> bool:
         """Whether every step is done."""
-        return not (self.failed or self.unknown or self.skipped or self.not_started)
+        return not (self.lost or self.failed or self.unknown or self.skipped or self.not_started)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-from reconciler.apply.attempt import Attempt, Job
+from reconciler.apply.attempt import Attempt, Contents, Job, Private
 from reconciler.apply.command import Operation
 from reconciler.apply.connection import Connection, Connector, words_of
 from reconciler.apply.events import (
@@ -27,11 +27,12 @@ from reconciler.apply.events import (
     StepSkipped,
     StepUnknown,
 )
+from reconciler.apply.fence import Fence
 from reconciler.apply.journal import Journal
 from reconciler.apply.ledger import Ledger
 from reconciler.apply.observe import Drivers, Facts, Nonce, random_nonce, read_facts
 from reconciler.apply.schedule import Schedule
-from reconciler.errors import HostError, HostUnreachable
+from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Action, Step, StepId
 from reconciler.plan.resources import Resource
 from reconciler.spec.names import HostName
@@ -48,20 +49,29 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     observer: Observer,
     stop: asyncio.Event,
     monotonic: Callable[[], float],
+    fence: Fence | None = None,
     nonce: Nonce = random_nonce,
+    private: Private | None = None,
 ) -> Report:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
 
-    `uploads` maps SHA-256 digests to local files. Once `stop` is set, what is in flight is finished and nothing new is
+    `uploads` maps SHA-256 digests to local files, `private` says how the secret content of a resource is made, for the
+    moment in which it is copied. Once `stop` is set, what is in flight is finished and nothing new is
     begun. When cancelled, what is known is in the journal, the rest stays there as intents. What the journal raises
-    ends the apply too: no step is begun that could not be written down.
+    ends the apply too: no step is begun that could not be written down. Where that is StateLost, or a host has seen a
+    later holder than `fence` tells of, the report says so, and with it what was left.
     """
     started = monotonic()
     schedule = Schedule(steps)
     ledger = Ledger(schedule, journal, observer, monotonic)
-    run = _Run(schedule, ledger, _Edges(connector, drivers, uploads, nonce))
-    await run.drive(parallelism, stop)
-    report = _report(schedule, monotonic() - started)
+    run = _Run(schedule, ledger, _Edges(connector, drivers, Contents(uploads, private or {}), nonce, fence))
+    lost = None
+    try:
+        await run.drive(parallelism, stop)
+    except StateLost as error:
+        lost = error
+        run.abandon(error)
+    report = _report(schedule, monotonic() - started, lost)
     observer(Finished(report))
     return report
 
@@ -70,8 +80,9 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
 class _Edges:
     connector: Connector
     drivers: Drivers
-    uploads: Mapping[str, Path]
+    contents: Contents
     nonce: Nonce
+    fence: Fence | None
 
 
 class _Run:
@@ -104,6 +115,13 @@ class _Run:
             await asyncio.gather(*turns, return_exceptions=True)
         if broken:
             raise broken[0]
+
+    def abandon(self, error: StateLost) -> None:
+        """Count what is in flight as unknown; the record is another's, nothing is written there."""
+        for host in self._looked:
+            for step in self._schedule.in_flight(host):
+                for ending in self._schedule.end(StepUnknown(step, error.summary)):
+                    self._ledger.observer(ending)
 
     def _idle(self, busy: Collection[HostName]) -> list[HostName]:
         return [
@@ -141,12 +159,16 @@ class _Run:
                 self._ledger.end(otherwise(step, words_of(facts.unread[step.subject.kind])))
 
     async def _read(self, connection: Connection, subjects: Sequence[Resource]) -> Facts:
-        """Read facts; as that changes nothing, a connection that dies under it is made again at once."""
+        """Read facts; as that changes nothing, a connection that dies under it is made again at once.
+
+        The fence goes with it: what an earlier holder has sent comes either before the facts are read, or never.
+        """
+        edges = self._edges
         try:
-            return await read_facts(connection, subjects, self._edges.drivers, self._edges.nonce)
+            return await read_facts(connection, subjects, edges.drivers, edges.nonce, edges.fence)
         except HostUnreachable:
-            again = await self._edges.connector.connect(connection.host)
-            return await read_facts(again, subjects, self._edges.drivers, self._edges.nonce)
+            again = await edges.connector.connect(connection.host)
+            return await read_facts(again, subjects, edges.drivers, edges.nonce, edges.fence)
 
     async def _work(self, connection: Connection, steps: Sequence[Step]) -> None:
         """Send one batch, and look into what it left open."""
@@ -175,7 +197,8 @@ class _Run:
         self._schedule.put_back(self._schedule.in_flight(host))
 
     async def _perform(self, connection: Connection, jobs: Sequence[Job]) -> None:
-        await Attempt(connection, self._ledger, self._edges.uploads, self._edges.nonce).perform(jobs)
+        edges = self._edges
+        await Attempt(connection, self._ledger, edges.contents, edges.nonce, edges.fence).perform(jobs)
 
     def _jobs(self, steps: Sequence[Step]) -> list[Job]:
         """Ask the drivers what steps take; those that they refuse fail, and what needs them is left out.
@@ -219,7 +242,7 @@ class _Run:
             self._ledger.end(StepFailed(step, words_of(error)))
 
 
-def _report(schedule: Schedule, elapsed: float) -> Report:
+def _report(schedule: Schedule, elapsed: float, lost: StateLost | None) -> Report:
     endings = schedule.endings()
     return Report(
         done=tuple(ending.step for ending in endings if isinstance(ending, StepDone)),
@@ -228,4 +251,5 @@ def _report(schedule: Schedule, elapsed: float) -> Report:
         skipped=tuple(ending for ending in endings if isinstance(ending, StepSkipped)),
         not_started=schedule.waiting(),
         elapsed=elapsed,
+        lost=lost,
     )

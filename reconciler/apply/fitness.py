@@ -30,6 +30,7 @@ PACKAGES: Final = {
     "ovs-appctl": "openvswitch-switch",
     "ovs-ofctl": "openvswitch-switch",
     "ovs-vsctl": "openvswitch-switch",
+    "perl": "perl-base",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "sha256sum": "coreutils",
@@ -37,7 +38,7 @@ PACKAGES: Final = {
 """Each program that steps run, and the package of Debian 12 that holds it."""
 
 _EVERYWHERE: Final = ("flock", "ip", "ovs-appctl", "ovs-ofctl", "ovs-vsctl", "sha256sum")
-_ON_WORKERS: Final = ("qemu-img", "qemu-system-x86_64")
+_ON_WORKERS: Final = ("perl", "qemu-img", "qemu-system-x86_64")
 _ON_THE_NODE: Final = ("dnsmasq", "nft")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, assert_never
 
 from reconciler.apply.events import (
@@ -46,6 +46,10 @@ class Ledger:
         self._journal.intend(steps)
         self._intended.update(step.id for step in steps)
         self._schedule.send(steps)
+
+    def put_back(self, steps: Iterable[Step]) -> None:
+        """Let steps wait again that were sent and refused as a whole, so that none of them was begun."""
+        self._schedule.put_back(steps)
 
     def begin(self, step: Step) -> None:
         """Note that the host has begun a step; a retry has begun already."""

@@ -7,6 +7,7 @@ host is reached. What runs there, and what an answer means, is the executor's.
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shlex
 import tempfile
@@ -21,7 +22,8 @@ import asyncssh
 from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # defined there or imported, by platform
 from asyncssh.misc import SoftEOFReceived
 
-from reconciler.apply.connection import Progress
+from reconciler.apply.connection import Progress, Source
+from reconciler.apply.rootshell import FORWARD, PUT, READY, SHELL
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.names import HostName
@@ -29,11 +31,18 @@ from reconciler.spec.names import HostName
 SESSIONS: Final = 6
 """Sessions open at once on one host; sshd's MaxSessions defaults to 10."""
 
+RELAYS: Final = 3
+"""Sockets of one host reached at once through sessions of their own, which never keep a batch waiting."""
+
 CONNECTS: Final = 8
 """Connections being opened at once; sshd's MaxStartups (10:30:100) starts to drop them at ten."""
 
-KEEPALIVE: Final = 3
-"""Seconds between keepalives; three unanswered ones mean that the connection is lost."""
+KEEPALIVE: Final = 2.5
+KEEPALIVES: Final = 3
+"""Seconds of silence before each keepalive, and how many may go unanswered: a host is given up after ten seconds.
+
+asyncssh waits once more after the last one, hence (3 + 1) times 2.5 s.
+"""
 
 LINE_CAP: Final = 16 * 1024 * 1024
 TOTAL_CAP: Final = 64 * 1024 * 1024
@@ -42,20 +51,7 @@ TOTAL_CAP: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _STRAY_LINES: Final = 20  # enough for what a shell says when it cannot start
 
-_PUT: Final = """\
-trap '' PIPE
-t=$(mktemp -- "$1.partial.XXXXXX")
-trap 'rm -f -- "$t"' EXIT
-cat >"$t"
-[ "$(stat -c %s -- "$t")" = "$2" ] || { echo "the upload was cut short"; exit 1; }
-chmod 0644 -- "$t"
-sync -- "$t"
-mv -fT -- "$t" "$1"
-"""
-"""Nothing but the whole file may get the name: a lost connection looks like the end of the file to `cat`.
-
-Complaining to a client that has gone must not end the shell either, for it would leave its part of the file behind.
-"""
+_STRAY_BYTES: Final = 64 * 1024
 
 FOREIGN: Final = (
     asyncssh.Error,
@@ -189,7 +185,7 @@ def _options(where: Target, patience: float) -> asyncssh.SSHClientConnectionOpti
             connect_timeout=patience,
             login_timeout=patience,
             keepalive_interval=KEEPALIVE,
-            keepalive_count_max=3,
+            keepalive_count_max=KEEPALIVES,
             compression_algs=None,
             **keys,
         )
@@ -276,6 +272,17 @@ def _login_hint(where: Target) -> str:
     return f"add {key} to ~/.ssh/authorized_keys of the host, or set ssh.user and ssh.identity_file"
 
 
+def _sudo_hint(where: Target, words: str) -> str | None:
+    """Say what lets the login user work as root, where it was sudo, or the lack of it, that had the last word."""
+    last = words.rpartition("\n")[2]
+    if "sudo: " not in last:
+        return None
+    if "not found" in last:
+        return "install sudo there, or log in as root and set ssh.sudo: false in the cluster file"
+    allowed = f"{where.user or 'USER'} ALL=(root) NOPASSWD: {' '.join(SHELL)}"
+    return f"put the list from docs/security.md into /etc/sudoers.d there; it begins with `{allowed}`"
+
+
 def _key_error(where: Target) -> HostKeyRejected:
     """Tell a host key that nobody vouched for from one that has changed: the second may be an attack."""
     port = where.port if where.port != asyncssh.DEFAULT_PORT else None
@@ -300,6 +307,7 @@ class SshConnection:
         self._patience = patience
         self._random = random
         self._sessions = asyncio.Semaphore(SESSIONS)
+        self._relays = asyncio.Semaphore(RELAYS)
 
     @property
     def host(self) -> HostName:
@@ -323,7 +331,7 @@ class SshConnection:
         when the shell ended with another status than 0 or printed beyond all measure.
         """
         async with AsyncExitStack() as stack:
-            process = await self._session(stack, "sh -s")
+            process = await self._session(stack, SHELL, self._sessions)
             lines = _Lines()
             with translated(self._where):
                 feeding = asyncio.create_task(_feed(process, text.encode(errors="surrogateescape")))
@@ -338,20 +346,22 @@ class SshConnection:
                 await process.wait_closed()
             self._check(process, lines.last)
 
-    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+    async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
         """Copy a local file to the host, atomically; `progress` is told bytes sent and bytes in all.
 
-        Raises OSError where the local file cannot be read, HostError where the host cannot take it.
+        With `private` none but root can ever read it there: mktemp(1) makes its files so. Raises OSError where the
+        local file cannot be read, HostError where the host cannot take it.
         """
-        with source.open("rb") as content:
-            size = os.fstat(content.fileno()).st_size
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
+            size = content.seek(0, os.SEEK_END)
+            content.seek(0)
             async with AsyncExitStack() as stack:
-                command = shlex.join(("sh", "-ceu", _PUT, "reconciler", path, str(size)))
-                process = await self._session(stack, command)
+                words = ("put", path, str(size), *(["0600"] if private else []))
+                process, _ = await self._job(stack, PUT, words, self._sessions)
                 with translated(self._where):
                     answer = asyncio.create_task(process.stdout.read())
                     stack.push_async_callback(_ended, answer)
-                    await _upload(process, content, answer, progress)
+                    await _upload(process, (content, size), answer, progress)
                     said = await answer
                     await process.wait_closed()
                 self._check(process, _text(said).splitlines())
@@ -360,17 +370,51 @@ class SshConnection:
     async def forward(self, path: str) -> AsyncIterator[Path]:
         """Make a socket of the host reachable as a local socket in a folder that only we may enter.
 
-        The login user must be allowed to open the socket: sudo has no say here.
+        Where we are root by sudo, root opens the socket there; else the login user must be allowed to.
         """
         with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
             local = Path(folder) / "socket"
-            with translated(self._where):
-                listener = await self._forward(str(local), path)
-            try:
+            async with self._relayed(local, path) if self._where.sudo else self._forwarded(local, path):
                 yield local
-            finally:
-                listener.close()
-                await listener.wait_closed()
+
+    @asynccontextmanager
+    async def _relayed(self, local: Path, path: str) -> AsyncIterator[None]:
+        relays: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            relays.add(asyncio.create_task(self._relay(path, reader, writer)))
+
+        server = await asyncio.start_unix_server(accept, local)
+        try:
+            yield
+        finally:
+            server.close()
+            for relay in relays:
+                await _ended(relay)
+
+    async def _relay(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one local connection to a socket of the host; it ends where nothing answers, as SSH's own do."""
+        with suppress(HostError, OSError):
+            async with AsyncExitStack() as stack:
+                stack.callback(writer.close)
+                process, chunk = await self._job(stack, FORWARD, ("forward", path), self._relays)
+                with translated(self._where):
+                    sending = asyncio.create_task(_send(reader, process))
+                    stack.push_async_callback(_ended, sending)
+                    writer.write(chunk)
+                    while chunk := await process.stdout.read(_CHUNK):
+                        writer.write(chunk)
+                        await writer.drain()
+
+    @asynccontextmanager
+    async def _forwarded(self, local: Path, path: str) -> AsyncIterator[None]:
+        with translated(self._where):
+            listener = await self._forward(str(local), path)
+        try:
+            yield
+        finally:
+            listener.close()
+            await listener.wait_closed()
 
     async def _forward(self, local: str, path: str) -> asyncssh.SSHListener:
         name, _, port = path.rpartition(":")
@@ -378,10 +422,35 @@ class SshConnection:
             return await self._opened.forward_local_path_to_port(local, "localhost", int(port))
         return await self._opened.forward_local_path(local, path)
 
-    async def _session(self, stack: AsyncExitStack, command: str) -> asyncssh.SSHClientProcess[bytes]:
+    async def _job(
+        self, stack: AsyncExitStack, script: str, arguments: tuple[str, ...], sessions: asyncio.Semaphore
+    ) -> tuple[asyncssh.SSHClientProcess[bytes], bytes]:
+        """Start a script as root that is fed more than itself; return it once it is ready, with what it said since.
+
+        Raises HostError with the script's words where it ended instead.
+        """
+        process = await self._session(stack, (*SHELL, *arguments), sessions)
+        heard = b""
+        with translated(self._where):
+            process.stdin.write(script.encode())
+            while READY.encode() not in heard:
+                chunk = await process.stdout.read(_CHUNK)
+                heard += chunk
+                if not chunk or len(heard) > _STRAY_BYTES:
+                    break
+            else:
+                return process, heard.partition(READY.encode())[2]
+            if not chunk:
+                await process.wait_closed()
+                self._check(process, _text(heard).splitlines())
+        raise HostError(self.host, f"`{arguments[0]}` did not begin there: {_text(heard[:200])}")
+
+    async def _session(
+        self, stack: AsyncExitStack, argv: tuple[str, ...], sessions: asyncio.Semaphore
+    ) -> asyncssh.SSHClientProcess[bytes]:
         """Start a command as root; ends with the stack. Comes back while sshd has no session left."""
-        await stack.enter_async_context(self._sessions)
-        line = f"sudo -n {command}" if self._where.sudo else command
+        await stack.enter_async_context(sessions)
+        line = shlex.join(("sudo", "-n", *argv) if self._where.sudo else argv)
         for wait in (*self._patience.waits(self._random), None):
             try:
                 with translated(self._where):
@@ -406,7 +475,8 @@ class SshConnection:
             raise HostError(self.host, f"the shell was ended by signal {process.exit_signal[0]}")
         if process.exit_status != 0:
             words = "\n".join(said[-_STRAY_LINES:]).strip()
-            raise HostError(self.host, words or f"the shell ended with status {process.exit_status}")
+            hint = _sudo_hint(self._where, words) if self._where.sudo else None
+            raise HostError(self.host, words or f"the shell ended with status {process.exit_status}", hint=hint)
 
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
@@ -419,12 +489,13 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
 
 async def _upload(
     process: asyncssh.SSHClientProcess[bytes],
-    content: BinaryIO,
+    whole: tuple[BinaryIO, int],
     answer: asyncio.Task[bytes],
     progress: Progress | None,
 ) -> None:
-    """Send a file and close the command's input; ends early once the command has answered."""
-    sent, size = 0, os.fstat(content.fileno()).st_size
+    """Send a file of a known size and close the command's input; ends early once the command has answered."""
+    content, size = whole
+    sent = 0
     while not answer.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
         with suppress(OSError, asyncssh.Error):
             process.stdin.write(chunk)
@@ -433,6 +504,15 @@ async def _upload(
         if progress is not None:
             progress(sent, size)
     with suppress(OSError, asyncssh.Error):
+        process.stdin.write_eof()
+
+
+async def _send(reader: asyncio.StreamReader, process: asyncssh.SSHClientProcess[bytes]) -> None:
+    """Pass on what a local program sends, and its end."""
+    with suppress(OSError, asyncssh.Error):
+        while chunk := await reader.read(_CHUNK):
+            process.stdin.write(chunk)
+            await process.stdin.drain()
         process.stdin.write_eof()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler import __version__
-from reconciler.cli import files, labs, planning, record, session, viewing
+from reconciler.cli import collecting, files, labs, planning, record, session, viewing
 
 _EXAMPLES = """
 Write a topology, see what it would change, make it so.
@@ -34,6 +34,7 @@ _VERBS = (
     ("Record", record.history),
     ("Record", record.unlock),
     ("Hosts", viewing.drift),
+    ("Hosts", collecting.gc),
     ("Hosts", viewing.verify),
     ("Hosts", viewing.doctor),
 )

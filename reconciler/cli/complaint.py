@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from typer import TyperException
 
 from reconciler.errors import Code, Problem, ReconcilerError
 from reconciler.spec.diagnostics import format_problem
+from reconciler.spec.wording import escape
+
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)\S*@")
 
 
 def complain_early(error: ReconcilerError | TyperException, arguments: Sequence[str]) -> int:
@@ -37,13 +41,19 @@ def complain(error: ReconcilerError, *, as_json: bool, verbose: bool = False) ->
     """Tell all that is wrong; `verbose` adds where in the program it was found."""
     problems = error.problems()
     if verbose:
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        sys.stderr.write(_shown("".join(traceback.format_exception(error))))
     if as_json:
         _write_json(error.code, error.summary, problems)
         return
     sys.stderr.write("\n".join(format_problem(problem) + "\n" for problem in problems))
     if len(problems) > 1:
         sys.stderr.write(f"\n{len(problems)} problems.\n")
+
+
+def _shown(text: str) -> str:
+    """Take out of a traceback, which may quote any library, the passwords of URLs and what steers terminals."""
+    hidden = _PASSWORD.sub(r"\1***@", text)
+    return "\n".join(escape(line) for line in hidden.split("\n"))
 
 
 def _complain_usage(problem: Problem, *, as_json: bool) -> None:

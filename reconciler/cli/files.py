@@ -10,6 +10,7 @@ import typer
 
 from reconciler.cli.session import Session
 from reconciler.errors import UsageError
+from reconciler.spec.wording import escape, shown
 
 Paths = Annotated[
     list[Path] | None,
@@ -39,16 +40,20 @@ def init(
     starters = resources.files("reconciler.cli").joinpath("starters")
     texts = {folder / target: starters.joinpath(name).read_text(encoding="utf-8") for name, target in _STARTERS.items()}
     texts |= {folder / target: schema_text(kind) for kind, target in _SCHEMAS.items()}
-    if existing := [str(target) for target in texts if target.exists()]:
-        raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")
-    for target, text in texts.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+    try:
+        if existing := [str(target) for target in texts if target.exists()]:
+            raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")
+        for target, text in texts.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{shown(str(folder))} cannot be written: {words}", hint="choose another folder") from error
     written = [str(target) for target in texts]
     if session.json:
         session.print_json({"written": written})
         return
-    sys.stdout.writelines(f"wrote {path}\n" for path in written)
+    sys.stdout.writelines(f"wrote {escape(str(path))}\n" for path in written)
     sys.stdout.write("Next: write your hosts into cluster.yaml, then `reconciler validate` and `reconciler plan`.\n")
 
 

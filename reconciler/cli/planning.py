@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reconciler.cli import INTERRUPTED
+from reconciler.cli.durations import LockTimeout
 from reconciler.cli.files import Paths
 from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import ask, interruptible
 from reconciler.cli.session import Session, holder
-from reconciler.errors import UsageError
+from reconciler.errors import StateLost, UsageError
 
 if TYPE_CHECKING:
     import asyncio
@@ -82,27 +84,49 @@ def plan(
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
-def apply(
+def apply(  # noqa: PLR0913 - one parameter for each option
     session: Session,
     paths: Paths = None,
     *,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh/--no-refresh",
+            envvar="RECONCILER_REFRESH",
+            help="Look at the hosts first, and repair what is not as recorded.",
+        ),
+    ] = True,
     replace: Replace = None,
+    accept_data_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-data-loss",
+            envvar="RECONCILER_ACCEPT_DATA_LOSS",
+            help="Where a VM's disk went missing with its data, go on with an empty one.",
+        ),
+    ] = False,
     auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
-    """Make the hosts match the files: show the plan, ask, and do it.
+    """Make the hosts match the files: look at the hosts, show the plan, ask, and do it.
+
+    What was changed or lost on the hosts is repaired. Only a lost disk cannot be: that is asked for on its own, and
+    refused with --auto-approve unless --accept-data-loss is given.
 
     [bold]Examples[/bold]
 
       reconciler apply slices/two-vms.yaml
       reconciler apply --auto-approve slices/
+      reconciler apply --no-refresh slices/two-vms.yaml
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
+      reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
-        asked = _replacing(replace)
-        return _perform(session, inputs, store, asked, auto_approve=auto_approve, parallelism=parallelism)
+        manner = _Manner(auto_approve, parallelism, lock_timeout, accept_data_loss)
+        return _perform(session, inputs, store, _replacing(replace, refresh=refresh), manner)
 
 
 def destroy(
@@ -110,6 +134,7 @@ def destroy(
     slices: Annotated[list[str], typer.Argument(metavar="SLICE...", help="Slices, as owner/name or name.")],
     *,
     auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
     """Take slices away, from what is recorded; their files may be long gone.
@@ -124,8 +149,8 @@ def destroy(
     _require_approval(auto_approve=auto_approve)
     inputs = session.inputs()
     with session.store(inputs.cluster) as store:
-        asked = workflow.Asked(destroy=workflow.find_slices(store, slices))
-        return _perform(session, inputs, store, asked, auto_approve=auto_approve, parallelism=parallelism)
+        asked = workflow.Asked(destroy=workflow.find_slices(store, slices, unfinished=True))
+        return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism, lock_timeout))
 
 
 def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address, Sighting]:
@@ -140,11 +165,11 @@ def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address,
     return asyncio.run(look())
 
 
-def _replacing(addresses: Sequence[str] | None) -> Asked:
+def _replacing(addresses: Sequence[str] | None, *, refresh: bool = True) -> Asked:
     from reconciler import workflow  # noqa: PLC0415
     from reconciler.spec.names import Address  # noqa: PLC0415
 
-    return workflow.Asked(replace=tuple(Address(where) for where in addresses or ()))
+    return workflow.Asked(replace=tuple(Address(where) for where in addresses or ()), refresh=refresh)
 
 
 def _require_approval(*, auto_approve: bool) -> None:
@@ -155,20 +180,22 @@ def _require_approval(*, auto_approve: bool) -> None:
         )
 
 
-def _perform(
-    session: Session,
-    inputs: Inputs,
-    store: StateStore,
-    asked: Asked,
-    *,
-    auto_approve: bool,
-    parallelism: int,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How an apply goes about it, whatever it is to do; `lock_timeout` is in seconds."""
+
+    auto_approve: bool
+    parallelism: int
+    lock_timeout: float
+    accept_data_loss: bool = False
+
+
+def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, manner: _Manner) -> int:
     from reconciler.apply.events import HostLost  # noqa: PLC0415
     from reconciler.cli.progress import progress  # noqa: PLC0415
 
     lost: list[HostLost] = []
-    approve = _announce(session) if auto_approve else _ask(session)
+    approve = _announce(session) if manner.auto_approve else _ask(session)
 
     async def work(stop: asyncio.Event) -> Applied:
         from reconciler import workflow  # noqa: PLC0415
@@ -181,8 +208,15 @@ def _perform(
                         lost.append(event)
                     shown(event)
 
-                hosts = workflow.Hosts(connector, parallelism, observer, stop)
-                return await workflow.apply(inputs, store, hosts, holder=holder(), approve=approve, asked=asked)
+                return await workflow.apply(
+                    inputs,
+                    store,
+                    workflow.Hosts(connector, manner.parallelism, observer, stop, manner.lock_timeout),
+                    holder=holder(),
+                    approve=approve,
+                    accept_loss=_accept_loss(manner),
+                    asked=asked,
+                )
 
     return _tell(session, interruptible(work), lost)
 
@@ -223,6 +257,20 @@ def _ask(session: Session) -> Callable[[Plan], bool]:
     return approve
 
 
+def _accept_loss(manner: _Manner) -> Callable[[Plan], bool]:
+    """Ask for lost disks on their own, unless that is settled; where nobody can be asked, they are refused."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    def ask_for(agreed: Plan) -> bool:
+        for change in agreed.lost:
+            sys.stderr.write(f"{change.address} on {change.subject.host}: {change.reason}\n")
+        return confirm("Go on with an empty disk?" if len(agreed.lost) == 1 else "Go on with empty disks?")
+
+    if manner.accept_data_loss:
+        return lambda _: True
+    return workflow.refuse_loss if manner.auto_approve else ask_for
+
+
 def confirm(question: str) -> bool:
     """Ask on the terminal; nothing, or the end of input, is a no. Raises Abort at Ctrl-C."""
     while True:
@@ -247,6 +295,16 @@ def _tell(session: Session, applied: Applied, lost: Sequence[HostLost]) -> int:
         sys.stderr.write("Nothing was changed.\n")
     elif applied.report is not None:
         sys.stdout.write(report_text(applied.plan, applied.report, lost))
-    if applied.report is not None and applied.report.not_started:
+    if applied.report is not None and applied.report.lost is not None:
+        _tell_lost(session, applied.report.lost)
+    elif applied.report is not None and applied.report.not_started:
         return INTERRUPTED
     return 0 if applied.ok else 1
+
+
+def _tell_lost(session: Session, lost: StateLost) -> None:
+    """Say who took over; as JSON, the report has said it."""
+    from reconciler.cli.complaint import complain  # noqa: PLC0415
+
+    if not session.json:
+        complain(lost, as_json=False)

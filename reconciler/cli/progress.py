@@ -102,7 +102,8 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def observe(self, event: Event) -> None:
-        self._bars.start()
+        if not isinstance(event, Waiting):  # the question may be yet to come, and bars would paint over it
+            self._bars.start()
         self._lines(event)
         match event:
             case StepStarted(step=step):

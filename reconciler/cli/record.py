@@ -13,13 +13,14 @@ import typer
 from reconciler.cli.planning import AutoApprove, confirm
 from reconciler.cli.session import Session, holder, with_session
 from reconciler.errors import Code, UsageError
+from reconciler.spec.wording import escape
 
 if TYPE_CHECKING:
     from reconciler.plan.record import RecordedResource
     from reconciler.spec.names import Address
     from reconciler.state.document import Export
     from reconciler.state.sql import SqlStore
-    from reconciler.state.store import Applied, Holder, JournalEntry, Lock, StateReader
+    from reconciler.state.store import Applied, Holder, JournalEntry, Life, Lock, StateReader
 
 DECLINED = 1
 """The exit code where the answer was no."""
@@ -73,8 +74,9 @@ def unlock(
 ) -> int:
     """Take a slice's lock away from whoever holds it, after saying who that is.
 
-    The lock of a process that has ended is taken over on its own host without this. Where the holder still runs, two
-    applies would change the same hosts: ask them first.
+    The lock of a process that has ended is taken over on its own host without this, and `apply --lock-timeout` takes
+    over from a holder that gives no sign of life. A holder that still runs is stopped by it: from then on neither the
+    record nor the hosts accept anything of it.
 
     [bold]Examples[/bold]
 
@@ -86,11 +88,12 @@ def unlock(
         if lock is None:
             _tell(session, {"lock": name, "unlocked": False}, f"Nobody holds the lock of {name}.")
             return 0
-        sys.stderr.write(f"{_lock_words(lock)}\n")
+        life = store.life(lock, holder())
+        sys.stderr.write(f"{_lock_words(lock, life)}\n")
         if not _agreed("Take the lock away?", auto_approve=auto_approve):
             return DECLINED
         removed = store.force_unlock(lock.name, lock.token)
-    data = _lock_data(lock) | {"unlocked": removed is not None}
+    data = _lock_data(lock, life) | {"unlocked": removed is not None}
     done = f"Unlocked {lock.name}." if removed else f"{lock.name} was given back meanwhile; nothing was changed."
     _tell(session, data, done)
     return 0
@@ -136,7 +139,7 @@ def show_resource(
 
       reconciler state show vm/admin/two-vms/web
     """
-    from reconciler.plan.render.values import show_value  # noqa: PLC0415
+    from reconciler.plan.render.values import show_change  # noqa: PLC0415
 
     with session.store(session.inputs().cluster, read_only=True) as store:
         ((_, entry),) = _find(store, [address]).items()
@@ -147,8 +150,9 @@ def show_resource(
     pending = data["pending"] or {}
     sys.stdout.write(f"{address} on {entry.resource.host}: {entry.status}\n")
     for name, value in data["attributes"].items():
-        becoming = f" -> {show_value(name, pending[name])}" if pending.get(name, value) != value else ""
-        sys.stdout.write(f"  {name} = {show_value(name, value)}{becoming}\n")
+        shown, becoming = show_change(name, value, pending.get(name, value))
+        more = f" -> {becoming}" if pending.get(name, value) != value else ""
+        sys.stdout.write(f"  {name} = {shown}{more}\n")
 
 
 def export_record(
@@ -246,7 +250,7 @@ def _tell(session: Session, data: Mapping[str, Any], words: str) -> None:
     if session.json:
         session.print_json(data)
     else:
-        sys.stdout.write(f"{words}\n")
+        sys.stdout.write(f"{escape(words)}\n")
 
 
 def _agreed(question: str, *, auto_approve: bool) -> bool:
@@ -314,16 +318,28 @@ def _find_lock(store: StateReader, name: str) -> Lock | None:
     return found[0] if found else None
 
 
-def _lock_words(lock: Lock) -> str:
-    who = f"{lock.holder.user} on host {lock.holder.host} (pid {lock.holder.pid})"
+_SEEMS = {
+    "alive": "It seems to be at work. Whatever it still sends is refused from then on: ask whoever it is first.",
+    "silent": "It has shown no sign of life for long. Should it come back, whatever it still sends is refused.",
+    "ended": "Its process has ended.",
+}
+
+
+def _lock_words(lock: Lock, life: Life) -> str:
     return (
-        f"warning: {lock.name} is locked by {who} since {lock.since.strftime(_MOMENT)} UTC\n"
-        "  If that process still runs, it goes on changing hosts: make sure that it has ended."
+        f"warning: {lock.name} is locked by {lock.holder} since {lock.since.strftime(_MOMENT)} UTC\n"
+        f"  Its last sign of life: {lock.alive.strftime(_MOMENT)} UTC. {_SEEMS[life]}"
     )
 
 
-def _lock_data(lock: Lock) -> dict[str, Any]:
-    return {"lock": lock.name, "holder": asdict(lock.holder), "since": lock.since.isoformat()}
+def _lock_data(lock: Lock, life: Life) -> dict[str, Any]:
+    return {
+        "lock": lock.name,
+        "holder": asdict(lock.holder),
+        "since": lock.since.isoformat(),
+        "last_sign_of_life": lock.alive.isoformat(),
+        "seems": life.value,
+    }
 
 
 def _read(file: Path) -> str:

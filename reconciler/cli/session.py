@@ -104,12 +104,14 @@ class Session:
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
         """Open the record of a cluster."""
+        from reconciler.cli.durations import lease_ttl  # noqa: PLC0415
         from reconciler.state.place import default_place  # noqa: PLC0415
-        from reconciler.state.sql import open_store  # noqa: PLC0415
+        from reconciler.state.sql import TTL, open_store  # noqa: PLC0415
 
         name = cluster.cluster.name
         where = self.state or default_place(name)
-        store = open_store(where, cluster=name, clock=lambda: datetime.now(UTC), read_only=read_only)
+        ttl = lease_ttl() or TTL
+        store = open_store(where, cluster=name, clock=lambda: datetime.now(UTC), read_only=read_only, ttl=ttl)
         try:
             yield store
         finally:

@@ -27,7 +27,7 @@ def report_text(plan: Plan, report: Report, lost: Iterable[HostLost] = ()) -> st
 
     `lost` are the hosts that were given up; their hints are shown once each.
     """
-    lines = list(_troubles(report, {host.host: host.hint for host in lost if host.hint}))
+    lines = list(troubles(report, {host.host: host.hint for host in lost if host.hint}))
     counts = _counts(plan, {step.id for step in report.done})
     done = ", ".join(f"{count} {verb}" for verb, count in counts.items())
     head = "Apply complete" if report.ok else "Apply incomplete"
@@ -52,6 +52,7 @@ def report_data(applied: Applied, lost: Iterable[HostLost] = ()) -> dict[str, An
         "unknown": [_step(item.step) | {"words": item.words} for item in report.unknown],
         "skipped": [_step(item.step) | {"reason": item.reason} for item in report.skipped],
         "not_started": [_step(step) for step in report.not_started],
+        "lost": None if report.lost is None else report.lost.summary,
         "hosts_lost": [{"host": host.host, "words": host.words, "hint": host.hint} for host in lost],
     }
 
@@ -65,7 +66,8 @@ def _counts(plan: Plan, done: set[int]) -> dict[str, int]:
     return {verb: finished.count(action) for action, verb in _VERBS.items()}
 
 
-def _troubles(report: Report, hints: dict[str, str]) -> Iterator[str]:
+def troubles(report: Report, hints: dict[str, str]) -> Iterator[str]:
+    """Yield every trouble of a report once; `hints` are those of hosts that were given up."""
     causes: dict[int, str] = {}
     for what, endings in (("failed", report.failed), ("unknown", report.unknown)):
         for group in _grouped(endings):

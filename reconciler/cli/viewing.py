@@ -15,13 +15,11 @@ from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
     from reconciler.apply.doctor import Examination
-    from reconciler.apply.drift import Drift
     from reconciler.plan.inventory import SliceView, VmView
-    from reconciler.spec.cluster import Cluster
     from reconciler.spec.names import SliceKey
     from reconciler.state.store import StateReader
     from reconciler.verify.proof import Proof
-    from reconciler.workflow import Inputs
+    from reconciler.workflow import Inputs, Standing
 
 DRIFTED = 2
 """The exit code of `drift` where something is not as recorded."""
@@ -80,51 +78,67 @@ def drift(
     session: Session,
     slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
 ) -> int:
-    """Compare what the hosts carry with what is recorded; reads only.
+    """Compare what the hosts carry with what is recorded, and find what nobody records; reads only.
 
-    Exits 0 where all is as recorded, 2 where something is not, 1 where a host cannot be read.
+    Exits 0 where all is as recorded, 2 where something is not or is an orphan, 1 where a host cannot be read. What
+    another record keeps on the same hosts is told, and is no drift.
 
     [bold]Examples[/bold]
 
       reconciler drift
       reconciler drift admin/two-vms
+      reconciler drift --json | jq .orphans
     """
     from reconciler import workflow  # noqa: PLC0415
     from reconciler.apply.drift import DriftKind  # noqa: PLC0415
+    from reconciler.cli.traces import is_drift  # noqa: PLC0415
 
     inputs = session.inputs()
     with session.store(inputs.cluster, read_only=True) as store:
         scope = workflow.find_slices(store, slices) if slices else None
         count = len(workflow.recorded_resources(store, scope))
-        found = to_the_end(_drift(session, inputs.cluster.cluster, store, scope))
+        found = to_the_end(_drift(session, inputs, store, scope))
     _tell_drift(session, found, count)
-    if any(item.kind is DriftKind.UNREACHABLE for item in found):
+    if found.unread or any(item.kind is DriftKind.UNREACHABLE for item in found.drift):
         return 1
-    return DRIFTED if found else 0
+    return DRIFTED if found.drift or any(map(is_drift, found.orphans)) else 0
 
 
-async def _drift(
-    session: Session, cluster: Cluster, store: StateReader, scope: Collection[SliceKey] | None
-) -> Sequence[Drift]:
+async def _drift(session: Session, inputs: Inputs, store: StateReader, scope: Collection[SliceKey] | None) -> Standing:
     from reconciler import workflow  # noqa: PLC0415
 
-    async with connecting(session, cluster) as connector:
-        return await workflow.drift(store, connector, scope)
+    async with connecting(session, inputs.cluster.cluster) as connector:
+        return await workflow.drift(inputs, store, connector, scope)
 
 
-def _tell_drift(session: Session, found: Sequence[Drift], count: int) -> None:
+def _tell_drift(session: Session, found: Standing, count: int) -> None:
+    from reconciler.cli.traces import is_drift, orphan_data, orphan_lines, unread_lines  # noqa: PLC0415
+
     if session.json:
-        session.print_json({"resources": count, "resource_drift": [asdict(item) for item in found]})
+        session.print_json(
+            {
+                "resources": count,
+                "resource_drift": [asdict(item) for item in found.drift],
+                "orphans": [orphan_data(orphan) for orphan in found.orphans],
+                "unread": [asdict(item) for item in found.unread],
+            }
+        )
         return
-    from reconciler.plan.render.values import show_value  # noqa: PLC0415
+    from reconciler.plan.render.values import show_change  # noqa: PLC0415
 
-    for item in found:
+    for item in found.drift:
         sys.stdout.write(f"{item.kind}: {item.address} on {item.host}{f': {item.words}' if item.words else ''}\n")
         for attribute in item.attributes:
-            before = show_value(attribute.name, attribute.recorded)
-            sys.stdout.write(f"  {attribute.name} = {before} -> {show_value(attribute.name, attribute.observed)}\n")
-    verdict = f"{len(found)} of {count} resources are not as recorded." if found else f"No drift in {count} resources."
-    sys.stdout.write(f"{verdict}\n")
+            recorded, observed = show_change(attribute.name, attribute.recorded, attribute.observed)
+            sys.stdout.write(f"  {attribute.name} = {recorded} -> {observed}\n")
+    told = {item.host for item in found.drift if item.words}
+    for line in (*orphan_lines(found.orphans), *unread_lines(one for one in found.unread if one.host not in told)):
+        sys.stdout.write(f"{line}\n")
+    orphans = sum(map(is_drift, found.orphans))
+    verdict = f"{len(found.drift)} of {count} resources are not as recorded" if found.drift else ""
+    verdict = verdict or f"No drift in {count} resources"
+    nobodys = f"; {orphans} orphan{'' if orphans == 1 else 's'}, which nobody records" if orphans else ""
+    sys.stdout.write(f"{verdict}{nobodys}.\n")
 
 
 def verify(

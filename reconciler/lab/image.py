@@ -1,7 +1,8 @@
 """Build the lab's guest image once and keep it: Debian's cloud kernel, busybox and a boot loader in a QCOW2 file.
 
-The image is bootable by the same QEMU command line as any production image. It takes DHCP on every interface, answers
-ping, powers off on request and gives a shell on its serial port. Nothing is mounted and nothing is installed.
+The image is bootable by the same QEMU command line as any production image. It takes DHCP on every interface, heeds
+user-data that is a script, answers ping, powers off on request and gives a shell on its serial port. Nothing is mounted
+and nothing is installed.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ _MODULES: Final = {
     "virtio_rng": "",
     "evdev": "",
     "button": "",
+    "isofs": "",
 }
 _PLACES: Final = {
     "init": "init",
     "inittab": "etc/inittab",
     "network": "bin/network",
+    "seed": "bin/seed",
     "lease": "bin/lease",
     "profile": "etc/profile",
     "power-button": "etc/acpi/PWRF/00000080",

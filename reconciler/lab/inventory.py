@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler import apply
 from reconciler.errors import LabError
 from reconciler.lab import process
 from reconciler.lab.folder import GATEWAY, Folder, Host, Settings, write_whole
@@ -16,7 +17,8 @@ _SSHD_CONFIG: Final = """\
 # Each connection has an sshd of its own, started inside the host; keys are the only way in.
 HostKey /run/lab/host_key
 AuthorizedKeysFile /run/lab/authorized_keys
-PermitRootLogin prohibit-password
+PermitRootLogin no
+AuthenticationMethods publickey
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
@@ -27,12 +29,14 @@ PidFile none
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 Subsystem sftp internal-sftp
 """
+USER: Final = "reconciler"
+_SUDOERS: Final = Path(apply.__file__).parent / "host" / "sudoers"
 _CAPACITY: Final = {"vms": 50, "vcpus": 64, "memory": "128GiB"}
 _QUOTA: Final = {"slices": 10, **_CAPACITY}
 
 
 def write_keys(folder: Folder, settings: Settings) -> None:
-    """Make the keys that are missing, and hand each host its own, sshd's configuration and the client's public key."""
+    """Make the keys that are missing; hand each host its own, the client's, and what sshd and sudo shall allow."""
     _make_key(folder, folder.client_key, f"lab {folder.name}")
     lines = []
     for host in settings.hosts:
@@ -40,6 +44,7 @@ def write_keys(folder: Folder, settings: Settings) -> None:
         place.mkdir(parents=True, exist_ok=True)
         _make_key(folder, place / "host_key", host.name)
         (place / "sshd_config").write_text(_SSHD_CONFIG)
+        (place / "sudoers").write_text(_SUDOERS.read_text())
         (place / "authorized_keys").write_text(_public(folder.client_key))
         kind, key = _public(place / "host_key").split()[:2]
         lines.append(f"[127.0.0.1]:{host.port} {kind} {key}\n")
@@ -68,10 +73,10 @@ def _cluster(folder: Folder, settings: Settings, image: Path) -> dict[str, Any]:
         "workers": [node | {"capacity": dict(_CAPACITY)} for node in nodes.values()],
         "network_node": gateway | {"uplink": UPLINK},
         "ssh": {
-            "user": "root",
+            "user": USER,
             "identity_file": str(folder.client_key),
             "known_hosts": str(folder.known_hosts),
-            "sudo": False,
+            "sudo": True,
         },
         "bridge": {"name": "br-int", "trunk": TRUNK},
         "accelerator": "tcg",

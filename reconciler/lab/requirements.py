@@ -20,6 +20,7 @@ PROGRAMS: Final = {
     "dnsmasq": "dnsmasq-base",
     "sshd": "openssh-server",
     "ssh-keygen": "openssh-client",
+    "sudo": "sudo",
     "nft": "nftables",
     "ip": "iproute2",
     "busybox": "busybox-static",

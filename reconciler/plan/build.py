@@ -100,4 +100,5 @@ def _count(changes: Iterable[Change], interrupted: int) -> Counts:
         destroy=actions.count(Action.DELETE),
         restarts=sum(change.restarts for change in changes),
         interrupted=interrupted,
+        lost=sum(change.loses_data for change in changes),
     )

@@ -19,6 +19,7 @@ from reconciler.plan.resources import (
     Reservation,
     Resource,
     Router,
+    Seed,
     Segment,
     Trunk,
     Uplink,
@@ -29,6 +30,9 @@ from reconciler.plan.sizes import image_stem
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.names import Address, HostName, LinkKey, SliceKey, VlanId, VmId, VmName
 from reconciler.spec.slice import Link
+
+SEED_DIGITS = 20
+"""How much of a digest a seed carries: 80 bits, and as many characters as a virtio disk's serial number holds."""
 
 GATEWAY_MAC = "52:54:00:00:00:01"
 """The internet gateway's station; VM ids count from 1001, so no VM has it."""
@@ -187,7 +191,9 @@ class _SliceBuilder:
             size=self.topology.sizes[name].disk,
         )
         ports = [self._port(name, given, nic) for nic in range(given.nics)]
+        seeds = [*self._seed(label, name, given, directory)]
         yield disk
+        yield from seeds
         yield from ports
         standing = [self.segments[key] for key in self._links_of(name, given) if key in self.segments]
         if given.internet is not None:
@@ -198,8 +204,8 @@ class _SliceBuilder:
             address=address(Vm, label),
             slice=self.key,
             host=given.worker,
-            needs=(disk.address, *(port.address for port in ports)),
-            after=(*standing, *self._trunk_of(given.worker)),
+            needs=(disk.address, *(seed.address for seed in seeds), *(port.address for port in ports)),
+            after=(*disk.needs, *standing, *self._trunk_of(given.worker)),
             vm_id=given.id,
             directory=directory,
             disk=disk.path,
@@ -208,7 +214,22 @@ class _SliceBuilder:
             nics=tuple(Nic(port.tap, port.mac) for port in ports),
             vnc=given.vnc,
             accelerator=self.cluster.accelerator,
+            cloud_init=next((seed.cloud_init for seed in seeds), None),
         )
+
+    def _seed(self, label: str, name: VmName, given: VmAllocation, directory: str) -> Iterator[Seed]:
+        """Yield a VM's seed, where it has user-data."""
+        user_data = self.topology.vms[name].cloud_init
+        if user_data is not None:
+            yield Seed(
+                address=address(Seed, label),
+                slice=self.key,
+                host=given.worker,
+                path=f"{directory}/seed.iso",
+                vm_id=given.id,
+                hostname=name,
+                cloud_init=user_data.digest(self.key)[:SEED_DIGITS],
+            )
 
     def _links_of(self, name: VmName, given: VmAllocation) -> Iterator[LinkKey]:
         for nic in range(given.nics):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.plan.graph import natural
-from reconciler.plan.model import Action, AttributeChange, Change
+from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change
 from reconciler.plan.record import RecordedResource, Status
 from reconciler.plan.resources import NOUNS, Disk, Port, Resource, attributes, to_data
 from reconciler.spec.fields import UpdatePolicy
@@ -87,8 +87,7 @@ def _restore(known: RecordedResource, wanted: Resource) -> Change | None:
     if known.sighting is None:
         return None
     if known.sighting.gone:
-        loss = ", and its data with it" if wanted.kind == Disk.kind else ""
-        return _create(wanted, f"gone from {wanted.host}{loss}")
+        return _create(wanted, DATA_LOST if wanted.kind == Disk.kind else f"gone from {wanted.host}")
     data = to_data(wanted)
     found = tuple(
         AttributeChange(name, value, data[name], UpdatePolicy.LIVE) for name, value in known.sighting.values.items()

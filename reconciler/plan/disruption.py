@@ -1,8 +1,8 @@
-"""Whom a change disturbs: VMs that stay as they are while a link of theirs goes down, found over the slice's graph."""
+"""Whom a change disturbs: VMs that stay as they are while a link or the base image of theirs changes under them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import networkx as nx
@@ -10,12 +10,12 @@ import networkx as nx
 from reconciler.plan.graph import ends, link_graph, natural
 from reconciler.plan.model import Action, Change, Disturbance
 from reconciler.plan.record import SliceAllocation
-from reconciler.plan.resources import Port, Vm, address
+from reconciler.plan.resources import Image, Port, Vm, address
 from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
 
 
 def disturbances(
-    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation], standing: AbstractSet[Address]
+    changes: Sequence[Change], before: Mapping[SliceKey, SliceAllocation], standing: AbstractSet[Address]
 ) -> tuple[tuple[Disturbance, ...], int]:
     """Return the VMs that are disturbed though unchanged, and how many standing links are interrupted.
 
@@ -27,7 +27,7 @@ def disturbances(
         changed.add(change.address)
         if change.action is not Action.CREATE and change.subject.slice is not None:
             by_slice.setdefault(SliceKey(change.subject.slice), []).append(change)
-    disturbed: list[Disturbance] = []
+    disturbed = list(_on_changed_images(changes, before, changed))
     count = 0
     for key in sorted(by_slice, key=natural):
         if key in before:
@@ -35,6 +35,26 @@ def disturbances(
             disturbed.extend(_unchanged_ends(key, standing - changed, interrupted))
             count += len(interrupted)
     return tuple(disturbed), count
+
+
+def _on_changed_images(
+    changes: Iterable[Change], before: Mapping[SliceKey, SliceAllocation], changed: Collection[Address]
+) -> Iterator[Disturbance]:
+    """Find the VMs whose base image was changed by other hands, in whichever slice.
+
+    The right bytes come in a new file, and what was written to overlays stays. But QEMU holds the file that it began
+    with: where that is the one that was changed, only a restart makes the guest see the right bytes again.
+    """
+    mended = {change.address for change in changes if change.subject.kind == Image.kind and _rewrites(change)}
+    for key in sorted(before if mended else (), key=natural):
+        for name, vm in before[key].vms.items():
+            where, image = address(Vm, f"{key}/{name}"), address(Image, f"{vm.image}@{vm.worker}")
+            if image in mended and where not in changed:
+                yield Disturbance(where, key, f"may have read {image} as changed: restart it with --replace {where}")
+
+
+def _rewrites(change: Change) -> bool:
+    return change.action is Action.UPDATE and any(item.name == "sha256" for item in change.attributes)
 
 
 def _interrupted(

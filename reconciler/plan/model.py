@@ -38,6 +38,10 @@ class AttributeChange:
     policy: UpdatePolicy
 
 
+DATA_LOST = "overlay missing: its data is gone; a new, empty disk is made"
+"""The reason of the one change that cannot bring back what was there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What happens to one resource, and why. `before` is None for a creation, `after` for a deletion."""
@@ -62,10 +66,15 @@ class Change:
         policies = {change.policy for change in self.attributes}
         return self.action is Action.UPDATE and UpdatePolicy.RESTART in policies
 
+    @property
+    def loses_data(self) -> bool:
+        """Whether a new, empty disk takes the place of one that went missing with a guest's data."""
+        return self.action is Action.CREATE and self.reason == DATA_LOST
+
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """A VM that stays as it is while a link of it goes down for a moment or for good."""
+    """A VM that stays as it is while a link of it goes down, or its base image is put right under it."""
 
     address: Address
     slice: SliceKey
@@ -94,7 +103,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a plan amounts to, replacements and restarts apart."""
+    """What a plan amounts to, replacements, restarts and disks with lost data apart."""
 
     add: int = 0
     change: int = 0
@@ -102,6 +111,7 @@ class Counts:
     destroy: int = 0
     restarts: int = 0
     interrupted: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +139,8 @@ class Plan:
     def empty(self) -> bool:
         """Whether there is nothing to do."""
         return not self.steps
+
+    @property
+    def lost(self) -> tuple[Change, ...]:
+        """The changes that make a new, empty disk where one with a guest's data went missing."""
+        return tuple(change for change in self.changes if change.loses_data)

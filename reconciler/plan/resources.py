@@ -64,6 +64,26 @@ class Disk(Resource):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seed(Resource):
+    """A read-only disk with one VM's user-data, in the form that cloud-init's NoCloud reads.
+
+    `cloud_init` is a digest of the user-data that is dear to guess from: the content is in no resource.
+    """
+
+    kind: ClassVar[Kind] = Kind("seed")
+
+    path: Annotated[str, FIXED]
+    vm_id: Annotated[VmId, FIXED]
+    hostname: Annotated[str, FIXED]
+    cloud_init: Annotated[str, LIVE]
+
+    @property
+    def instance_id(self) -> str:
+        """What cloud-init tells instances apart by: with other user-data it takes the guest for a new one."""
+        return f"{self.vm_id}-{self.cloud_init}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Port(Resource):
     """A TAP of one NIC, and its port on the bridge when `vlan` is set; an unlinked NIC's TAP is on no bridge at all.
 
@@ -92,7 +112,10 @@ class Nic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vm(Resource):
-    """One QEMU process; `directory` holds its pidfile and sockets; `vnc` is a TCP port on the host's loopback."""
+    """One QEMU process; `directory` holds its pidfile and sockets; `vnc` is a TCP port on the host's loopback.
+
+    `cloud_init` is the digest on its seed, or None where it has none.
+    """
 
     kind: ClassVar[Kind] = Kind("vm")
 
@@ -104,6 +127,12 @@ class Vm(Resource):
     nics: Annotated[tuple[Nic, ...], update_policy(spec.Vm, "interfaces")]
     vnc: Annotated[int, RESTART]
     accelerator: Annotated[str, RESTART]
+    cloud_init: Annotated[str | None, update_policy(spec.Vm, "cloud_init")] = None
+
+    @property
+    def seed(self) -> str:
+        """The path of its seed on the host, where it has one."""
+        return f"{self.directory}/seed.iso"
 
     @property
     def serial(self) -> str:
@@ -196,7 +225,7 @@ class Reservation(Resource):
     hostname: Annotated[str, FIXED]
 
 
-NOUNS: tuple[type[Resource], ...] = (Image, Uplink, Router, Trunk, Reservation, Segment, Disk, Port, Vm)
+NOUNS: tuple[type[Resource], ...] = (Image, Uplink, Router, Trunk, Reservation, Segment, Disk, Seed, Port, Vm)
 """Every kind of resource, in the order in which they are listed to people: what others stand on comes first."""
 
 _BY_KIND = {noun.kind: noun for noun in NOUNS}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,27 +15,42 @@ from pydantic import BaseModel, ValidationError
 from reconciler.errors import Code, Location, Problem, SpecError
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.document import Refused, read_document
+from reconciler.spec.secret import Secret
 from reconciler.spec.sentences import describe, problems_of
 from reconciler.spec.slice import Slice
 from reconciler.spec.source import Source
+from reconciler.spec.user_data import Unreadable, gather
 from reconciler.spec.wording import escape
 
 MAX_BYTES = 2**20
 """A file larger than this is not read: five hundred times what a slice of ten VMs takes."""
 
+_ABSENT = "no such file or folder"
+_TOO_LARGE = f"this file is larger than {MAX_BYTES // 2**20} MiB"
+_HINTS = {
+    _ABSENT: "check the path, from where you are",
+    _TOO_LARGE: "a slice file takes a few KiB; is this another kind of file?",
+}
+
 CLUSTER_FILE = "cluster.yaml"
+_USER_DATA = "#cloud-config"
 _SUFFIXES = (".yaml", ".yml")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class SliceFile:
-    """A slice file that was read: `digest` is the SHA-256 of its bytes in hexadecimal."""
+    """A slice file that was read: `digest` is the SHA-256 of its bytes in hexadecimal.
+
+    With user-data in it the digest is one that is dear to guess from. `attached` has such a digest of each file of
+    user-data that it names, by that file's path.
+    """
 
     path: str
     slice: Slice
     digest: str
     source: Source
+    attached: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,9 @@ def read_slices(
 ) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
     """Read slice files, and folders of them to any depth; return the well-formed ones, and every problem of the others.
 
-    Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones and
-    cluster files do not; a file that is named is always read as a slice. With `root`, a path that leads outside it, by
-    a symbolic link too, is refused.
+    Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones,
+    cluster files and user-data do not; a file that is named is always read as a slice. With `root`, a path that leads
+    outside it, by a symbolic link too, is refused.
     """
     files: list[SliceFile] = []
     problems: list[Problem] = []
@@ -84,11 +99,12 @@ def read_slices(
         try:
             _refuse_outside(found.path, root)
             text, digest = _read(found.path)
+            if not found.named and text.startswith(_USER_DATA):
+                continue
             data = _document(text, str(found.path))
             if not found.named and isinstance(data, dict) and "workers" in data:
                 continue
-            model, source = _validate(Slice, data, Source(str(found.path), text))
-            files.append(SliceFile(str(found.path), model, digest, source))
+            files.append(_slice_file(data, Source(str(found.path), text), digest, found.path.parent))
         except SpecError as error:
             problems.extend(error.found)
     return tuple(files), tuple(problems)
@@ -101,14 +117,41 @@ def find_cluster(start: Path) -> Path | None:
 
 
 def parse_slice(text: str, file_name: str) -> SliceFile:
-    """Read the text of a slice file; raises SpecError with everything that is wrong with it."""
-    model, source = _validate(Slice, _document(text, file_name), Source(file_name, text))
-    return SliceFile(file_name, model, _digest(text.encode()), source)
+    """Read the text of a slice file, which may name no other file; raises SpecError with all that is wrong with it."""
+    return _slice_file(_document(text, file_name), Source(file_name, text), _digest(text.encode()), None)
 
 
 def parse_cluster(text: str, file_name: str) -> ClusterFile:
     """Read the text of a cluster file; raises SpecError with everything that is wrong with it."""
     return _cluster_file(text, file_name, _digest(text.encode()))
+
+
+def _slice_file(data: Any, source: Source, digest: str, folder: Path | None) -> SliceFile:
+    gathered = gather(data, source, lambda name: _attached(folder, name))
+    try:
+        model, _ = _validate(Slice, data, source)
+    except SpecError as error:
+        raise SpecError([*error.found, *gathered.problems]) from None
+    if gathered.problems:
+        raise SpecError(gathered.problems)
+    if gathered.written:
+        digest = Secret(source.text.encode()).digest(model.key)
+    attached = {str((folder or Path()) / name): found.digest(model.key) for name, found in gathered.files.items()}
+    return SliceFile(source.file, model, digest, source, attached)
+
+
+def _attached(folder: Path | None, name: str) -> bytes:
+    """Read a file that a slice file names: it must lie below that file's folder, symbolic links followed."""
+    if folder is None:
+        raise Unreadable("it can only be read for a slice file that stands in a folder")
+    try:
+        root = os.path.realpath(folder)
+        path = Path(os.path.realpath(Path(root) / name))
+    except (OSError, ValueError):
+        raise Unreadable("not a path") from None
+    if not path.is_relative_to(root):
+        raise Unreadable("it lies outside the folder of this slice file", "name a file beside it or below")
+    return _content(path)
 
 
 def _cluster_file(text: str, file_name: str, digest: str) -> ClusterFile:
@@ -164,19 +207,27 @@ def _refuse_outside(path: Path, root: Path | None) -> None:
 def _read(path: Path) -> tuple[str, str]:
     """Return a file's text and digest; raises SpecError where it is no text file of a bounded size."""
     try:
+        content = _content(path)
+    except Unreadable as error:
+        raise SpecError([_unreadable(path, error.summary, _HINTS.get(error.summary))]) from None
+    return _decode(content, path), _digest(content)
+
+
+def _content(path: Path) -> bytes:
+    """Return a file's bytes; raises Unreadable where it is no file of a bounded size."""
+    try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise SpecError([_unreadable(path, "this is not a file" + (" but a folder" if path.is_dir() else ""))])
+            raise Unreadable("this is not a file" + (" but a folder" if path.is_dir() else ""))
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise SpecError([_unreadable(path, "no such file or folder", "check the path, from where you are")]) from None
+        raise Unreadable(_ABSENT) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
-        raise SpecError([_unreadable(path, f"this file cannot be read: {reason}")]) from None
+        raise Unreadable(f"this file cannot be read: {reason}") from None
     if len(content) > MAX_BYTES:
-        size = f"this file is larger than {MAX_BYTES // 2**20} MiB"
-        raise SpecError([_unreadable(path, size, "a slice file takes a few KiB; is this another kind of file?")])
-    return _decode(content, path), _digest(content)
+        raise Unreadable(_TOO_LARGE)
+    return content
 
 
 def _decode(content: bytes, path: Path) -> str:

@@ -31,7 +31,6 @@ _PATTERNS = {
 }
 
 _LATER = {
-    "cloud_init": "cloud-init data comes with a later version",
     "renamed_from": "renaming in place comes with a later version",
     "size": "generated topologies come with a later version",
     "depth": "generated topologies come with a later version",
@@ -51,6 +50,8 @@ _EXPECTED = {
     "tuple_type": ("a list", "write each entry on a line of its own after `- `, or all between `[` and `]`"),
     "list_type": ("a list", "write each entry on a line of its own after `- `, or all between `[` and `]`"),
 }
+
+_NO_MAPPING = frozenset({"dict_type", "model_type", "model_attributes_type"})
 
 _BOUNDS: Mapping[str, tuple[str, str]] = {
     "greater_than_equal": ("ge", "at least"),
@@ -83,8 +84,25 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source) 
         fault = Fault(item["type"], item["loc"], item["input"], item.get("ctx", {}))
         words = _words(fault, model)
         path = fault.path[:-1] if fault.kind == "missing" or _is_key(fault) else fault.path
-        found.append(source.problem(words.code, words.summary, path, words.hint, key=words.at_key))
+        if _may_be_secret(fault) and source.follows_secret(path):
+            found.append(_unquoted(fault, words, path, source))
+        else:
+            found.append(source.problem(words.code, words.summary, path, words.hint, key=words.at_key))
     return found
+
+
+def _may_be_secret(fault: Fault) -> bool:
+    """Tell whether a line of user-data that was not indented enough would be this fault."""
+    return fault.kind == "extra_forbidden" or (fault.kind in _NO_MAPPING and isinstance(fault.value, str))
+
+
+def _unquoted(fault: Fault, words: _Words, path: Path, source: Source) -> Problem:
+    """Return a problem that shows a key, but nothing of its value."""
+    if fault.kind == "extra_forbidden":
+        return source.problem_at_key(words.code, words.summary, path, words.hint)
+    summary = f"{write_path(fault.path)} must be {_EXPECTED[fault.kind][0]}, not text"
+    hint = "if it belongs to the user-data above, indent it further"
+    return source.problem_at_key(words.code, summary, path, hint)
 
 
 def write_path(path: Path) -> str:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 
 from reconciler.spec.fields import Ipv4Net, Model, Size, UpdatePolicy, Version
 from reconciler.spec.names import INTERFACE_PATTERN, MAX_INTERFACES, NAME_PATTERN, Name, SliceKey, slice_key
+from reconciler.spec.secret import UserData
 
 LIVE, RESTART, RECREATE, IMMUTABLE = UpdatePolicy
 _ENDPOINT = re.compile(rf"(?P<vm>{NAME_PATTERN})(?::(?P<interface>{INTERFACE_PATTERN}))?")
@@ -63,6 +64,9 @@ class VmDefaults(Model):
         None, ge=0, le=MAX_INTERFACES, description="data interfaces eth1 and up; default: as many as its links need"
     )
     internet: Annotated[bool | None, LIVE] = Field(default=None, description="connect eth0 to the internet VLAN")
+    cloud_init: Annotated[UserData | None, RESTART] = Field(
+        default=None, description="cloud-init's user-data, as text or as {file: path}; a secret, and never shown"
+    )
     labels: Annotated[dict[str, str], LIVE] = Field(
         default_factory=dict, description="free text for people and programs"
     )

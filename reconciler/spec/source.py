@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from reconciler.errors import Code, Location, Problem
 from reconciler.spec.document import Path, Place, positions
+from reconciler.spec.veil import Veil, after_key, veil_of
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Source:
     """A file as written: its name as the user gave it, and its text, which read_document has taken."""
 
     file: str
-    text: str
+    text: str = field(repr=False)
 
     def locate(self, path: Path) -> Location:
         """Return where a value stands, or the nearest thing around it that is there."""
@@ -28,9 +29,18 @@ class Source:
         return Location(self.file, mark.line, mark.column)
 
     def excerpt(self, line: int) -> str:
-        """Return one line, counted from 1, without its end; empty past the last."""
+        """Return one line, counted from 1, without its end, as it may be shown; empty past the last."""
         lines = self._lines
-        return lines[line - 1].rstrip("\r") if 0 < line <= len(lines) else ""
+        return self._veil.over(line, lines[line - 1].rstrip("\r")) if 0 < line <= len(lines) else ""
+
+    def follows_secret(self, path: Path) -> bool:
+        """Whether user-data begins before a key: what is amiss there may be a part of it that slipped out of place."""
+        return self._veil.follows(self.locate_key(path).line)
+
+    def problem_at_key(self, code: Code, summary: str, path: Path, hint: str | None = None) -> Problem:
+        """Return a problem with a key, whose value is not shown."""
+        location = self.locate_key(path)
+        return Problem(code, summary, location, hint, after_key(self.excerpt(location.line), location.column))
 
     def problem(self, code: Code, summary: str, path: Path, hint: str | None = None, *, key: bool = False) -> Problem:
         """Return a problem with the value at a path, or with its key."""
@@ -43,6 +53,10 @@ class Source:
     @cached_property
     def _lines(self) -> list[str]:
         return self.text.split("\n")
+
+    @cached_property
+    def _veil(self) -> Veil:
+        return veil_of(self.text)
 
     @cached_property
     def _places(self) -> Mapping[Path, Place]:

@@ -48,6 +48,8 @@ def _numbered(file: Path) -> Iterator[Path]:
 @contextmanager
 def _taking_place_of(file: Path) -> Iterator[Path]:
     """Yield an empty private file, which takes the place of `file` once it is on the disk."""
+    if not file.name or "\0" in str(file):
+        raise StateError(f"{str(file)!r} is not the name of a file", hint="name a file to write")
     fresh = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
     try:
         os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -14,8 +14,8 @@ from reconciler.plan.resources import from_data
 from reconciler.spec.names import SliceKey
 from reconciler.state.codec import decode_allocation
 
-FORMAT: Final = 1
-"""The version of the text; a reader refuses every other."""
+FORMAT: Final = 2
+"""The version of the text; a reader refuses every newer one. The first knew no orphans."""
 
 _SEAL = "digest"
 _AGAIN = "export the record again; this file was edited, or is not whole"
@@ -86,10 +86,20 @@ class ExportedApply(_Part):
     journal: tuple[ExportedStep, ...]
 
 
+class ExportedOrphan(_Part):
+    """What was seen on a host and nobody records."""
+
+    host: str
+    address: str
+    fingerprint: str
+    first_seen: AwareDatetime
+    seen: int
+
+
 class Export(_Part):
     """A whole record but its locks, which are of processes that run now. `history` is in the order of the applies."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
     cluster: str
     lineage: str
     serial: int
@@ -99,6 +109,7 @@ class Export(_Part):
     slices: tuple[ExportedSlice, ...]
     resources: tuple[ExportedResource, ...]
     history: tuple[ExportedApply, ...]
+    orphans: tuple[ExportedOrphan, ...] = ()
 
 
 def write_export(export: Export) -> str:
@@ -118,9 +129,9 @@ def read_export(text: str, name: str) -> Export:
         raise StateUnreadable(f"{name} is no exported record: it is not JSON", hint=_AGAIN) from error
     if not isinstance(data, dict) or not {"format", _SEAL, "lineage"} <= data.keys():
         raise StateUnreadable(f"{name} is no exported record", hint="`reconciler state export` writes one")
-    if data["format"] != FORMAT:
+    if data["format"] not in range(1, FORMAT + 1):
         raise StateUnreadable(
-            f"{name} was made by another version (its format is {data['format']}, this version reads {FORMAT})",
+            f"{name} was made by another version (its format is {data['format']}, this version reads up to {FORMAT})",
             hint="use the version of topology-reconciler that wrote it, or a newer one",
         )
     if data.pop(_SEAL) != _digest(data):

@@ -52,6 +52,8 @@ def _hint(said: str) -> str | None:
         return "another process is writing; try again in a moment"
     if "full" in said:
         return "make room on the disk; nothing was half-written"
+    if "I/O error" in said:
+        return "look at the disk and the system's log; what was recorded before still stands"
     if "readonly" in said or "unable to open" in said:
         return "check who may write the file and its folder, or name another place with --state"
     return None

@@ -36,7 +36,7 @@ def open_engine(url: URL, cluster: str, *, read_only: bool) -> Engine:
         mounts.refuse_network(file)
     if file is not None and place.is_missing(file):
         if read_only:
-            return _empty(cluster)
+            return empty_engine(cluster)
         _make_file(file, cluster)
     if file is not None:
         place.inspect(file)
@@ -58,7 +58,7 @@ def _checked(engine: Engine, url: URL, cluster: str, *, read_only: bool) -> Engi
             found = _revision(connection, name)
         if found is None and read_only:
             engine.dispose()
-            return _empty(cluster)
+            return empty_engine(cluster)
         if found != schema.REVISIONS[-1]:
             _migrate(url, name, cluster)
         with reading(engine) as connection:
@@ -86,7 +86,7 @@ def _migrate(url: URL, name: str, cluster: str) -> None:
 
 def name_of(url: URL) -> str:
     """Name a record for people: its file, or its URL without the password."""
-    return str(place.file_of(url) or url.render_as_string(hide_password=True))
+    return str(place.file_of(url) or place.masked(url))
 
 
 def _make_file(file: Path, cluster: str) -> None:
@@ -106,7 +106,8 @@ def _make_file(file: Path, cluster: str) -> None:
             place.discard(fresh)
 
 
-def _empty(cluster: str) -> Engine:
+def empty_engine(cluster: str) -> Engine:
+    """Return an engine on an empty record in memory, whose lineage is ""."""
     engine = connect(URL.create("sqlite"))
     with writing(engine) as connection:
         schema.metadata.create_all(connection)

@@ -19,6 +19,10 @@ _MAGIC = b"SQLite format 3\0"
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
+_LONGEST = 255 - 33
+"""The longest name of a file, in bytes, less what is added to it while a record is made."""
+
+
 def default_place(cluster: str) -> Path:
     """Return the file that keeps a cluster's record where none is named: one for each cluster's name."""
     return Path(user_state_dir("reconciler")) / f"{quote(cluster, safe='')}.db"
@@ -27,20 +31,28 @@ def default_place(cluster: str) -> Path:
 def to_url(where: str | Path) -> URL:
     """Read a path, `sqlite:///PATH` or `postgresql://...`; raises StateError for a URL of any other sort."""
     if isinstance(where, Path) or "://" not in where:
+        if "\0" in str(where) or any(len(os.fsencode(part)) > _LONGEST for part in Path(where).parts):
+            raise StateError("no file can have the name that is given for the record", hint=_FORMS)
         return URL.create("sqlite", database=str(Path(where).expanduser().absolute()))
     try:
         url = make_url(where)
-    except (ArgumentError, ValueError) as error:
-        raise StateError("the state's URL cannot be read", hint=_FORMS) from error
+    except (ArgumentError, ValueError):  # what they say may quote the password
+        raise StateError("the state's URL cannot be read", hint=_FORMS) from None
     driver = _DRIVERS.get(url.drivername.removesuffix("+psycopg"))
     if driver is None or (driver == "sqlite" and (url.query or url.database in (None, "", ":memory:"))):
-        raise StateError(f"no record can be kept in {url.render_as_string()}", hint=_FORMS)
+        raise StateError(f"no record can be kept in {masked(url)}", hint=_FORMS)
     if driver == "sqlite":
         return to_url(Path(url.database or ""))
     return url.set(drivername=driver)
 
 
 _FORMS = "write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
+
+
+def masked(url: URL) -> str:
+    """Write a URL for people, without the passwords that it holds before its host or among its parameters."""
+    secret = [key for key in url.query if "password" in key.casefold()]
+    return url.update_query_dict(dict.fromkeys(secret, "***")).render_as_string(hide_password=True)
 
 
 def file_of(url: URL) -> Path | None:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision that this version knows, oldest first; the last is the one it reads and writes."""
 
 VERSION_TABLE = "alembic_version"
@@ -170,4 +170,16 @@ locks = Table(
     _set("since", Utc),
     _set("token", BigInteger),
     Column("expires", Utc),
+)
+
+# What was found on hosts and nobody records. `fingerprint` tells a thing from a later one with the same address, and
+# `seen` counts how often it was there.
+orphans = Table(
+    "orphans",
+    metadata,
+    _key("host"),
+    _key("address"),
+    _key("fingerprint"),
+    _set("first_seen", Utc),
+    _set("seen", Integer),
 )

@@ -1,14 +1,16 @@
 """The store in SQL, on SQLite or PostgreSQL with the same queries; the rows' own modules say how each is kept.
 
-Every call of `begin`, `intend`, `record` and `finish` raises the record's serial by one, and marks with it what it
-changed: slices, what slices share, numbers. A plan is stale once any part that it was made from bears a later serial.
+Every call of `begin`, `intend`, `record` and `finish`, and of their like for orphans, raises the record's serial by
+one, and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was
+made from bears a later serial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from copy import copy
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +20,27 @@ from reconciler.errors import StateError, StateUnreadable
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.record import Counters, Recorded, RecordedResource
 from reconciler.plan.resources import Resource
-from reconciler.spec.names import Address, LinkId, SliceId, SliceKey, VmId
-from reconciler.state import history, locks, numbers, schema, standing
+from reconciler.spec.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
+from reconciler.state import history, locks, numbers, orphans, schema, standing
 from reconciler.state.codec import decode_allocation
 from reconciler.state.engine import reading, writing
 from reconciler.state.faults import RESTORE, decoding, mapped
 from reconciler.state.opening import name_of, open_engine
 from reconciler.state.place import default_place, to_url
-from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Lock
+from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Life, Lock, SeenOrphan, Trace
 
 if TYPE_CHECKING:
     from reconciler.state.document import Export
 
 __all__ = ["SqlStore", "default_place", "open_store"]
 
+TTL = timedelta(seconds=30)
+"""How long a lock that is not renewed still counts."""
 
-def open_store(where: str | Path, *, cluster: str, clock: Callable[[], datetime], read_only: bool = False) -> SqlStore:
+
+def open_store(
+    where: str | Path, *, cluster: str, clock: Callable[[], datetime], read_only: bool = False, ttl: timedelta = TTL
+) -> SqlStore:
     """Open the record of a cluster, and make it where there is none.
 
     `where` is a path, `sqlite:///PATH`, or `postgresql://...`; `clock` tells the time with its zone. A store that is
@@ -43,17 +50,28 @@ def open_store(where: str | Path, *, cluster: str, clock: Callable[[], datetime]
     """
     url = to_url(where)
     engine = open_engine(url, cluster, read_only=read_only)
-    return SqlStore(engine, name_of(url), clock, read_only=read_only)
+    return SqlStore(engine, name_of(url), clock, read_only=read_only, ttl=ttl)
 
 
 class SqlStore:
     """A StateStore over one database. Threads may share it; each call is a transaction of its own."""
 
-    def __init__(self, engine: Engine, place: str, clock: Callable[[], datetime], *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        place: str,
+        clock: Callable[[], datetime],
+        *,
+        read_only: bool,
+        ttl: timedelta,
+        under: tuple[Lock, ...] = (),
+    ) -> None:
         self._engine = engine
         self._place = place
         self._clock = clock
         self._read_only = read_only
+        self._ttl = ttl
+        self._under = under
 
     def read(self, scope: Collection[SliceKey] | None = None) -> Recorded:
         """Return the record with the resources of the slices in scope (None: of all) and of what slices share."""
@@ -82,23 +100,52 @@ class SqlStore:
     def locks(self) -> tuple[Lock, ...]:
         """Return the locks that are held now, by name."""
         with self._reading() as connection:
-            return locks.held(connection)
+            return locks.held(connection, self._ttl)
+
+    def life(self, lock: Lock, onlooker: Holder) -> Life:
+        """Guess, for people, whether a lock's holder still works."""
+        with self._reading() as connection:
+            return locks.life(connection, lock, onlooker, self._clock())
+
+    @property
+    def ttl(self) -> timedelta:
+        """How long a lock that is not renewed still counts, measured by whoever waits for it."""
+        return self._ttl
 
     @contextmanager
-    def lock(self, names: Collection[str], holder: Holder) -> Iterator[tuple[Lock, ...]]:
-        """Hold all of these locks while the block runs, or none: raises StateLocked naming holder, host and since."""
+    def lock(self, names: Collection[str], holder: Holder, silent: Collection[Lock] = ()) -> Iterator[tuple[Lock, ...]]:
+        """Hold all of these locks while the block runs, or none: raises StateLocked naming who holds one.
+
+        Those in `silent` are taken over unless they have changed since.
+        """
         with self._writing() as (connection, _):
-            taken = locks.take(connection, names, holder, self._clock())
+            taken = locks.take(connection, names, holder, silent, self._clock(), self._ttl)
         try:
             yield taken
         finally:
-            with self._writing() as (connection, _):
+            with self._unguarded() as (connection, _):
                 locks.release(connection, taken)
+
+    def renew(self, taken: Collection[Lock]) -> None:
+        """Show that the holder of these locks lives; raises StateLost, naming who, where another has one of them."""
+        with self._writing() as (connection, _):
+            locks.renew(connection, taken, self._clock(), self._ttl)
+
+    def under(self, taken: Collection[Lock]) -> SqlStore:
+        """Return this store as the holder of these locks has it: its writes are refused once one of them is lost."""
+        guarded = copy(self)
+        guarded._under = (*self._under, *taken)  # noqa: SLF001 - its own kind
+        return guarded
+
+    def outgrow(self, token: int) -> None:
+        """Give out only tokens above this one from now on."""
+        with self._writing() as (connection, meta):
+            connection.execute(update(schema.meta).values(token=max(meta.token, token)))
 
     def force_unlock(self, name: str, token: int | None = None) -> Lock | None:
         """Take a lock away, whoever holds it, and return it; None where nobody does, or not under the token given."""
         with self._writing() as (connection, _):
-            return locks.force(connection, name, token)
+            return locks.force(connection, name, token, self._ttl)
 
     def export(self) -> Export:
         """Return the whole record but its locks, as it is at one moment."""
@@ -124,7 +171,7 @@ class SqlStore:
 
         with self._writing() as (connection, meta):
             transfer.check(meta, export)
-            locks.refuse_held(connection, holder)
+            locks.refuse_held(connection, holder, self._ttl)
             if meta.serial:
                 with decoding(self._place, "what it holds"):
                     before = transfer.read(connection, meta)
@@ -181,6 +228,38 @@ class SqlStore:
             _move(connection, meta, ())
             _free(connection, meta, scope)
 
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        """Return what was seen on hosts that nobody records, by host and address."""
+        with self._reading() as connection:
+            return orphans.read(connection)
+
+    def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
+        """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
+        with self._writing() as (connection, _):
+            orphans.see(connection, traces, hosts, self._clock())
+
+    def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
+        """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
+        with self._writing() as (connection, meta):
+            apply = ApplyId(meta.applies + 1)
+            history.open_apply(connection, apply, tuple(sorted(slices)), holder, self._clock(), digest)
+            connection.execute(update(schema.meta).values(applies=apply))
+            _move(connection, meta, ())
+            return apply
+
+    def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
+        with self._writing() as (connection, meta):
+            history.intend(connection, apply, steps, self._clock())
+            _move(connection, meta, ())
+
+    def record_removal(self, apply: ApplyId, endings: Sequence[Ending], gone: Collection[Trace]) -> None:
+        """Write how removals ended, and forget the orphans that are gone."""
+        with self._writing() as (connection, meta):
+            history.record(connection, apply, endings, self._clock())
+            orphans.forget(connection, gone)
+            _move(connection, meta, ())
+
     def close(self) -> None:
         """Release the database."""
         self._engine.dispose()
@@ -192,7 +271,14 @@ class SqlStore:
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, Row[Any]]]:
-        """Yield a connection that alone writes, and the record's `meta` row."""
+        """Yield a connection that alone writes, and the record's `meta` row; raises StateLost as `under` says."""
+        with self._unguarded() as (connection, meta):
+            if self._under:
+                locks.refuse_lost(connection, self._under)
+            yield connection, meta
+
+    @contextmanager
+    def _unguarded(self) -> Iterator[tuple[Connection, Row[Any]]]:
         if self._read_only:
             raise StateError(f"the record {self._place} is open for reading only")
         with mapped(self._place), writing(self._engine) as connection:

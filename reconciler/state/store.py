@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NewType, Protocol
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple, NewType, Protocol
 
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.record import Recorded, Status
-from reconciler.spec.names import SliceKey
+from reconciler.spec.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
 """Counts the applies of one record from 1."""
@@ -27,15 +28,32 @@ class Holder:
     host: str
     pid: int
 
+    def __str__(self) -> str:
+        """Write it as it stands in sentences."""
+        return f"{self.user} on host {self.host} (pid {self.pid})"
+
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock that is held. `since` is UTC. `token` only grows: it will fence off a holder that lost its lock."""
+    """A lock that is held. `token` only grows: it fences off, in the record and on hosts, who has lost the lock.
+
+    `since` and `alive`, the last sign of life, are UTC by the holder's own clock, for people to read: nothing is
+    decided by what they say, only by whether `alive` has changed, as each renewal changes it.
+    """
 
     name: str
     holder: Holder
     since: datetime
     token: int
+    alive: datetime
+
+
+class Life(StrEnum):
+    """Whether a lock's holder seems to work still; a guess for people."""
+
+    ALIVE = "alive"
+    SILENT = "silent"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,23 @@ class Ending:
     words: str = ""
 
 
+class Trace(NamedTuple):
+    """An orphan as it was seen; `fingerprint` tells it from a later thing with the same address."""
+
+    host: HostName
+    address: Address
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenOrphan:
+    """An orphan that was seen `count` times, at first then; UTC."""
+
+    trace: Trace
+    first: datetime
+    count: int
+
+
 class StateReader(Protocol):
     """The half of the store that planners and viewers get."""
 
@@ -101,15 +136,43 @@ class StateReader(Protocol):
         """Return the locks that are held now, by name."""
         ...
 
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        """Return what was seen on hosts that nobody records, by host and address."""
+        ...
+
 
 class StateStore(StateReader, Protocol):
     """The whole store. Each call is one transaction that survives a crash once it has returned."""
 
-    def lock(self, names: Collection[str], holder: Holder) -> AbstractContextManager[tuple[Lock, ...]]:
-        """Hold all of these locks, or none: raises StateLocked naming holder, host and since.
+    @property
+    def ttl(self) -> timedelta:
+        """How long a lock that is not renewed still counts, measured by whoever waits for it; one for all clients."""
+        ...
 
-        A lock whose holder's process is gone from this same host is taken over.
+    def lock(
+        self, names: Collection[str], holder: Holder, silent: Collection[Lock] = ()
+    ) -> AbstractContextManager[tuple[Lock, ...]]:
+        """Hold all of these locks, or none: raises StateLocked naming holder, host, since and last sign of life.
+
+        A lock whose holder's process is gone from this same host is taken over; so is one that is still exactly as in
+        `silent`: the caller has seen it unchanged for the time to live. leases.py waits, watches and renews.
         """
+        ...
+
+    def renew(self, taken: Collection[Lock]) -> None:
+        """Show that the holder of these locks lives; raises StateLost, naming who, where another has one of them."""
+        ...
+
+    def under(self, taken: Collection[Lock]) -> StateStore:
+        """Return this store as the holder of these locks has it.
+
+        Every write there but the release of locks raises StateLost, and writes nothing, once one of them is lost: it is
+        looked at in the same transaction.
+        """
+        ...
+
+    def outgrow(self, token: int) -> None:
+        """Give out only tokens above this one from now on."""
         ...
 
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
@@ -136,6 +199,22 @@ class StateStore(StateReader, Protocol):
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
         """Close an apply, and free what `record` would: a plan without steps gives back its slices' numbers here."""
+        ...
+
+    def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
+        """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
+        ...
+
+    def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
+        """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
+        ...
+
+    def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
+        ...
+
+    def record_removal(self, apply: ApplyId, endings: Sequence[Ending], gone: Collection[Trace]) -> None:
+        """Write how removals ended, and forget the orphans that are gone."""
         ...
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from reconciler.state.document import (
     Export,
     ExportedApply,
     ExportedCounters,
+    ExportedOrphan,
     ExportedResource,
     ExportedSlice,
     ExportedStep,
@@ -28,7 +29,16 @@ from reconciler.state.document import (
 _APPLY = ("id", "user", "host", "pid", "started", "finished", "result", "digest", "done", "failed", "skipped")
 _STEP = tuple(ExportedStep.model_fields)
 _COUNTERS = tuple(ExportedCounters.model_fields)
-_ROWS = (schema.journal, schema.applies, schema.resources, schema.claims, schema.allocations, schema.slices)
+_ORPHAN = tuple(ExportedOrphan.model_fields)
+_ROWS = (
+    schema.orphans,
+    schema.journal,
+    schema.applies,
+    schema.resources,
+    schema.claims,
+    schema.allocations,
+    schema.slices,
+)
 """Every table that an import fills, those that refer to others first."""
 
 
@@ -44,6 +54,7 @@ def read(connection: Connection, meta: Row[Any]) -> Export:
         slices=tuple(_slices(connection)),
         resources=tuple(_resources(connection)),
         history=tuple(_history(connection)),
+        orphans=tuple(_orphans(connection)),
     )
 
 
@@ -88,6 +99,7 @@ def write(connection: Connection, meta: Row[Any], export: Export) -> None:
     _insert(connection, schema.claims, rows)
     _insert(connection, schema.resources, [_resource_row(entry) for entry in export.resources])
     _insert(connection, schema.applies, [_apply_row(entry) for entry in export.history])
+    _insert(connection, schema.orphans, [entry.model_dump() for entry in export.orphans])
     _insert(connection, schema.journal, [_step_row(each, step) for each in export.history for step in each.journal])
 
 
@@ -126,6 +138,12 @@ def _history(connection: Connection) -> Iterator[ExportedApply]:
             slices=tuple(json.loads(row.slices)),
             journal=tuple(steps.get(row.id, ())),
         )
+
+
+def _orphans(connection: Connection) -> Iterator[ExportedOrphan]:
+    rows = connection.execute(select(schema.orphans))
+    for row in sorted(rows, key=attrgetter("host", "address", "fingerprint")):
+        yield ExportedOrphan(**{name: getattr(row, name) for name in _ORPHAN})
 
 
 def _resource_row(entry: ExportedResource) -> dict[str, Any]:

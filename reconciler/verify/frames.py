@@ -17,6 +17,12 @@ BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 NOBODY: Final = "02:00:00:00:00:fd"
 """A MAC address that no station has: it is administered locally, and those given out start with 52:54:00."""
 
+GROUP: Final = "01:00:5e:00:00:01"
+"""The MAC address of the multicast group of all stations (RFC 1112, 6.4)."""
+
+ALL_NODES: Final = "33:33:00:00:00:01"
+"""The MAC address of all IPv6 nodes (RFC 2464, 7)."""
+
 STRANGER: Final = "02:00:00:00:00:fe"
 """Another one, for the sender of what is forged."""
 
@@ -25,19 +31,30 @@ _MARK: Final = "Datapath actions: "
 
 
 class Sort(StrEnum):
-    """What a frame is to show; the last three must arrive nowhere."""
+    """What a frame is to show; from `SPOOFED` on they must arrive nowhere."""
 
     BROADCAST = "a broadcast"
     KNOWN = "a frame to its MAC"
     UNKNOWN = "a frame to an unknown MAC"
     SPOOFED = "a frame from a forged MAC"
+    NEIGHBOUR = "a frame from the MAC of a neighbour"
+    FOREIGN = "a frame from the MAC of another slice's VM"
+    GATEWAY = "a frame from the MAC of the gateway"
+    MULTICAST = "a frame from a multicast MAC"
+    FROM_ALL = "a frame from the broadcast MAC"
     TAGGED = "a frame tagged for another VLAN"
+    PRIORITY = "a frame with a priority tag"
+    DOUBLE = "a frame with two tags"
+    ARP_SPOOFED = "an ARP answer for another's address"
+    IP_SPOOFED = "a packet from another's address"
+    ADVERTISING = "an IPv6 router advertisement"
+    SERVING = "an answer of a DHCP server"
     INTRUDING = "a frame of a stranger on the trunk"
 
     @property
     def forged(self) -> bool:
         """Whether no switch may let it pass."""
-        return self in {Sort.SPOOFED, Sort.TAGGED, Sort.INTRUDING}
+        return self not in {Sort.BROADCAST, Sort.KNOWN, Sort.UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +140,16 @@ def _fields(probe: Probe) -> Iterator[str]:
     if frame.vlan is not None:
         yield f"dl_vlan={frame.vlan}"
     sender = frame.ip or "0.0.0.0"  # noqa: S104 - the sender of those that have no address; nothing is bound to it
-    if frame.target == BROADCAST:
-        yield f"dl_type=0x0806,arp_op=1,arp_sha={frame.source},arp_spa={sender}"
-    else:
-        yield f"dl_type=0x0800,nw_src={sender}"
+    match frame.sort:
+        case Sort.DOUBLE:
+            yield "dl_type=0x8100"  # the switch looks at one tag: `vlan-limit` of ovs-vswitchd.conf.db(5)
+        case Sort.ARP_SPOOFED:
+            yield f"arp,arp_op=2,arp_sha={frame.source},arp_spa={sender}"
+        case Sort.ADVERTISING:
+            yield "icmp6,icmpv6_type=134,icmpv6_code=0"
+        case Sort.SERVING:
+            yield f"udp,nw_src={sender},udp_src=67,udp_dst=68"
+        case _ if frame.target == BROADCAST:
+            yield f"dl_type=0x0806,arp_op=1,arp_sha={frame.source},arp_spa={sender}"
+        case _:
+            yield f"dl_type=0x0800,nw_src={sender}"

@@ -6,13 +6,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from reconciler.plan.resources import Port
+from reconciler.plan.resources import Port, Uplink
 from reconciler.spec.names import Address, HostName
 from reconciler.verify.declared import Declared, Station, mac_of
-from reconciler.verify.frames import BROADCAST, NOBODY, STRANGER, Exit, Frame, Probe, Sort, arriving
+from reconciler.verify.frames import (
+    ALL_NODES,
+    BROADCAST,
+    GROUP,
+    NOBODY,
+    STRANGER,
+    Exit,
+    Frame,
+    Probe,
+    Sort,
+    arriving,
+)
 
 NO_TAG = 0
 """What VLANs are asked about at a port that carries all of them: without a tag."""
+
+OUTSIDE = "198.51.100.7"
+"""An address that no station has: TEST-NET-2 of RFC 5737."""
 
 ANY_VLAN = 1
 """The foreign VLAN that a frame is tagged for where its worker carries no other."""
@@ -80,7 +94,9 @@ def _local_probes(declared: Declared, switches: Switches) -> Iterator[Probe]:
                 yield from map(ask, _any_frames(port, vlans))
             else:
                 station = declared.stations[where]
-                yield from map(ask, _frames(station, sorted(declared.carried[host])))
+                yield from map(ask, _frames(station))
+                if isinstance(station, Port):
+                    yield from map(ask, _forged(declared, station))
                 yield from (ask(frame, target) for frame, target in _to_partners(declared, station))
         if switch.trunk is not None:
             for vlan in sorted(declared.guarded.get(host, ())):
@@ -88,15 +104,46 @@ def _local_probes(declared: Declared, switches: Switches) -> Iterator[Probe]:
                 yield Probe("a stranger", host, switch.trunk.name, switch.trunk.number, frame)
 
 
-def _frames(station: Station, vlans: Iterable[int]) -> Iterator[Frame]:
-    """Yield what a station sends to all; for a VM's card, whose flows tell frames apart, also what must not pass."""
+def _frames(station: Station) -> Iterator[Frame]:
+    """Yield what a station sends to all."""
     mac, ip = mac_of(station) or NOBODY, _ip(station)
     yield Frame(Sort.BROADCAST, mac, BROADCAST, ip)
     if isinstance(station, Port):
         yield Frame(Sort.UNKNOWN, mac, STRANGER, ip)
-        yield Frame(Sort.SPOOFED, STRANGER, BROADCAST, ip)
-        foreign = next((vlan for vlan in vlans if vlan != station.vlan), ANY_VLAN)
-        yield Frame(Sort.TAGGED, mac, BROADCAST, ip, foreign)
+
+
+def _forged(declared: Declared, port: Port) -> Iterator[Frame]:
+    """Yield what a VM must not send: under another's MAC, with a tag, and on the internet VLAN in another's name."""
+    senders = {Sort.SPOOFED: STRANGER, Sort.MULTICAST: GROUP, Sort.FROM_ALL: BROADCAST} | _others(declared, port)
+    yield from (Frame(sort, mac, BROADCAST, port.ip) for sort, mac in senders.items())
+    foreign = next((vlan for vlan in sorted(declared.carried[port.host]) if vlan != port.vlan), ANY_VLAN)
+    yield Frame(Sort.TAGGED, port.mac, BROADCAST, port.ip, foreign)
+    yield Frame(Sort.PRIORITY, port.mac, BROADCAST, port.ip, NO_TAG)
+    yield Frame(Sort.DOUBLE, port.mac, BROADCAST, port.ip, foreign)
+    if port.gateway_mac is not None:
+        other = _other_ip(declared, port)
+        yield Frame(Sort.GATEWAY, port.gateway_mac, BROADCAST, port.ip)
+        yield Frame(Sort.ARP_SPOOFED, port.mac, port.gateway_mac, other)
+        yield Frame(Sort.IP_SPOOFED, port.mac, port.gateway_mac, other)
+        yield Frame(Sort.ADVERTISING, port.mac, ALL_NODES)
+        yield Frame(Sort.SERVING, port.mac, BROADCAST, port.ip)
+
+
+def _others(declared: Declared, port: Port) -> dict[Sort, str]:
+    """Return the MAC of a VM that shares a link with this port, and that of one of another slice, where there are."""
+    stations = declared.stations
+    near = (one for where in sorted(declared.graph[port.address]) if isinstance(one := stations[where], Port))
+    far = (one for _, one in sorted(stations.items()) if isinstance(one, Port) and one.slice != port.slice)
+    found = {Sort.NEIGHBOUR: next(near, None), Sort.FOREIGN: next(far, None)}
+    return {sort: one.mac for sort, one in found.items() if one is not None}
+
+
+def _other_ip(declared: Declared, port: Port) -> str:
+    """Return the address of another VM on the internet VLAN, or the gateway's where there is none."""
+    stations = [one for _, one in sorted(declared.stations.items())]
+    vms = (one.ip for one in stations if isinstance(one, Port) and one.ip is not None and one.ip != port.ip)
+    gateways = (one.ip.partition("/")[0] for one in stations if isinstance(one, Uplink))
+    return next(vms, next(gateways, None)) or OUTSIDE
 
 
 def _to_partners(declared: Declared, station: Station) -> Iterator[tuple[Frame, Address]]:

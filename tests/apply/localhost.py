@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reconciler.apply.connection import Progress
+from reconciler.apply.connection import Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.resources import ROOT
 from reconciler.spec.names import HostName
@@ -121,10 +120,16 @@ class Localhost:
         if status != 0:
             raise HostError(self.host, last)
 
-    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
+    async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
         partial = Path(f"{path}.partial")
+        if private:
+            partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            await asyncio.to_thread(shutil.copyfile, source, partial)
+            content = source if isinstance(source, bytes) else await asyncio.to_thread(source.read_bytes)
+            mode = 0o600 if private else 0o644
+            descriptor = await asyncio.to_thread(os.open, partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
         except FileNotFoundError as error:
             raise HostError(self.host, f"{path}: no such folder") from error
         size = partial.stat().st_size  # noqa: ASYNC240 - a test's file

@@ -163,6 +163,15 @@ def test_frames_with_another_nonce_or_out_of_turn_are_only_output() -> None:
     assert run.output() == forged
 
 
+@pytest.mark.parametrize("odd", ["result 0 0 many", "result 0 0 -1", f"result 0 0 {'9' * 5000}", f"begin {'1' * 5000}"])
+def test_a_frame_that_no_shell_writes_is_only_output(odd: str) -> None:
+    transcript = Transcript([Task(0, (Command(("true",)),))], NONCE)
+    for frame in ("open", "begin 0"):
+        transcript.feed(f"{NONCE} {frame}")
+    assert transcript.feed(f"{NONCE} {odd}") == ()
+    assert transcript.missing == (0,)
+
+
 def test_what_successful_commands_print_can_be_left_out(tmp_path: Path) -> None:
     commands = (Command(("echo", "fine")), script("echo all right; exit 3", ok=(3,)), script("echo no room; exit 1"))
     tasks = [Task(0, commands)]

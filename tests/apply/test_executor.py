@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.apply.events import Event, Finished, HostDropped, HostLost, Report, StepDone, StepStarted
 from reconciler.apply.executor import execute
+from reconciler.apply.fence import Fence
 from reconciler.apply.journal import Outcome
 from reconciler.plan.model import Step
 from reconciler.spec.names import HostName
@@ -53,6 +54,8 @@ class World:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     uploads: dict[str, Path] = field(default_factory=dict)
     parallelism: int = 8
+    fence: Fence | None = None
+    observe: Callable[[Event], None] = field(default=lambda _: None)
 
     def folder(self, host: HostName) -> Path:
         return self.hosts.folder(host)
@@ -69,10 +72,15 @@ class World:
             drivers=DRIVERS,
             uploads=self.uploads,
             parallelism=self.parallelism,
-            observer=self.events.append,
+            observer=self.note,
             stop=self.stop,
             monotonic=monotonic,
+            fence=self.fence,
         )
+
+    def note(self, event: Event) -> None:
+        self.events.append(event)
+        self.observe(event)
 
     def told(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reconciler.apply.command import Command, script
+from reconciler.apply.command import Command, Result, script
 from reconciler.apply.drift import AttributeDrift, Drift, DriftKind, find_drift
+from reconciler.apply.drivers.driver import Found, Premises, Survey
 from reconciler.apply.observe import observe
+from reconciler.apply.orphans import Unread, Whose, find_orphans, unread
 from reconciler.spec.names import HostName
 from tests.apply.files import DRIVERS, Blob, File, file
 from tests.apply.localhost import Localhosts
@@ -39,6 +41,53 @@ async def test_many_resources_take_one_batch_for_each_host(hosts: Localhosts) ->
     assert [place for place, found in observed.attributes.items() if found is not None] == [
         (W1, resources[7].address),
     ]
+
+
+async def test_a_survey_goes_with_the_probes_in_one_batch_and_finds_what_nobody_asked_for(hosts: Localhosts) -> None:
+    known, lost = file(hosts.folder(W1), "known"), file(hosts.folder(W2), "lost")
+    for one in (known, lost):
+        (hosts.folder(one.host) / one.address.partition("/")[2]).write_text("here")
+    fence = hosts.folder(W2) / "root" / "fence"
+    fence.mkdir(parents=True)
+    (fence / "5f0e").write_text("7 alice/lab1\n9 @shared\n")
+    (fence / "5f0e.new").write_text("8 bob/lab2\n")
+    drivers = {**DRIVERS, File.kind: replace(DRIVERS[File.kind], survey=survey_of(hosts))}
+
+    observed = await observe(hosts, [known], drivers, surveyed=[Premises(W1, "br"), Premises(W2, "br")])
+
+    assert sorted((sent.host, sent.probe) for sent in hosts.sent) == [(W1, True), (W2, True)]
+    assert set(observed.facts) == {(W1, known.address)}
+    assert [found.resource.address for found in observed.surveys[W1].found] == [known.address]
+    assert observed.surveys[W2].fences == {"5f0e": {"alice/lab1", "@shared"}}
+    (orphan,) = find_orphans(observed, [known], "5f0e", drivers)
+    assert (orphan.spot, orphan.whose, orphan.records) == ((W2, lost.address, str(lost.path)), Whose.OURS, ())
+    (other,) = find_orphans(observed, [known], "beef", drivers)
+    assert (other.whose, other.records) == (Whose.OTHER, ("5f0e",))
+
+
+async def test_what_a_survey_cannot_read_is_said_and_hides_nothing(hosts: Localhosts) -> None:
+    broken = replace(survey_of(hosts), commands=(script("echo no such switch >&2; exit 1"),))
+    drivers = {**DRIVERS, File.kind: replace(DRIVERS[File.kind], survey=broken)}
+    hosts.down = {W2}
+    observed = await observe(
+        hosts, [file(hosts.folder(W1), "a")], drivers, surveyed=[Premises(W1, "br"), Premises(W2, "br")]
+    )
+    assert len(observed.facts) == 1
+    assert unread(observed) == (
+        Unread(W1, "file", "no such switch"),
+        Unread(W2, "all", "it refuses connections"),
+    )
+
+
+def survey_of(hosts: Localhosts) -> Survey[File]:
+    """Survey a host's folder: its files are all there is of ours."""
+
+    def parse(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+        folder = hosts.folder(premises.host)
+        names = set(results[0].output.split()) & {"known", "lost"}
+        return (Found(file(folder, name)) for name in sorted(names) if (folder / name).exists())
+
+    return Survey((Command(("ls", *(str(hosts.folder(host)) for host in (W1, W2)))),), parse, lambda one: one.path)
 
 
 async def test_one_address_on_two_hosts_is_two_places(hosts: Localhosts) -> None:

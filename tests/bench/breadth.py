@@ -62,7 +62,7 @@ def _keys(lab: labs.LabInfo) -> tuple[str, str]:
 
 def _pyinfra(folder: Path, lab: labs.LabInfo, programs: Path) -> list[str]:
     key, known = _keys(lab)
-    shared = {"ssh_hostname": "127.0.0.1", "ssh_user": "root", "ssh_key": key, "ssh_known_hosts_file": known}
+    shared = {"ssh_hostname": "127.0.0.1", "ssh_user": "reconciler", "ssh_key": key, "ssh_known_hosts_file": known}
     listed = [(name, shared | {"ssh_port": port}) for name, port in _ports(lab).items()]
     (folder / "inventory.py").write_text(f"hosts = {listed!r}\n")
     (folder / "deploy.py").write_text(
@@ -77,7 +77,7 @@ def _ansible(folder: Path, lab: labs.LabInfo, programs: Path) -> list[str]:
     key, known = _keys(lab)
     options = f"-o UserKnownHostsFile={known} -o ControlPath={folder}/%p -o ControlMaster=auto -o ControlPersist=3"
     shared = (
-        f"ansible_host=127.0.0.1 ansible_user=root ansible_ssh_private_key_file={key} "
+        f"ansible_host=127.0.0.1 ansible_user=reconciler ansible_ssh_private_key_file={key} "
         f"ansible_python_interpreter=/usr/bin/python3 ansible_ssh_common_args='{options}'"
     )
     lines = [f"{name} ansible_port={port} {shared}" for name, port in _ports(lab).items()]

@@ -14,7 +14,7 @@ from time import perf_counter
 
 from reconciler import lab as labs
 from reconciler import workflow
-from reconciler.apply.connection import Connection, Progress
+from reconciler.apply.connection import Connection, Progress, Source
 from reconciler.apply.ssh import SshConnector
 from reconciler.spec.names import HostName, SliceKey
 from reconciler.state.sql import open_store
@@ -74,8 +74,8 @@ class _Counted:
         (self.sent.probes if "flock -s " in text else self.sent.works)[self.host] += 1
         return self.connection.run(text)
 
-    async def put(self, source: Path, path: str, progress: Progress | None = None) -> None:
-        await self.connection.put(source, path, progress)
+    async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
+        await self.connection.put(source, path, progress, private=private)
 
     def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
         return self.connection.forward(path)

@@ -44,8 +44,31 @@ def test_plan_as_json_is_the_plan_alone(cli: Cli) -> None:
 def test_nothing_recorded(cli: Cli) -> None:
     assert cli("status").out == "No slice is recorded.\n"
     assert cli("status", "--json").data == []
-    assert cli("drift").out == "No drift in 0 resources.\n"
-    assert cli("drift", "--json").data == {"resources": 0, "resource_drift": []}
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("arguments", [["drift"], ["gc", "--dry-run"], ["gc", "--auto-approve"]], ids=" ".join)
+def test_hosts_that_cannot_be_read_are_named_and_no_orphan_is_ruled_out(cli: Cli, arguments: list[str]) -> None:
+    done, data = cli(*arguments), cli(*arguments, "--json").data
+    assert done.code == 1
+    told = [line.split(": ")[:2] for line in done.out.splitlines()[:-1]]
+    assert told == [["unreachable", host] for host in ("gateway", "worker1", "worker2", "worker3")]
+    assert [(one["host"], one["what"]) for one in data["unread"]] == [(host, "all") for _, host in told]
+    assert data["orphans"] == []
+
+
+@pytest.mark.usefixtures("project")
+def test_gc_asks_first_and_knows_what_a_duration_is(cli: Cli, process: Cli) -> None:
+    refused = process("gc")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == (
+        "error[usage]: there is no terminal to ask on, so nothing was changed\n"
+        "hint: look at `reconciler gc --dry-run`, then add --auto-approve\n"
+    )
+    for text in ("10", "m", "-1m", "1w", "1.5h", ""):
+        done = cli("gc", "--dry-run", "--older-than", text)
+        assert (done.code, done.out) == (1, "")
+        assert "hint: write a number and s, m, h or d, such as 10m" in done.err
 
 
 @pytest.mark.parametrize("verb", ["show", "drift", "destroy"])

@@ -133,12 +133,14 @@ class TestUnlock:
         with opened() as store, store.lock([KEY, SHARED], BERT):
             done = cli("unlock", "web", "--auto-approve")
             assert (done.code, done.out) == (0, "Unlocked admin/web.\n")
-            assert done.err == (
+            assert done.err.startswith(
                 f"warning: admin/web is locked by bert on host ctl1 (pid {BERT.pid}) since 2026-11-22 08:00:00 UTC\n"
-                "  If that process still runs, it goes on changing hosts: make sure that it has ended.\n"
+                "  Its last sign of life: 2026-11-22 08:00:00 UTC. It "
             )
             data = cli("unlock", SHARED, "--auto-approve", "--json").data
             assert (data["lock"], data["holder"]["pid"], data["unlocked"]) == (SHARED, BERT.pid, True)
+            assert data["last_sign_of_life"] == "2026-11-22T08:00:00+00:00"
+            assert data["seems"] in {"alive", "silent"}, "no process of another host is looked for here"
             assert store.locks() == ()
 
     @pytest.mark.usefixtures("recorded")

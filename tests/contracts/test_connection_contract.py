@@ -15,7 +15,7 @@ from tests.apply.localhost import Localhosts
 from tests.apply.sshd import HOST, running
 
 
-@pytest.fixture(params=["ssh", "folder"])
+@pytest.fixture(params=["ssh", "sudo", "folder"])
 async def connection(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Connection]:
     if request.param == "folder":
         hosts = Localhosts(tmp_path)
@@ -23,7 +23,7 @@ async def connection(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         await hosts.close()
         return
     async with running(tmp_path) as sshd:
-        connector = sshd.connector()
+        connector = sshd.connector(sudo=request.param == "sudo")
         yield await connector.connect(HOST)
         await connector.close()
 

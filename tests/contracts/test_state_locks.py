@@ -48,7 +48,8 @@ class TestLocks:
         first, second = opened(), opened()
         ben = Holder("ben", "ctl2", 1)
         sentence = (
-            rf"^alice/lab1 is being changed by anna on host ctl1 \(pid {ANNA.pid}\) since 2026-11-22 08:01:12 UTC$"
+            rf"^alice/lab1 is being changed by anna on host ctl1 \(pid {ANNA.pid}\) since 2026-11-22 08:01:12 UTC, "
+            r"last sign of life 2026-11-22 08:01:12 UTC$"
         )
         with first.lock([LAB1], ANNA):
             with pytest.raises(StateLocked, match=sentence), second.lock([LAB2, LAB1], ben):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,13 +15,14 @@ from reconciler.plan.record import Claim, Status
 from reconciler.state import schema
 from reconciler.state.document import Export, read_export, write_export
 from reconciler.state.sql import SqlStore
-from reconciler.state.store import SHARED, Ending, Holder
+from reconciler.state.store import SHARED, Ending, Holder, Trace
 from tests.contracts.conftest import Database, empty_schema
 from tests.contracts.records import (
     ANNA,
     LAB1,
     LAB2,
     NOUNS,
+    WORKER,
     allocation,
     image,
     perform,
@@ -31,7 +33,9 @@ from tests.contracts.records import (
 )
 
 BERT = Holder("bert", "ctl1", os.getpid())
-TABLES = (schema.meta, schema.slices, schema.allocations, schema.claims, schema.resources, schema.applies)
+TABLES = (
+    *(schema.meta, schema.slices, schema.allocations, schema.claims, schema.resources, schema.applies, schema.orphans),
+)
 
 
 @pytest.fixture
@@ -44,6 +48,7 @@ def full(store: SqlStore) -> SqlStore:
     store.record(apply, [Ending(changes[0], Status.UNKNOWN, "unknown", "cut; \N{SNOWMAN} '\"\n\x1b[0m")])
     perform(store, plan(store, {LAB2: allocation(1)}, todo=steps((None, router(LAB2)))))
     store.begin(plan(store, {}, todo=steps((router(LAB2), None)), leaving=(LAB2,)), ANNA, "def")
+    store.see_orphans([Trace(WORKER, port(100).address, "f00")], {WORKER})
     return store
 
 
@@ -93,6 +98,13 @@ class TestRoundTrip:
             assert [entry.outcome for entry in store.journal(apply)] == ["done"]
         target.close()
 
+    def test_an_export_of_the_first_format_is_still_read(self, full: SqlStore) -> None:
+        data = json.loads(write_export(full.export().model_copy(update={"format": 1})))
+        del data["orphans"], data["digest"]
+        sealed = json.dumps(data, separators=(",", ":"), sort_keys=True)
+        data["digest"] = f"sha256:{hashlib.sha256(sealed.encode()).hexdigest()}"
+        assert read_export(json.dumps(data), "file") == full.export().model_copy(update={"format": 1, "orphans": ()})
+
     def test_an_empty_record_is_exported_too(self, store: SqlStore) -> None:
         export = read_export(write_export(store.export()), "file")
         assert (export.serial, export.slices, export.resources, export.history) == (0, (), (), ())
@@ -104,7 +116,7 @@ class TestRefusals:
         [
             ("", "file is no exported record: it is not JSON"),
             ("[]", "file is no exported record$"),
-            ('{"lineage": 1, "digest": "", "format": 2}', "made by another version .its format is 2"),
+            ('{"lineage": 1, "digest": "", "format": 3}', "made by another version .its format is 3"),
         ],
         ids=["empty", "a list", "newer"],
     )

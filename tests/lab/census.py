@@ -1,7 +1,8 @@
 """Counts all that a host of a lab carries, so that two moments can be compared; what should be there is the tests'.
 
 What differs from one run to the next without meaning anything is left out: process ids, MACs of the host's own
-interfaces, numbers of switch ports, counters. Neither do the folders count that a host's first slice makes for good.
+interfaces, numbers of switch ports, counters. Neither do the folders count that a host's first slice makes for good,
+nor what a host keeps of locks: it must outlast the slice, so that who lost its lock is refused ever after.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ ip neighbour show nud permanent
 cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/netns tmpfs'
 echo == files
 find /var/lib/reconciler -maxdepth 1 -type f ! -name lock
-find /var/lib/reconciler -mindepth 2
+find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*'
 """
 _NOISE: Final = ("sshd", "sh -euc", "ssh-")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")

@@ -12,6 +12,7 @@ import pytest
 from reconciler import lab as labs
 from reconciler.errors import LabError
 from reconciler.lab.folder import locate
+from reconciler.lab.inventory import USER
 
 pytestmark = pytest.mark.lab
 
@@ -24,7 +25,7 @@ def _connect(name: str, host: str) -> asyncssh.misc._ACMWrapper[asyncssh.SSHClie
     return asyncssh.connect(
         "127.0.0.1",
         port,
-        username="root",
+        username=USER,
         client_keys=[str(folder.client_key)],
         known_hosts=str(folder.known_hosts),
         config=None,
@@ -42,9 +43,11 @@ def _said(name: str, host: str, script: str) -> str:
 async def test_ssh_with_strict_host_keys(lab: labs.LabInfo, host: str) -> None:
     async with _connect(lab.name, host) as connection:
         done = await connection.run(
-            "hostname; id -u; command -v nft ip ovs-vsctl qemu-system-x86_64 | wc -l", check=True
+            "hostname; id -un; sudo -n /bin/sh -s",
+            input="id -u; which nft ip ovs-vsctl qemu-system-x86_64 | wc -l",
+            check=True,
         )
-    assert done.stdout == f"{host}\n0\n4\n"
+    assert done.stdout == f"{host}\n{USER}\n0\n4\n"
 
 
 async def test_every_host_has_a_key_of_its_own(lab: labs.LabInfo) -> None:

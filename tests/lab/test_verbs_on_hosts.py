@@ -65,4 +65,5 @@ def test_what_is_wrong_with_one_host_hides_no_other(own_lab: Callable[..., labs.
 
 
 def test_nothing_recorded_is_no_drift(lab: labs.LabInfo, tmp_path: Path) -> None:
-    assert look(lab.cluster_file, "drift", tmp_path) == (0, {"resources": 0, "resource_drift": []})
+    code, found = look(lab.cluster_file, "drift", tmp_path)
+    assert (code, found["resources"], found["resource_drift"], found["unread"]) == (0, 0, [], [])

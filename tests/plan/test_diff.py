@@ -10,7 +10,7 @@ import pytest
 from reconciler.errors import PlanError
 from reconciler.plan.build import build_plan
 from reconciler.plan.diff import attribute_changes, diff
-from reconciler.plan.model import Action, Change
+from reconciler.plan.model import DATA_LOST, Action, Change
 from reconciler.plan.order import order
 from reconciler.plan.record import RecordedResource, Sighting, Status
 from reconciler.plan.resources import NOUNS, Disk, Port, Resource, Vm, attributes
@@ -200,7 +200,8 @@ def gone(where: str) -> dict[Address, Sighting]:
 def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew() -> None:
     record = replay(EMPTY, plan(lab(["a"])))
     found = plan(lab(["a"]), record=record.seen(gone("disk/alice/lab1/a")))
-    assert change(found, "disk/alice/lab1/a").reason == "gone from worker1, and its data with it"
+    assert change(found, "disk/alice/lab1/a").reason == DATA_LOST
+    assert (found.lost, found.counts.lost) == ((change(found, "disk/alice/lab1/a"),), 1)
     assert actions(found) == {"disk/alice/lab1/a": Action.CREATE, WHERE: REPLACE}
     assert change(found, WHERE).reason == "disk/alice/lab1/a is made anew"
 
@@ -218,3 +219,15 @@ def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
     assert actions(found) == {where: Action.UPDATE}
     assert change(found, where).reason == "vlan changed on gateway"
     assert [(item.name, item.before, item.after) for item in change(found, where).attributes] == [("vlan", 7, 100)]
+
+
+def test_the_right_image_is_brought_back_before_a_vm_is_started_anew_on_it() -> None:
+    record = replay(EMPTY, plan(lab(["a"])))
+    (image,) = (where for where in record.resources if where.startswith("image/"))
+    seen = record.seen({image: Sighting(gone=False, values={"sha256": "not verified"})})
+    made = build_plan(cluster(), [lab(["a"])], seen, replace=[Address(WHERE)])
+    assert actions(made) == {image: Action.UPDATE, WHERE: REPLACE}
+    (mended,) = (step for step in made.steps if step.action is UPDATE)
+    (started,) = (step for step in made.steps if step.action is CREATE)
+    assert mended.id in started.needs
+    assert made.disturbed == ()

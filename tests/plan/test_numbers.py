@@ -208,7 +208,7 @@ def test_fault_10_everything_is_kept_under_owner_and_name() -> None:
     made = plan(lab(links=[["a", "b"]]), lab(links=[["a", "b"]], key=LAB2))
     assert set(made.allocations) == set(made.slices) == {LAB1, LAB2}
     owned = [item.subject for item in made.changes if item.subject.slice is not None]
-    assert {noun.kind for noun in NOUNS} - {item.kind for item in owned} == {"image", "uplink", "reservation"}
+    assert {noun.kind for noun in NOUNS} - {item.kind for item in owned} == {"image", "uplink", "reservation", "seed"}
     for resource in owned:
         assert resource.slice in {LAB1, LAB2}
         assert resource.address.startswith(f"{resource.kind}/{resource.slice}")

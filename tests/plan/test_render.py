@@ -10,15 +10,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.plan.model import Plan
-from reconciler.plan.record import Recorded
+from reconciler.plan.record import Recorded, Sighting
 from reconciler.plan.render.json import plan_digest, render_json
 from reconciler.plan.render.text import render_text, summary
 from reconciler.plan.render.values import essence, show_value
 from reconciler.plan.resources import NOUNS
 from reconciler.spec.load import parse_slice
+from reconciler.spec.names import Address
 from reconciler.spec.slice import Slice
 from tests.conftest import Golden
-from tests.plan.examples import EMPTY, LAB1, change, lab, plan
+from tests.plan.examples import EMPTY, LAB1, LAB2, change, lab, plan
 from tests.plan.replay import replay
 
 SCENARIOS = sorted(Path(__file__).with_name("golden").glob("*.yaml"))
@@ -84,7 +85,8 @@ def test_json_has_no_before_of_what_is_created_and_no_after_of_what_goes() -> No
 def test_json_tells_versions_numbers_and_steps() -> None:
     found = data_of(EDIT)
     assert (found["format_version"], found["lineage"], found["serial"], found["slices"]) == (1, "test", 1, [LAB1])
-    assert found["counts"] == {"add": 0, "change": 1, "replace": 2, "destroy": 0, "restarts": 1, "interrupted": 1}
+    counts = {"add": 0, "change": 1, "replace": 2, "destroy": 0, "restarts": 1, "interrupted": 1, "lost": 0}
+    assert found["counts"] == counts
     assert found["summary"] == summary(EDIT)
     assert found["allocations"][LAB1]["pool"] == [[100, 119]]
     assert [step["id"] for step in found["steps"]] == list(range(1, 6))
@@ -156,3 +158,26 @@ def test_the_essence_of_a_vm() -> None:
     vm = change(plan(lab(["a"])), "vm/alice/lab1/a").after
     assert vm is not None
     assert essence(vm) == "vm_id 1001, vcpus 1, memory 256MiB, vnc 5901"
+
+
+def test_a_lost_disk_stands_out_in_text_and_data() -> None:
+    record = replay(EMPTY, plan(lab(["a", "b"])))
+    seen = record.seen({Address(f"disk/{LAB1}/{vm}"): Sighting(gone=True) for vm in ("a", "b")})
+    found = plan(lab(["a", "b"]), record=seen)
+    line = "disk alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
+    assert line in render_text(found)
+    assert summary(found).endswith("2 to replace, 0 to destroy. 2 overlays lost with their data.")
+    lost = {item["address"] for item in data_of(found)["resource_changes"] if item["data_lost"]}
+    assert lost == {f"disk/{LAB1}/a", f"disk/{LAB1}/b"}
+
+
+def test_whoever_stands_on_a_mended_image_is_named_in_any_slice() -> None:
+    record = replay(EMPTY, plan(lab(["a"]), lab({"z": {"worker": "worker1"}}, key=LAB2)))
+    (image,) = (where for where in record.resources if where.startswith("image/") and where.endswith("@worker1"))
+    seen = record.seen({image: Sighting(gone=False, values={"sha256": "not verified"})})
+    text = render_text(plan(lab(["a"]), record=seen))
+    assert "sha256 changed on worker1" in text
+    words = f"# unchanged, but may have read {image} as changed: restart it with --replace vm/"
+    told = [line.partition("--replace ")[2] for line in text.splitlines() if words in line]
+    assert told == ["vm/alice/lab1/a", "vm/bob/lab2/z"]
+    assert "slice bob/lab2:" in text

@@ -87,6 +87,19 @@ class TestMigrating:
         with opened(file) as store:
             assert store.locks() == ()
 
+    def test_a_record_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
+        file = tmp_path / "old.db"
+        with opened(file) as store:
+            lineage = store.read().lineage
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("DROP TABLE orphans")
+            connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        with opened(file) as store:
+            assert (store.read().lineage, store.orphans()) == (lineage, ())
+        copy = file.with_name("old.db.before-0002")
+        assert ask(copy, "SELECT version_num FROM alembic_version") == "0001"
+        assert ask(copy, "SELECT lineage FROM meta") == lineage
+
     def test_a_new_record_has_no_copy(self, file: Path) -> None:
         assert [path.name for path in file.parent.iterdir()] == ["lab.db"]
 

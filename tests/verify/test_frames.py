@@ -46,6 +46,20 @@ def test_a_broadcast_asks_by_arp_and_a_known_station_is_spoken_to_by_ip() -> Non
     assert speaking.flow == f"{start},dl_dst={NOBODY},dl_vlan=5,dl_type=0x0800,nw_src=0.0.0.0"
 
 
+@pytest.mark.parametrize(
+    ("sort", "target", "rest"),
+    [
+        (Sort.DOUBLE, BROADCAST, f"dl_dst={BROADCAST},dl_vlan=5,dl_type=0x8100"),
+        (Sort.ARP_SPOOFED, NOBODY, f"dl_dst={NOBODY},dl_vlan=5,arp,arp_op=2,arp_sha={MAC},arp_spa=10.60.7.9"),
+        (Sort.ADVERTISING, NOBODY, f"dl_dst={NOBODY},dl_vlan=5,icmp6,icmpv6_type=134,icmpv6_code=0"),
+        (Sort.SERVING, BROADCAST, f"dl_dst={BROADCAST},dl_vlan=5,udp,nw_src=10.60.7.9,udp_src=67,udp_dst=68"),
+    ],
+)
+def test_forged_frames_are_written_as_the_switch_reads_them(sort: Sort, target: str, rest: str) -> None:
+    asking = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(sort, MAC, target, "10.60.7.9", 5))
+    assert asking.flow == f"in_port=2,dl_src={MAC},{rest}"
+
+
 def test_a_frame_that_crosses_a_trunk_is_asked_about_with_the_tag_it_left_with() -> None:
     sent = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(Sort.BROADCAST, MAC, BROADCAST))
     there = arriving(sent, HostName("worker2"), "ens4", 1, Exit("ens4", 100))

@@ -30,6 +30,12 @@ def records(host: str, result: Result, *, count: int, width: int) -> list[tuple[
     return [tuple(lines[start : start + width]) for start in range(0, len(lines), width)]
 
 
+def rows(host: str, result: Result, *, width: int) -> list[tuple[str, ...]]:
+    """Cut a survey's output, of however many records, into records of `width` lines; raises HostError as `records`."""
+    count = text(host, result).count("\n") // width
+    return records(host, result, count=count, width=width)
+
+
 def number(value: str, base: int = 10) -> int:
     """Read a number that a host printed; what is none counts as 0, so that it differs from any wanted value."""
     try:

@@ -5,17 +5,17 @@ An overlay's address, backing file and size stand in a file beside it, written f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, places
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.errors import ForeignObject, HostError
-from reconciler.plan.resources import Disk
-from reconciler.spec.names import Address
+from reconciler.plan.resources import ROOT, Disk
+from reconciler.spec.names import Address, Bytes
 
 # Five lines for each path: the overlay there or not, leftovers of a creation or not, owner, backing file, size.
 PROBE = """
@@ -108,4 +108,21 @@ def _obstacle(disk: Disk, fact: DiskFact) -> ForeignObject | None:
     return None
 
 
-DRIVER = Driver(Disk, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find overlays, and what is left of some, by the owners beside them."""
+    for file in parse_files(premises.host, results[0]):
+        owner, backing, size = file.lines
+        if (where := tagged(Disk, owner)) is not None:
+            disk = Disk(
+                address=where,
+                slice=slice_of(Disk, where),
+                host=premises.host,
+                path=file.path.removesuffix(".owner"),
+                backing=backing,
+                size=Bytes(answers.number(size)),
+            )
+            yield Found(disk, file.mark)
+
+
+SURVEY: Survey[Disk] = Survey((list_files(f"{ROOT}/vms", 2, "*.owner"),), survey, lambda disk: disk.path)
+DRIVER = Driver(Disk, probe, parse, ensure, remove, observed, SURVEY)

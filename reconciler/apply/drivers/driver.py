@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from reconciler.apply.command import Command, Operation, Result
 from reconciler.plan.resources import Resource
-from reconciler.spec.names import Address
+from reconciler.spec.names import Address, HostName
 
 R = TypeVar("R", bound=Resource)
 F = TypeVar("F")
+
+
+@dataclass(frozen=True, slots=True)
+class Premises:
+    """A host to be surveyed, and its bridge."""
+
+    host: HostName
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A thing that bears our tag, as the resource that it is a trace of; what could not be read of it is left blank.
+
+    What is there suffices for `probe` and `remove`. `mark` tells it from a later thing of the same name.
+    """
+
+    resource: Resource
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey(Generic[R]):
+    """How all of one kind that bears our tag is found on a host, whether or not anybody knows of it.
+
+    `commands` are read-only. `thing` names what a resource is on its host (a TAP, a path): two things may bear one tag.
+    """
+
+    commands: tuple[Command, ...]
+    parse: Callable[[Premises, Sequence[Result]], Iterable[Found]]
+    thing: Callable[[R], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +54,8 @@ class Driver(Generic[R, F]):
     whatever the fact says (level-based: nothing to do gives no operations); `before` is the recorded resource where an
     update goes from one to another. `remove` takes away what is ours of it; what is gone already is success. Both raise
     ForeignObject where something in the way is not ours. `observed` returns the attributes as they stand, as plain
-    values by name (only those that can be read back), or None where the resource is absent.
+    values by name (only those that can be read back), or None where the resource is absent. `survey` finds what nobody
+    asks for.
     """
 
     noun: type[R]
@@ -32,3 +64,4 @@ class Driver(Generic[R, F]):
     ensure: Callable[[R, F, R | None], tuple[Operation, ...]]
     remove: Callable[[R, F], tuple[Operation, ...]]
     observed: Callable[[R, F], Mapping[str, Any] | None]
+    survey: Survey[R] | None = None

@@ -5,16 +5,16 @@ Beside each image stand its owner and what it was found to hash to, so that a pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, Upload, script
 from reconciler.apply.drivers import answers, places
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, stop_at, tagged
 from reconciler.errors import ForeignObject
-from reconciler.plan.resources import Image
+from reconciler.plan.resources import ROOT, Image
 from reconciler.spec.names import Address
 
 # Four lines for each path: there or not, owner, the hash it was verified to have, whether it is as it was then.
@@ -98,7 +98,7 @@ def observed(image: Image, fact: ImageFact) -> Mapping[str, Any] | None:
     """Return the path and hash as they stand."""
     if not fact.present or _obstacle(image, fact):
         return None
-    return {"path": image.path, "sha256": fact.sha256}
+    return {"path": image.path, "sha256": fact.sha256 or "not verified"}
 
 
 def _obstacle(image: Image, fact: ImageFact) -> ForeignObject | None:
@@ -107,4 +107,13 @@ def _obstacle(image: Image, fact: ImageFact) -> ForeignObject | None:
     return None
 
 
-DRIVER = Driver(Image, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find images by the owners beside them."""
+    for file in parse_files(premises.host, results[0]):
+        if (where := tagged(Image, file.lines[0])) is not None:
+            path = file.path.removesuffix(".owner")
+            yield Found(Image(address=where, slice=None, host=premises.host, path=path, sha256=""), file.mark)
+
+
+SURVEY: Survey[Image] = Survey((list_files(f"{ROOT}/images", 1, "*.owner"),), survey, lambda image: image.path)
+DRIVER = Driver(Image, probe, parse, ensure, remove, observed, SURVEY)

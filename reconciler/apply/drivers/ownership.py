@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reconciler.apply.command import Command, Result, script
+from reconciler.apply.drivers import answers
 from reconciler.errors import ForeignObject
-from reconciler.plan.resources import Resource
+from reconciler.plan.resources import Image, Resource, Uplink, address
+from reconciler.spec.names import Address
 
 TAG = "reconciler"
 """The key of `external_ids` that holds the address; the longer keys start with it."""
@@ -36,3 +43,53 @@ def tags(resource: Resource) -> dict[str, str]:
     if colon and "--" not in vm + interface:
         found |= {f"{TAG}-vm": vm, f"{TAG}-interface": interface}
     return found
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]*")
+_WIDTH = 5
+
+# Five lines for each file of a pattern at a depth below a directory: what tells it from a later one of its name, its
+# path, and the first three lines of its content.
+LIST_FILES = """
+[ -d "$1" ] || exit 0
+find "$1" -mindepth "$2" -maxdepth "$2" -name "$3" -type f -printf '%i.%C@ %p\\n' |
+while read -r mark path; do
+    one= two= three=
+    { IFS= read -r one; IFS= read -r two; IFS= read -r three; } 2> /dev/null < "$path" || :
+    printf '%s\\n' "$mark" "$path" "$one" "$two" "$three"
+done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedFile:
+    """A file of ours on a host, with the first lines of its content."""
+
+    mark: str
+    path: str
+    lines: tuple[str, ...]
+
+
+def list_files(directory: str, depth: int, pattern: str) -> Command:
+    """Return the command that lists files which say whose they, or what stands beside them, are."""
+    return script(LIST_FILES, directory, str(depth), pattern)
+
+
+def parse_files(host: str, result: Result) -> Iterator[OwnedFile]:
+    """Read what `list_files` prints."""
+    for mark, path, *lines in answers.rows(host, result, width=_WIDTH):
+        yield OwnedFile(mark, path, tuple(lines))
+
+
+def tagged(noun: type[Resource], tag: str) -> Address | None:
+    """Return the address of a kind that a tag holds; None where it is another kind's, or none that we would write."""
+    kind, _, name = tag.partition("/")
+    return address(noun, name) if kind == noun.kind and _NAME.fullmatch(name) else None
+
+
+def slice_of(noun: type[Resource], where: Address) -> str | None:
+    """Return the slice that an address speaks of; None for what slices share."""
+    owner, slash, rest = where.partition("/")[2].partition("/")
+    if noun in {Image, Uplink} or not slash:
+        return None
+    return f"{owner}/{rest.partition('/')[0].partition('@')[0]}"

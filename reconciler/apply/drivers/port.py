@@ -12,12 +12,12 @@ from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, places, switch
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import TAG, refuse, stop_at, tags
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import Flow, SwitchPort
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Port
-from reconciler.spec.names import Address
+from reconciler.spec.names import Address, VlanId
 
 _ALLOW, _DROP = 200, 190
 _UP = 0x1  # IFF_UP of linux/if.h
@@ -61,6 +61,24 @@ if [ -e "$claims/$tap" ]; then rm -f -- "$claims/$tap"; fi
 REMOVE = """
 if [ -e "/sys/class/net/$1" ]; then ip link delete dev "$1"; fi
 if [ -e "$2/$1" ]; then rm -f -- "$2/$1"; fi
+"""
+
+
+# Three lines for each TAP, and for each claim of one: name, owner, the TAP's number.
+SURVEY_TAPS = """
+for path in /sys/class/net/*/ifalias; do
+    owner= index= tap=${path%/ifalias}
+    { IFS= read -r owner || :; } 2> /dev/null < "$path" || :
+    case $owner in port/*) ;; *) continue ;; esac
+    { read -r index || :; } 2> /dev/null < "$tap/ifindex" || :
+    printf '%s\\n' "${tap##*/}" "$owner" "$index"
+done
+for path in "$1"/*; do
+    [ -f "$path" ] || continue
+    owner=
+    { IFS= read -r owner || :; } 2> /dev/null < "$path" || :
+    printf '%s\\n' "${path##*/}" "$owner" ""
+done
 """
 
 
@@ -251,4 +269,34 @@ def _connection(port: Port) -> tuple[tuple[str, ...], ...]:
     )
 
 
-DRIVER = Driver(Port, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find TAPs by their aliases and claims, and the switch's ports by their tags; a TAP and its port are one thing."""
+    host = premises.host
+    ports = switch.parse_ports(host, results[1])
+    named = [(tap, owner, index) for tap, owner, index in answers.rows(host, results[0], width=3)]
+    named += [(port.name, port.tags.get(TAG, ""), "") for port in ports.values()]
+    seen: set[tuple[str, Address]] = set()
+    for tap, owner, index in named:
+        where = tagged(Port, owner)
+        if where is None or (tap, where) in seen:
+            continue
+        seen.add((tap, where))
+        on_switch = ports.get(tap)
+        port = Port(
+            address=where,
+            slice=slice_of(Port, where),
+            host=host,
+            bridge=on_switch.bridge if on_switch else premises.bridge,
+            tap=tap,
+            mac="",
+            mtu=0,
+            vlan=VlanId(on_switch.tag) if on_switch and on_switch.tag is not None else None,
+            gateway_mac=None,
+        )
+        yield Found(port, index or (on_switch.uuid if on_switch else ""))
+
+
+SURVEY: Survey[Port] = Survey(
+    (script(SURVEY_TAPS, places.CLAIMS), switch.probe_ports(())), survey, lambda port: port.tap
+)
+DRIVER = Driver(Port, probe, parse, ensure, remove, observed, SURVEY)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, places
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Reservation
 from reconciler.spec.names import Address
@@ -123,4 +123,21 @@ def _obstacle(one: Reservation, fact: ReservationFact) -> ForeignObject | None:
     return None
 
 
-DRIVER = Driver(Reservation, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find reservations by the owners in their files."""
+    for file in parse_files(premises.host, results[0]):
+        if (where := tagged(Reservation, file.lines[0].removeprefix(_MARK))) is not None:
+            _, ip, hostname, *_ = [*file.lines[1].split(","), "", ""]
+            one = Reservation(
+                address=where,
+                slice=slice_of(Reservation, where),
+                host=premises.host,
+                mac=file.path.rpartition("/")[2].replace("-", ":"),
+                ip=ip,
+                hostname=hostname,
+            )
+            yield Found(one, file.mark)
+
+
+SURVEY: Survey[Reservation] = Survey((list_files(places.RESERVATIONS, 1, "*"),), survey, _path)
+DRIVER = Driver(Reservation, probe, parse, ensure, remove, observed, SURVEY)

@@ -5,16 +5,16 @@ Which interfaces are gateways stands in an nftables set that segments add themse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, places
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.errors import ForeignObject
-from reconciler.plan.resources import Router
+from reconciler.plan.resources import ROOT, Router
 from reconciler.spec.names import Address
 
 # Run inside the namespace: whether it forwards, and the rules as nft lists them. A shell reads byte by byte, and a
@@ -172,4 +172,14 @@ def _obstacle(router: Router, fact: RouterFact) -> ForeignObject | None:
     return None
 
 
-DRIVER = Driver(Router, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find routers by the owners in their directories."""
+    for file in parse_files(premises.host, results[0]):
+        if (where := tagged(Router, file.lines[0])) is not None:
+            namespace = places.parent(file.path).rpartition("/")[2]
+            router = Router(address=where, slice=slice_of(Router, where), host=premises.host, namespace=namespace)
+            yield Found(router, file.mark)
+
+
+SURVEY: Survey[Router] = Survey((list_files(f"{ROOT}/routers", 2, "owner"),), survey, lambda router: router.namespace)
+DRIVER = Driver(Router, probe, parse, ensure, remove, observed, SURVEY)

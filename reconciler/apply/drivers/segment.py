@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, network, places, switch
-from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
 from reconciler.apply.drivers.network import Link
-from reconciler.apply.drivers.ownership import TAG, refuse, stop_at, tags
+from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import SwitchPort
 from reconciler.errors import ForeignObject, HostError
-from reconciler.plan.resources import Lease, Segment
-from reconciler.spec.names import Address
+from reconciler.plan.resources import ROOT, Lease, Router, Segment, address
+from reconciler.spec.names import Address, VlanId
 
 _HOST = re.compile(r"dhcp-host=(?P<mac>[^,]+)(?P<routed>,set:routed)?,(?P<ip>[^,]+),(?P<hostname>.+)")
 
@@ -58,6 +58,24 @@ for stale do ip -n "$namespace" address delete "$stale" dev "$interface"; done
 ip -n "$namespace" address replace "$address" dev "$interface"
 ip -n "$namespace" link set dev "$interface" mtu "$mtu" up
 """
+
+
+# Three lines for each router, and for each part of its DHCP configuration: namespace, interface, owner.
+SURVEY_ROUTERS = """
+for directory in "$1"/*; do
+    [ -d "$directory" ] || continue
+    for path in "$directory/owner" "$directory"/conf.d/*.conf; do
+        [ -f "$path" ] || continue
+        owner= name=${path##*/}
+        { IFS= read -r owner || :; } 2> /dev/null < "$path" || :
+        case $name in owner) name= ;; esac
+        printf '%s\\n' "${directory##*/}" "${name%.conf}" "${owner#'# '}"
+    done
+done
+"""
+
+_NOWHERE = "none"
+"""The namespace of a segment whose router is gone: of that name there is none, and nothing in it to be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,4 +297,44 @@ def _parse_leases(text: str) -> tuple[Lease, ...]:
     return tuple(Lease(match["mac"], match["ip"], match["hostname"], bool(match["routed"])) for match in matches)
 
 
-DRIVER = Driver(Segment, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find segments by the tags of their ports, and by their parts of a router's DHCP configuration."""
+    host = premises.host
+    routers: dict[str, str] = {}
+    named: dict[tuple[str, Address], str] = {}
+    for namespace, interface, owner in answers.rows(host, results[0], width=3):
+        if not interface:
+            routers[owner] = namespace
+        elif (where := tagged(Segment, owner)) is not None:
+            named[interface, where] = namespace
+    ports = switch.parse_ports(host, results[1])
+    for port in ports.values():
+        if (where := tagged(Segment, port.tags.get(TAG, ""))) is not None:
+            router = address(Router, slice_of(Segment, where) or "")
+            named.setdefault((port.name, where), routers.get(router, _NOWHERE))
+    for (interface, where), namespace in named.items():
+        found = ports.get(interface)
+        yield Found(_trace(premises, interface, where, namespace, found), found.uuid if found else "")
+
+
+def _trace(premises: Premises, interface: str, where: Address, namespace: str, port: SwitchPort | None) -> Segment:
+    return Segment(
+        address=where,
+        slice=slice_of(Segment, where),
+        host=premises.host,
+        bridge=port.bridge if port else premises.bridge,
+        namespace=namespace,
+        interface=interface,
+        vlan=VlanId(port.tag or 0) if port else VlanId(0),
+        ip="",
+        gateway=False,
+        dhcp=False,
+        mtu=0,
+        leases=(),
+    )
+
+
+SURVEY: Survey[Segment] = Survey(
+    (script(SURVEY_ROUTERS, f"{ROOT}/routers"), switch.probe_ports(())), survey, lambda segment: segment.interface
+)
+DRIVER = Driver(Segment, probe, parse, ensure, remove, observed, SURVEY)

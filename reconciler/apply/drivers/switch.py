@@ -33,7 +33,10 @@ case $words in *"Error detected"*) printf '%s\\n' "$words" >&2; exit 1 ;; esac
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """A port as the switch has it; `ofport` is its OpenFlow number, 0 or less where the switch could not open it."""
+    """A port as the switch has it; `ofport` is its OpenFlow number, 0 or less where the switch could not open it.
+
+    `uuid` tells a port from a later one of its name.
+    """
 
     name: str
     bridge: str
@@ -45,6 +48,7 @@ class SwitchPort:
     type: str = ""
     ofport: int = 0
     error: str = ""
+    uuid: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def flow(priority: int, actions: str, **match: str) -> Flow:
 
 
 def probe_ports(names: Iterable[str]) -> Command:
-    """Return the command that reads these ports, their interfaces, and the bridges that hold them."""
+    """Return the command that reads these ports, or all where none are named, their interfaces, and their bridges."""
     wanted = sorted(set(names))
     argv = ["ovs-vsctl", f"--timeout={_SECONDS}", "--format=json"]
     for table, columns in _SECTIONS:
@@ -165,6 +169,7 @@ def _port(row: Mapping[str, Any], interface: Mapping[str, Any], holders: Mapping
         type=interface.get("type", ""),
         ofport=numbers[0] if numbers else 0,
         error="".join(_set(interface.get("error", ["set", []]))),
+        uuid=str(row["_uuid"][1]),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.apply.drivers import disk, image, port, reservation, router, segment, trunk, uplink, vm
+from reconciler.apply.drivers import disk, image, port, reservation, router, seed, segment, trunk, uplink, vm
 from reconciler.apply.drivers.driver import Driver
 from reconciler.plan.resources import Kind
 
@@ -17,6 +17,7 @@ _ALL: tuple[Driver[Any, Any], ...] = (
     reservation.DRIVER,
     segment.DRIVER,
     disk.DRIVER,
+    seed.DRIVER,
     port.DRIVER,
     vm.DRIVER,
 )

@@ -6,21 +6,41 @@ parking VLAN goes in with the first and stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result
+from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import switch
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import TAG, refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged
 from reconciler.apply.drivers.switch import Flow
-from reconciler.errors import ForeignObject, HostError
+from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Trunk
 from reconciler.spec.cluster import PARKING_VLAN
-from reconciler.spec.names import Address
+from reconciler.spec.names import Address, VlanId
 
 _ALLOW, _DROP = 150, 140
+
+# Put a trunk port that was taken off back on its bridge. An interface that is in use for something else is left alone.
+ATTACH = """
+bridge=$1 port=$2 parking=$3 trouble=
+holder=$(ovs-vsctl --timeout=10 port-to-br "$port" 2> /dev/null) || :
+if [ "$holder" = "$bridge" ]; then exit 0; fi
+if [ -n "$holder" ]; then
+    trouble="it is on the bridge $holder"
+elif [ ! -e "/sys/class/net/$port" ]; then
+    trouble="there is no interface of that name"
+elif [ -e "/sys/class/net/$port/master" ] || [ -n "$(ip -o -4 address show dev "$port")" ]; then
+    trouble="it is in use for something else"
+fi
+if [ -n "$trouble" ]; then
+    echo "there is no port $port on the bridge $bridge, and it cannot be put there: $trouble" >&2
+    echo "name the port towards the other hosts in the cluster file, under bridge: trunk" >&2
+    exit 1
+fi
+ovs-vsctl --timeout=10 add-port "$bridge" "$port" trunks="$parking"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +82,14 @@ def parse(trunks: Sequence[Trunk], results: Sequence[Result]) -> Mapping[Address
 
 
 def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operation, ...]:
-    """Carry the trunk's VLANs, and no longer those that it had before; the flows stand before a VLAN is let in."""
-    if not fact.present:
-        raise HostError(
-            trunk.host,
-            f"there is no port {trunk.port} on the bridge {trunk.bridge}",
-            hint="name the port towards the other hosts in the cluster file, under bridge: trunk",
-        )
+    """Carry the trunk's VLANs, and no longer those that it had before; the flows stand before a VLAN is let in.
+
+    A port that is not on the bridge at all is put there first: other slices' VLANs come back as they are applied.
+    """
     stop_at(_obstacle(trunk, fact))
     operations: list[Operation] = []
+    if not fact.present:
+        operations.append(script(ATTACH, trunk.bridge, trunk.port, str(PARKING_VLAN)))
     wanted = guard(trunk)
     if fact.flows != wanted:
         operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), fact.flows, wanted))
@@ -168,4 +187,27 @@ def _numbers(vlans: Iterable[int]) -> list[str]:
     return [str(vlan) for vlan in sorted(vlans)]
 
 
-DRIVER = Driver(Trunk, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find VLANs on any port by their tags."""
+    for port in switch.parse_ports(premises.host, results[0]).values():
+        vlans: dict[Address, list[VlanId]] = {}
+        for vlan, owner in sorted(_owners(port.tags).items()):
+            if (where := tagged(Trunk, owner)) is not None:
+                vlans.setdefault(where, []).append(VlanId(vlan))
+        for where, found in vlans.items():
+            trunk = Trunk(
+                address=where,
+                slice=slice_of(Trunk, where),
+                host=premises.host,
+                bridge=port.bridge,
+                port=port.name,
+                vlans=tuple(found),
+                gateway_mac=None,
+            )
+            yield Found(trunk, port.uuid)
+
+
+SURVEY: Survey[Trunk] = Survey(
+    (switch.probe_ports(()),), survey, lambda trunk: f"VLANs on {trunk.port} of {trunk.bridge}"
+)
+DRIVER = Driver(Trunk, probe, parse, ensure, remove, observed, SURVEY)

@@ -6,20 +6,20 @@ node itself but for DHCP and a ping of the gateway's own address.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers, dhcp, network, places, switch
-from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
 from reconciler.apply.drivers.network import Link
-from reconciler.apply.drivers.ownership import TAG, refuse, stop_at, tags
+from reconciler.apply.drivers.ownership import TAG, list_files, parse_files, refuse, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import SwitchPort
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Uplink
-from reconciler.spec.names import Address
+from reconciler.spec.names import Address, VlanId
 
 _TABLE = "inet reconciler_uplink"
 _FIELDS = 8
@@ -308,4 +308,34 @@ def _connection(uplink: Uplink, *, anew: bool) -> list[tuple[str, ...]]:
     return [("add-port", uplink.bridge, name), *settings]
 
 
-DRIVER = Driver(Uplink, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find the gateway by its owner file, and its port by the tag."""
+    ports = switch.parse_ports(premises.host, results[1])
+    named = [(*file.lines, file.mark) for file in parse_files(premises.host, results[0])]
+    named += [(port.tags.get(TAG, ""), port.name, "", port.uuid) for port in ports.values()]
+    seen: set[tuple[str, Address]] = set()
+    for owner, interface, used, mark in named:
+        where = tagged(Uplink, owner)
+        if where is None or (interface, where) in seen:
+            continue
+        seen.add((interface, where))
+        port = ports.get(interface)
+        uplink = Uplink(
+            address=where,
+            slice=None,
+            host=premises.host,
+            bridge=port.bridge if port else premises.bridge,
+            interface=interface,
+            vlan=VlanId(port.tag or 0) if port else VlanId(0),
+            ip="",
+            mac="",
+            uplink=used,
+            dns=(),
+        )
+        yield Found(uplink, mark)
+
+
+SURVEY: Survey[Uplink] = Survey(
+    (list_files(places.UPLINK, 1, "owner"), switch.probe_ports(())), survey, lambda uplink: uplink.interface
+)
+DRIVER = Driver(Uplink, probe, parse, ensure, remove, observed, SURVEY)

@@ -7,23 +7,25 @@ SIGTERM makes QEMU write out what it holds of the disk and exit, as if the guest
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import answers
-from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse, stop_at
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import refuse, slice_of, stop_at, tagged
 from reconciler.errors import ForeignObject, HostError
-from reconciler.plan.resources import Vm
-from reconciler.spec.names import Address
+from reconciler.plan.resources import ROOT, Disk, Nic, Vm, address
+from reconciler.spec.names import Address, Bytes, VmId
 
+_VMS = f"{ROOT}/vms"
 _VNC_BASE = 5900  # RFB's port for display 0
 _FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and the disk's
 _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
+_SEED = "virtio-blk-pci,drive=seed0,addr=0x02.2"
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
 # Two lines for each directory: the process id of its pidfile, and whether it holds anything a process left; where there
@@ -88,6 +90,33 @@ rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log"
 """
 
 
+# Two lines for each directory in which a process left something: its path, and the owner of the overlay in it. Then a
+# line `--`, and the command lines of all processes whose pidfile is in such a directory, as above.
+SURVEY_PROCESSES = """
+root=$1
+for directory in "$root"/*; do
+    left= owner=
+    for name in qemu.pid qmp.sock serial.sock serial.log; do
+        if [ -e "$directory/$name" ]; then left=yes; fi
+    done
+    [ -n "$left" ] || continue
+    for path in "$directory"/*.owner; do
+        { IFS= read -r owner || :; } 2> /dev/null < "$path" || :
+        case $owner in disk/*) break ;; esac
+    done
+    printf '%s\\n' "$directory" "$owner"
+done
+echo --
+for process in /proc/[0-9]*; do
+    line=
+    { IFS= read -r line || :; } 2> /dev/null < "$process/cmdline" || :
+    case $line in *"-pidfile$root/"*) set -- "$@" "$process/cmdline" ;; esac
+done
+shift
+if [ $# -gt 0 ]; then head -v -c 65536 -- "$@" 2> /dev/null | tr '\\0' '\\n'; fi
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class VmFact:
     """The process that a VM's pidfile names and its arguments (none where it has ended); whether files are left."""
@@ -126,6 +155,10 @@ def launch(vm: Vm) -> tuple[str, ...]:
     argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
     argv += ["-display", "none", "-device", _SCREEN]
     argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0", "-device", _DISK]
+    if vm.cloud_init is not None:
+        # The serial number says what the guest was started with: the file may be a newer one by now.
+        argv += ["-drive", f"file={_escaped(vm.seed)},format=raw,if=none,id=seed0,readonly=on"]
+        argv += ["-device", f"{_SEED},serial={vm.cloud_init}"]
     for index, nic in enumerate(vm.nics):
         # Without vnet_hdr the guest sends whole packets with checksums: a switch in user space cannot finish them.
         netdev = f"tap,id=net{index},ifname={nic.tap},script=no,downscript=no,vnet_hdr=off"
@@ -166,8 +199,8 @@ def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
     """Return what the process's command line says, or None where none runs."""
     if not fact.pid or _obstacle(vm, fact):
         return None
-    found = _settings(fact.arguments)
-    return {"vm_id": vm.vm_id, "directory": vm.directory} | found
+    seed = {} if vm.cloud_init is None else {"cloud_init": None}
+    return {"vm_id": vm.vm_id, "directory": vm.directory} | seed | _settings(fact.arguments)
 
 
 def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
@@ -199,14 +232,16 @@ def _settings(arguments: Sequence[str]) -> dict[str, Any]:
     one = dict(named)
     devices = [value for key, value in named if key == "-device" and value.startswith("virtio-net-pci,")]
     taps = {_option(value, "id"): _option(value, "ifname") for key, value in named if key == "-netdev"}
+    disk = next((value for key, value in named if key == "-drive" and _option(value, "id") == "disk0"), "")
+    seed = next((value for key, value in named if key == "-device" and _option(value, "drive") == "seed0"), None)
     return {
-        "disk": (_option(one.get("-drive", ""), "file") or "").replace(",,", ","),
+        "disk": (_option(disk, "file") or "").replace(",,", ","),
         "vcpus": answers.number(one.get("-smp", "")),
         "memory": answers.number((_option(one.get("-m", ""), "size") or "").removesuffix("B")),
         "nics": [{"tap": taps.get(_option(nic, "netdev")), "mac": _option(nic, "mac")} for nic in devices],
         "vnc": answers.number(one.get("-vnc", "").rpartition(":")[2]) + _VNC_BASE,
         "accelerator": _option(one.get("-machine", ""), "accel"),
-    }
+    } | ({} if seed is None else {"cloud_init": _option(seed, "serial")})
 
 
 def _option(value: str, key: str) -> str | None:
@@ -219,4 +254,40 @@ def _escaped(value: str) -> str:
     return value.replace(",", ",,")
 
 
-DRIVER = Driver(Vm, probe, parse, ensure, remove, observed)
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find QEMU's processes by what they were told, and what others left by the overlay beside it."""
+    lines = answers.text(premises.host, results[0]).split("\n")
+    end = next((at for at in range(0, len(lines), 2) if lines[at] == "--"), None)
+    if end is None:
+        raise HostError(premises.host, "the survey of VMs printed something unexpected")
+    left = dict(zip(lines[0:end:2], lines[1:end:2], strict=True))
+    for pid, arguments in _processes(lines[end + 1 :]).items():
+        one = dict(pairwise(arguments))
+        directory, slash, _ = one.get("-pidfile", "").rpartition("/qemu.pid")
+        where = tagged(Vm, f"{Vm.kind}/{_option(one.get('-name', ''), 'guest')}")
+        if slash and directory.startswith(f"{_VMS}/") and where is not None:
+            left.pop(directory, None)
+            yield Found(_trace(premises, where, directory, _settings(arguments)), pid)
+    for directory, owner in left.items():
+        if (disk := tagged(Disk, owner)) is not None:
+            yield Found(_trace(premises, address(Vm, disk.partition("/")[2]), directory, _settings(())))
+
+
+def _trace(premises: Premises, where: Address, directory: str, settings: Mapping[str, Any]) -> Vm:
+    return Vm(
+        address=where,
+        slice=slice_of(Vm, where),
+        host=premises.host,
+        vm_id=VmId(answers.number(directory.rpartition("/")[2])),
+        directory=directory,
+        disk=settings["disk"],
+        vcpus=settings["vcpus"],
+        memory=Bytes(settings["memory"]),
+        nics=tuple(Nic(nic["tap"] or "", nic["mac"] or "") for nic in settings["nics"]),
+        vnc=settings["vnc"],
+        accelerator=settings["accelerator"] or "",
+    )
+
+
+SURVEY: Survey[Vm] = Survey((script(SURVEY_PROCESSES, _VMS),), survey, lambda vm: vm.directory)
+DRIVER = Driver(Vm, probe, parse, ensure, remove, observed, SURVEY)

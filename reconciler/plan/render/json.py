@@ -54,6 +54,7 @@ def _change(change: Change) -> dict[str, Any]:
             "after": _resource(change.after),
         },
         "reason": change.reason,
+        "data_lost": change.loses_data,
         "attributes": [asdict(item) for item in change.attributes],
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan
-from reconciler.plan.render.values import essence, show_value
+from reconciler.plan.render.values import essence, show_change
 from reconciler.spec.fields import UpdatePolicy
 
 SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.REPLACE: "-/+"}
@@ -29,6 +29,9 @@ def render_text(plan: Plan) -> str:
         lines.extend(line for change in group for line in _change(change))
         lines.extend(_disturbance(item) for item in plan.disturbed if item.slice == key)
         lines.append("")
+    shown = {change.subject.slice for change in plan.changes}
+    for key, others in groupby((item for item in plan.disturbed if item.slice not in shown), lambda item: item.slice):
+        lines.extend([f"{_title(plan, key)}:", *map(_disturbance, others), ""])
     lines.append(summary(plan))
     return "\n".join(lines) + "\n"
 
@@ -51,6 +54,8 @@ def _impact(counts: Counts) -> str:
         parts.append(f"{_count(counts.restarts, 'VM')} {'restarts' if counts.restarts == 1 else 'restart'}")
     if counts.interrupted:
         parts.append(f"{_count(counts.interrupted, 'link')} interrupted")
+    if counts.lost:
+        parts.append(f"{_count(counts.lost, 'overlay')} lost with {'its' if counts.lost == 1 else 'their'} data")
     return f" {', '.join(parts)}." if parts else ""
 
 
@@ -81,7 +86,7 @@ def _change(change: Change) -> Iterator[str]:
 
 
 def _attribute(item: AttributeChange) -> str:
-    before, after = show_value(item.name, item.before), show_value(item.name, item.after)
+    before, after = show_change(item.name, item.before, item.after)
     note = f"  # {item.name}: {_NOTES[item.policy]}" if item.policy in _NOTES else ""
     return f"          {item.name} = {before} -> {after}{note}"
 

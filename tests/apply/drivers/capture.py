@@ -30,6 +30,7 @@ from tests.apply.drivers.sample import (
     PORTS,
     RESERVATION,
     ROUTER,
+    SEED,
     SEGMENT,
     TRUNK,
     UNLINKED_PORT,
@@ -61,6 +62,8 @@ _INSIDE = "ip netns exec slice-1000"
 _HOSTS = f"{ROOT}/uplink/hosts.d"
 _OTHERS = replace(TRUNK, address=address(Trunk, "bob/lab2@worker1"), slice="bob/lab2", vlans=(VlanId(120),))
 _RUNNING = (DISK, *PORTS, VM)
+_SEEDED = (DISK, SEED, *PORTS)
+_SEEDED_VM = replace(VM, cloud_init=SEED.cloud_init)
 
 IMAGES = (
     State("fresh", IMAGE),
@@ -101,6 +104,18 @@ DISKS = (
         f"printf '%s\\nx\\n0x10\\n' {DISK.address} > {DISK.path}.owner",
         end="refused",
     ),
+)
+SEEDS = (
+    State("fresh", SEED),
+    State("right", SEED, (SEED,)),
+    State("of other user-data", replace(SEED, cloud_init="f" * 20), (SEED,), before=SEED),
+    State("written to by hand", SEED, (SEED,), f"echo more >> {SEED.path}"),
+    State("to be read by everybody", SEED, (SEED,), f"chmod 644 {SEED.path}"),
+    State("deleted by hand", SEED, (SEED,), f"rm {SEED.path}"),
+    State("upload cut short", SEED, by_hand=f"mkdir -p {_VMS}; echo part > {SEED.path}.new.partial.x1"),
+    State("uploaded, not yet in its place", SEED, (SEED,), f"mv {SEED.path} {SEED.path}.new"),
+    State("foreign, without a tag", SEED, by_hand=f"mkdir -p {_VMS}; echo theirs > {SEED.path}", end="refused"),
+    State("foreign, with another's tag", SEED, (SEED,), f"echo seed/bob/lab2/web > {SEED.path}.owner", end="refused"),
 )
 PORT_STATES = (
     State("linked, fresh", LINKED_PORT),
@@ -206,6 +221,15 @@ VMS = (
         end="refused",
     ),
     State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
+    State("with a seed, right", _SEEDED_VM, (*_SEEDED, _SEEDED_VM)),
+    State("to have a seed", _SEEDED_VM, (*_SEEDED, VM), before=VM),
+    State("to have no seed", VM, (*_SEEDED, _SEEDED_VM), before=_SEEDED_VM),
+    State(
+        "to have other user-data",
+        replace(_SEEDED_VM, cloud_init="f" * 20),
+        (*_SEEDED, _SEEDED_VM),
+        before=_SEEDED_VM,
+    ),
     State("many cards", replace(VM, nics=VM.nics * 9), (), end="unmet"),
 )
 ROUTERS = (
@@ -312,7 +336,7 @@ TRUNKS = (
     ),
     State("foreign VLAN", TRUNK, by_hand="ovs-vsctl add Port ens4 trunks 100", end="refused"),
     State("another's VLAN", replace(TRUNK, vlans=(VlanId(120),)), (_OTHERS,), end="refused"),
-    State("no trunk port", TRUNK, by_hand="ovs-vsctl del-port ens4", end="refused"),
+    State("no trunk port", TRUNK, by_hand="ovs-vsctl del-port ens4"),
 )
 UPLINKS = (
     State("fresh", UPLINK),
@@ -362,7 +386,7 @@ RESERVATIONS = (
     State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*", end="refused"),
     State("no gateway yet", RESERVATION),
 )
-STATES = (*IMAGES, *DISKS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS)
+STATES = (*IMAGES, *DISKS, *SEEDS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS)
 
 
 def path_of(state: State) -> Path:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.apply.batch import escape
-from reconciler.apply.command import Command, Operation, Result, Upload
+from reconciler.apply.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.apply.drivers.driver import Driver
 from reconciler.plan.resources import Resource
 
@@ -92,6 +92,9 @@ class RealHost:
                     assert result.status in operation.ok, f"{operation}\n{result.output}"
                 case Upload(path, digest):
                     self._put(path, digest)
+                case PrivateUpload(path, address):
+                    put = 'umask 077; mkdir -p -- "${1%/*}"; cat > "$1"'
+                    self.run(Command(("sh", "-ceu", put, "put", path), f"made for {address}"))
 
     def probe(self, driver: Driver[Any, Any], resources: Sequence[Resource]) -> Mapping[Any, Any]:
         """Probe resources and return their facts."""

@@ -15,6 +15,7 @@ from reconciler.plan.resources import (
     Reservation,
     Resource,
     Router,
+    Seed,
     Segment,
     Trunk,
     Uplink,
@@ -105,6 +106,16 @@ DISK = Disk(
     size=Bytes(64 * 2**20),
 )
 
+SEED = Seed(
+    address=address(Seed, f"{SLICE}/web"),
+    slice=SLICE,
+    host=HOST,
+    path=f"{ROOT}/vms/1001/seed.iso",
+    vm_id=VmId(1001),
+    hostname="web",
+    cloud_init="0123456789abcdef0123",
+)
+
 
 def port(number: int, vlan: int | None, gateway_mac: str | None = None, ip: str | None = None) -> Port:
     """Return the port of the VM's card with this number."""
@@ -149,6 +160,7 @@ EVERYTHING: tuple[Resource, ...] = (
     RESERVATION,
     SEGMENT,
     DISK,
+    SEED,
     *PORTS,
     VM,
 )

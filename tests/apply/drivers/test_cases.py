@@ -9,8 +9,21 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.command import Command, Operation, Result, Upload
-from reconciler.apply.drivers import dhcp, disk, image, port, reservation, router, segment, switch, trunk, uplink, vm
+from reconciler.apply.command import Command, Operation, PrivateUpload, Result, Upload
+from reconciler.apply.drivers import (
+    dhcp,
+    disk,
+    image,
+    port,
+    reservation,
+    router,
+    seed,
+    segment,
+    switch,
+    trunk,
+    uplink,
+    vm,
+)
 from reconciler.apply.drivers.table import DRIVERS
 from reconciler.errors import HostError
 from reconciler.plan.resources import NOUNS, Resource, from_data
@@ -18,7 +31,7 @@ from tests.apply.drivers.capture import STATES, path_of
 from tests.conftest import Golden
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
-MODULES = (dhcp, disk, image, port, reservation, router, segment, switch, trunk, uplink, vm)
+MODULES = (dhcp, disk, image, port, reservation, router, seed, segment, switch, trunk, uplink, vm)
 SCRIPTS = {
     text: f"{module.__name__.rpartition('.')[2]}.{name.lstrip('_')}"
     for module in MODULES
@@ -40,6 +53,8 @@ def written(operation: Operation) -> dict[str, Any]:
     match operation:
         case Upload(path, sha256):
             return {"upload": path, "sha256": sha256}
+        case PrivateUpload(path, address):
+            return {"private upload": path, "for": address}
         case Command(("sh", "-ceu", text, "reconciler", *args)):
             return {"script": SCRIPTS[text], "args": [SCRIPTS.get(argument, argument) for argument in args]}
         case Command(argv, None):

@@ -1,0 +1,129 @@
+"""Bring seeds to a worker: small disks with a VM's user-data, for root's eyes alone; their bytes are the caller's.
+
+Beside each stand its owner, the digest of the user-data that it was made of, and what its file hashes to. That hash is
+made on the host and stays there: a plain one would help to guess a short secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.apply.command import Command, Operation, PrivateUpload, Result, script
+from reconciler.apply.drivers import answers, places
+from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.errors import ForeignObject
+from reconciler.plan.resources import ROOT, Seed
+from reconciler.spec.names import Address, VmId
+
+# Five lines for each path: there or not, leftovers of an upload or not, owner, the digest of its user-data, whether the
+# file and its mode are as they were when it was made.
+PROBE = """
+for path do
+    present= left= owner= digest= sum= same=
+    if [ -e "$path" ]; then present=yes; fi
+    for part in "$path.new"*; do
+        if [ -e "$part" ]; then left=yes; fi
+    done
+    if [ -e "$path.owner" ]; then
+        { IFS= read -r owner; IFS= read -r digest; IFS= read -r sum; } < "$path.owner" || :
+    fi
+    if [ -n "$present" ] && [ -n "$sum" ]; then
+        found=$(stat -c %a:%u -- "$path" && sha256sum < "$path")
+        if [ "$found" = "600:0
+$sum" ]; then same=yes; fi
+    fi
+    printf '%s\\n' "$present" "$left" "$owner" "$digest" "$same"
+done
+"""
+
+# What was uploaded gets its name last: until then nothing is there, or what was there before.
+PLACE = """
+umask 077
+sum=$(sha256sum < "$1.new")
+printf '%s\\n' "$2" "$3" "$sum" > "$1.owner"
+mv -fT -- "$1.new" "$1"
+rm -f -- "$1.new."*
+"""
+
+REMOVE = """
+rm -f -- "$1" "$1.new" "$1.new."* "$1.owner"
+if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SeedFact:
+    """What stands at a seed's path; `cloud_init` is empty unless the file is as it was when it was made."""
+
+    present: bool
+    left: bool
+    owner: str
+    cloud_init: str
+
+
+def probe(seeds: Sequence[Seed]) -> tuple[Command, ...]:
+    """Look at the seeds and at the files beside them; what they hold is hashed there and never sent."""
+    return (script(PROBE, *(seed.path for seed in seeds)),)
+
+
+def parse(seeds: Sequence[Seed], results: Sequence[Result]) -> Mapping[Address, SeedFact]:
+    """Read one fact for each seed."""
+    found = answers.records(seeds[0].host, results[0], count=len(seeds), width=5)
+    return {
+        seed.address: SeedFact(present == "yes", left == "yes", owner, digest if same == "yes" else "")
+        for seed, (present, left, owner, digest, same) in zip(seeds, found, strict=True)
+    }
+
+
+def ensure(seed: Seed, fact: SeedFact, _before: Seed | None) -> tuple[Operation, ...]:
+    """Bring the seed unless it is there as it was made; a guest that has the old one open keeps it until it ends."""
+    stop_at(_obstacle(seed, fact))
+    if fact.present and fact.cloud_init == seed.cloud_init:
+        return ()
+    return PrivateUpload(f"{seed.path}.new", seed.address), script(PLACE, seed.path, seed.address, seed.cloud_init)
+
+
+def remove(seed: Seed, fact: SeedFact) -> tuple[Operation, ...]:
+    """Delete the seed, what an upload left of it, and the VM's directory once it is empty."""
+    stop_at(_obstacle(seed, fact))
+    if not (fact.present or fact.left or fact.owner):
+        return ()
+    return (script(REMOVE, seed.path, places.parent(seed.path)),)
+
+
+def observed(seed: Seed, fact: SeedFact) -> Mapping[str, Any] | None:
+    """Return the path, and the digest of the user-data, which is empty where the file was changed since."""
+    if not fact.present or _obstacle(seed, fact):
+        return None
+    return {"path": seed.path, "cloud_init": fact.cloud_init}
+
+
+def _obstacle(seed: Seed, fact: SeedFact) -> ForeignObject | None:
+    if fact.owner != seed.address and (fact.present or fact.owner):
+        return refuse(seed, f"the file {seed.path}", fact.owner)
+    return None
+
+
+def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+    """Find seeds, and what is left of some, by the owners beside them."""
+    for file in parse_files(premises.host, results[0]):
+        owner, digest, _ = file.lines
+        if (where := tagged(Seed, owner)) is not None:
+            path = file.path.removesuffix(".owner")
+            seed = Seed(
+                address=where,
+                slice=slice_of(Seed, where),
+                host=premises.host,
+                path=path,
+                vm_id=VmId(answers.number(places.parent(path).rpartition("/")[2])),
+                hostname=where.rpartition("/")[2],
+                cloud_init=digest,
+            )
+            yield Found(seed, file.mark)
+
+
+SURVEY: Survey[Seed] = Survey((list_files(f"{ROOT}/vms", 2, "*.owner"),), survey, lambda seed: seed.path)
+DRIVER = Driver(Seed, probe, parse, ensure, remove, observed, SURVEY)

@@ -1,0 +1,73 @@
+"""All that runs as root on a host: a shell fed with a script, and two scripts that are fed more; sending is ssh.py's.
+
+The files in host/ name the same commands: what sudo allows, and what a key of its own is held to.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SHELL: Final = ("/bin/sh", "-s")
+"""A shell that reads its script; what it works for stands after it, where the host may check it."""
+
+READY: Final = "reconciler: ready\n"
+BEGIN: Final = 'begin "$@"; exit\n'
+"""The last line of a script that is fed more. A shell may read ahead: the rest follows once the script says ready."""
+
+PUT: Final = (
+    """\
+begin() {
+set -eu
+trap '' PIPE
+mode=${4:-0644} d=$(dirname -- "$2")
+[ "$mode" != 0600 ] || [ -d "$d" ] || mkdir -p -m 0700 -- "$d"
+t=$(mktemp -- "$2.partial.XXXXXX")
+trap 'rm -f -- "$t"' EXIT
+echo reconciler: ready
+cat >"$t"
+[ "$(stat -c %s -- "$t")" = "$3" ] || { echo "the upload was cut short"; exit 1; }
+chmod "$mode" -- "$t"
+sync -- "$t"
+mv -fT -- "$t" "$2"
+}
+"""
+    + BEGIN
+)
+"""`put PATH SIZE [0600]`: only the whole file gets the name, for a lost connection looks like its end to `cat`.
+
+Complaining to a client that has gone must not end the shell either, for it would leave its part of the file behind.
+"""
+
+FORWARD: Final = (
+    """\
+begin() {
+exec perl -MSocket -e '
+    my ($there) = @ARGV;
+    my $port = $there =~ /^localhost:([0-9]+)$/ ? $1 : 0;
+    my $address = $port ? sockaddr_in($port, INADDR_LOOPBACK) : sockaddr_un($there);
+    socket(my $socket, $port ? PF_INET : PF_UNIX, SOCK_STREAM, 0) or die "$there: $!\\n";
+    connect($socket, $address) or die "$there: $!\\n";
+    sub carry {
+        my ($from, $to) = @_;
+        while (sysread($from, my $piece, 65536)) {
+            while (length($piece)) { substr($piece, 0, syswrite($to, $piece) || return) = ""; }
+        }
+    }
+    syswrite(STDOUT, "reconciler: ready\\n");
+    open(STDERR, ">", "/dev/null");
+    my $receiving = $$;
+    my $sending = fork() // die;
+    if ($sending) { carry($socket, *STDOUT); kill("KILL", $sending); exit; }
+    carry(*STDIN, $socket);
+    shutdown($socket, 1);
+    sleep(5);
+    kill("KILL", $receiving) if getppid() == $receiving;
+' "$2"
+}
+"""
+    + BEGIN
+)
+"""`forward PATH` or `forward localhost:PORT`: sockets of VMs are root's alone, so root carries the bytes.
+
+It is in the language that every Debian has. Once the client has gone, the other side has five seconds to end.
+"""

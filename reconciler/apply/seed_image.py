@@ -1,0 +1,89 @@
+"""Builds the disk that cloud-init's NoCloud reads, in memory: the same input gives the same bytes; no file is written.
+
+A file system with the label `cidata` holds `meta-data` and `user-data`; without `network-config` cloud-init asks for
+DHCP by itself (https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from reconciler.plan.resources import Seed
+
+if TYPE_CHECKING:
+    from pycdlib import PyCdlib
+    from pycdlib.dates import DirectoryRecordDate
+    from pycdlib.dr import DirectoryRecord
+
+_LABEL: Final = "cidata"
+_READ_ONLY: Final = 0o100400
+_JOLIET: Final = 3
+
+# ECMA-119, 8.4: descriptors of volumes begin in sector 16, the last has type 255; in each, four dates of 17 bytes.
+_SECTOR: Final = 2048
+_FIRST_DESCRIPTOR: Final = 16 * _SECTOR
+_LAST_TYPE: Final = 255
+_DATES: Final = slice(813, 813 + 4 * 17)
+_NO_DATE: Final = b"0" * 16 + b"\0"
+
+_DAY: Final = bytes((126, 1, 1, 0, 0, 0, 0))
+"""The date of every file, as a directory has it (9.1.5): the first of January 2026, UTC."""
+
+
+def seed_image(seed: Seed, user_data: bytes) -> bytes:
+    """Return an ISO 9660 image with Rock Ridge and Joliet names, so that every guest finds the files by theirs."""
+    from pycdlib import PyCdlib  # noqa: PLC0415 - only for VMs with user-data
+
+    meta_data = f"instance-id: {seed.instance_id}\nlocal-hostname: {seed.hostname}\n".encode()
+    image = PyCdlib()
+    image.new(interchange_level=3, vol_ident=_LABEL, joliet=_JOLIET, rock_ridge="1.09")
+    for name, content in (("meta-data", meta_data), ("user-data", user_data)):
+        plain = name.partition("-")[0].upper()
+        image.add_fp(
+            io.BytesIO(content),
+            len(content),
+            f"/{plain}.;1",
+            rr_name=name,
+            joliet_path=f"/{name}",
+            file_mode=_READ_ONLY,
+        )
+    _settle_dates(image)
+    written = io.BytesIO()
+    image.write_fp(written)
+    image.close()
+    return _without_dates(bytearray(written.getvalue()))
+
+
+def _settle_dates(image: PyCdlib) -> None:
+    """Give every entry of every directory the same date, in place of the time at which it was made."""
+    for entry in _entries(image):
+        entry.date = _date()
+        times = None if entry.rock_ridge is None else entry.rock_ridge.dr_entries.tf_record
+        if times is not None:
+            times.access_time, times.modification_time, times.attribute_change_time = _date(), _date(), _date()
+
+
+def _date() -> DirectoryRecordDate:
+    from pycdlib.dates import DirectoryRecordDate  # noqa: PLC0415 - as above
+
+    date = DirectoryRecordDate()
+    date.parse(_DAY)
+    return date
+
+
+def _entries(image: PyCdlib) -> Iterator[DirectoryRecord]:
+    for volume in (image.pvd, image.joliet_vd):
+        assert volume is not None, "both volumes were asked for"  # noqa: S101
+        root = volume.root_directory_record()
+        yield root
+        yield from root.children
+
+
+def _without_dates(image: bytearray) -> bytes:
+    at = _FIRST_DESCRIPTOR
+    while image[at] != _LAST_TYPE:
+        image[at + _DATES.start : at + _DATES.stop] = _NO_DATE * 4
+        at += _SECTOR
+    return bytes(image)

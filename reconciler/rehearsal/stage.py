@@ -1,0 +1,272 @@
+"""A record in memory and model hosts: applies are played there, stopped and gone on from; by whom is others' part.
+
+A stop is a copy of record and hosts at that moment. The stopped run goes on by itself and is forgotten, so that
+nothing it does as it ends (no lock released, no apply closed) reaches the copy: the same as if it had been killed. What
+hosts were in the middle of goes on behind the operation lock, or is cut off, by choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from reconciler import workflow
+from reconciler.apply.connection import Connection, Progress, Source
+from reconciler.errors import HostError, HostUnreachable
+from reconciler.plan.model import Plan, Step
+from reconciler.plan.record import Recorded, Sighting, Status
+from reconciler.plan.resources import from_data, to_data
+from reconciler.rehearsal.drivers import DRIVERS
+from reconciler.rehearsal.hosts import Host, Place, Running, Thing, place_of
+from reconciler.rehearsal.script import read_script
+from reconciler.spec.names import Address, HostName
+from reconciler.state.memory import MemoryStore
+from reconciler.state.store import ApplyId, Ending, Holder
+
+T = TypeVar("T")
+Passing = Callable[[str], None]
+"""Told of each moment at which an apply may be stopped, in words."""
+
+HOLDER: Final = Holder(user="rehearsal", host="model", pid=2**30)
+"""Who applies here: a number that no process ever has, so that the lock of a stopped run is free to take over."""
+
+_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The whole world at one moment."""
+
+    record: bytes
+    hosts: Mapping[HostName, Host]
+
+    def cut(self) -> Scene:
+        """Return the scene with all that hosts were in the middle of cut off."""
+        return Scene(self.record, {name: replace(host.copy(), running=None) for name, host in self.hosts.items()})
+
+    @property
+    def busy(self) -> bool:
+        """Whether a host is in the middle of something."""
+        return any(host.running for host in self.hosts.values())
+
+
+@dataclass(slots=True)
+class Cut:
+    """A connection that dies after so many commands; the host goes on or not, and answers again or not."""
+
+    after: int
+    goes_on: bool
+    back: bool
+
+
+class Stage:
+    """The record and the hosts of one cluster."""
+
+    def __init__(self, cluster: str, hosts: Iterable[str]) -> None:
+        self.passing: Passing = _ignore
+        self.cuts: dict[HostName, Cut] = {}
+        self.store = _Watched(cluster, self)
+        self.hosts = {HostName(name): Host() for name in hosts}
+
+    def scene(self) -> Scene:
+        """Return the world as it is now."""
+        return Scene(self.store.frozen(), {name: host.copy() for name, host in self.hosts.items()})
+
+    def rewind(self, scene: Scene) -> None:
+        """Bring the world back to a scene."""
+        self.store.thaw(scene.record)
+        self.hosts = {name: host.copy() for name, host in scene.hosts.items()}
+
+    def furnish(self, recorded: Recorded, sightings: Mapping[Address, Sighting]) -> None:
+        """Have the hosts carry what is recorded, but for what somebody saw to be otherwise there."""
+        for where, entry in recorded.resources.items():
+            seen = sightings.get(where)
+            if seen is not None and seen.gone:
+                continue
+            resource = entry.may_stand()
+            if seen is not None:
+                resource = from_data(to_data(resource) | dict(seen.values))
+            whole = entry.status in {Status.PRESENT, Status.UNKNOWN}
+            self.hosts[resource.host].things[place_of(resource)] = Thing(where, resource, whole)
+
+    def apply(self, inputs: workflow.Inputs, asked: workflow.Asked = workflow.NOTHING_ELSE) -> workflow.Applied:
+        """Apply as the command line does, on these hosts."""
+
+        async def work() -> workflow.Applied:
+            hosts = workflow.Hosts(_Connector(self), len(self.hosts), _ignore, asyncio.Event(), drivers=DRIVERS)
+            return await workflow.apply(inputs, self.store, hosts, holder=HOLDER, approve=lambda _: True, asked=asked)
+
+        with asyncio.Runner(loop_factory=_Timeless) as runner:
+            return runner.run(work())
+
+    def stops(self, inputs: workflow.Inputs, asked: workflow.Asked, wanted: Callable[[int], bool]) -> list[Stop]:
+        """Apply, and return those of the moments (counted from 1) that are wanted at which it may be stopped."""
+        found: list[Stop] = []
+        count = 0
+
+        def passing(words: str) -> None:
+            nonlocal count
+            count += 1
+            if wanted(count):
+                found.append(Stop(count, words, self.scene()))
+
+        self.passing = passing
+        try:
+            self.apply(inputs, asked)
+        finally:
+            self.passing = _ignore
+        return found
+
+    def standing(self) -> dict[tuple[HostName, Place], Thing]:
+        """Return all that stands on the hosts, once what still runs there has ended."""
+        for host in self.hosts.values():
+            host.settle()
+        return {(name, place): thing for name, host in self.hosts.items() for place, thing in host.things.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A moment at which an apply may be stopped: its number, what had just happened, and the world then."""
+
+    number: int
+    words: str
+    scene: Scene
+
+
+def _ignore(_: Any) -> None:
+    pass
+
+
+class _Watched(MemoryStore):
+    """The record, telling of the moments before and after each write."""
+
+    def __init__(self, cluster: str, stage: Stage) -> None:
+        super().__init__(cluster, lambda: _MOMENT)
+        self._stage = stage
+
+    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+        return self._write("the start", lambda: super(_Watched, self).begin(plan, holder, digest))
+
+    def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        self._write(f"{len(steps)} intents", lambda: super(_Watched, self).intend(apply, steps))
+
+    def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
+        self._write(f"{len(endings)} results", lambda: super(_Watched, self).record(apply, endings))
+
+    def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
+        self._write("the end", lambda: super(_Watched, self).finish(apply, result, skipped))
+
+    def _write(self, what: str, write: Callable[[], T]) -> T:
+        self._stage.passing(f"before {what} was recorded")
+        written = write()
+        self._stage.passing(f"after {what} was recorded")
+        return written
+
+
+class _Connector:
+    """Opens connections to the model's hosts."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def connect(self, host: HostName) -> Connection:
+        if self._stage.hosts[host].down:
+            raise HostUnreachable(host, "it refuses connections")
+        return _Connection(host, self._stage)
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class _Connection:
+    """One model host, connected; nothing is put there or forwarded, as no model driver asks for it."""
+
+    host: HostName
+    stage: Stage
+
+    async def run(self, text: str) -> AsyncGenerator[str, None]:
+        script = read_script(text)
+        self._reach()
+        host = self.stage.hosts[self.host]
+        host.settle()
+        running = Running(script)
+        if not script.shared:
+            host.running = running
+            self.stage.passing(f"as {self.host} began a batch of {script.size} commands")
+        yield f"{script.nonce} open"
+        done = 0
+        while not running.ended:
+            await asyncio.sleep(0)  # hosts work side by side
+            self._reach()
+            before = host.running
+            lines = list(running.step(host.perform))
+            done += 1
+            if before is not None:
+                self.stage.passing(f"as {self.host} was at {done} of a batch of {script.size} commands")
+            for line in lines:
+                yield line
+            self._lose_after_one(host)
+        host.running = None
+        yield f"{script.nonce} end"
+
+    def _reach(self) -> None:
+        if self.stage.hosts[self.host].down:
+            raise HostUnreachable(self.host, "the connection was lost")
+
+    def _lose_after_one(self, host: Host) -> None:
+        cut = self.stage.cuts.get(self.host)
+        if cut is None:
+            return
+        cut.after -= 1
+        if cut.after <= 0:
+            del self.stage.cuts[self.host]
+            host.down = not cut.back
+            if not cut.goes_on:
+                host.running = None
+            raise HostUnreachable(self.host, "the connection was lost")
+
+    async def put(
+        self, _source: Source, path: str, _progress: Progress | None = None, *, private: bool = False
+    ) -> None:
+        del private
+        raise HostError(self.host, f"the model takes no files, and {path} is one")
+
+    def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
+        raise HostError(self.host, f"the model has no sockets, and {path} is one")
+
+
+class _Timeless(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only while nothing else is to be done: the same run is the same every time."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_Impatient(self._pass))
+
+    def time(self) -> float:
+        return self._now
+
+    def _pass(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _Impatient(selectors.DefaultSelector):
+    """Waits a millisecond at most, and has the time go by that was to be waited."""
+
+    def __init__(self, wait: Callable[[float], None]) -> None:
+        super().__init__()
+        self._wait = wait
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if not timeout or timeout < 0:
+            return super().select(timeout)
+        found = super().select(min(timeout, 0.001))
+        if not found:
+            self._wait(timeout)
+        return found

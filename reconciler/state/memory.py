@@ -1,0 +1,40 @@
+"""A record in memory, of which whole copies are taken and put back at once; what for is others' part."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from reconciler.state.opening import empty_engine
+from reconciler.state.sql import TTL, SqlStore
+
+
+class MemoryStore(SqlStore):
+    """A record that lives as long as the process, and does all that one in a file does but survive."""
+
+    def __init__(self, cluster: str, clock: Callable[[], datetime]) -> None:
+        engine = empty_engine(cluster)
+        super().__init__(engine, "in memory", clock, read_only=False, ttl=TTL)
+        self._memory = engine
+
+    def frozen(self) -> bytes:
+        """Return the whole database as it was last committed; the same record gives the same bytes."""
+        return _raw(self._memory).serialize()
+
+    def thaw(self, image: bytes) -> None:
+        """Put back what `frozen` returned, with the locks that were held."""
+        _raw(self._memory).deserialize(image)
+
+
+def _raw(engine: Engine) -> sqlite3.Connection:
+    """Return the one connection of a database in memory, which no transaction is using."""
+    proxy = engine.raw_connection()
+    try:
+        raw = proxy.driver_connection
+        assert isinstance(raw, sqlite3.Connection), "a record in memory is SQLite's"  # noqa: S101
+        return raw
+    finally:
+        proxy.close()

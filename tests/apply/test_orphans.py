@@ -1,0 +1,106 @@
+"""Orphans: what a survey finds and the record does not account for, whose it is, and in which order it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from reconciler.apply.drivers.driver import Found
+from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.observe import Observed, Surveyed
+from reconciler.apply.orphans import Orphan, Whose, find_orphans, free_of_use, removal_steps
+from reconciler.plan.resources import Resource
+from reconciler.spec.names import HostName
+from tests.apply.drivers.sample import (
+    DISK,
+    EVERYTHING,
+    HOST,
+    IMAGE,
+    LINKED_PORT,
+    RESERVATION,
+    ROUTER,
+    SEED,
+    SEGMENT,
+    SLICE,
+    UPLINK,
+    VM,
+)
+
+OURS, OTHER = "0123", "4567"
+BOTH = {OURS: frozenset({SLICE, "@shared"})}
+
+
+def survey(
+    things: Iterable[Resource], fences: Mapping[str, frozenset[str]] = BOTH, recorded: Iterable[Resource] = ()
+) -> tuple[Orphan, ...]:
+    surveyed = Surveyed(tuple(map(Found, things)), fences, {})
+    hosts = {HOST: surveyed}
+    return find_orphans(Observed({}, {}, {}, {}, hosts), recorded, OURS, DRIVERS)
+
+
+def names(orphans: Iterable[Orphan]) -> set[str]:
+    return {orphan.spot.address for orphan in orphans}
+
+
+def test_what_is_recorded_is_no_orphan_but_another_thing_of_its_address_is() -> None:
+    assert survey(EVERYTHING, recorded=EVERYTHING) == ()
+    moved = replace(VM, host=HostName("worker2"))
+    assert names(survey([VM], recorded=[moved])) == {VM.address}
+    (stray,) = survey([LINKED_PORT, replace(LINKED_PORT, tap="tap9999-1")], recorded=[LINKED_PORT])
+    assert stray.spot.thing == "tap9999-1"
+
+
+def test_fences_tell_whose_an_orphan_is_and_doubt_is_in_favour_of_others() -> None:
+    def whose(*fences: tuple[str, str]) -> tuple[Whose, tuple[str, ...]]:
+        (orphan,) = survey([DISK], {lineage: frozenset({lock}) for lineage, lock in fences})
+        return orphan.whose, orphan.records
+
+    assert whose() == (Whose.UNKNOWN, ())
+    assert whose((OURS, "alice/lab2")) == (Whose.UNKNOWN, ())
+    assert whose((OURS, SLICE)) == (Whose.OURS, ())
+    assert whose((OTHER, SLICE)) == (Whose.OTHER, (OTHER,))
+    assert whose((OURS, SLICE), (OTHER, SLICE)) == (Whose.OTHER, (OTHER,))
+    (image,) = survey([IMAGE], {OURS: frozenset({"@shared"}), OTHER: frozenset({SLICE})})
+    assert (image.whose, image.lock) == (Whose.OURS, "@shared")
+
+
+def test_nothing_goes_while_something_else_stands_on_it() -> None:
+    everything = survey(EVERYTHING)
+    assert names(free_of_use(everything)) == {one.address for one in EVERYTHING}
+    without_vm = survey(EVERYTHING, recorded=[VM])
+    kept = {
+        DISK.address,
+        SEED.address,
+        IMAGE.address,
+        *(need for need in names(without_vm) if need.startswith("port/")),
+    }
+    assert names(without_vm) - names(free_of_use(without_vm)) == kept
+    others = survey([ROUTER, SEGMENT, UPLINK, RESERVATION], recorded=[SEGMENT, RESERVATION])
+    assert free_of_use(others) == ()
+
+
+def test_what_stands_on_others_goes_first() -> None:
+    steps = removal_steps(survey(EVERYTHING))
+    number = {step.address: step.id for step in steps}
+    assert sorted(number.values()) == list(range(1, len(EVERYTHING) + 1))
+    for before, after in (
+        *((VM, DISK), (DISK, IMAGE), (VM, LINKED_PORT), (SEGMENT, ROUTER), (RESERVATION, UPLINK)),
+        *((VM, trunk) for trunk in EVERYTHING if trunk.kind == "trunk"),
+    ):
+        assert number[before.address] < number[after.address]
+
+
+def test_of_one_address_on_a_host_one_thing_goes_at_a_time() -> None:
+    twice = survey([LINKED_PORT, replace(LINKED_PORT, tap="tap9999-1")])
+    assert len(twice) == 2
+    assert [step.address for step in removal_steps(twice)] == [LINKED_PORT.address]
+
+
+def test_a_later_thing_on_the_same_spot_has_another_fingerprint() -> None:
+    one, two = (
+        find_orphans(
+            Observed({}, {}, {}, {}, {HOST: Surveyed((Found(LINKED_PORT, mark),), {}, {})}), (), OURS, DRIVERS
+        )[0]
+        for mark in ("7", "8")
+    )
+    assert (one.spot, one.fingerprint != two.fingerprint) == (two.spot, True)

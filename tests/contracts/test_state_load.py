@@ -1,0 +1,78 @@
+"""Two processes that apply as fast as they can, and one that reads all the while: nothing is lost, on each database."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from reconciler.errors import StateMoved
+from reconciler.plan.record import SliceAllocation, Status
+from reconciler.spec.names import SliceId, SliceKey
+from reconciler.state.sql import SqlStore, open_store
+from tests.contracts.conftest import Database
+from tests.contracts.records import ANNA, done, plan, router, steps
+
+WRITERS, APPLIES, TRANSACTIONS = 2, 125, 4
+TOTAL = WRITERS * APPLIES
+
+
+def test_a_thousand_transactions_of_two_processes_all_count(database: Database, store: SqlStore) -> None:
+    with ProcessPoolExecutor(WRITERS + 1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        reader = pool.submit(_watch, database.where)
+        writers = [pool.submit(_apply, database.where, number) for number in range(WRITERS)]
+        given = [number for writer in writers for number in writer.result(timeout=120)]
+        assert reader.result(timeout=120) > 1
+
+    recorded = store.read()
+    history = store.history(limit=2 * TOTAL)
+    assert TOTAL * TRANSACTIONS == recorded.serial == 1000
+    assert sorted(given) == list(range(1000, 1000 + TOTAL)), "no number was given twice, none was left out"
+    assert sorted(found.id for found in recorded.allocations.values()) == sorted(given)
+    assert {entry.status for entry in recorded.resources.values()} == {Status.PRESENT}
+    assert {entry.resource.slice for entry in recorded.resources.values()} == set(recorded.allocations)
+    assert [entry.id for entry in history] == list(range(TOTAL, 0, -1))
+    assert {(entry.result, entry.done) for entry in history} == {("done", 1)}
+    again = database.open()  # which checks every page of a file
+    assert again.read() == recorded
+    again.close()
+
+
+def _apply(where: str, writer: int) -> list[int]:
+    """Apply one new slice after another, planning again whenever the other process was first."""
+    store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC))
+    given: list[int] = []
+    while len(given) < APPLIES:
+        recorded = store.read(())
+        number = recorded.counters.slice_id
+        key = SliceKey(f"w{writer}/s{len(given)}")
+        todo = steps((None, router(key)))
+        counters = replace(recorded.counters, slice_id=SliceId(number + 1))
+        made = plan(store, {key: SliceAllocation(number, ())}, todo=todo, counters=counters)
+        try:
+            apply = store.begin(replace(made, serial=recorded.serial), ANNA, "digest")
+        except StateMoved:
+            continue
+        store.intend(apply, todo)
+        store.record(apply, done(todo))
+        store.finish(apply, "done", 0)
+        given.append(number)
+    store.close()
+    return given
+
+
+def _watch(where: str) -> int:
+    """Read until all is there, and see that every record read is one moment's; return how many were read."""
+    store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC), read_only=True)
+    reads, serial, ended = 0, 0, False
+    while not ended:
+        recorded = store.read()
+        ids = [found.id for found in recorded.allocations.values()]
+        assert recorded.serial >= serial
+        assert sorted(ids) == list(range(1000, recorded.counters.slice_id))
+        assert {entry.resource.slice for entry in recorded.resources.values()} <= set(recorded.allocations)
+        reads, serial = reads + 1, recorded.serial
+        ended = serial == TOTAL * TRANSACTIONS
+    store.close()
+    return reads

@@ -1,0 +1,74 @@
+"""What must hold for any bytes: as a file, as what a host sends, as what a probe prints; others make the bytes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from reconciler.apply.batch import Ended, Fate, Task, Transcript, escape
+from reconciler.apply.command import Command, Result
+from reconciler.apply.drivers.table import DRIVERS
+from reconciler.errors import HostError, Problem, SpecError
+from reconciler.spec.diagnostics import format_problem
+from reconciler.spec.load import load_cluster, load_slices
+from tests.apply.drivers.sample import EVERYTHING
+
+NONCE: Final = "c3" * 16
+TRUE: Final = Command(("true",))
+TASKS: Final = (Task(0, (TRUE,)), Task(1, (TRUE, TRUE), (0,)), Task(2, ()))
+
+
+def files(data: bytes) -> None:
+    """Any file is a model, or refused with problems that lie within it and can be printed."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "any.yaml"
+        path.write_bytes(data)
+        for load in (_load_slice, load_cluster):
+            problems: tuple[Problem, ...] = ()
+            try:
+                load(path)
+            except SpecError as error:
+                problems = error.problems()
+            for problem in problems:
+                assert problem.location is None or 1 <= problem.location.line <= data.count(b"\n") + 2
+                assert problem.location is None or problem.location.column >= 1
+                assert format_problem(problem).replace("\n", "").isprintable()
+
+
+def _load_slice(path: Path) -> object:
+    return load_slices([path])
+
+
+def transcript(data: bytes) -> None:
+    """Whatever a host sends, a task is done only where each of its results was framed; byte 1 stands for the nonce."""
+    lines = data.replace(b"\1", NONCE.encode()).decode(errors="surrogateescape").split("\n")
+    reader = Transcript(TASKS, NONCE, output_cap=64)
+    ends = [event for line in lines for event in reader.feed(line) if isinstance(event, Ended)]
+    assert len({end.number for end in ends}) == len(ends)
+    for end in ends:
+        framed = sum(line.startswith(f"{NONCE} result {end.number} ") for line in lines)
+        if end.fate is Fate.DONE:
+            assert framed >= len(TASKS[end.number].commands)
+            assert f"{NONCE} begin {end.number}" in lines
+        for result in end.results:
+            assert escape(result.output) == result.output
+    if NONCE not in "\n".join(lines):
+        assert (ends, reader.complete, reader.missing) == ([], False, (0, 1, 2))
+
+
+def probes(data: bytes) -> None:
+    """Whatever probes print, a driver knows its facts or says that the host is not as it should be."""
+    resource = EVERYTHING[data[0] % len(EVERYTHING)] if data else EVERYTHING[0]
+    driver = DRIVERS[resource.kind]
+    pieces = [escape(piece.decode(errors="surrogateescape")) for piece in data[1:].split(b"\1")]
+    asked = driver.probe([resource])
+    results = [Result(0, pieces[at] if at < len(pieces) else "") for at in range(len(asked))]
+    with suppress(HostError):
+        fact = driver.parse([resource], results)[resource.address]
+        driver.observed(resource, fact)
+
+
+CHECKS: Final[dict[str, Callable[[bytes], None]]] = {"files": files, "transcript": transcript, "probes": probes}

@@ -1,0 +1,141 @@
+"""What nobody records is told by `drift`, and removed by `gc` once it was seen twice; what others may need stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler.spec.load import load_cluster
+from reconciler.state.sql import open_store
+from reconciler.state.store import Holder
+from tests.cli.running import on_terminal
+from tests.lab.census import census, differences
+from tests.lab.fences import fenced
+from tests.lab.site import Site, on_host
+
+pytestmark = pytest.mark.lab
+
+DRIFTED = 2
+FLOTSAM = """
+version: 1
+name: flotsam
+owner: admin
+defaults: {flavor: cirros}
+vms:
+  a: {worker: worker1}
+  b: {worker: worker1}
+"""
+OF_B = ("vm/admin/flotsam/b", "disk/admin/flotsam/b", "port/admin/flotsam/b:eth0")
+NOW = ("--older-than", "0s", "--auto-approve")
+
+
+@contextmanager
+def tap(site: Site, name: str, alias: str) -> Iterator[Callable[[], None]]:
+    """Make a TAP by hand that says it is ours, and give a way to make it again; it is gone afterwards."""
+
+    def make() -> None:
+        on_host(site.lab, "worker1", f"ip link delete dev {name} 2> /dev/null || :; ip tuntap add dev {name} mode tap")
+        on_host(site.lab, "worker1", f"ip link set dev {name} alias {alias}")
+
+    make()
+    try:
+        yield make
+    finally:
+        on_host(site.lab, "worker1", f"[ ! -e /sys/class/net/{name} ] || ip link delete dev {name}")
+
+
+@contextmanager
+def held(site: Site, name: str) -> Iterator[None]:
+    """Hold a lock of a site's record, as an apply in another process does."""
+    cluster = load_cluster(site.cluster).cluster.name
+    store = open_store(site.folder / "state.db", cluster=cluster, clock=lambda: datetime.now(UTC))
+    try:
+        with store.lock([name], Holder("anna", socket.gethostname(), os.getpid())):
+            yield
+    finally:
+        store.close()
+
+
+def fates(site: Site, *options: str) -> dict[str, str]:
+    """Run `gc`, and return what it says of each orphan that is in reach of this test."""
+    done = json.loads(site.do("gc", "--json", *options).out)
+    return {one["address"]: one["fate"] for one in done["orphans"] if one["fate"] != "other record"}
+
+
+def test_orphans_of_this_record_go_when_they_are_seen_again(site: Site) -> None:
+    path = site.write(FLOTSAM)
+    site.apply(path)
+    pids = {name: vm.pid for name, vm in site.vms("flotsam").items()}
+    site.do("state", "forget", "--auto-approve", *OF_B)
+    with fenced(site, "admin/flotsam", "worker1"), tap(site, "tapflotsam", "port/admin/flotsam/z:eth0"):
+        orphans = {*OF_B, "port/admin/flotsam/z:eth0"}
+        told = site.run("drift")
+        assert told.code == DRIFTED, told.told
+        lines = [line for line in told.out.splitlines() if line.startswith("orphan: ")]
+        assert {line.split()[1] for line in lines} == orphans
+        assert all(" on worker1 (" in line and "unknown" not in line for line in lines)
+        assert told.out.endswith("resources; 4 orphans, which nobody records.\n")
+
+        before = census(site.lab)
+        assert fates(site, "--dry-run") == dict.fromkeys(orphans, "first seen")
+        assert site.do("gc", "--auto-approve").out.endswith("A later run removes 4 orphans if still there.\n")
+        assert fates(site, "--auto-approve") == dict.fromkeys(orphans, "too young")
+        assert differences(before, census(site.lab)) == []
+
+        done = site.do("gc", *NOW)
+        assert "Removed 4 orphans in " in done.out
+        assert done.err.index("vm/admin/flotsam/b: deleted") < done.err.index("disk/admin/flotsam/b: deleted")
+        left = census(site.lab)["worker1"]
+        assert not any("guest=admin/flotsam/b" in process for process in left.processes)
+        assert not any("tapflotsam" in line or "/b_img" in line for line in (*left.interfaces, *left.files))
+    site.apply(path)
+    vms = site.vms("flotsam")
+    assert vms["a"].pid == pids["a"]
+    assert vms["b"].pid != pids["b"]
+    site.do("drift")
+
+
+def test_what_no_record_claims_goes_only_when_asked_for_and_still_the_same(site: Site) -> None:
+    where = "port/nobody/jetsam/x:eth0"
+    with tap(site, "tapjetsam", where) as make_again:
+        for _ in range(2):
+            assert fates(site, *NOW) == {where: "unclaimed"}
+        make_again()
+        assert fates(site, "--include-unclaimed", *NOW) == {where: "first seen"}
+        with held(site, "nobody/jetsam"):
+            refused = site.run("gc", "--include-unclaimed", *NOW)
+        assert refused.code == 1, refused.told
+        assert "nobody/jetsam is being changed by anna" in refused.err
+        options = ["--cluster", str(site.cluster), "--state", str(site.folder / "state.db"), "--older-than", "0s"]
+        asked = on_terminal(["gc", "--include-unclaimed", *options], until="Remove 1 orphan? [y/N]: ", keys=b"n\n")
+        assert (asked.code, asked.out.splitlines()[-1]) == (1, "Nothing was changed.")
+        assert "tapjetsam" in on_host(site.lab, "worker1", "ip -br link")
+        assert fates(site, "--include-unclaimed", *NOW) == {where: "remove"}
+        assert "tapjetsam" not in on_host(site.lab, "worker1", "ip -br link")
+    assert [apply["result"] for apply in json.loads(site.do("history", "--json").out)] == ["done"]
+
+
+def test_what_another_record_may_need_is_told_and_left_alone(site: Site, tmp_path: Path) -> None:
+    path = site.write(FLOTSAM)
+    site.apply(path)
+    (tmp_path / "other").mkdir()
+    other = replace(site, folder=tmp_path / "other")
+    with fenced(site, "admin/flotsam", "worker1") as lineage:
+        told = other.run("drift", "--json")
+        of_slice = [one for one in json.loads(told.out)["orphans"] if one["slice"] == "admin/flotsam"]
+        assert {*OF_B} < {one["address"] for one in of_slice}
+        assert {(one["record"], *one["records"]) for one in of_slice} == {("other", lineage)}
+        before = census(site.lab)
+        for _ in range(2):
+            found = json.loads(other.do("gc", "--json", *NOW).out)
+            assert found["removed"] == []
+            assert {one["fate"] for one in found["orphans"] if one["slice"]} == {"other record"}
+        assert differences(before, census(site.lab)) == []

@@ -1,0 +1,83 @@
+"""User-data in slice files: text or a file below the slice's folder, a secret as soon as it is read."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from reconciler.errors import SpecError
+from reconciler.spec.load import MAX_BYTES, SliceFile, load_slices
+from reconciler.spec.secret import MASK, Secret
+
+CANARY = "zq8Vd3kCanary7w"
+HEAD = "version: 1\nname: lab\nowner: alice\n"
+
+
+def load(folder: Path, text: str) -> SliceFile:
+    (folder / "lab.yaml").write_text(HEAD + text)
+    return load_slices([folder])[0]
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(SpecError) as caught:
+        load(folder, text)
+    (problem,) = caught.value.found
+    assert problem.location is not None
+    return f"{problem.location.line}: {problem.summary}"
+
+
+def test_the_nearest_wins_and_a_file_is_read_from_below_the_slice(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "group.yaml").write_text("#cloud-config\n")
+    text = (
+        "defaults: {cloud_init: all}\ngroups: {g: {cloud_init: {file: files/group.yaml}}}\n"
+        "vms: {a: {}, b: {group: g}, c: {group: g, cloud_init: own}}\n"
+    )
+    file = load(tmp_path, text)
+    given = [file.slice.effective(name).cloud_init for name in "abc"]
+    assert [one.reveal() for one in given if one] == [b"all", b"#cloud-config\n", b"own"]
+    assert [Path(path).name for path in file.attached] == ["group.yaml"]
+
+
+def test_a_secret_shows_itself_to_nobody(tmp_path: Path) -> None:
+    file = load(tmp_path, f"vms: {{a: {{cloud_init: {CANARY}}}}}\n")
+    secret = file.slice.vms["a"].cloud_init
+    assert secret is not None
+    for shown in (repr(file), str(file.slice), file.slice.model_dump_json(), f"{secret}", f"{secret!r}"):
+        assert CANARY not in shown
+    assert str(secret) == MASK
+    with pytest.raises(TypeError, match="not written anywhere"):
+        pickle.dumps(secret)
+
+
+def test_digests_are_slow_salted_and_the_same_each_time(tmp_path: Path) -> None:
+    one = Secret(b"hunter2").digest("alice/lab")
+    assert one == Secret(b"hunter2").digest("alice/lab")
+    assert len({one, Secret(b"hunter2").digest("bob/lab"), Secret(b"hunter3").digest("alice/lab")}) == 3
+    plain, private = "vms: {a: {}}\n", f"vms: {{a: {{cloud_init: {CANARY}}}}}\n"
+    assert load(tmp_path, plain).digest != load(tmp_path, private).digest == load(tmp_path, private).digest
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "link", "folder-link/outside", "a\\0b"])
+def test_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    slices = tmp_path / "slices"
+    slices.mkdir()
+    (tmp_path / "outside").write_text(CANARY)
+    (slices / "link").symlink_to(tmp_path / "outside")
+    (slices / "folder-link").symlink_to(tmp_path)
+    said = refusal(slices, f'vms:\n  a:\n    cloud_init: {{file: "{name}"}}\n')
+    assert said.startswith("6: ")
+    assert CANARY not in said
+    if "\\" not in name:
+        assert "outside the folder of this slice file" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b" \n", "is empty"), (b"x" * (MAX_BYTES + 1), "larger than 1 MiB"), (None, "no such file")]
+)
+def test_a_file_of_no_use_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "data").write_bytes(content)
+    assert words in refusal(tmp_path, "vms: {a: {cloud_init: {file: data}}}\n")
