@@ -1,4 +1,4 @@
-"""What all tests share: golden files, compared whole and rewritten by `pytest --update-golden`."""
+"""What all tests share: golden files, rewritten by `pytest --update-golden`, and figures that are told at the end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 Golden = Callable[[Path, str], None]
+Tell = Callable[[str], None]
+
+_told: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,3 +28,16 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture
+def tell() -> Tell:
+    """Have a figure printed at the end of the run: how much a test did that counts its own work."""
+    return _told.append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _told:
+        terminalreporter.section("figures")
+        for line in _told:
+            terminalreporter.line(line)
