@@ -96,11 +96,13 @@ class Stage:
             self.hosts[resource.host].things[place_of(resource)] = Thing(where, resource, whole)
 
     def apply(self, inputs: workflow.Inputs, asked: workflow.Asked = workflow.NOTHING_ELSE) -> workflow.Applied:
-        """Apply as the command line does, on these hosts."""
+        """Apply as the command line does, on these hosts; a lost disk is made anew, empty."""
 
         async def work() -> workflow.Applied:
             hosts = workflow.Hosts(_Connector(self), len(self.hosts), _ignore, asyncio.Event(), drivers=DRIVERS)
-            return await workflow.apply(inputs, self.store, hosts, holder=HOLDER, approve=lambda _: True, asked=asked)
+            return await workflow.apply(
+                inputs, self.store, hosts, holder=HOLDER, approve=_agree, accept_loss=_agree, asked=asked
+            )
 
         with asyncio.Runner(loop_factory=_Timeless) as runner:
             return runner.run(work())
@@ -141,6 +143,10 @@ class Stop:
 
 def _ignore(_: Any) -> None:
     pass
+
+
+def _agree(_: Plan) -> bool:
+    return True
 
 
 class _Watched(MemoryStore):
