@@ -188,12 +188,45 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
         agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
-        if agreed.empty and not _allocations_moved(agreed, store.read(())):
-            return Applied(agreed, approved=True)
-        async with _begun(store, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
-            current, number = begun
-            report = await _execute(current, store, number, inputs, hosts)
-        return Applied(current, approved=True, report=report)
+        return await _do(agreed, inputs, store, hosts, holder, lambda: plan(inputs, store, asked, sightings))
+
+
+async def apply_saved(  # noqa: PLR0913 - as above
+    agreed: Plan,
+    inputs: Inputs,
+    store: StateStore,
+    hosts: Hosts,
+    *,
+    holder: Holder,
+    approve: Callable[[Plan], bool],
+    accept_loss: Callable[[Plan], bool] = refuse_loss,
+) -> Applied:
+    """Ask for approval of a saved plan, and perform exactly that one; hosts are not looked at first.
+
+    Raises StateLocked where another apply holds a slice, and StateMoved where the record has changed since: the plan is
+    never made again.
+    """
+    with store.lock(set(agreed.slices), holder):
+        store.check_plan(agreed)
+        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
+            return Applied(agreed, approved=False)
+        return await _do(agreed, inputs, store, hosts, holder)
+
+
+async def _do(
+    agreed: Plan,
+    inputs: Inputs,
+    store: StateStore,
+    hosts: Hosts,
+    holder: Holder,
+    again: Callable[[], Plan] | None = None,
+) -> Applied:
+    if agreed.empty and not _allocations_moved(agreed, store.read(())):
+        return Applied(agreed, approved=True)
+    async with _begun(store, holder, hosts, agreed, again) as begun:
+        current, number = begun
+        report = await _execute(current, store, number, inputs, hosts)
+    return Applied(current, approved=True, report=report)
 
 
 def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
@@ -204,11 +237,12 @@ def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
 
 @asynccontextmanager
 async def _begun(
-    store: StateStore, holder: Holder, hosts: Hosts, agreed: Plan, again: Callable[[], Plan]
+    store: StateStore, holder: Holder, hosts: Hosts, agreed: Plan, again: Callable[[], Plan] | None
 ) -> AsyncIterator[tuple[Plan, ApplyId]]:
     """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
     Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
+    Where it cannot be made again, StateMoved is raised.
     """
     current = agreed
     for _ in range(ATTEMPTS):
@@ -216,6 +250,8 @@ async def _begun(
             try:
                 number = store.begin(current, holder, plan_digest(current))
             except StateMoved:
+                if again is None:
+                    raise
                 current = again()
                 if not _same_work(current, agreed):
                     raise

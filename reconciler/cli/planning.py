@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from reconciler.cli import INTERRUPTED
 from reconciler.cli.files import Paths
 from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import ask, interruptible
+from reconciler.cli.saving import Out, check_place, find_saved, read_saved, save, saved_inputs
 from reconciler.cli.session import Session, holder
 from reconciler.errors import UsageError
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.plan.record import Sighting
     from reconciler.spec.names import Address
     from reconciler.state.store import StateReader, StateStore
-    from reconciler.workflow import Applied, Asked, Inputs
+    from reconciler.workflow import Applied, Asked, Hosts, Inputs
 
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
@@ -55,6 +57,7 @@ def plan(
         typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Look at the hosts first, as apply does."),
     ] = False,
     replace: Replace = None,
+    out: Out = None,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(
@@ -66,20 +69,29 @@ def plan(
 ) -> int:
     """Show what would change, and why; changes nothing, and contacts no host unless --refresh is given.
 
+    With -o the plan is saved as well: apply does exactly that plan, as long as nothing it was made from has changed.
+
     [bold]Examples[/bold]
 
       reconciler plan
       reconciler plan slices/two-vms.yaml
       reconciler plan --refresh slices/two-vms.yaml
       reconciler plan --json slices/ | jq .counts
+      reconciler plan -o two-vms.plan slices/two-vms.yaml
     """
     from reconciler import workflow  # noqa: PLC0415
 
     inputs = session.slice_inputs(paths or [])
+    if out is not None:
+        check_place(out, inputs)
     with session.store(inputs.cluster, read_only=True) as store:
         sightings = _look(session, inputs, store) if refresh else {}
         planned = workflow.plan(inputs, store, _replacing(replace), sightings)
-    _show_plan(session, planned)
+    show_plan(session, planned)
+    if out is not None:
+        save(planned, inputs, out)
+        if not session.json:
+            sys.stdout.write(f"Saved: `reconciler apply {out}` does exactly this.\n")
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
@@ -112,17 +124,26 @@ def apply(  # noqa: PLR0913 - one parameter for each option
     What was changed or lost on the hosts is repaired. Only a lost disk cannot be: that is asked for on its own, and
     refused with --auto-approve unless --accept-data-loss is given.
 
+    Given a plan that `plan -o` saved, it does exactly that plan: it does not look at the hosts and plan again, and
+    refuses a plan that is no longer true.
+
     [bold]Examples[/bold]
 
       reconciler apply slices/two-vms.yaml
+      reconciler apply two-vms.plan
       reconciler apply --auto-approve slices/
       reconciler apply --no-refresh slices/two-vms.yaml
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
+    manner = _Manner(auto_approve, parallelism, accept_data_loss)
+    saved = find_saved(paths or [])
+    if saved is not None:
+        if replace:
+            raise UsageError(f"{saved} is a saved plan, and is done as it is", hint="leave out --replace")
+        return _perform_saved(session, saved, manner)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
-        manner = _Manner(auto_approve, parallelism, accept_data_loss)
         return _perform(session, inputs, store, _replacing(replace, refresh=refresh), manner)
 
 
@@ -186,13 +207,52 @@ class _Manner:
 
 
 def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, manner: _Manner) -> int:
+    from reconciler import workflow  # noqa: PLC0415
+
+    async def work(hosts: Hosts) -> Applied:
+        return await workflow.apply(
+            inputs,
+            store,
+            hosts,
+            holder=holder(),
+            approve=_approve(session, manner),
+            accept_loss=_accept_loss(manner),
+            asked=asked,
+        )
+
+    return _run(session, inputs, manner, work)
+
+
+def _perform_saved(session: Session, path: Path, manner: _Manner) -> int:
+    """Do a saved plan and nothing else; whatever makes it untrue is found before anybody is asked."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    saved = read_saved(path)
+    inputs = saved_inputs(session, saved, path)
+    with session.store(inputs.cluster) as store:
+
+        async def work(hosts: Hosts) -> Applied:
+            return await workflow.apply_saved(
+                saved.plan,
+                inputs,
+                store,
+                hosts,
+                holder=holder(),
+                approve=_approve(session, manner),
+                accept_loss=_accept_loss(manner),
+            )
+
+        return _run(session, inputs, manner, work)
+
+
+def _run(session: Session, inputs: Inputs, manner: _Manner, work: Callable[[Hosts], Awaitable[Applied]]) -> int:
+    """Work with hosts that can be reached and progress that is shown, and tell what came of it."""
     from reconciler.apply.events import HostLost  # noqa: PLC0415
     from reconciler.cli.progress import progress  # noqa: PLC0415
 
     lost: list[HostLost] = []
-    approve = _announce(session) if manner.auto_approve else _ask(session)
 
-    async def work(stop: asyncio.Event) -> Applied:
+    async def reaching(stop: asyncio.Event) -> Applied:
         from reconciler import workflow  # noqa: PLC0415
 
         async with connecting(session, inputs.cluster.cluster) as connector:
@@ -203,20 +263,13 @@ def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, 
                         lost.append(event)
                     shown(event)
 
-                return await workflow.apply(
-                    inputs,
-                    store,
-                    workflow.Hosts(connector, manner.parallelism, observer, stop),
-                    holder=holder(),
-                    approve=approve,
-                    accept_loss=_accept_loss(manner),
-                    asked=asked,
-                )
+                return await work(workflow.Hosts(connector, manner.parallelism, observer, stop))
 
-    return _tell(session, interruptible(work), lost)
+    return _tell(session, interruptible(reaching), lost)
 
 
-def _show_plan(session: Session, planned: Plan) -> None:
+def show_plan(session: Session, planned: Plan) -> None:
+    """Print a plan, as text or as JSON."""
     from reconciler.cli.paint import paint  # noqa: PLC0415
     from reconciler.plan.render.json import render_json  # noqa: PLC0415
     from reconciler.plan.render.text import render_text  # noqa: PLC0415
@@ -227,12 +280,16 @@ def _show_plan(session: Session, planned: Plan) -> None:
         paint(session.console(), render_text(planned))
 
 
+def _approve(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
+    return _announce(session) if manner.auto_approve else _ask(session)
+
+
 def _announce(session: Session) -> Callable[[Plan], bool]:
     """Show the plan and go on; as JSON, the result alone is printed."""
 
     def approve(planned: Plan) -> bool:
         if not session.json:
-            _show_plan(session, planned)
+            show_plan(session, planned)
         return True
 
     return approve
@@ -246,7 +303,7 @@ def _ask(session: Session) -> Callable[[Plan], bool]:
         if session.json:
             sys.stderr.write(render_text(planned))  # on stdout, the result stands alone
         else:
-            _show_plan(session, planned)
+            show_plan(session, planned)
         return planned.empty or confirm("Do this?")
 
     return approve
