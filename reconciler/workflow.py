@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import DataLoss, HostError, SpecError, StateLocked, StateMoved, UsageError
+from reconciler.errors import DataLoss, HostError, PlanError, SpecError, StateLocked, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 10
 """How often a plan is made again because another apply was recorded between reading and beginning."""
+
+FEW = 3
+"""So many slices may go by a prune whatever else is recorded; of more, a third at most."""
 
 PATIENCE = 60.0
 """Seconds to wait while another apply changes what slices share."""
@@ -157,6 +160,21 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
     raise UsageError(f"no slice {name!r} is recorded", hint=hint)
 
 
+def undescribed(inputs: Inputs, reader: StateReader, *, allow_many: bool = False) -> tuple[SliceKey, ...]:
+    """Return the recorded slices that no file describes; raises PlanError where these are so many that it is no edit.
+
+    A folder of which half is missing looks just like one from which half was deleted.
+    """
+    recorded = reader.read(()).allocations
+    doomed = tuple(sorted(recorded.keys() - {file.slice.key for file in inputs.slices}, key=natural))
+    if len(doomed) > FEW and 3 * len(doomed) > len(recorded) and not allow_many:
+        raise PlanError(
+            f"a prune would destroy {len(doomed)} of {len(recorded)} recorded slices: {', '.join(doomed)}",
+            hint="look whether the folder is whole; if they are all to go, add --allow-destroy",
+        )
+    return doomed
+
+
 @dataclass(frozen=True, slots=True)
 class Hosts:
     """How the hosts are reached, and how many at once."""
@@ -184,7 +202,8 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved.
     """
     with store.lock({*(file.slice.key for file in inputs.slices), *asked.destroy}, holder):
-        sightings = await look(inputs, store, hosts.connector) if asked.refresh and not asked.destroy else {}
+        looks = asked.refresh and inputs.slices
+        sightings = await look(inputs, store, hosts.connector, asked.destroy) if looks else {}
         agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
@@ -366,17 +385,21 @@ def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None =
     return [entry.resource for entry in reader.read(scope).resources.values() if entry.status is Status.PRESENT]
 
 
-async def look(inputs: Inputs, reader: StateReader, connector: Connector) -> dict[Address, Sighting]:
+async def look(
+    inputs: Inputs, reader: StateReader, connector: Connector, destroy: tuple[SliceKey, ...] = ()
+) -> dict[Address, Sighting]:
     """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
 
-    A host that cannot be reached tells nothing: steps there will fail in their own words.
+    A host that cannot be reached tells nothing: steps there will fail in their own words. What is to be destroyed is
+    not looked at, but makes room in the plan.
     """
     from reconciler.apply.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
 
-    draft = plan(inputs, reader)
+    draft = plan(inputs, reader, Asked(destroy=destroy))
     hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
     hosts.add(HostName(inputs.cluster.cluster.network_node.name))
-    resources = [resource for resource in recorded_resources(reader, draft.slices) if resource.host in hosts]
+    staying = set(draft.slices).difference(destroy)
+    resources = [resource for resource in recorded_resources(reader, staying) if resource.host in hosts]
     return {
         item.address: Sighting(item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes})
         for item in await _compare(resources, connector)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler.apply.events import Event, HostLost
     from reconciler.plan.model import Plan
     from reconciler.plan.record import Sighting
-    from reconciler.spec.names import Address
+    from reconciler.spec.names import Address, SliceKey
     from reconciler.state.store import StateReader, StateStore
     from reconciler.workflow import Applied, Asked, Hosts, Inputs
 
@@ -44,11 +44,25 @@ Replace = Annotated[
         help="Make a resource anew though nothing about it differs, such as vm/admin/two-vms/web.",
     ),
 ]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune", envvar="RECONCILER_PRUNE", help="Destroy the recorded slices that no file of the folders describes."
+    ),
+]
+AllowDestroy = Annotated[
+    bool,
+    typer.Option(
+        "--allow-destroy",
+        envvar="RECONCILER_ALLOW_DESTROY",
+        help="Let --prune take more than 3 slices where these are more than a third of all.",
+    ),
+]
 CHANGES = 2
 """The exit code of `--detailed-exitcode` where there is something to do."""
 
 
-def plan(
+def plan(  # noqa: PLR0913 - one parameter for each option
     session: Session,
     paths: Paths = None,
     *,
@@ -57,6 +71,8 @@ def plan(
         typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Look at the hosts first, as apply does."),
     ] = False,
     replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
     out: Out = None,
     detailed_exitcode: Annotated[
         bool,
@@ -78,6 +94,7 @@ def plan(
       reconciler plan --refresh slices/two-vms.yaml
       reconciler plan --json slices/ | jq .counts
       reconciler plan -o two-vms.plan slices/two-vms.yaml
+      reconciler plan --prune slices/
     """
     from reconciler import workflow  # noqa: PLC0415
 
@@ -85,8 +102,9 @@ def plan(
     if out is not None:
         check_place(out, inputs)
     with session.store(inputs.cluster, read_only=True) as store:
-        sightings = _look(session, inputs, store) if refresh else {}
-        planned = workflow.plan(inputs, store, _replacing(replace), sightings)
+        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+        sightings = _look(session, inputs, store, doomed) if refresh else {}
+        planned = workflow.plan(inputs, store, _asked(replace, doomed), sightings)
     show_plan(session, planned)
     if out is not None:
         save(planned, inputs, out)
@@ -108,6 +126,8 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = True,
     replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
     accept_data_loss: Annotated[
         bool,
         typer.Option(
@@ -132,6 +152,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
       reconciler apply slices/two-vms.yaml
       reconciler apply two-vms.plan
       reconciler apply --auto-approve slices/
+      reconciler apply --prune slices/
       reconciler apply --no-refresh slices/two-vms.yaml
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
     """
@@ -139,12 +160,14 @@ def apply(  # noqa: PLR0913 - one parameter for each option
     manner = _Manner(auto_approve, parallelism, accept_data_loss)
     saved = find_saved(paths or [])
     if saved is not None:
-        if replace:
-            raise UsageError(f"{saved} is a saved plan, and is done as it is", hint="leave out --replace")
+        if replace or prune:
+            option = "--replace" if replace else "--prune"
+            raise UsageError(f"{saved} is a saved plan, and is done as it is", hint=f"leave out {option}")
         return _perform_saved(session, saved, manner)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
-        return _perform(session, inputs, store, _replacing(replace, refresh=refresh), manner)
+        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+        return _perform(session, inputs, store, _asked(replace, doomed, refresh=refresh), manner)
 
 
 def destroy(
@@ -170,23 +193,37 @@ def destroy(
         return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism))
 
 
-def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address, Sighting]:
+def _doomed(inputs: Inputs, store: StateReader, paths: Sequence[Path], *, allow_many: bool) -> tuple[SliceKey, ...]:
+    """Return what a prune takes; raises UsageError where a single file is given, which says nothing of others."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    if files := [str(path) for path in paths if not path.is_dir()]:
+        raise UsageError(
+            f"--prune goes by whole folders, and {files[0]} is a file", hint="name the folder of all slices"
+        )
+    return workflow.undescribed(inputs, store, allow_many=allow_many)
+
+
+def _look(
+    session: Session, inputs: Inputs, store: StateReader, doomed: tuple[SliceKey, ...]
+) -> dict[Address, Sighting]:
     import asyncio  # noqa: PLC0415 - a plan from the record alone waits for nothing
 
     from reconciler import workflow  # noqa: PLC0415
 
     async def look() -> dict[Address, Sighting]:
         async with connecting(session, inputs.cluster.cluster) as connector:
-            return await workflow.look(inputs, store, connector)
+            return await workflow.look(inputs, store, connector, doomed)
 
     return asyncio.run(look())
 
 
-def _replacing(addresses: Sequence[str] | None, *, refresh: bool = True) -> Asked:
+def _asked(replace: Sequence[str] | None, destroy: tuple[SliceKey, ...], *, refresh: bool = True) -> Asked:
     from reconciler import workflow  # noqa: PLC0415
     from reconciler.spec.names import Address  # noqa: PLC0415
 
-    return workflow.Asked(replace=tuple(Address(where) for where in addresses or ()), refresh=refresh)
+    addresses = tuple(Address(where) for where in replace or ())
+    return workflow.Asked(destroy=destroy, replace=addresses, refresh=refresh)
 
 
 def _require_approval(*, auto_approve: bool) -> None:
