@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import DataLoss, HostError, SpecError, StateLost, StateMoved, UsageError
+from reconciler.errors import DataLoss, PlanError, SpecError, StateLost, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.record import Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
-from reconciler.plan.resources import Resource, Router, Seed, Segment, Uplink
+from reconciler.plan.resources import Resource, Seed
 from reconciler.spec.check import check
-from reconciler.spec.cluster import Bridge
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
 from reconciler.spec.secret import Secret
@@ -37,16 +36,15 @@ if TYPE_CHECKING:
     from reconciler.apply.connection import Connector
     from reconciler.apply.doctor import Examination
     from reconciler.apply.drift import Drift
-    from reconciler.apply.drivers.switch import SwitchPort
     from reconciler.apply.events import Observer, Report
     from reconciler.apply.observe import Drivers
     from reconciler.apply.orphans import Orphan, Unread
-    from reconciler.verify.frames import Exit, Probe
-    from reconciler.verify.live import LivePort, Switch
-    from reconciler.verify.proof import Proof, Violation
 
 ATTEMPTS = 10
 """How often a plan is made again because another apply was recorded between reading and beginning."""
+
+FEW = 3
+"""So many slices may go by a prune whatever else is recorded; of more, a third at most."""
 
 PATIENCE = 60.0
 """Seconds to wait at least while another apply changes what slices share."""
@@ -175,6 +173,21 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
     raise UsageError(f"no slice {name!r} is recorded", hint=hint)
 
 
+def undescribed(inputs: Inputs, reader: StateReader, *, allow_many: bool = False) -> tuple[SliceKey, ...]:
+    """Return the recorded slices that no file describes; raises PlanError where these are so many that it is no edit.
+
+    A folder of which half is missing looks just like one from which half was deleted.
+    """
+    recorded = reader.read(()).allocations
+    doomed = tuple(sorted(recorded.keys() - {file.slice.key for file in inputs.slices}, key=natural))
+    if len(doomed) > FEW and 3 * len(doomed) > len(recorded) and not allow_many:
+        raise PlanError(
+            f"a prune would destroy {len(doomed)} of {len(recorded)} recorded slices: {', '.join(doomed)}",
+            hint="look whether the folder is whole; if they are all to go, add --allow-destroy",
+        )
+    return doomed
+
+
 @dataclass(frozen=True, slots=True)
 class Hosts:
     """How the hosts are reached, how many at once, and how long slices' locks are waited for, in seconds.
@@ -209,16 +222,54 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     """
     names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
     async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
-        looking = asked.refresh and not asked.destroy
-        sightings = await look(inputs, store, hosts.connector, hosts.drivers) if looking else {}
+        looks = asked.refresh and inputs.slices
+        sightings = await look(inputs, store, hosts.connector, asked.destroy, hosts.drivers) if looks else {}
         agreed = plan(inputs, store, asked, sightings)
         if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
-        if agreed.empty and not _allocations_moved(agreed, store.read(())):
-            return Applied(agreed, approved=True)
-        async with _begun(store, held, holder, hosts, agreed, lambda: plan(inputs, store, asked, sightings)) as begun:
-            report = await _execute(begun, inputs, hosts)
-        return Applied(begun.plan, approved=True, report=report)
+        work = _Work(store, held, holder, hosts, inputs)
+        return await _do(agreed, work, lambda: plan(inputs, store, asked, sightings))
+
+
+async def apply_saved(  # noqa: PLR0913 - as above
+    agreed: Plan,
+    inputs: Inputs,
+    store: StateStore,
+    hosts: Hosts,
+    *,
+    holder: Holder,
+    approve: Callable[[Plan], bool],
+    accept_loss: Callable[[Plan], bool] = refuse_loss,
+) -> Applied:
+    """Ask for approval of a saved plan, and perform exactly that one; hosts are not looked at first.
+
+    Raises StateLocked where another apply holds a slice, and StateMoved where the record has changed since: the plan is
+    never made again.
+    """
+    async with locked(store, set(agreed.slices), holder, hosts, hosts.lock_timeout) as held:
+        store.check_plan(agreed)
+        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
+            return Applied(agreed, approved=False)
+        return await _do(agreed, _Work(store, held, holder, hosts, inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """With what an apply works: the record, the slices' locks and who holds them, the hosts, the files."""
+
+    store: StateStore
+    held: tuple[Lock, ...]
+    holder: Holder
+    hosts: Hosts
+    inputs: Inputs
+
+
+async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None) -> Applied:
+    if agreed.empty and not _allocations_moved(agreed, work.store.read(())):
+        return Applied(agreed, approved=True)
+    async with _begun(agreed, work, again) as begun:
+        report = await _execute(begun, work.inputs, work.hosts)
+    return Applied(begun.plan, approved=True, report=report)
 
 
 def locked(
@@ -247,25 +298,21 @@ class _Begun:
 
 
 @asynccontextmanager
-async def _begun(
-    store: StateStore,
-    held: tuple[Lock, ...],
-    holder: Holder,
-    hosts: Hosts,
-    agreed: Plan,
-    again: Callable[[], Plan],
-) -> AsyncIterator[_Begun]:
+async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) -> AsyncIterator[_Begun]:
     """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
     Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
+    Where it cannot be made again, StateMoved is raised.
     """
     current = agreed
     for _ in range(ATTEMPTS):
-        async with _shared_lock(store, held, holder, hosts, current) as locks:
-            ours = store.under(locks)
+        async with _shared_lock(work, current) as locks:
+            ours = work.store.under(locks)
             try:
-                number = ours.begin(current, holder, plan_digest(current))
+                number = ours.begin(current, work.holder, plan_digest(current))
             except StateMoved:
+                if again is None:
+                    raise
                 current = again()
                 if not _same_work(current, agreed):
                     raise
@@ -278,19 +325,17 @@ async def _begun(
 
 
 @asynccontextmanager
-async def _shared_lock(
-    store: StateStore, held: tuple[Lock, ...], holder: Holder, hosts: Hosts, current: Plan
-) -> AsyncIterator[tuple[Lock, ...]]:
+async def _shared_lock(work: _Work, current: Plan) -> AsyncIterator[tuple[Lock, ...]]:
     """Hold the shared lock too where the plan changes what slices share; elsewhere only wait until nobody does.
 
     Applies of other slices hold it for seconds, so it is waited for; raises StateLocked where it stays held.
     """
-    patience = max(PATIENCE, hosts.lock_timeout)
-    async with locked(store.under(held), {SHARED}, holder, hosts, patience) as shared:
+    patience = max(PATIENCE, work.hosts.lock_timeout)
+    async with locked(work.store.under(work.held), {SHARED}, work.holder, work.hosts, patience) as shared:
         if any(step.subject.slice is None for step in current.steps):
-            yield (*held, *shared)
+            yield (*work.held, *shared)
             return
-    yield held
+    yield work.held
 
 
 def _same_work(one: Plan, other: Plan) -> bool:
@@ -407,21 +452,27 @@ def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None =
 
 
 async def look(
-    inputs: Inputs, reader: StateReader, connector: Connector, drivers: Drivers | None = None
+    inputs: Inputs,
+    reader: StateReader,
+    connector: Connector,
+    destroy: tuple[SliceKey, ...] = (),
+    drivers: Drivers | None = None,
 ) -> dict[Address, Sighting]:
     """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
 
-    A host that cannot be reached tells nothing: steps there will fail in their own words.
+    A host that cannot be reached tells nothing: steps there will fail in their own words. What is to be destroyed is
+    not looked at, but makes room in the plan.
     """
     from reconciler.apply.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
 
-    draft = plan(inputs, reader)
+    draft = plan(inputs, reader, Asked(destroy=destroy))
     hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
     hosts.add(HostName(inputs.cluster.cluster.network_node.name))
-    resources = [resource for resource in recorded_resources(reader, draft.slices) if resource.host in hosts]
+    staying = set(draft.slices).difference(destroy)
+    resources = [resource for resource in recorded_resources(reader, staying) if resource.host in hosts]
     return {
         item.address: Sighting(item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes})
-        for item in await _compare(resources, connector, drivers)
+        for item in await compare(resources, connector, drivers)
         if item.kind is not DriftKind.UNREACHABLE
     }
 
@@ -473,9 +524,10 @@ def _all_recorded(recorded: Recorded) -> Iterator[Resource]:
             yield entry.pending
 
 
-async def _compare(
+async def compare(
     resources: Sequence[Resource], connector: Connector, drivers: Drivers | None = None
 ) -> Sequence[Drift]:
+    """Compare what the hosts carry with these resources; read-only, one batch per host."""
     from reconciler.apply.drift import find_drift  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415
     from reconciler.apply.observe import observe  # noqa: PLC0415
@@ -493,75 +545,3 @@ async def doctor(inputs: Inputs, connector: Connector, wall: Callable[[], float]
     hosts = await examine(cluster, connector, wall)
     here = await asyncio.to_thread(examine_here, cluster.images, _image_files(inputs), hosts)
     return (*hosts, here) if here.findings else hosts
-
-
-async def verify(
-    inputs: Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
-) -> Proof:
-    """Prove that the switches carry exactly the declared graph, of some slices or of all; reads only.
-
-    Three batches for each host: its ports, where frames go that its ports send, and where those go that arrive there
-    by the trunk; and one for the routers. Raises HostError where a host cannot be read: what is not seen is not proved.
-    """
-    from reconciler.apply.trace import read_ports  # noqa: PLC0415 - planning needs no hosts
-    from reconciler.verify.declared import declare  # noqa: PLC0415
-    from reconciler.verify.live import local_probes, onward_probes  # noqa: PLC0415
-    from reconciler.verify.proof import concerning, prove  # noqa: PLC0415
-
-    declared = declare(recorded_resources(reader))
-    cluster = inputs.cluster.cluster
-    read = await read_ports(connector, {HostName(host.name) for host in cluster.hosts()})
-    switches = {host: _switch(host, cluster.bridge, ports) for host, ports in read.items()}
-    local = await _follow(connector, cluster.bridge.name, local_probes(declared, switches))
-    onward = await _follow(connector, cluster.bridge.name, onward_probes(local, switches))
-    proof = prove(declared, switches, {**local, **onward})
-    routers = await _unsound_routers(recorded_resources(reader, scope), connector)
-    proof = replace(proof, violations=(*proof.violations, *routers))
-    return proof if scope is None else concerning(proof, declared, scope)
-
-
-async def _unsound_routers(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
-    """Return what is amiss with the rules between segments and towards the uplink, which no switch knows of."""
-    from reconciler.apply.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
-    from reconciler.verify.proof import unsound  # noqa: PLC0415
-
-    found = await _compare([one for one in resources if isinstance(one, Router | Segment | Uplink)], connector)
-    for item in found:
-        if item.kind is DriftKind.UNREACHABLE:
-            raise HostError(item.host, f"{item.address} cannot be read: {item.words}")
-    return [unsound(item.address, item.host, [each.name for each in item.attributes]) for item in found]
-
-
-def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Switch:
-    from reconciler.verify.live import Switch  # noqa: PLC0415 - planning needs no switches
-
-    found = {port.name: _live_port(host, port) for port in ports if port.bridge == bridge.name and port.ofport >= 0}
-    trunk = found.pop(bridge.trunk, None)
-    found.pop(bridge.name, None)
-    return Switch(bridge.name, trunk, tuple(found[name] for name in sorted(found)))
-
-
-def _live_port(host: HostName, port: SwitchPort) -> LivePort:
-    from reconciler.apply.drivers.ownership import TAG  # noqa: PLC0415 - planning needs no switches
-    from reconciler.verify.live import LivePort  # noqa: PLC0415
-
-    return LivePort(host, port.name, port.ofport, port.tag, port.trunks, port.tags.get(TAG, ""))
-
-
-async def _follow(connector: Connector, bridge: str, probes: Sequence[Probe]) -> dict[Probe, tuple[Exit, ...]]:
-    """Ask each switch about its frames; raises HostError where one would do what cannot be followed."""
-    from reconciler.apply.trace import trace  # noqa: PLC0415 - planning needs no hosts
-    from reconciler.verify.frames import read_exits  # noqa: PLC0415
-
-    by_host: dict[HostName, list[Probe]] = {}
-    for probe in probes:
-        by_host.setdefault(probe.host, []).append(probe)
-    traces = await trace(connector, bridge, {host: [one.flow for one in asked] for host, asked in by_host.items()})
-    found = {}
-    for host, asked in by_host.items():
-        for probe, answer in zip(asked, traces[host], strict=True):
-            try:
-                found[probe] = read_exits(answer, probe.frame.vlan)
-            except ValueError as error:
-                raise HostError(host, f"a frame at {probe.port} cannot be followed: {error}") from error
-    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from reconciler.cli.durations import LockTimeout
 from reconciler.cli.files import Paths
 from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import ask, interruptible
+from reconciler.cli.saving import Out, check_place, find_saved, read_saved, save, saved_inputs
 from reconciler.cli.session import Session, holder
 from reconciler.errors import StateLost, UsageError
 
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from reconciler.apply.events import Event, HostLost
     from reconciler.plan.model import Plan
     from reconciler.plan.record import Sighting
-    from reconciler.spec.names import Address
+    from reconciler.spec.names import Address, SliceKey
     from reconciler.state.store import StateReader, StateStore
-    from reconciler.workflow import Applied, Asked, Inputs
+    from reconciler.workflow import Applied, Asked, Hosts, Inputs
 
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
@@ -43,11 +45,25 @@ Replace = Annotated[
         help="Make a resource anew though nothing about it differs, such as vm/admin/two-vms/web.",
     ),
 ]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune", envvar="RECONCILER_PRUNE", help="Destroy the recorded slices that no file of the folders describes."
+    ),
+]
+AllowDestroy = Annotated[
+    bool,
+    typer.Option(
+        "--allow-destroy",
+        envvar="RECONCILER_ALLOW_DESTROY",
+        help="Let --prune take more than 3 slices where these are more than a third of all.",
+    ),
+]
 CHANGES = 2
 """The exit code of `--detailed-exitcode` where there is something to do."""
 
 
-def plan(
+def plan(  # noqa: PLR0913 - one parameter for each option
     session: Session,
     paths: Paths = None,
     *,
@@ -56,6 +72,9 @@ def plan(
         typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Look at the hosts first, as apply does."),
     ] = False,
     replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
+    out: Out = None,
     detailed_exitcode: Annotated[
         bool,
         typer.Option(
@@ -67,20 +86,31 @@ def plan(
 ) -> int:
     """Show what would change, and why; changes nothing, and contacts no host unless --refresh is given.
 
+    With -o the plan is saved as well: apply does exactly that plan, as long as nothing it was made from has changed.
+
     [bold]Examples[/bold]
 
       reconciler plan
       reconciler plan slices/two-vms.yaml
       reconciler plan --refresh slices/two-vms.yaml
       reconciler plan --json slices/ | jq .counts
+      reconciler plan -o two-vms.plan slices/two-vms.yaml
+      reconciler plan --prune slices/
     """
     from reconciler import workflow  # noqa: PLC0415
 
     inputs = session.slice_inputs(paths or [])
+    if out is not None:
+        check_place(out, inputs)
     with session.store(inputs.cluster, read_only=True) as store:
-        sightings = _look(session, inputs, store) if refresh else {}
-        planned = workflow.plan(inputs, store, _replacing(replace), sightings)
-    _show_plan(session, planned)
+        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+        sightings = _look(session, inputs, store, doomed) if refresh else {}
+        planned = workflow.plan(inputs, store, _asked(replace, doomed), sightings)
+    show_plan(session, planned)
+    if out is not None:
+        save(planned, inputs, out)
+        if not session.json:
+            sys.stdout.write(f"Saved: `reconciler apply {out}` does exactly this.\n")
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
@@ -97,6 +127,8 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = True,
     replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
     accept_data_loss: Annotated[
         bool,
         typer.Option(
@@ -114,19 +146,31 @@ def apply(  # noqa: PLR0913 - one parameter for each option
     What was changed or lost on the hosts is repaired. Only a lost disk cannot be: that is asked for on its own, and
     refused with --auto-approve unless --accept-data-loss is given.
 
+    Given a plan that `plan -o` saved, it does exactly that plan: it does not look at the hosts and plan again, and
+    refuses a plan that is no longer true.
+
     [bold]Examples[/bold]
 
       reconciler apply slices/two-vms.yaml
+      reconciler apply two-vms.plan
       reconciler apply --auto-approve slices/
+      reconciler apply --prune slices/
       reconciler apply --no-refresh slices/two-vms.yaml
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
       reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
+    manner = _Manner(auto_approve, parallelism, lock_timeout, accept_data_loss)
+    saved = find_saved(paths or [])
+    if saved is not None:
+        if replace or prune:
+            option = "--replace" if replace else "--prune"
+            raise UsageError(f"{saved} is a saved plan, and is done as it is", hint=f"leave out {option}")
+        return _perform_saved(session, saved, manner)
     inputs = session.slice_inputs(paths or [])
     with session.store(inputs.cluster) as store:
-        manner = _Manner(auto_approve, parallelism, lock_timeout, accept_data_loss)
-        return _perform(session, inputs, store, _replacing(replace, refresh=refresh), manner)
+        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+        return _perform(session, inputs, store, _asked(replace, doomed, refresh=refresh), manner)
 
 
 def destroy(
@@ -153,23 +197,37 @@ def destroy(
         return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism, lock_timeout))
 
 
-def _look(session: Session, inputs: Inputs, store: StateReader) -> dict[Address, Sighting]:
+def _doomed(inputs: Inputs, store: StateReader, paths: Sequence[Path], *, allow_many: bool) -> tuple[SliceKey, ...]:
+    """Return what a prune takes; raises UsageError where a single file is given, which says nothing of others."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    if files := [str(path) for path in paths if not path.is_dir()]:
+        raise UsageError(
+            f"--prune goes by whole folders, and {files[0]} is a file", hint="name the folder of all slices"
+        )
+    return workflow.undescribed(inputs, store, allow_many=allow_many)
+
+
+def _look(
+    session: Session, inputs: Inputs, store: StateReader, doomed: tuple[SliceKey, ...]
+) -> dict[Address, Sighting]:
     import asyncio  # noqa: PLC0415 - a plan from the record alone waits for nothing
 
     from reconciler import workflow  # noqa: PLC0415
 
     async def look() -> dict[Address, Sighting]:
         async with connecting(session, inputs.cluster.cluster) as connector:
-            return await workflow.look(inputs, store, connector)
+            return await workflow.look(inputs, store, connector, doomed)
 
     return asyncio.run(look())
 
 
-def _replacing(addresses: Sequence[str] | None, *, refresh: bool = True) -> Asked:
+def _asked(replace: Sequence[str] | None, destroy: tuple[SliceKey, ...], *, refresh: bool = True) -> Asked:
     from reconciler import workflow  # noqa: PLC0415
     from reconciler.spec.names import Address  # noqa: PLC0415
 
-    return workflow.Asked(replace=tuple(Address(where) for where in addresses or ()), refresh=refresh)
+    addresses = tuple(Address(where) for where in replace or ())
+    return workflow.Asked(destroy=destroy, replace=addresses, refresh=refresh)
 
 
 def _require_approval(*, auto_approve: bool) -> None:
@@ -191,13 +249,52 @@ class _Manner:
 
 
 def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, manner: _Manner) -> int:
+    from reconciler import workflow  # noqa: PLC0415
+
+    async def work(hosts: Hosts) -> Applied:
+        return await workflow.apply(
+            inputs,
+            store,
+            hosts,
+            holder=holder(),
+            approve=_approve(session, manner),
+            accept_loss=_accept_loss(manner),
+            asked=asked,
+        )
+
+    return _run(session, inputs, manner, work)
+
+
+def _perform_saved(session: Session, path: Path, manner: _Manner) -> int:
+    """Do a saved plan and nothing else; whatever makes it untrue is found before anybody is asked."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    saved = read_saved(path)
+    inputs = saved_inputs(session, saved, path)
+    with session.store(inputs.cluster) as store:
+
+        async def work(hosts: Hosts) -> Applied:
+            return await workflow.apply_saved(
+                saved.plan,
+                inputs,
+                store,
+                hosts,
+                holder=holder(),
+                approve=_approve(session, manner),
+                accept_loss=_accept_loss(manner),
+            )
+
+        return _run(session, inputs, manner, work)
+
+
+def _run(session: Session, inputs: Inputs, manner: _Manner, work: Callable[[Hosts], Awaitable[Applied]]) -> int:
+    """Work with hosts that can be reached and progress that is shown, and tell what came of it."""
     from reconciler.apply.events import HostLost  # noqa: PLC0415
     from reconciler.cli.progress import progress  # noqa: PLC0415
 
     lost: list[HostLost] = []
-    approve = _announce(session) if manner.auto_approve else _ask(session)
 
-    async def work(stop: asyncio.Event) -> Applied:
+    async def reaching(stop: asyncio.Event) -> Applied:
         from reconciler import workflow  # noqa: PLC0415
 
         async with connecting(session, inputs.cluster.cluster) as connector:
@@ -208,20 +305,13 @@ def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, 
                         lost.append(event)
                     shown(event)
 
-                return await workflow.apply(
-                    inputs,
-                    store,
-                    workflow.Hosts(connector, manner.parallelism, observer, stop, manner.lock_timeout),
-                    holder=holder(),
-                    approve=approve,
-                    accept_loss=_accept_loss(manner),
-                    asked=asked,
-                )
+                return await work(workflow.Hosts(connector, manner.parallelism, observer, stop, manner.lock_timeout))
 
-    return _tell(session, interruptible(work), lost)
+    return _tell(session, interruptible(reaching), lost)
 
 
-def _show_plan(session: Session, planned: Plan) -> None:
+def show_plan(session: Session, planned: Plan) -> None:
+    """Print a plan, as text or as JSON."""
     from reconciler.cli.paint import paint  # noqa: PLC0415
     from reconciler.plan.render.json import render_json  # noqa: PLC0415
     from reconciler.plan.render.text import render_text  # noqa: PLC0415
@@ -232,12 +322,16 @@ def _show_plan(session: Session, planned: Plan) -> None:
         paint(session.console(), render_text(planned))
 
 
+def _approve(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
+    return _announce(session) if manner.auto_approve else _ask(session)
+
+
 def _announce(session: Session) -> Callable[[Plan], bool]:
     """Show the plan and go on; as JSON, the result alone is printed."""
 
     def approve(planned: Plan) -> bool:
         if not session.json:
-            _show_plan(session, planned)
+            show_plan(session, planned)
         return True
 
     return approve
@@ -251,7 +345,7 @@ def _ask(session: Session) -> Callable[[Plan], bool]:
         if session.json:
             sys.stderr.write(render_text(planned))  # on stdout, the result stands alone
         else:
-            _show_plan(session, planned)
+            show_plan(session, planned)
         return planned.empty or confirm("Do this?")
 
     return approve

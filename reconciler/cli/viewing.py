@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reconciler.cli.hosts import connecting
 from reconciler.cli.interrupt import to_the_end
+from reconciler.cli.planning import show_plan
+from reconciler.cli.saving import find_saved, read_saved
 from reconciler.cli.session import Session
 
 if TYPE_CHECKING:
@@ -50,15 +53,21 @@ def status(session: Session) -> None:
 
 def show(
     session: Session,
-    name: Annotated[str, typer.Argument(metavar="SLICE", help="A slice, as owner/name or name.")],
+    name: Annotated[
+        str, typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name or name; or a plan that plan -o saved.")
+    ],
 ) -> None:
-    """Show one slice: its VMs with worker, addresses and VNC, its links with VLAN and subnet.
+    """Show one slice: its VMs with worker, addresses and VNC, its links with VLAN and subnet; or a saved plan.
 
     [bold]Examples[/bold]
 
       reconciler show admin/two-vms
       reconciler show two-vms --json
+      reconciler show two-vms.plan
     """
+    if (saved := find_saved([Path(name)])) is not None:
+        show_plan(session, read_saved(saved).plan)
+        return
     view = _view(session, name)
     if session.json:
         session.print_json(_slice_data(view))
@@ -169,10 +178,10 @@ def verify(
 
 
 async def _verify(session: Session, inputs: Inputs, store: StateReader, scope: Collection[SliceKey] | None) -> Proof:
-    from reconciler import workflow  # noqa: PLC0415
+    from reconciler import proving  # noqa: PLC0415
 
     async with connecting(session, inputs.cluster.cluster) as connector:
-        return await workflow.verify(inputs, store, connector, scope)
+        return await proving.verify(inputs, store, connector, scope)
 
 
 def _tell_proof(proof: Proof) -> None:

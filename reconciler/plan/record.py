@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -69,6 +69,21 @@ class SliceAllocation:
     pool: tuple[Block, ...]
     vms: Mapping[VmName, VmAllocation] = field(default_factory=dict)
     links: Mapping[LinkKey, LinkAllocation] = field(default_factory=dict)
+
+
+def allocation_data(allocation: SliceAllocation) -> dict[str, Any]:
+    """Write a slice's allocation as plain data that `allocation_from_data` reads back."""
+    return asdict(allocation)
+
+
+def allocation_from_data(data: Mapping[str, Any]) -> SliceAllocation:
+    """Read an allocation back; raises KeyError, ValueError, TypeError or AttributeError for data that is none."""
+    return SliceAllocation(
+        id=data["id"],
+        pool=tuple(Block(first, last) for first, last in data["pool"]),
+        vms={name: VmAllocation(**vm) for name, vm in data["vms"].items()},
+        links={key: LinkAllocation(**link) for key, link in data["links"].items()},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,11 @@ def _refuse_outside(path: Path, root: Path | None) -> None:
         raise SpecError([_unreadable(path, f"this file lies outside {escape(str(root))}", "name files below it only")])
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal; raises SpecError where it is no readable text file."""
+    return _read(path)[1]
+
+
 def _read(path: Path) -> tuple[str, str]:
     """Return a file's text and digest; raises SpecError where it is no text file of a bounded size."""
     try:

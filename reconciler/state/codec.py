@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from typing import Any
 
-from reconciler.plan.record import Block, LinkAllocation, SliceAllocation, VmAllocation
+from reconciler.plan.record import SliceAllocation, allocation_data, allocation_from_data
 from reconciler.plan.resources import Resource, from_data, to_data
-
-_VM = tuple(item.name for item in fields(VmAllocation))
-_LINK = tuple(item.name for item in fields(LinkAllocation))
 
 
 def encode_allocation(allocation: SliceAllocation) -> str:
     """Write a slice's allocation; the same allocation gives the same text whatever the order of its mappings."""
-    return _encode(
-        {
-            "id": allocation.id,
-            "pool": allocation.pool,
-            "vms": {name: {key: getattr(vm, key) for key in _VM} for name, vm in allocation.vms.items()},
-            "links": {key: {name: getattr(link, name) for name in _LINK} for key, link in allocation.links.items()},
-        }
-    )
+    return _encode(allocation_data(allocation))
 
 
 def decode_allocation(text: str) -> SliceAllocation:
     """Read what `encode_allocation` wrote; raises ValueError, KeyError or TypeError for anything else."""
-    data = json.loads(text)
-    return SliceAllocation(
-        id=data["id"],
-        pool=tuple(Block(first, last) for first, last in data["pool"]),
-        vms={name: VmAllocation(**vm) for name, vm in data["vms"].items()},
-        links={key: LinkAllocation(**link) for key, link in data["links"].items()},
-    )
+    return allocation_from_data(json.loads(text))
 
 
 def encode_resource(resource: Resource) -> str:

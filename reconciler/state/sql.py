@@ -190,6 +190,11 @@ class SqlStore:
             _free(connection, meta, touched)
             return found
 
+    def check_plan(self, plan: Plan) -> None:
+        """Raise StateMoved where `begin` would; changes nothing."""
+        with self._reading() as connection:
+            numbers.check(connection, self._meta(connection), plan)
+
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan.
 

@@ -140,6 +140,10 @@ class StateReader(Protocol):
         """Return what was seen on hosts that nobody records, by host and address."""
         ...
 
+    def check_plan(self, plan: Plan) -> None:
+        """Raise StateMoved where `begin` would; changes nothing."""
+        ...
+
 
 class StateStore(StateReader, Protocol):
     """The whole store. Each call is one transaction that survives a crash once it has returned."""

@@ -142,6 +142,18 @@ class TestBeginning:
         with pytest.raises(StateMoved, match="older than the plan"):
             store.begin(replace(plan(store, {LAB1: allocation()}), serial=7), ANNA, "")
 
+    def test_a_plan_is_checked_as_it_would_begin_and_nothing_changes(self, store: SqlStore) -> None:
+        perform(store, plan(store, {LAB1: allocation()}))
+        made = plan(store, {LAB1: allocation()}, todo=steps((None, router())))
+        before = store.read(), store.history()
+        store.check_plan(made)
+        with pytest.raises(StateMoved, match="another record"):
+            store.check_plan(replace(made, lineage="other"))
+        assert (store.read(), store.history()) == before
+        perform(store, made)
+        with pytest.raises(StateMoved, match=r"^alice/lab1 has changed since the plan was made$"):
+            store.check_plan(made)
+
     def test_a_number_is_never_given_twice(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}))
         before = store.read()
