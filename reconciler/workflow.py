@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import DataLoss, HostError, PlanError, SpecError, StateLocked, StateMoved, UsageError
+from reconciler.errors import DataLoss, HostError, PlanError, SpecError, StateError, StateLocked, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -322,7 +322,6 @@ async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: In
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.executor import execute  # noqa: PLC0415
 
-    result, skipped = "interrupted", 0
     try:
         report = await execute(
             current.steps,
@@ -335,9 +334,11 @@ async def _execute(current: Plan, store: StateStore, number: ApplyId, inputs: In
             stop=hosts.stop,
             monotonic=time.monotonic,
         )
-        result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
-    finally:
-        store.finish(number, result, skipped)
+    except BaseException:
+        with suppress(StateError):  # where the record is what failed, that is told, and not this again
+            store.finish(number, "interrupted", 0)
+        raise
+    store.finish(number, "done" if report.ok else "failed", len(report.skipped))
     return report
 
 

@@ -8,7 +8,7 @@ made from bears a later serial.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,9 +92,15 @@ class SqlStore:
             taken = locks.take(connection, names, holder, self._clock())
         try:
             yield taken
-        finally:
-            with self._writing() as (connection, _):
-                locks.release(connection, taken)
+        except BaseException:
+            with suppress(StateError):  # what went wrong first is told; a lock that is left is taken over
+                self._release(taken)
+            raise
+        self._release(taken)
+
+    def _release(self, taken: Collection[Lock]) -> None:
+        with self._writing() as (connection, _):
+            locks.release(connection, taken)
 
     def force_unlock(self, name: str, token: int | None = None) -> Lock | None:
         """Take a lock away, whoever holds it, and return it; None where nobody does, or not under the token given."""
