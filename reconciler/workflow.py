@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.apply.events import Waiting
 from reconciler.apply.journal import Outcome
-from reconciler.errors import DataLoss, PlanError, SpecError, StateLost, StateMoved, UsageError
+from reconciler.errors import DataLoss, PlanError, SpecError, StateError, StateLost, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
@@ -347,7 +347,6 @@ async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
     from reconciler.apply.executor import execute  # noqa: PLC0415
     from reconciler.apply.fence import Fence  # noqa: PLC0415
 
-    result, skipped = "interrupted", 0
     try:
         report = await execute(
             begun.plan.steps,
@@ -362,12 +361,14 @@ async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
             monotonic=time.monotonic,
             fence=Fence(begun.plan.lineage, {lock.name: lock.token for lock in begun.locks}),
         )
-        if report.lost is not None:
-            report = replace(report, lost=_named(report.lost, begun))
-        result, skipped = (DONE if report.ok else "failed"), len(report.skipped)
-    finally:
-        with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
-            begun.store.finish(begun.number, result, skipped)
+    except BaseException:
+        with suppress(StateError):  # where the record is what failed, that is told, and not this again
+            begun.store.finish(begun.number, "interrupted", 0)
+        raise
+    if report.lost is not None:
+        report = replace(report, lost=_named(report.lost, begun))
+    with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
+        begun.store.finish(begun.number, DONE if report.ok else "failed", len(report.skipped))
     return report
 
 

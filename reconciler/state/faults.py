@@ -48,6 +48,8 @@ def _first_line(text: str) -> str:
 
 
 def _hint(said: str) -> str | None:
+    if "connection" in said or "terminating" in said:
+        return "see that the database answers, then do the same again: what stands on the hosts is found there"
     if "locked" in said:
         return "another process is writing; try again in a moment"
     if "full" in said:

@@ -8,7 +8,7 @@ made from bears a later serial.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -122,9 +122,15 @@ class SqlStore:
             taken = locks.take(connection, names, holder, silent, self._clock(), self._ttl)
         try:
             yield taken
-        finally:
-            with self._unguarded() as (connection, _):
-                locks.release(connection, taken)
+        except BaseException:
+            with suppress(StateError):  # what went wrong first is told; a lock that is left is taken over
+                self._release(taken)
+            raise
+        self._release(taken)
+
+    def _release(self, taken: Collection[Lock]) -> None:
+        with self._unguarded() as (connection, _):
+            locks.release(connection, taken)
 
     def renew(self, taken: Collection[Lock]) -> None:
         """Show that the holder of these locks lives; raises StateLost, naming who, where another has one of them."""

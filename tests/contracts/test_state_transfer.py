@@ -16,7 +16,8 @@ from reconciler.state import schema
 from reconciler.state.document import Export, read_export, write_export
 from reconciler.state.sql import SqlStore
 from reconciler.state.store import SHARED, Ending, Holder, Trace
-from tests.contracts.conftest import Database, empty_schema
+from tests.contracts.conftest import Database
+from tests.contracts.postgres import empty_schema
 from tests.contracts.records import (
     ANNA,
     LAB1,
