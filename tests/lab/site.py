@@ -155,14 +155,18 @@ class Site:
     folder: Path
     cluster: Path
 
+    @property
+    def record(self) -> Path:
+        """Where the record is kept."""
+        return self.folder / "state.db"
+
     def start(self, *arguments: str | Path) -> Running:
         """Start a command; global options are filled in."""
         out = self.folder / f"out-{time.monotonic_ns()}"
         with out.open("w") as stream:
             process = subprocess.Popen(
                 [_PROGRAM, *map(str, arguments)],
-                env=os.environ
-                | {"RECONCILER_CLUSTER": str(self.cluster), "RECONCILER_STATE": str(self.folder / "state.db")},
+                env=os.environ | {"RECONCILER_CLUSTER": str(self.cluster), "RECONCILER_STATE": str(self.record)},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.PIPE,
