@@ -166,3 +166,24 @@ def test_a_record_without_room(small: OnSmallDisk, undisturbed: Census) -> None:
     small.apply(path)
     assert settled(small.lab, undisturbed) == []
     small.in_sync(path)
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "words"),
+    [("size=8k", "size=1m", "No space left on device"), ("ro", "rw", "Read-only file system")],
+)
+def test_init_where_it_cannot_write(site: Site, narrow: str, wide: str, words: str) -> None:
+    disk = site.folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", narrow, "small", disk], check=True)
+    try:
+        failed = site.run("init", disk)
+        assert failed.code == 1, failed.told
+        assert failed.err.startswith(f"error[usage]: {disk}/"), failed.told
+        assert failed.err.count("error[") == failed.err.count(words) == 1, failed.told
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+        subprocess.run(["mount", "-o", f"remount,{wide}", disk], check=True)
+        site.do("init", disk)
+        assert sum(path.is_file() for path in disk.rglob("*")) == 4
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
