@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -41,20 +44,37 @@ def init(
     texts = {folder / target: starters.joinpath(name).read_text(encoding="utf-8") for name, target in _STARTERS.items()}
     texts |= {folder / target: schema_text(kind) for kind, target in _SCHEMAS.items()}
     try:
-        if existing := [str(target) for target in texts if target.exists()]:
-            raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")
-        for target, text in texts.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+        existing = [str(target) for target in texts if target.exists()]
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"{shown(str(folder))} cannot be written: {words}", hint="choose another folder") from error
+    if existing:
+        raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")
+    _write_all(texts)
     written = [str(target) for target in texts]
     if session.json:
         session.print_json({"written": written})
         return
     sys.stdout.writelines(f"wrote {escape(str(path))}\n" for path in written)
     sys.stdout.write("Next: write your hosts into cluster.yaml, then `reconciler validate` and `reconciler plan`.\n")
+
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    """Write files under other names first, so that each is there whole or not at all."""
+    fresh = {target: target.with_name(f".{target.name}.{os.getpid()}.new") for target in texts}
+    at = None
+    try:
+        for at, text in texts.items():
+            at.parent.mkdir(parents=True, exist_ok=True)
+            fresh[at].write_text(text, encoding="utf-8")
+        for at in texts:
+            fresh[at].replace(at)
+    except OSError as error:
+        raise UsageError(f"{at} cannot be written: {error.strerror}", hint="choose another folder") from error
+    finally:
+        for part in fresh.values():
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def validate(session: Session, paths: Paths = None) -> None:

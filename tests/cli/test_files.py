@@ -39,6 +39,16 @@ def test_init_overwrites_nothing(cli: Cli, write: Write, folder: Path, existing:
     assert [path.read_text() for path in folder.rglob("*.yaml")] == [kept.read_text()] == ["mine\n"]
 
 
+def test_init_leaves_nothing_where_it_cannot_write_all(cli: Cli, write: Write, folder: Path) -> None:
+    write("slices", "in the way\n")
+    done = cli("init")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "error[usage]: slices/two-vms.yaml cannot be written: File exists\nhint: choose another folder\n"
+    )
+    assert [path.name for path in folder.iterdir()] == ["slices"]
+
+
 def test_every_starter_is_written() -> None:
     starters = Path(__file__).parents[2] / "reconciler/cli/starters"
     assert sorted(path.name for path in starters.iterdir()) == sorted(_STARTERS)

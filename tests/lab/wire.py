@@ -6,6 +6,8 @@ It knows bytes and connections, not SSH; what the product must make of its fault
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 import socket
 import struct
 import threading
@@ -22,6 +24,7 @@ from tests.lab.site import Site
 
 _SEGMENT: Final = 16 * 1024  # bytes read at once
 _IN_FLIGHT: Final = 64  # segments under way in one direction
+_CLONE_NEWNET: Final = 0x40000000
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER that makes close() send RST
 
 _T = TypeVar("_T")
@@ -218,8 +221,8 @@ class Wired(Site):
 
     @classmethod
     @contextmanager
-    def around(cls, site: Site) -> Iterator[Self]:
-        """Put wires before all hosts of a site."""
+    def around(cls, site: Site, dials: Mapping[str, Callable[[], socket.socket]] | None = None) -> Iterator[Self]:
+        """Put wires before all hosts of a site; `dials` reaches some of them another way than by their port."""
         cluster = YAML(typ="safe").load(site.cluster)
         known = Path(cluster["ssh"]["known_hosts"]).read_text()
         with ExitStack() as stack:
@@ -227,7 +230,8 @@ class Wired(Site):
             wires = {}
             for seed, host in enumerate([*cluster["workers"], cluster["network_node"]]):
                 port = host["ssh"]["port"]
-                wire = wires[host["name"]] = Wire(loop, _dialler(port), seed)
+                dial = (dials or {}).get(host["name"]) or _dialler(port)
+                wire = wires[host["name"]] = Wire(loop, dial, seed)
                 stack.callback(wire.close)
                 known = known.replace(f"[127.0.0.1]:{port} ", f"[127.0.0.1]:{wire.port} ")
                 host["ssh"]["port"] = wire.port
@@ -250,6 +254,36 @@ class Wired(Site):
 
 def _dialler(port: int) -> Callable[[], socket.socket]:
     return lambda: socket.create_connection(("127.0.0.1", port))
+
+
+def dialler_within(pid: int, port: int) -> Callable[[], socket.socket]:
+    """Return what connects to a port of the loopback in the network namespace of a process."""
+
+    def connect() -> socket.socket:
+        # A thread of its own changes over: others would go on in that namespace.
+        made: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: made.append(_socket_within(pid)))
+        thread.start()
+        thread.join()
+        try:
+            made[0].connect(("127.0.0.1", port))
+        except OSError:
+            made[0].close()
+            raise
+        return made[0]
+
+    return connect
+
+
+def _socket_within(pid: int) -> socket.socket:
+    """Make a socket in another network namespace, where it stays; the calling thread stays there too."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(namespace)
+    return socket.socket()
 
 
 @contextmanager
