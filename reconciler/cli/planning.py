@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from reconciler.cli.interrupt import ask, interruptible
 from reconciler.cli.saving import Out, check_place, find_saved, read_saved, save, saved_inputs
 from reconciler.cli.session import Session, holder
 from reconciler.errors import StateLost, UsageError
+from reconciler.spec.wording import shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -110,7 +112,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     if out is not None:
         save(planned, inputs, out)
         if not session.json:
-            sys.stdout.write(f"Saved: `reconciler apply {out}` does exactly this.\n")
+            sys.stdout.write(f"Saved: `reconciler apply {shown(shlex.quote(str(out)), quote=False)}` does exactly this.\n")
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
