@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def postgres_allowed() -> None:
+    """Skip what needs a PostgreSQL server only on request, and never in CI."""
+    if os.environ.get("RECONCILER_SKIP_POSTGRES") == "1" and os.environ.get("CI") != "true":
+        pytest.skip("RECONCILER_SKIP_POSTGRES is set")
 
 
 @pytest.fixture

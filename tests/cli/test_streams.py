@@ -49,8 +49,8 @@ def test_every_error_is_one_json_document(cli: Cli, arguments: list[str]) -> Non
     ("arguments", "words"),
     [
         (["plam"], "No such command 'plam'. Did you mean 'plan'?\nhint: reconciler --help\n"),
-        (["plan", "--nope"], "No such option: --nope\nhint: reconciler plan --help\n"),
-        (["show"], "Missing argument 'SLICE'.\nhint: reconciler show --help\n"),
+        (["plan", "--zzz"], "No such option: --zzz\nhint: reconciler plan --help\n"),
+        (["show"], "Missing argument 'SLICE|FILE'.\nhint: reconciler show --help\n"),
         (["lab", "exec"], "Missing argument 'HOST'.\nhint: reconciler lab exec --help\n"),
     ],
     ids=" ".join,

@@ -35,7 +35,7 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def postgres_port() -> Iterator[int]:
+def postgres_port(postgres_allowed: None) -> Iterator[int]:
     """Start a PostgreSQL server on a free port of the loopback, and stop it by its PID."""
     with data_folder() as folder, server(folder) as running:
         yield running.port

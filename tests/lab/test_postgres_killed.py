@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.postgres]
 FILE = EXAMPLES / "two-vms.yaml"
 
 
+@pytest.mark.usefixtures("postgres_allowed")
 def test_postgres_killed_in_the_middle_of_an_apply(site: Site) -> None:
     site.apply(FILE)
     undisturbed = census(site.lab)
