@@ -43,6 +43,8 @@ class Ledger:
 
     def intend(self, steps: Sequence[Step]) -> None:
         """Write that steps are about to be sent, and count them as in flight."""
+        if {step.address for step in steps} & {step.address for step, _, _ in self._unwritten}:
+            self.write()  # a removal that was recorded after the intent to make it anew would take that intent away
         self._journal.intend(steps)
         self._intended.update(step.id for step in steps)
         self._schedule.send(steps)

@@ -50,12 +50,12 @@ def intend(connection: Connection, steps: Sequence[Step]) -> None:
 
 
 def record(connection: Connection, endings: Iterable[Ending]) -> None:
-    """Write how resources stand after these steps."""
+    """Write how resources stand after these steps; of a removal and a making of one address, the later one counts."""
     gone: list[dict[str, Any]] = []
     done: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
-    for ending in endings:
+    for ending in {ending.step.address: ending for ending in endings}.values():
         address = {"b_address": ending.step.address}
         if ending.status is None:
             gone.append(address)

@@ -15,7 +15,7 @@ from reconciler.plan.record import (
     RecordedResource,
     Status,
 )
-from reconciler.spec.names import LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId
+from reconciler.spec.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId
 from reconciler.state.sql import SqlStore
 from reconciler.state.store import ApplyId, Ending
 from tests.contracts.conftest import Database
@@ -236,6 +236,16 @@ class TestSteps:
         for step in (away, back):
             store.intend(apply, [step])
             store.record(apply, done((step,)))
+        assert standing(store) == {router().address: RecordedResource(other)}
+
+    def test_both_halves_of_a_replacement_may_be_recorded_at_once(self, store: SqlStore) -> None:
+        perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
+        other = replace(router(), host=HostName("elsewhere"))
+        away, back = steps((router(), None), (None, other))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=(away, back)), ANNA, "")
+        for step in (away, back):
+            store.intend(apply, [step])
+        store.record(apply, done((away, back)))
         assert standing(store) == {router().address: RecordedResource(other)}
 
     def test_a_creation_that_left_nothing_is_forgotten(self, store: SqlStore) -> None:
