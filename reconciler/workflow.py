@@ -248,6 +248,8 @@ async def apply_saved(  # noqa: PLR0913 - as above
     """
     async with locked(store, set(agreed.slices), holder, hosts, hosts.lock_timeout) as held:
         store.check_plan(agreed)
+        # Where no record was when it was made, it is now this one's: hosts keep apart by lineage who works there.
+        agreed = replace(agreed, lineage=store.read(()).lineage)
         if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
             return Applied(agreed, approved=False)
         return await _do(agreed, _Work(store, held, holder, hosts, inputs))

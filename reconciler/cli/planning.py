@@ -112,9 +112,8 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     if out is not None:
         save(planned, inputs, out)
         if not session.json:
-            sys.stdout.write(
-                f"Saved: `reconciler apply {shown(shlex.quote(str(out)), quote=False)}` does exactly this.\n"
-            )
+            name = shown(shlex.quote(str(out)), quote=False)
+            sys.stdout.write(f"Saved: `reconciler apply {name}` does exactly this.\n")
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
