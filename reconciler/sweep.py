@@ -23,8 +23,9 @@ from reconciler.apply.journal import Outcome
 from reconciler.apply.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
 from reconciler.errors import StateLost
 from reconciler.plan.model import Step, StepId
+from reconciler.plan.record import SHARED
 from reconciler.spec.names import HostName, SliceKey
-from reconciler.state.store import SHARED, ApplyId, Ending, Holder, SeenOrphan, StateStore, Trace
+from reconciler.state.store import ApplyId, Ending, Holder, SeenOrphan, StateStore, Trace
 
 
 class Fate(StrEnum):

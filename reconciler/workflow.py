@@ -21,14 +21,14 @@ from reconciler.errors import DataLoss, PlanError, SpecError, StateError, StateL
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Action, Plan, Step
-from reconciler.plan.record import Recorded, Sighting, Status
+from reconciler.plan.record import SHARED, Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
 from reconciler.plan.resources import Resource, Seed
 from reconciler.spec.check import check
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
 from reconciler.spec.secret import Secret
-from reconciler.state.store import SHARED, ApplyId, Ending, Holder, Lock, StateReader, StateStore
+from reconciler.state.store import ApplyId, Ending, Holder, Lock, StateReader, StateStore
 
 if TYPE_CHECKING:
     import asyncio

@@ -40,7 +40,7 @@ class Job:
     @property
     def uploads(self) -> bool:
         """Whether a file must be copied for it."""
-        return any(isinstance(operation, Upload | PrivateUpload) for operation in self.operations)
+        return _upload_among(self.operations)
 
 
 Private = Mapping[Address, Callable[[], bytes]]
@@ -93,12 +93,15 @@ class Attempt:
 
     async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
         transcript = Transcript(tasks, self.nonce())
-        async with aclosing(converse(self.connection, transcript, OperationLock(), self.fence)) as events:
+        async with aclosing(self._send(transcript)) as events:
             while (event := await self._next(events)) is not None:
                 if isinstance(event, Begun):
                     self.ledger.begin(steps[event.number])
                 else:
                     self._note(steps[event.number], event)
+
+    def _send(self, transcript: Transcript) -> AsyncGenerator[Begun | Ended, None]:
+        return converse(self.connection, transcript, OperationLock(), self.fence, failures_only=True)
 
     def _note(self, step: Step, ended: Ended) -> None:
         match ended.fate:
@@ -133,7 +136,7 @@ class Attempt:
         left = list(job.operations)
         before: list[Command] = []
         try:
-            while Job(job.step, tuple(left)).uploads:
+            while _upload_among(left):
                 match left.pop(0):
                     case Command() as command:
                         before.append(command)
@@ -155,7 +158,7 @@ class Attempt:
     async def _run_alone(self, commands: Sequence[Command]) -> None:
         """Run commands as a batch of their own; raises HostError where one fails."""
         transcript = Transcript([Task(0, tuple(commands))], self.nonce())
-        async with aclosing(converse(self.connection, transcript, OperationLock(), self.fence)) as events:
+        async with aclosing(self._send(transcript)) as events:
             async for event in events:
                 if isinstance(event, Ended) and event.fate is not Fate.DONE:
                     raise HostError(self.connection.host, event.words)
@@ -191,6 +194,10 @@ class Attempt:
             )
         except OSError as error:
             raise HostError(host, f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _upload_among(operations: Sequence[Operation]) -> bool:
+    return any(isinstance(operation, Upload | PrivateUpload) for operation in operations)
 
 
 def _commands(operations: Sequence[Operation]) -> tuple[Command, ...]:

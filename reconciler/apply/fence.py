@@ -1,17 +1,21 @@
-"""The fence of a host as lines of a batch's script: who lost its lock is refused there, whatever it still believes.
+"""The fences of a host: lines of a batch's script that refuse who lost its lock, and a look at who ever held which.
 
 For each record that works on it a host keeps the highest token that it has seen of each lock, in FOLDER/LINEAGE, one
 line for each lock: `TOKEN NAME`. A batch comes with the tokens of its locks, and is compared under the operation lock
-before its first task; what is no lower is written down before anything is done. Pure: batch.py puts it in its place.
+before its first task; what is no lower is written down before anything is done. Pure: batch.py puts it in its place,
+and what those locks say of other records is orphans.py's.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from reconciler.apply.command import Result, script
+from reconciler.apply.drivers import answers
 from reconciler.plan.resources import ROOT
 
 FOLDER: Final = f"{ROOT}/fence"
@@ -65,3 +69,34 @@ printf '%s' "$l"{lines} >"$f.new" && sync -- "$f.new" && mv -f -- "$f.new" "$f" 
 refuse "the fence $f cannot be written"
 fi
 """
+
+_LINEAGE: Final = re.compile(r"[A-Za-z0-9-]+")
+
+# The name of each file, its lines after a `+` each, and a dot.
+_LIST = """
+for path in "$1"/*; do
+    [ -f "$path" ] || continue
+    printf '%s\\n' "${path##*/}"
+    while IFS= read -r line || [ -n "$line" ]; do printf '+%s\\n' "$line"; done < "$path"
+    echo .
+done
+"""
+
+LIST_FENCES: Final = script(_LIST, FOLDER)
+"""The command that reads all fences of a host."""
+
+
+def parse_fences(host: str, result: Result) -> Mapping[str, frozenset[str]]:
+    """Return the names of the locks that each record has held there, by its lineage."""
+    found: dict[str, frozenset[str]] = {}
+    name, locks = "", set[str]()
+    for line in answers.text(host, result).splitlines():
+        if line.startswith("+"):
+            locks.add(line[1:].partition(" ")[2].strip())
+        elif line != ".":
+            name = line
+        else:
+            if _LINEAGE.fullmatch(name):
+                found[name] = frozenset(locks)
+            locks = set()
+    return found

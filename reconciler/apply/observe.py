@@ -17,9 +17,9 @@ from reconciler.apply.batch import CUT, Begun, Ended, Fate, OperationLock, Task,
 from reconciler.apply.command import Command, Result
 from reconciler.apply.connection import Connection, Connector, words_of
 from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
-from reconciler.apply.fence import Fence
-from reconciler.apply.fences import LIST_FENCES, parse_fences
+from reconciler.apply.fence import LIST_FENCES, Fence, parse_fences
 from reconciler.errors import HostError, HostUnreachable, StateLost
+from reconciler.plan.record import lock_words
 from reconciler.plan.resources import Kind, Resource
 from reconciler.spec.names import Address, HostName
 
@@ -181,7 +181,7 @@ async def _run(
     transcript = Transcript(tasks, nonce(), PROBE_CAP)
     ended: dict[int, Ended] = {}
     lock = OperationLock(shared=fence is None)
-    async with aclosing(converse(connection, transcript, lock, fence, failures_only=False)) as events:
+    async with aclosing(converse(connection, transcript, lock, fence)) as events:
         async for event in events:
             if isinstance(event, Ended):
                 ended[event.number] = event
@@ -233,7 +233,7 @@ async def converse(
     lock: OperationLock,
     fence: Fence | None = None,
     *,
-    failures_only: bool | None = None,
+    failures_only: bool = False,
 ) -> AsyncGenerator[Begun | Ended, None]:
     """Send a batch and yield what its output tells, as it comes; a batch without any command is not sent.
 
@@ -241,7 +241,7 @@ async def converse(
     HostError means that the host refused the batch as a whole and nothing was begun; so does StateLost, where the host
     has seen a later holder of one of the fence's locks.
 
-    A change is judged by its status, so what succeeds there says nothing unless `failures_only` is False.
+    With `failures_only`, what succeeds is not read back: a change is judged by its status.
     """
     if not any(task.commands for task in transcript.tasks):
         for event in transcript.presume():
@@ -253,7 +253,7 @@ async def converse(
         lock=lock,
         fence=fence,
         output_cap=transcript.output_cap,
-        failures_only=not lock.shared if failures_only is None else failures_only,
+        failures_only=failures_only,
     )
     try:
         async with aclosing(connection.run(text)) as lines:
@@ -271,5 +271,4 @@ async def converse(
 
 
 def _lost(host: HostName, seen: int, name: str) -> StateLost:
-    what = "what slices share" if name.startswith("@") else name
-    return StateLost(f"{host} has worked for a later holder of {what}", host=host, seen=seen)
+    return StateLost(f"{host} has worked for a later holder of {lock_words(name)}", host=host, seen=seen)

@@ -18,6 +18,7 @@ from reconciler.apply.drivers.driver import Found
 from reconciler.apply.observe import Drivers, Observed, Surveyed
 from reconciler.plan.model import Action, Change, Step, StepId
 from reconciler.plan.order import order
+from reconciler.plan.record import SHARED
 from reconciler.plan.resources import (
     Disk,
     Image,
@@ -33,9 +34,6 @@ from reconciler.plan.resources import (
     to_data,
 )
 from reconciler.spec.names import Address, HostName
-
-SHARED_LOCK = "@shared"
-"""The lock of what slices share, as it stands in fences."""
 
 
 class Whose(StrEnum):
@@ -72,7 +70,7 @@ class Orphan:
     @property
     def lock(self) -> str:
         """The lock under which it may be removed."""
-        return self.resource.slice or SHARED_LOCK
+        return self.resource.slice or SHARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _orphans(survey: Surveyed, known: Collection[Spot], lineage: str, drivers: D
 
 def _whose(resource: Resource, fences: Mapping[str, frozenset[str]], lineage: str) -> tuple[Whose, tuple[str, ...]]:
     """Tell whose a thing is; what another record ever held it may still need, whatever we once did under that name."""
-    lock = resource.slice or SHARED_LOCK
+    lock = resource.slice or SHARED
     others = tuple(sorted(name for name, locks in fences.items() if lock in locks and name != lineage))
     if others:
         return Whose.OTHER, others

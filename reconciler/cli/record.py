@@ -299,7 +299,7 @@ def _where(entry: RecordedResource) -> str:
 
 
 def _locks_of(entries: Iterable[RecordedResource]) -> set[str]:
-    from reconciler.state.store import SHARED  # noqa: PLC0415
+    from reconciler.plan.record import SHARED  # noqa: PLC0415
 
     return {entry.resource.slice or SHARED for entry in entries}
 
@@ -307,7 +307,7 @@ def _locks_of(entries: Iterable[RecordedResource]) -> set[str]:
 def _find_lock(store: StateReader, name: str) -> Lock | None:
     """Find a held lock by its slice; raises UsageError for a name that is neither locked nor recorded, or unclear."""
     from reconciler import workflow  # noqa: PLC0415
-    from reconciler.state.store import SHARED  # noqa: PLC0415
+    from reconciler.plan.record import SHARED  # noqa: PLC0415
 
     found = [lock for lock in store.locks() if name in {lock.name, lock.name.partition("/")[2]}]
     if len(found) > 1:

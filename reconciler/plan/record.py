@@ -14,6 +14,15 @@ FIRST_SLICE_ID, FIRST_VM_ID, FIRST_LINK_ID = SliceId(1000), VmId(1001), LinkId(1
 """Where the imperative system counted from; users know these numbers."""
 
 
+SHARED = "@shared"
+"""The lock of what slices share; slices' locks bear their keys."""
+
+
+def lock_words(name: str) -> str:
+    """Say what a lock is of."""
+    return "what slices share" if name == SHARED else name
+
+
 class Status(StrEnum):
     """How a recorded resource stands."""
 

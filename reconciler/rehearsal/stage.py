@@ -20,12 +20,10 @@ from reconciler import workflow
 from reconciler.apply.connection import Connection, Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Plan, Step
-from reconciler.plan.record import Recorded, Sighting, Status
-from reconciler.plan.resources import from_data, to_data
 from reconciler.rehearsal.drivers import DRIVERS
-from reconciler.rehearsal.hosts import Host, Place, Running, Thing, place_of
+from reconciler.rehearsal.hosts import Host, Place, Running, Thing
 from reconciler.rehearsal.script import read_script
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.names import HostName
 from reconciler.state.memory import MemoryStore
 from reconciler.state.store import ApplyId, Ending, Holder
 
@@ -82,18 +80,6 @@ class Stage:
         """Bring the world back to a scene."""
         self.store.thaw(scene.record)
         self.hosts = {name: host.copy() for name, host in scene.hosts.items()}
-
-    def furnish(self, recorded: Recorded, sightings: Mapping[Address, Sighting]) -> None:
-        """Have the hosts carry what is recorded, but for what somebody saw to be otherwise there."""
-        for where, entry in recorded.resources.items():
-            seen = sightings.get(where)
-            if seen is not None and seen.gone:
-                continue
-            resource = entry.may_stand()
-            if seen is not None:
-                resource = from_data(to_data(resource) | dict(seen.values))
-            whole = entry.status in {Status.PRESENT, Status.UNKNOWN}
-            self.hosts[resource.host].things[place_of(resource)] = Thing(where, resource, whole)
 
     def apply(self, inputs: workflow.Inputs, asked: workflow.Asked = workflow.NOTHING_ELSE) -> workflow.Applied:
         """Apply as the command line does, on these hosts; a lost disk is made anew, empty."""

@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from reconciler.errors import StateLocked, StateLost
+from reconciler.plan.record import SHARED, lock_words
 from reconciler.state import history, process, schema
-from reconciler.state.store import SHARED, Holder, Life, Lock
+from reconciler.state.store import Holder, Life, Lock
 
 _ROWS = schema.locks
 _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
@@ -115,7 +116,7 @@ def _abandoned(row: Any, holder: Holder) -> bool:
 
 def _locked(lock: Lock) -> StateLocked:
     return StateLocked(
-        f"{_what(lock.name)} is being changed by {lock.holder} since {lock.since:{_MOMENT}}, "
+        f"{lock_words(lock.name)} is being changed by {lock.holder} since {lock.since:{_MOMENT}}, "
         f"last sign of life {lock.alive:{_MOMENT}}",
         hint="--lock-timeout 2m waits until it is done, and takes over from a holder that gives no sign of life; "
         f"`reconciler unlock {lock.name}` takes its lock away",
@@ -135,13 +136,9 @@ def _lost(connection: Connection, lock: Lock) -> StateLost:
         )
         who = next(later, "taken away, and nobody holds it now")
     return StateLost(
-        f"{_what(lock.name)} was {who}, so nothing more is changed here",
+        f"{lock_words(lock.name)} was {who}, so nothing more is changed here",
         hint="ask whoever is named, or apply again once they are done: it goes on from what stands",
     )
-
-
-def _what(name: str) -> str:
-    return "what slices share" if name == SHARED else name
 
 
 def _lock(row: Any, ttl: timedelta) -> Lock:

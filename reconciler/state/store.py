@@ -16,9 +16,6 @@ from reconciler.spec.names import Address, HostName, SliceKey
 ApplyId = NewType("ApplyId", int)
 """Counts the applies of one record from 1."""
 
-SHARED = "@shared"
-"""The lock of what slices share; slices' locks bear their keys."""
-
 
 @dataclass(frozen=True, slots=True)
 class Holder:

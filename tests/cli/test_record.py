@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.plan.record import Status
+from reconciler.plan.record import SHARED, Status
 from reconciler.spec.names import SliceKey
 from reconciler.state.place import default_place
 from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import SHARED, Ending, Holder
+from reconciler.state.store import Ending, Holder
 from tests.cli.running import Cli, on_terminal
 from tests.contracts.records import allocation, image, perform, plan, port, router, steps
 

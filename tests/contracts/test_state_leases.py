@@ -12,9 +12,10 @@ from threading import Event
 import pytest
 
 from reconciler.errors import StateError, StateLocked, StateLost
+from reconciler.plan.record import SHARED
 from reconciler.state.leases import Patience, Watch, hold, renewed
 from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import SHARED, Holder, Life, Lock
+from reconciler.state.store import Holder, Life, Lock
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, LAB1, LAB2, allocation, done, perform, plan, router, steps
 

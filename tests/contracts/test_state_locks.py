@@ -15,9 +15,9 @@ from multiprocessing.synchronize import Event
 import pytest
 
 from reconciler.errors import StateLocked
-from reconciler.plan.record import RecordedResource, Status
+from reconciler.plan.record import SHARED, RecordedResource, Status
 from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import SHARED, ApplyId, Holder
+from reconciler.state.store import ApplyId, Holder
 from tests.contracts.conftest import Database
 from tests.contracts.records import (
     ANNA,

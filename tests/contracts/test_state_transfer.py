@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import select
 
 from reconciler.errors import StateError, StateLocked, StateUnreadable
-from reconciler.plan.record import Claim, Status
+from reconciler.plan.record import SHARED, Claim, Status
 from reconciler.state import schema
 from reconciler.state.document import Export, read_export, write_export
 from reconciler.state.sql import SqlStore
-from reconciler.state.store import SHARED, Ending, Holder, Trace
+from reconciler.state.store import Ending, Holder, Trace
 from tests.contracts.conftest import Database
 from tests.contracts.postgres import empty_schema
 from tests.contracts.records import (

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from reconciler import workflow
+from reconciler.plan.record import SHARED
 from reconciler.rehearsal.hosts import amiss
 from reconciler.rehearsal.stage import Scene, Stage
 from reconciler.spec.names import SliceKey
-from reconciler.state.store import SHARED
 
 ROOT = Path(__file__).parents[2]
 MAKE, DESTROY = workflow.Asked(), workflow.Asked(destroy=(SliceKey("admin/two-vms"),))
