@@ -7,25 +7,19 @@ two people may be at work. So what is seen is remembered, and removed by a later
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler import workflow
-from reconciler.apply.drivers.table import DRIVERS
 from reconciler.apply.events import Report
-from reconciler.apply.executor import execute
-from reconciler.apply.fence import Fence
 from reconciler.apply.journal import Outcome
 from reconciler.apply.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
-from reconciler.errors import StateLost
 from reconciler.plan.model import Step, StepId
 from reconciler.plan.record import SHARED
 from reconciler.spec.names import HostName, SliceKey
-from reconciler.state.store import ApplyId, Ending, Holder, SeenOrphan, StateStore, Trace
+from reconciler.state.store import ApplyId, Ending, Holder, Lock, SeenOrphan, StateStore, Trace
 
 
 class Fate(StrEnum):
@@ -144,13 +138,12 @@ async def sweep(  # noqa: PLR0913 - the edges of the world, each given by name
         again = await look(inputs, store, hosts, now=now, terms=terms)
         agreed = set(map(trace, doomed))
         still = [one.orphan for one in again.verdicts if one.fate is Fate.REMOVE and trace(one.orphan) in agreed]
-        fence = Fence(store.read(()).lineage, {lock.name: lock.token for lock in locks})
-        report = await _remove(free_of_use(still), store.under(locks), hosts, holder, fence)
+        report = await _remove(free_of_use(still), store.under(locks), locks, hosts, holder)
     return Swept(judged.verdicts, judged.unread, approved=True, report=report)
 
 
 async def _remove(
-    orphans: Sequence[Orphan], store: StateStore, hosts: workflow.Hosts, holder: Holder, fence: Fence
+    orphans: Sequence[Orphan], store: StateStore, locks: tuple[Lock, ...], hosts: workflow.Hosts, holder: Holder
 ) -> Report:
     steps = removal_steps(orphans)
     by_place = {(orphan.spot.host, orphan.spot.address): orphan for orphan in reversed(orphans)}
@@ -158,25 +151,8 @@ async def _remove(
     slices = {SliceKey(step.subject.slice) for step in steps if step.subject.slice is not None}
     digest = hashlib.sha256(repr(sorted(going.values())).encode()).hexdigest()
     number = store.begin_removal(slices, holder, digest)
-    result, skipped = "interrupted", 0
-    try:
-        report = await execute(
-            steps,
-            connector=hosts.connector,
-            journal=_RemovalJournal(store, number, going),
-            drivers=DRIVERS,
-            uploads={},
-            parallelism=hosts.parallelism,
-            observer=hosts.observer,
-            stop=hosts.stop,
-            monotonic=time.monotonic,
-            fence=fence,
-        )
-        result, skipped = ("done" if report.ok else "failed"), len(report.skipped)
-    finally:
-        with suppress(StateLost):  # the report says so
-            store.finish(number, result, skipped)
-    return report
+    opened = workflow.Opened(store.read(()).lineage, number, store, locks)
+    return await workflow.perform(opened, steps, hosts, _RemovalJournal(store, number, going))
 
 
 class _RemovalJournal:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.apply.events import Waiting
-from reconciler.apply.journal import Outcome
+from reconciler.apply.journal import Journal, Outcome
 from reconciler.errors import DataLoss, PlanError, SpecError, StateError, StateLost, StateMoved, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
@@ -33,6 +33,7 @@ from reconciler.state.store import ApplyId, Ending, Holder, Lock, StateReader, S
 if TYPE_CHECKING:
     import asyncio
 
+    from reconciler.apply.attempt import Private
     from reconciler.apply.connection import Connector
     from reconciler.apply.doctor import Examination
     from reconciler.apply.drift import Drift
@@ -224,11 +225,8 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
         looks = asked.refresh and inputs.slices
         sightings = await look(inputs, store, hosts.connector, asked.destroy, hosts.drivers) if looks else {}
-        agreed = plan(inputs, store, asked, sightings)
-        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
-            return Applied(agreed, approved=False)
-        work = _Work(store, held, holder, hosts, inputs)
-        return await _do(agreed, work, lambda: plan(inputs, store, asked, sightings))
+        work = _Work(store, held, holder, hosts, inputs, approve, accept_loss)
+        return await _do(plan(inputs, store, asked, sightings), work, lambda: plan(inputs, store, asked, sightings))
 
 
 async def apply_saved(  # noqa: PLR0913 - as above
@@ -250,28 +248,38 @@ async def apply_saved(  # noqa: PLR0913 - as above
         store.check_plan(agreed)
         # Where no record was when it was made, it is now this one's: hosts keep apart by lineage who works there.
         agreed = replace(agreed, lineage=store.read(()).lineage)
-        if not approve(agreed) or (agreed.lost and not accept_loss(agreed)):
-            return Applied(agreed, approved=False)
-        return await _do(agreed, _Work(store, held, holder, hosts, inputs))
+        return await _do(agreed, _Work(store, held, holder, hosts, inputs, approve, accept_loss))
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """With what an apply works: the record, the slices' locks and who holds them, the hosts, the files."""
+    """With what an apply works: the record, the slices' locks and their holder, hosts and files, and who has a say."""
 
     store: StateStore
     held: tuple[Lock, ...]
     holder: Holder
     hosts: Hosts
     inputs: Inputs
+    approve: Callable[[Plan], bool]
+    accept_loss: Callable[[Plan], bool]
 
 
 async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None) -> Applied:
+    """Ask for approval, and perform the plan."""
+    if not work.approve(agreed) or (agreed.lost and not work.accept_loss(agreed)):
+        return Applied(agreed, approved=False)
     if agreed.empty and not _allocations_moved(agreed, work.store.read(())):
         return Applied(agreed, approved=True)
-    async with _begun(agreed, work, again) as begun:
-        report = await _execute(begun, work.inputs, work.hosts)
-    return Applied(begun.plan, approved=True, report=report)
+    async with _begun(agreed, work, again) as (current, opened):
+        report = await perform(
+            opened,
+            current.steps,
+            work.hosts,
+            _StoreJournal(opened.store, opened.number),
+            uploads=_uploads(work.inputs),
+            private=_seeds(current.steps, work.inputs),
+        )
+    return Applied(current, approved=True, report=report)
 
 
 def locked(
@@ -290,17 +298,17 @@ def _allocations_moved(agreed: Plan, recorded: Recorded) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """An apply that is open: what it does, and the locks under which its store writes."""
+class Opened:
+    """An apply that is open in the record of a lineage, and the locks under which its store writes."""
 
-    plan: Plan
+    lineage: str
     number: ApplyId
     store: StateStore
     locks: tuple[Lock, ...]
 
 
 @asynccontextmanager
-async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) -> AsyncIterator[_Begun]:
+async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) -> AsyncIterator[tuple[Plan, Opened]]:
     """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
     Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
@@ -319,7 +327,7 @@ async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) ->
                 if not _same_work(current, agreed):
                     raise
                 continue
-            yield _Begun(current, number, ours, locks)
+            yield current, Opened(current.lineage, number, ours, locks)
             return
     raise StateMoved(
         "the record keeps changing under this plan", hint="wait for the other applies to end, then try again"
@@ -344,37 +352,46 @@ def _same_work(one: Plan, other: Plan) -> bool:
     return one.changes == other.changes and one.allocations == other.allocations
 
 
-async def _execute(begun: _Begun, inputs: Inputs, hosts: Hosts) -> Report:
+async def perform(
+    opened: Opened,
+    steps: Sequence[Step],
+    hosts: Hosts,
+    journal: Journal,
+    *,
+    uploads: Mapping[str, Path] | None = None,
+    private: Private | None = None,
+) -> Report:
+    """Perform the steps of an apply that is open, and close it; of what fails, the first error is told."""
     from reconciler.apply.drivers.table import DRIVERS  # noqa: PLC0415 - planning needs no drivers
     from reconciler.apply.executor import execute  # noqa: PLC0415
     from reconciler.apply.fence import Fence  # noqa: PLC0415
 
     try:
         report = await execute(
-            begun.plan.steps,
+            steps,
             connector=hosts.connector,
-            journal=_StoreJournal(begun.store, begun.number),
+            journal=journal,
             drivers=hosts.drivers or DRIVERS,
-            uploads=_uploads(inputs),
-            private=_seeds(begun.plan.steps, inputs),
+            uploads=uploads or {},
+            private=private,
             parallelism=hosts.parallelism,
             observer=hosts.observer,
             stop=hosts.stop,
             monotonic=time.monotonic,
-            fence=Fence(begun.plan.lineage, {lock.name: lock.token for lock in begun.locks}),
+            fence=Fence(opened.lineage, {lock.name: lock.token for lock in opened.locks}),
         )
     except BaseException:
         with suppress(StateError):  # where the record is what failed, that is told, and not this again
-            begun.store.finish(begun.number, "interrupted", 0)
+            opened.store.finish(opened.number, "interrupted", 0)
         raise
     if report.lost is not None:
-        report = replace(report, lost=_named(report.lost, begun))
+        report = replace(report, lost=_named(report.lost, opened))
     with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
-        begun.store.finish(begun.number, DONE if report.ok else "failed", len(report.skipped))
+        opened.store.finish(opened.number, DONE if report.ok else "failed", len(report.skipped))
     return report
 
 
-def _named(lost: StateLost, begun: _Begun) -> StateLost:
+def _named(lost: StateLost, opened: Opened) -> StateLost:
     """Say who took the locks over, where a host knows only that somebody did.
 
     A host that has seen tokens which the record knows nothing of tells that the record is an older copy of itself; what
@@ -383,8 +400,8 @@ def _named(lost: StateLost, begun: _Begun) -> StateLost:
     if lost.host is None:
         return lost
     try:
-        begun.store.renew(begun.locks)
-        begun.store.outgrow(lost.seen)
+        opened.store.renew(opened.locks)
+        opened.store.outgrow(lost.seen)
     except StateLost as known:
         return known
     return StateLost(
@@ -451,7 +468,15 @@ def _status(action: Action, outcome: Outcome) -> Status | None:
 
 def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None = None) -> list[Resource]:
     """Return the resources that are recorded as standing: those of some slices or of all, and what slices share."""
-    return [entry.resource for entry in reader.read(scope).resources.values() if entry.status is Status.PRESENT]
+    return _present(reader.read(scope), scope)
+
+
+def _present(recorded: Recorded, scope: Collection[SliceKey] | None) -> list[Resource]:
+    return [
+        entry.resource
+        for entry in recorded.resources.values()
+        if entry.status is Status.PRESENT and (scope is None or entry.resource.slice in {None, *scope})
+    ]
 
 
 async def look(
@@ -504,7 +529,7 @@ async def drift(
 
     cluster = inputs.cluster.cluster
     before = reader.read(None)
-    resources = recorded_resources(reader, scope)
+    resources = _present(before, scope)
     hosts = [HostName(host.name) for host in cluster.hosts()]
     if scope is not None:
         hosts = [host for host in hosts if any(host == resource.host for resource in resources)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reconciler.cli import INTERRUPTED
-from reconciler.cli.hosts import connecting
+from reconciler.cli.hosts import at_work
 from reconciler.cli.interrupt import interruptible
 from reconciler.cli.planning import AutoApprove, Parallelism, confirm
 from reconciler.cli.session import Session, holder
@@ -21,7 +21,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     import asyncio
 
-    from reconciler.apply.events import Event, HostLost
+    from reconciler.apply.events import HostLost
     from reconciler.plan.model import Step
     from reconciler.state.store import StateStore
     from reconciler.sweep import Swept, Terms, Verdict
@@ -105,9 +105,7 @@ def _work(  # noqa: PLR0913 - what the verb was given, and where trouble goes
     dry_run: bool,
     ask: bool,
 ) -> Swept:
-    from reconciler import sweep, workflow  # noqa: PLC0415
-    from reconciler.apply.events import HostLost  # noqa: PLC0415
-    from reconciler.cli.progress import progress  # noqa: PLC0415
+    from reconciler import sweep  # noqa: PLC0415
 
     def approve(judged: Swept) -> bool:
         stream = sys.stderr if session.json else sys.stdout
@@ -116,18 +114,11 @@ def _work(  # noqa: PLR0913 - what the verb was given, and where trouble goes
         return not ask or confirm(f"Remove {_count(count)}?")
 
     async def work(stop: asyncio.Event) -> Swept:
-        async with connecting(session, inputs.cluster.cluster) as connector:
-            with progress(session) as shown:
-
-                def observer(event: Event) -> None:
-                    if isinstance(event, HostLost):
-                        lost.append(event)
-                    shown(event)
-
-                hosts, now = workflow.Hosts(connector, parallelism, observer, stop), datetime.now(UTC)
-                if dry_run:
-                    return await sweep.look(inputs, store, hosts, now=now, terms=terms)
-                return await sweep.sweep(inputs, store, hosts, holder=holder(), now=now, terms=terms, approve=approve)
+        async with at_work(session, inputs.cluster.cluster, stop, lost, parallelism=parallelism) as hosts:
+            now = datetime.now(UTC)
+            if dry_run:
+                return await sweep.look(inputs, store, hosts, now=now, terms=terms)
+            return await sweep.sweep(inputs, store, hosts, holder=holder(), now=now, terms=terms, approve=approve)
 
     return interruptible(work)
 

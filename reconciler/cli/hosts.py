@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import asyncio
+
     from reconciler.apply.connection import Connection, Connector
+    from reconciler.apply.events import Event, HostLost
     from reconciler.cli.session import Session
     from reconciler.spec.cluster import Cluster
     from reconciler.spec.names import HostName
+    from reconciler.workflow import Hosts
 
 
 @asynccontextmanager
@@ -25,6 +29,32 @@ async def connecting(session: Session, cluster: Cluster) -> AsyncIterator[Connec
         yield _Telling(connector) if session.verbose else connector
     finally:
         await connector.close()
+
+
+@asynccontextmanager
+async def at_work(
+    session: Session,
+    cluster: Cluster,
+    stop: asyncio.Event,
+    lost: list[HostLost],
+    *,
+    parallelism: int,
+    lock_timeout: float = 0.0,
+) -> AsyncIterator[Hosts]:
+    """Yield the hosts, with progress that is shown; those that are lost meanwhile are added to `lost`."""
+    from reconciler.apply.events import HostLost  # noqa: PLC0415 - as above
+    from reconciler.cli.progress import progress  # noqa: PLC0415
+    from reconciler.workflow import Hosts  # noqa: PLC0415
+
+    async with connecting(session, cluster) as connector:
+        with progress(session) as shown:
+
+            def observer(event: Event) -> None:
+                if isinstance(event, HostLost):
+                    lost.append(event)
+                shown(event)
+
+            yield Hosts(connector, parallelism, observer, stop, lock_timeout)
 
 
 class _Telling:

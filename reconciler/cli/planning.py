@@ -14,7 +14,7 @@ import typer
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.durations import LockTimeout
 from reconciler.cli.files import Paths
-from reconciler.cli.hosts import connecting
+from reconciler.cli.hosts import at_work, connecting
 from reconciler.cli.interrupt import ask, interruptible
 from reconciler.cli.saving import Out, check_place, find_saved, read_saved, save, saved_inputs
 from reconciler.cli.session import Session, holder
@@ -24,7 +24,7 @@ from reconciler.spec.wording import shown
 if TYPE_CHECKING:
     import asyncio
 
-    from reconciler.apply.events import Event, HostLost
+    from reconciler.apply.events import HostLost
     from reconciler.plan.model import Plan
     from reconciler.plan.record import Sighting
     from reconciler.spec.names import Address, SliceKey
@@ -292,23 +292,18 @@ def _perform_saved(session: Session, path: Path, manner: _Manner) -> int:
 
 def _run(session: Session, inputs: Inputs, manner: _Manner, work: Callable[[Hosts], Awaitable[Applied]]) -> int:
     """Work with hosts that can be reached and progress that is shown, and tell what came of it."""
-    from reconciler.apply.events import HostLost  # noqa: PLC0415
-    from reconciler.cli.progress import progress  # noqa: PLC0415
-
     lost: list[HostLost] = []
 
     async def reaching(stop: asyncio.Event) -> Applied:
-        from reconciler import workflow  # noqa: PLC0415
-
-        async with connecting(session, inputs.cluster.cluster) as connector:
-            with progress(session) as shown:
-
-                def observer(event: Event) -> None:
-                    if isinstance(event, HostLost):
-                        lost.append(event)
-                    shown(event)
-
-                return await work(workflow.Hosts(connector, manner.parallelism, observer, stop, manner.lock_timeout))
+        async with at_work(
+            session,
+            inputs.cluster.cluster,
+            stop,
+            lost,
+            parallelism=manner.parallelism,
+            lock_timeout=manner.lock_timeout,
+        ) as hosts:
+            return await work(hosts)
 
     return _tell(session, interruptible(reaching), lost)
 
