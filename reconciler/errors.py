@@ -143,7 +143,7 @@ class DataLoss(PlanError):
 
 
 class LimitError(PlanError):
-    """A pool, range, quota or capacity is exhausted; the sentence names limit, used, asked and free."""
+    """A pool, range, quota or capacity is exhausted, as `what` names it; the sentence tells limit, used, asked, free."""
 
     code = Code.LIMIT
 
@@ -157,6 +157,7 @@ class LimitError(PlanError):
         hint: str | None = None,
         show: Callable[[int], str] = str,
     ) -> None:
+        self.what = what
         self.limit, self.used, self.asked, self.free = limit, used, asked, max(limit - used, 0)
         numbers = f"limit {show(limit)}, used {show(used)}, asked {show(asked)}, free {show(self.free)}"
         super().__init__(f"{what} exhausted: {numbers}", hint=hint)

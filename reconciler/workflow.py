@@ -106,11 +106,14 @@ def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
 class Asked:
     """What is asked for beside the files: slices to take away, and resources to make anew as they are.
 
-    Without `refresh`, an apply trusts the record and does not look at the hosts first.
+    `only` and `without` bound what is to stand for now, as `build_plan` says. Without `refresh`, an apply trusts the
+    record and does not look at the hosts first.
     """
 
     destroy: tuple[SliceKey, ...] = ()
     replace: tuple[Address, ...] = ()
+    only: tuple[Address, ...] | None = None
+    without: tuple[Address, ...] = ()
     refresh: bool = True
 
 
@@ -141,6 +144,8 @@ def plan(
         recorded,
         destroy=asked.destroy,
         replace=asked.replace,
+        only=asked.only,
+        without=asked.without,
         inputs=inputs.digests,
         tool=__version__,
     )

@@ -28,6 +28,8 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     *,
     destroy: Collection[SliceKey] = (),
     replace: Collection[Address] = (),
+    only: Collection[Address] | None = None,
+    without: Collection[Address] = (),
     inputs: Mapping[str, str] | None = None,
     tool: str = "",
 ) -> Plan:
@@ -35,8 +37,10 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
 
     Other recorded slices are left as they are, and so is what only they share. `recorded.resources` must cover the
     slices given and destroyed, and what slices share. `replace` are resources to make anew though nothing about them
-    differs. Raises LimitError, or PlanError where the record names a host that the cluster file does not, or where what
-    is to be replaced does not stand.
+    differs. With `only`, of what is not recorded nothing is made but these resources and what they stand on; what is
+    recorded is brought in line all the same. Those `without` which the slices are to be for now go, or are not made.
+    Numbers are given out for all. Raises LimitError, or PlanError where the record names a host that the cluster file
+    does not, or where what is to be replaced does not stand.
     """
     _check_hosts(cluster, recorded)
     topologies = [build_topology(cluster, written, recorded.allocations.get(written.key)) for written in slices]
@@ -55,6 +59,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
         for where, entry in recorded.resources.items()
         if (entry.resource.slice in scope if entry.resource.slice is not None else where not in others)
     }
+    desired = _chosen(desired, known, only, without)
     _check_replaced(replace, desired.keys() & known.keys())
     changes = diff(desired, known, destroyed=destroy, replaced=replace)
     disturbed, interrupted = disturbances(changes, recorded.allocations, recorded.resources.keys())
@@ -71,6 +76,36 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
         disturbed=disturbed,
         inputs=dict(sorted((inputs or {}).items())),
     )
+
+
+def _chosen(
+    desired: dict[Address, Resource],
+    known: Collection[Address],
+    only: Collection[Address] | None,
+    without: Collection[Address],
+) -> dict[Address, Resource]:
+    """Return those of the desired resources that are to stand for now, as `only` and `without` say."""
+    if only is None and not without:
+        return desired
+    wanted = desired.keys() if only is None else _with_needs(desired, only)
+    return {
+        where: resource
+        for where, resource in desired.items()
+        if where not in without and (where in wanted or where in known)
+    }
+
+
+def _with_needs(desired: Mapping[Address, Resource], only: Iterable[Address]) -> set[Address]:
+    """Return these resources and all that they stand on, or are to come after."""
+    found: set[Address] = set()
+    waiting = [where for where in only if where in desired]
+    while waiting:
+        where = waiting.pop()
+        if where not in found:
+            found.add(where)
+            resource = desired[where]
+            waiting += [need for need in (*resource.needs, *resource.after) if need in desired]
+    return found
 
 
 def _check_hosts(cluster: Cluster, recorded: Recorded) -> None:

@@ -1,0 +1,74 @@
+"""Part of a slice for now: only some of what is not there yet, or all without some; numbers are given out for all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from reconciler.plan.build import build_plan
+from reconciler.plan.model import Action, Plan
+from reconciler.plan.record import Recorded
+from reconciler.spec.names import Address
+from reconciler.spec.slice import Slice
+from tests.plan.examples import EMPTY, LAB1, LAB2, actions, cluster, lab
+from tests.plan.replay import replay
+
+PAIR: dict[str, Any] = {"a": {"internet": True}, "b": {}}
+LINKED = lab(PAIR, [["a:eth1", "b:eth1"]])
+DISK = Address(f"disk/{LAB1}/a")
+
+
+def part(
+    written: Slice,
+    record: Recorded = EMPTY,
+    *,
+    only: Collection[Address] | None = None,
+    without: Collection[Address] = (),
+) -> Plan:
+    return build_plan(cluster(), [written], record, only=only, without=without)
+
+
+def test_nothing_is_made_and_all_numbers_are_given() -> None:
+    made = part(LINKED, only=())
+    assert made.empty
+    given = made.allocations[LAB1]
+    assert [vm.id for vm in given.vms.values()] == [1001, 1002]
+    assert [link.vlan for link in given.links.values()] == [100]
+
+
+def test_only_what_is_asked_for_is_made_with_what_it_stands_on() -> None:
+    made = part(LINKED, only=[DISK])
+    assert actions(made).keys() == {DISK, f"image/cirros-{'c' * 12}@worker1"}
+
+
+def test_a_vm_brings_its_link_and_the_way_out_along() -> None:
+    found = actions(part(LINKED, only=[Address(f"vm/{LAB1}/a")])).keys()
+    assert {f"router/{LAB1}", f"segment/{LAB1}/a:eth1--b:eth1", "uplink/gateway", "trunk/internet@worker1"} <= found
+    assert not [where for where in found if where.startswith((f"vm/{LAB1}/b", f"disk/{LAB1}/b", f"port/{LAB1}/b"))]
+
+
+def test_what_stands_is_brought_in_line_whatever_else_is_to_be_made() -> None:
+    stands = replay(EMPTY, part(LINKED))
+    more = lab({**PAIR, "b": {"memory": "512MiB"}, "c": {}}, [["a:eth1", "b:eth1"]])
+    assert actions(part(more, stands, only=())) == {f"vm/{LAB1}/b": Action.UPDATE}
+    fewer = lab({"a": {"internet": True}})
+    gone = actions(part(fewer, stands, only=()))
+    assert gone[f"vm/{LAB1}/b"] is Action.DELETE
+    assert Action.CREATE not in gone.values()
+
+
+def test_what_is_to_be_left_out_goes_and_keeps_its_numbers() -> None:
+    stands = replay(EMPTY, part(LINKED))
+    without = [Address(f"vm/{LAB1}/b"), Address(f"port/{LAB1}/b:eth0"), Address(f"port/{LAB1}/b:eth1")]
+    stopped = part(LINKED, stands, without=without)
+    assert actions(stopped) == dict.fromkeys(without, Action.DELETE)
+    assert stopped.allocations == part(LINKED, stands).allocations
+    again = part(LINKED, replay(stands, stopped))
+    assert actions(again) == dict.fromkeys(without, Action.CREATE)
+
+
+def test_what_others_share_is_left_alone() -> None:
+    other = lab({"x": {"internet": True, "worker": "worker1"}}, key=LAB2)
+    stands = replay(EMPTY, part(other))
+    assert part(LINKED, stands, only=()).empty
+    assert actions(part(LINKED, stands, only=[DISK])) == {DISK: Action.CREATE}
