@@ -143,7 +143,7 @@ class DataLoss(PlanError):
 
 
 class LimitError(PlanError):
-    """A pool, range, quota or capacity is exhausted, as `what` names it; the sentence tells limit, used, asked, free."""
+    """A pool, range, quota or capacity is exhausted: `what` names it, the sentence tells limit, used, asked and free."""
 
     code = Code.LIMIT
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,14 +103,9 @@ class Session:
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
         """Open the record of a cluster."""
-        from reconciler.cli.durations import lease_ttl  # noqa: PLC0415
-        from reconciler.state.place import default_place  # noqa: PLC0415
-        from reconciler.state.sql import TTL, open_store  # noqa: PLC0415
+        from reconciler.state.sql import open_record  # noqa: PLC0415
 
-        name = cluster.cluster.name
-        where = self.state or default_place(name)
-        ttl = lease_ttl() or TTL
-        store = open_store(where, cluster=name, clock=lambda: datetime.now(UTC), read_only=read_only, ttl=ttl)
+        store = open_record(cluster.cluster.name, self.state, read_only=read_only)
         try:
             yield store
         finally:
@@ -140,20 +134,9 @@ def _near(path: Path) -> Path:
 
 def holder() -> Holder:
     """Name who runs this process, for locks and history."""
-    import socket  # noqa: PLC0415
+    from reconciler.state.process import this_process  # noqa: PLC0415
 
-    from reconciler.state.store import Holder as _Holder  # noqa: PLC0415
-
-    return _Holder(user=_user(), host=socket.gethostname(), pid=os.getpid())
-
-
-def _user() -> str:
-    import getpass  # noqa: PLC0415
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+    return this_process()
 
 
 def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:

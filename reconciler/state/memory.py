@@ -9,7 +9,8 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from reconciler.state.opening import empty_engine
-from reconciler.state.sql import TTL, SqlStore
+from reconciler.state.sql import SqlStore
+from reconciler.state.ttl import TTL
 
 
 class MemoryStore(SqlStore):

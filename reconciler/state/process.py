@@ -1,10 +1,14 @@
-"""Tells the process that took a lock from a later one of the same number; what follows from it is locks' part."""
+"""Names this process for locks, and tells one that took a lock from a later one; what follows is locks' part."""
 
 from __future__ import annotations
 
+import getpass
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+from reconciler.state.store import Holder
 
 _START = 22
 """The field of /proc/PID/stat that holds a process's start, in clock ticks since boot: see proc(5)."""
@@ -27,6 +31,18 @@ def identify(pid: int) -> Identity:
         boot=_line("/proc/sys/kernel/random/boot_id"),
         machine=_line("/etc/machine-id"),
     )
+
+
+def this_process() -> Holder:
+    """Name who runs this process, for locks and history."""
+    return Holder(user=_user(), host=socket.gethostname(), pid=os.getpid())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def gone(pid: int, was: Identity) -> bool:

@@ -7,10 +7,11 @@ made from bears a later serial.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,12 @@ from reconciler.state.faults import RESTORE, decoding, mapped
 from reconciler.state.opening import name_of, open_engine
 from reconciler.state.place import default_place, to_url
 from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry, Life, Lock, SeenOrphan, Trace
+from reconciler.state.ttl import TTL, lease_ttl
 
 if TYPE_CHECKING:
     from reconciler.state.document import Export
 
-__all__ = ["SqlStore", "default_place", "open_store"]
-
-TTL = timedelta(seconds=30)
-"""How long a lock that is not renewed still counts."""
+__all__ = ["SqlStore", "default_place", "open_record", "open_store"]
 
 
 def open_store(
@@ -51,6 +50,17 @@ def open_store(
     url = to_url(where)
     engine = open_engine(url, cluster, read_only=read_only)
     return SqlStore(engine, name_of(url), clock, read_only=read_only, ttl=ttl)
+
+
+def open_record(cluster: str, where: str | None, *, read_only: bool = False) -> SqlStore:
+    """Open a cluster's record as its users do: where they say or else at its default place, by this machine's clock."""
+    return open_store(
+        where or default_place(cluster),
+        cluster=cluster,
+        clock=lambda: datetime.now(UTC),
+        read_only=read_only,
+        ttl=lease_ttl(os.environ),
+    )
 
 
 class SqlStore:
@@ -238,6 +248,13 @@ class SqlStore:
             scope = history.finish(connection, apply, result, skipped, self._clock())
             _move(connection, meta, ())
             _free(connection, meta, scope)
+
+    def take_turn(self, after: Callable[[int], int]) -> int:
+        """Return the round-robin turn, and move it on to what `after` makes of it."""
+        with self._writing() as (connection, meta):
+            serial = meta.serial + 1
+            connection.execute(update(schema.meta).values(turn=after(meta.turn), serial=serial, given_moved=serial))
+            return int(meta.turn)
 
     def orphans(self) -> tuple[SeenOrphan, ...]:
         """Return what was seen on hosts that nobody records, by host and address."""

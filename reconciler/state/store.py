@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -200,6 +200,13 @@ class StateStore(StateReader, Protocol):
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
         """Close an apply, and free what `record` would: a plan without steps gives back its slices' numbers here."""
+        ...
+
+    def take_turn(self, after: Callable[[int], int]) -> int:
+        """Return the round-robin turn, and move it on to the larger one that `after` makes of it.
+
+        A plan that was made before, and gives out numbers, is stale then.
+        """
         ...
 
     def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
