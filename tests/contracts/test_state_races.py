@@ -31,6 +31,14 @@ def test_processes_that_open_it_at_once_make_one_record(database: Database) -> N
     store.close()
 
 
+def test_threads_that_open_it_at_once_make_one_record(database: Database) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        lineages = set(pool.map(_lineage, [database.where] * WORKERS))
+    store = database.open()
+    assert lineages == {store.read().lineage}
+    store.close()
+
+
 def test_threads_win_one_serial_each(database: Database, store: SqlStore) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
@@ -12,6 +14,9 @@ from reconciler.state import schema
 
 SCRIPTS = Path(__file__).parent
 """Where the migrations are: `env.py`, and one script for each revision under `versions`."""
+
+_TURN: Final = threading.Lock()
+"""Alembic's operations are one object for the whole process: threads that ran migrations at once would mix them up."""
 
 
 def configuration(connection: Connection) -> Config:
@@ -24,4 +29,5 @@ def configuration(connection: Connection) -> Config:
 
 def upgrade(connection: Connection) -> None:
     """Run the migrations that a database lacks; it keeps its old schema where the transaction fails."""
-    command.upgrade(configuration(connection), schema.REVISIONS[-1])
+    with _TURN:
+        command.upgrade(configuration(connection), schema.REVISIONS[-1])
