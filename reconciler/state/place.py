@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from stat import S_ISREG
 from urllib.parse import quote
 
 from platformdirs import user_state_dir
@@ -12,9 +13,6 @@ from sqlalchemy.exc import ArgumentError
 
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.state.faults import RESTORE
-
-_MAGIC = b"SQLite format 3\0"
-"""How every SQLite database begins: https://www.sqlite.org/fileformat.html#magic_header_string."""
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
@@ -61,19 +59,20 @@ def file_of(url: URL) -> Path | None:
 
 
 def inspect(file: Path) -> None:
-    """Check that a file is a SQLite database, as far as its first bytes tell.
+    """Check that a file may be a record, without opening it; whether it is a database, SQLite itself says.
 
-    Raises StateUnreadable where it is not (an empty file is a truncated record, not a new one), StateError where it
-    cannot be opened.
+    Closing a file that SQLite has open elsewhere in this process would release the locks of all its connections there
+    (https://www.sqlite.org/howtocorrupt.html, 2.2), and another process would clear their log of writes away. Raises
+    StateUnreadable where it is empty (that is a truncated record, not a new one), StateError where it is no file.
     """
     try:
-        with file.open("rb") as stream:
-            head = stream.read(len(_MAGIC))
+        found = file.stat()
     except OSError as error:
         raise StateError(f"the record {file} cannot be opened: {error.strerror}") from error
-    if head != _MAGIC:
-        what = "it is empty" if not head else "it is no SQLite database"
-        raise StateUnreadable(f"the record {file} is damaged: {what}", hint=RESTORE)
+    if not S_ISREG(found.st_mode):
+        raise StateError(f"the record {file} cannot be opened: it is no file", hint=_ELSEWHERE)
+    if found.st_size == 0:
+        raise StateUnreadable(f"the record {file} is damaged: it is empty", hint=RESTORE)
 
 
 def is_missing(file: Path) -> bool:

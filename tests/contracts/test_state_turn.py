@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -11,7 +12,7 @@ from reconciler.state.sql import SqlStore
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, LAB1, allocation, plan
 
-THREADS, ROUNDS = 4, 5
+PROCESSES, THREADS, ROUNDS = 3, 2, 20
 
 
 def test_a_turn_is_taken_once_and_kept(database: Database, store: SqlStore) -> None:
@@ -23,18 +24,33 @@ def test_a_turn_is_taken_once_and_kept(database: Database, store: SqlStore) -> N
     again.close()
 
 
-def test_two_never_get_the_same_turn(database: Database, store: SqlStore) -> None:
+def test_no_turn_is_lost_by_processes_whose_threads_open_the_record_again_and_again(
+    database: Database, store: SqlStore
+) -> None:
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(take_turns, database.where) for _ in range(PROCESSES)]
+        taken = [turn for run in runs for turn in run.result(timeout=120)]
+    assert sorted(taken) == list(range(PROCESSES * THREADS * ROUNDS))
+    assert store.read(()).counters.turn == PROCESSES * THREADS * ROUNDS
+
+
+def take_turns(where: str) -> list[int]:
+    """Have two threads take turns, each opening the record anew for every one, as callers of a library do."""
+
     def take(_: int) -> list[int]:
-        mine = database.open()
-        try:
-            return [mine.take_turn(lambda turn: turn + 1) for _ in range(ROUNDS)]
-        finally:
-            mine.close()
+        return [take_turn(where) for _ in range(ROUNDS)]
 
     with ThreadPoolExecutor(THREADS) as pool:
-        taken = [turn for turns in pool.map(take, range(THREADS)) for turn in turns]
-    assert sorted(taken) == list(range(THREADS * ROUNDS))
-    assert store.read(()).counters.turn == THREADS * ROUNDS
+        return [turn for turns in pool.map(take, range(THREADS)) for turn in turns]
+
+
+def take_turn(where: str) -> int:
+    """Take one turn from a record that is opened for it."""
+    mine = Database(where).open()
+    try:
+        return mine.take_turn(lambda turn: turn + 1)
+    finally:
+        mine.close()
 
 
 def test_a_plan_that_gives_out_numbers_is_stale_once_a_turn_was_taken(store: SqlStore) -> None:

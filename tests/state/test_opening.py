@@ -22,11 +22,23 @@ from reconciler.state.place import default_place
 from reconciler.state.sql import open_store
 from tests.state.conftest import ANNA, now, opened
 
+ROOT = Path(__file__).parents[2]
+
 
 def change(file: Path, statement: str) -> None:
     """Change a record behind the store's back."""
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(statement)
+
+
+def other_process_takes_a_turn(file: Path) -> int:
+    """Open a record in a process of its own, write to it once, and close it."""
+    program = (
+        "import sys; from tests.state.conftest import opened\n"
+        "with opened(sys.argv[1]) as store: print(store.take_turn(lambda turn: turn + 1))"
+    )
+    argv = [sys.executable, "-c", program, str(file)]
+    return int(subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
 
 class TestMaking:
@@ -51,6 +63,17 @@ class TestMaking:
             pragmas = ("journal_mode", "synchronous", "foreign_keys")
             found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
         assert found == ["wal", 2, 1]
+
+    def test_opening_it_again_keeps_the_locks_of_who_has_it_open(self, file: Path) -> None:
+        with opened(file) as store:
+            store.take_turn(lambda turn: turn + 1)
+            with opened(file):
+                pass
+            assert other_process_takes_a_turn(file) == 1
+            log = file.with_name("lab.db-wal")
+            assert log.exists(), "another process took this one's connection for closed, and cleared the log away"
+            assert store.take_turn(lambda turn: turn + 1) == 2
+            assert other_process_takes_a_turn(file) == 3
 
     def test_reading_where_no_record_is_makes_none(self, tmp_path: Path) -> None:
         with opened(tmp_path / "none" / "lab.db", read_only=True) as store:
