@@ -143,7 +143,7 @@ class DataLoss(PlanError):
 
 
 class LimitError(PlanError):
-    """A pool, range, quota or capacity is exhausted: `what` names it, the sentence tells limit, used, asked and free."""
+    """A pool, range, quota or capacity, named by `what`, is exhausted; the sentence tells limit, used, asked, free."""
 
     code = Code.LIMIT
 

@@ -1,0 +1,153 @@
+"""`database.yaml`: who may use the orchestrator, which workers get new VMs, and counters kept in step with the record.
+
+The record is what is true. The lists and counters here are written after each call for people and programs that read
+them; quotas, users and workers are whoever edits this file's.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from io import StringIO
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+
+from reconciler.errors import Code, ReconcilerError
+from reconciler.orchestrator.locking import locked
+from reconciler.orchestrator.tally import owned_slices, used_vms
+from reconciler.orchestrator.whole_file import write
+from reconciler.plan.record import Recorded
+from reconciler.spec.cluster import Quota
+
+FILE: Final = "database.yaml"
+WORKERS: Final = ("10.0.10.1", "10.0.10.2", "10.0.10.3")
+"""The workers of a database that names none."""
+
+_FIRST: Final = f"""\
+# Users, quotas and workers are yours to edit. Slices, used VMs and counters are written after each call of the
+# orchestrator, from the record that `reconciler status` shows.
+workers_list: [{", ".join(WORKERS)}]
+users:
+  admin: {{slices: [], used_vms: 0, quota: {{slices: 10, vms: 50}}}}
+counters: {{slice_id: 1000, vm_id: 1001, link_id: 1}}
+"""
+
+
+def _quota(value: Any) -> Any:
+    """Read a bare number as that many VMs."""
+    return {"vms": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class User(BaseModel):
+    """One user: the ids of their slices, how many VMs are in these, and how much they may have."""
+
+    model_config = ConfigDict(extra="allow")
+
+    slices: list[int] = Field(default_factory=list)
+    used_vms: int = 0
+    quota: Annotated[Quota, BeforeValidator(_quota)] = Quota()
+
+
+class Contents(BaseModel):
+    """What the file must be like; what else is in it is left as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    workers_list: list[str] = Field(default_factory=lambda: list(WORKERS))
+    users: dict[str, User] = Field(default_factory=dict)
+
+
+class Database:
+    """The file, read anew at each call; one that is not there is begun, with the user admin.
+
+    Raises ReconcilerError, with line and column where it can tell, for a file that cannot be read as one.
+    """
+
+    def __init__(self, path: str | PathLike[str] = FILE) -> None:
+        self.path = Path(path).absolute()
+        with self.locked():
+            if not self.path.exists():
+                write(self.path, _FIRST)
+        self.read()
+
+    @property
+    def workers_list(self) -> list[str]:
+        """The addresses of the workers that get new VMs, in turn."""
+        return self.read().workers_list
+
+    def user(self, name: str) -> User | None:
+        """Return a user, or None."""
+        return self.read().users.get(name)
+
+    def read(self) -> Contents:
+        """Return what is in the file."""
+        return self._read()[1]
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Be the only one to change the file, of all threads and processes of this machine."""
+        return locked(self.path.parent, self.path.name)
+
+    def mirror(self, recorded: Recorded) -> None:
+        """Write how many slices and VMs each user has by the record, and its counters; the caller is the only one here.
+
+        What is to go and is not yet confirmed gone counts still.
+        """
+        document, contents = self._read()
+        before = _text(document)
+        counters = recorded.counters
+        ids = {"slice_id": counters.slice_id, "vm_id": counters.vm_id, "link_id": counters.link_id}
+        document.setdefault("counters", CommentedMap()).update(ids)
+        for name in contents.users:
+            entry = document["users"][name]
+            entry["slices"] = _listed(owned_slices(recorded, name), entry.get("slices"))
+            entry["used_vms"] = used_vms(recorded, name)
+        after = _text(document)
+        if after != before:
+            write(self.path, after)
+
+    def _read(self) -> tuple[Any, Contents]:
+        try:
+            document = _yaml().load(self.path.read_text(encoding="utf-8")) or CommentedMap()
+            return document, Contents.model_validate(document)
+        except YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+            what = getattr(error, "problem", None) or error
+            raise _unreadable(f"{self.path}{place}: {what}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise _unreadable(f"{self.path}: {where}: {first['msg']}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(f"{self.path} cannot be read: {error}") from error
+
+
+def _unreadable(words: str) -> ReconcilerError:
+    return ReconcilerError(words, code=Code.FILE_UNREADABLE)
+
+
+def _listed(ids: list[int], before: Any) -> Any:
+    """Return ids as they are to be written: what is right already stays as it is written."""
+    if before == ids:
+        return before
+    found = CommentedSeq(ids)
+    found.fa.set_flow_style()
+    return found
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    return yaml
+
+
+def _text(document: Any) -> str:
+    stream = StringIO()
+    _yaml().dump(document, stream)
+    return stream.getvalue()

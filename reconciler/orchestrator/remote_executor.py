@@ -1,0 +1,165 @@
+"""Where calls get their work done: a cluster's file, record and hosts; each call runs the workflow to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from reconciler import workflow
+from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.events import Event, Report, StepFailed, StepUnknown
+from reconciler.apply.observe import observe
+from reconciler.apply.ssh import SshConnector
+from reconciler.errors import StateMoved, UsageError
+from reconciler.orchestrator.answers import Refused
+from reconciler.orchestrator.slice_folder import FOLDER, SliceFolder
+from reconciler.plan.model import Plan
+from reconciler.plan.record import Recorded
+from reconciler.plan.resources import Resource
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.load import find_cluster
+from reconciler.spec.names import SliceKey
+from reconciler.state.process import this_process
+from reconciler.state.sql import SqlStore, open_record
+
+T = TypeVar("T")
+
+PARALLELISM: Final = 10
+"""How many hosts are worked on at once, as by the command line."""
+
+LOCK_TIMEOUT: Final = 120.0
+"""Seconds to wait for who else changes a slice: callers of a synchronous method expect it to wait its turn."""
+
+ATTEMPTS: Final = 50
+"""How often a call plans again because another one has changed the record between its reading and its beginning."""
+
+Approve = Callable[[Plan], None]
+"""Looks at a plan before anything is done, and raises Refused where it is not what was called for."""
+
+
+class RemoteExecutor:
+    """The cluster that calls work on.
+
+    `cluster` is its file: else RECONCILER_CLUSTER, else `cluster.yaml` here or in a parent folder. `state` is where its
+    record is: else RECONCILER_STATE, else the usual place. `slices` is the folder of slice files: else
+    RECONCILER_SLICES, else `slices` in the working folder. Raises UsageError where there is no cluster file.
+    """
+
+    def __init__(
+        self,
+        cluster: str | PathLike[str] | None = None,
+        state: str | PathLike[str] | None = None,
+        slices: str | PathLike[str] | None = None,
+    ) -> None:
+        found = cluster or os.environ.get("RECONCILER_CLUSTER") or find_cluster(Path.cwd())
+        if found is None:
+            raise UsageError(
+                "no cluster file: neither RECONCILER_CLUSTER nor a cluster.yaml here or in a parent folder",
+                hint="`reconciler init` writes one; RemoteExecutor(cluster=...) names another",
+            )
+        self.cluster_file = Path(found).absolute()
+        self.state = str(state or os.environ.get("RECONCILER_STATE") or "") or None
+        self.slices = SliceFolder(Path(slices or os.environ.get("RECONCILER_SLICES") or FOLDER))
+
+    def inputs(self, *paths: Path, seen_as: Callable[[Cluster], Cluster] | None = None) -> workflow.Inputs:
+        """Read the cluster's file, and slices' files; `seen_as` has the last word on what the cluster is like."""
+        found = workflow.load(self.cluster_file, paths)
+        if seen_as is None:
+            return found
+        return replace(found, cluster=replace(found.cluster, cluster=seen_as(found.cluster.cluster)))
+
+    def cluster(self) -> Cluster:
+        """Read the cluster's file."""
+        return self.inputs().cluster.cluster
+
+    @contextmanager
+    def record(self) -> Iterator[SqlStore]:
+        """Open the cluster's record."""
+        with closing(open_record(self.cluster().name, self.state)) as store:
+            yield store
+
+    def recorded(self, *scope: SliceKey) -> Recorded:
+        """Read what is recorded: of all slices the numbers, of those in scope the resources too."""
+        with self.record() as store:
+            return store.read(scope)
+
+    def apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> None:
+        """Apply, as often as it takes until no other call comes between.
+
+        Raises Refused, with the first thing that went wrong in its host's words, where not all is done.
+        """
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return _check(finished(self._apply(inputs, asked, approve)))
+            except StateMoved:
+                if not left:
+                    raise
+        return None
+
+    def process_id(self, vm: Resource) -> int:
+        """Ask a VM's host for the id of its process; raises HostError where the host does not tell."""
+        return finished(_process_id(self.cluster(), vm))
+
+    async def _apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> workflow.Applied:
+        def approved(agreed: Plan) -> bool:
+            approve(agreed)
+            return True
+
+        connector = SshConnector(inputs.cluster.cluster)
+        hosts = workflow.Hosts(connector, PARALLELISM, _unheard, asyncio.Event(), LOCK_TIMEOUT)
+        try:
+            with closing(open_record(inputs.cluster.cluster.name, self.state)) as store:
+                return await workflow.apply(inputs, store, hosts, holder=this_process(), approve=approved, asked=asked)
+        finally:
+            await connector.close()
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; in a thread of its own where the caller's runs an event loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def _process_id(cluster: Cluster, vm: Resource) -> int:
+    connector = SshConnector(cluster)
+    try:
+        observed = await observe(connector, [vm], DRIVERS)
+    finally:
+        await connector.close()
+    if (obstacle := observed.obstacle(vm)) is not None:
+        raise obstacle
+    return int(observed.facts[vm.host, vm.address].pid)
+
+
+def _unheard(_: Event) -> None:
+    """Events are for those who watch; a caller waits for the end."""
+
+
+def _check(applied: workflow.Applied) -> None:
+    """Raise what kept an apply from doing all that it was to do."""
+    report = applied.report
+    if report is None or report.ok:
+        return
+    if report.lost is not None:
+        raise report.lost
+    raise Refused(_first_trouble(report))
+
+
+def _first_trouble(report: Report) -> str:
+    """Tell the first step that was not done, in its host's words."""
+    troubles: tuple[StepFailed | StepUnknown, ...] = (*report.failed, *report.unknown)
+    for trouble in troubles:
+        words = next(iter(trouble.words.strip().splitlines()), "it gave no reason")
+        return f"{trouble.step.address} on {trouble.step.host}: {words}"
+    return "interrupted before all was done"

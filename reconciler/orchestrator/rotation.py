@@ -1,0 +1,39 @@
+"""Which workers get new VMs: those of the database's list, in turn; the turn itself is the record's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.errors import UsageError
+from reconciler.plan.placement import Placement
+from reconciler.spec.cluster import Cluster
+from reconciler.spec.names import SliceKey, VmName
+
+
+def listed(cluster: Cluster, addresses: Sequence[str]) -> Cluster:
+    """Return the cluster with its workers in the order of the list, and those that are not on it closed to new VMs.
+
+    Raises UsageError where the list names no worker of the cluster.
+    """
+    workers = {str(worker.address): worker for worker in cluster.workers}
+    wanted = list(dict.fromkeys(addresses))
+    if unknown := [address for address in wanted if address not in workers]:
+        raise UsageError(
+            f"workers_list has {', '.join(unknown)}, which the cluster file has not",
+            hint=f"its workers are {', '.join(workers)}",
+        )
+    if not wanted:
+        raise UsageError("workers_list is empty", hint=f"the workers of the cluster file are {', '.join(workers)}")
+    chosen = [workers[address] for address in wanted]
+    others = [worker for address, worker in workers.items() if address not in wanted]
+    closed = [
+        worker.model_copy(update={"capacity": worker.capacity.model_copy(update={"vms": 0})}) for worker in others
+    ]
+    return cluster.model_copy(update={"workers": (*chosen, *closed), "placement": "round-robin"})
+
+
+def next_in(cluster: Cluster, turn: int) -> tuple[str, int]:
+    """Return the address of the worker whose turn it is, and the turn after it."""
+    placement = Placement(cluster, (), turn)
+    name = placement.place(SliceKey("any/slice"), VmName("vm"), None, 0, 0)
+    return str(cluster.host(name).address), placement.turn

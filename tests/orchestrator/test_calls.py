@@ -1,0 +1,168 @@
+"""What calls answer where no host is needed, or none can be reached: numbers, refusals, and nothing left half-done."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reconciler import workflow
+from reconciler.errors import UsageError
+from reconciler.orchestrator import Database, OrchestratorAPI, RemoteExecutor
+
+KEPT = "# Our users.\nusers:\n  admin: {phone: '0123'}   # ours\n  alice: {}\n"
+
+
+def test_a_slice_is_begun_as_a_file_with_numbers(api: OrchestratorAPI, folder: Path) -> None:
+    assert api.create_slice("admin", "my-slice") == (True, {"slice_id": 1000, "name": "my-slice"})
+    assert api.create_slice("admin", "other", "star") == (True, {"slice_id": 1001, "name": "other"})
+    assert (folder / "slices/admin/other.yaml").read_text() == (
+        "version: 1\nname: other\nowner: admin\nlabels: {topology: star}\nvms: {}\nlinks: []\n"
+    )
+    _, other = api.get_slice("admin", 1001)
+    assert isinstance(other, dict)
+    assert (other["topology"], other["status"], other["vlan_pool"]) == ("star", "design", list(range(120, 140)))
+    with api.executor.record() as store:
+        assert workflow.plan(api.executor.inputs(folder / "slices"), store).empty
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "words"),
+    [
+        ("nobody", "x", "User not found"),
+        ("admin", "my-slice", "Slice my-slice exists already"),
+        ("admin", "My Slice", "name: 'My Slice' is not a name"),
+        ("admin", "../../etc", "name: '../../etc' is not a name"),
+        ("admin", "x" * 300, "is not a name"),
+        ("admin", "a\nowner: alice", "is not a name"),
+        ("admin", "", "is not a name"),
+    ],
+)
+def test_a_slice_that_cannot_be_is_refused(
+    api: OrchestratorAPI, folder: Path, user: str, name: str, words: str
+) -> None:
+    assert api.create_slice("admin", "my-slice")[0]
+    created, sentence = api.create_slice(user, name)
+    assert not created
+    assert words in str(sentence)
+    assert [path.name for path in (folder / "slices").rglob("*.yaml")] == ["my-slice.yaml"]
+
+
+def test_both_quotas_hold(api: OrchestratorAPI, folder: Path) -> None:
+    assert [api.create_slice("admin", f"lab{number}")[0] for number in range(3)] == [True] * 3
+    assert api.create_slice("admin", "lab3") == (False, "Quota exceeded"), "the cluster file's"
+    text = api.db.path.read_text()
+    api.db.path.write_text(text.replace("users:", "users:\n  alice: {quota: {slices: 1}}\n  bob: {quota: 0}"))
+    assert api.create_slice("alice", "lab")[0]
+    assert api.create_slice("alice", "lab2") == (False, "Quota exceeded"), "the database's"
+    created, words = api.create_slice("bob", "lab")
+    assert not created
+    assert "bob" in str(words), "a user of the database alone owns no slice of the cluster"
+
+
+def test_a_vm_that_no_host_takes_leaves_nothing(api: OrchestratorAPI, folder: Path) -> None:
+    api.create_slice("admin", "lab")
+    before = (folder / "slices/admin/lab.yaml").read_text()
+    added, words = api.add_vm_to_slice("admin", 1000, "vm1", "cirros", 1, internet_enabled=True)
+    assert not added
+    assert "worker1" in str(words)
+    assert (folder / "slices/admin/lab.yaml").read_text() == before
+    user = api.db.user("admin")
+    assert user is not None
+    assert (user.slices, user.used_vms) == ([1000], 0)
+    assert api.executor.recorded().held == {}
+    assert not api.executor.recorded().allocations[next(iter(api.executor.recorded().allocations))].vms
+    assert api.delete_slice("admin", 1000) == (True, "Slice deleted")
+    assert not list((folder / "slices").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "flavor", "cards", "words"),
+    [
+        ("vm1", "huge", 1, "Invalid flavor"),
+        ("VM 1", "cirros", 1, "'VM 1' is not a name"),
+        ("vm1", "cirros", -1, "interfaces"),
+        ("vm1", "cirros", 29, "interfaces"),
+        ("vm1", "cirros", "many", "interfaces"),
+    ],
+)
+def test_a_vm_that_cannot_be_is_refused_before_any_host(
+    api: OrchestratorAPI, folder: Path, name: str, flavor: str, cards: int, words: str
+) -> None:
+    api.create_slice("admin", "lab")
+    before = (folder / "slices/admin/lab.yaml").read_text()
+    added, sentence = api.add_vm_to_slice("admin", 1000, name, flavor, cards)
+    assert not added
+    assert words in str(sentence)
+    assert "worker" not in str(sentence)
+    assert (folder / "slices/admin/lab.yaml").read_text() == before
+    assert [path.name for path in (folder / "slices/admin").iterdir()] == ["lab.yaml"]
+
+
+def test_the_turn_is_the_record_s(api: OrchestratorAPI, folder: Path) -> None:
+    assert [api.get_next_worker() for _ in range(4)] == ["10.0.10.1", "10.0.10.2", "10.0.10.3", "10.0.10.1"]
+    again = OrchestratorAPI(Database(), api.deployment_api)
+    assert again.get_next_worker() == "10.0.10.2"
+
+
+def test_only_listed_workers_have_a_turn(api: OrchestratorAPI) -> None:
+    text = api.db.path.read_text()
+    api.db.path.write_text(text.replace("[10.0.10.1, 10.0.10.2, 10.0.10.3]", "[10.0.10.3, 10.0.10.1]"))
+    assert [api.get_next_worker() for _ in range(4)] == ["10.0.10.3", "10.0.10.1", "10.0.10.3", "10.0.10.1"]
+    api.db.path.write_text(text.replace("10.0.10.2", "10.0.10.9"))
+    with pytest.raises(UsageError, match=r"workers_list has 10\.0\.10\.9, which the cluster file has not"):
+        api.get_next_worker()
+
+
+def test_threads_get_ids_of_their_own(api: OrchestratorAPI) -> None:
+    api.db.path.write_text(api.db.path.read_text().replace("users:", "users:\n  alice: {}"))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: api.create_slice("alice", f"lab{number}"), range(8)))
+    assert all(created for created, _ in answers), answers
+    assert {found["slice_id"] for _, found in answers if isinstance(found, dict)} == set(range(1000, 1008))
+    assert api.executor.recorded().counters.slice_id == 1008
+
+
+async def test_it_can_be_called_where_an_event_loop_runs(api: OrchestratorAPI) -> None:
+    await asyncio.sleep(0)
+    assert api.create_slice("admin", "lab") == (True, {"slice_id": 1000, "name": "lab"})
+
+
+def test_what_a_disk_refuses_is_told_and_never_raised(api: OrchestratorAPI, folder: Path) -> None:
+    (folder / "slices").write_text("a file\n")
+    created, words = api.create_slice("admin", "lab")
+    assert not created
+    assert "slices" in str(words)
+
+
+def test_a_broken_slice_file_is_told_with_its_place(api: OrchestratorAPI, folder: Path) -> None:
+    api.create_slice("admin", "lab")
+    (folder / "slices/admin/lab.yaml").write_text(
+        "version: 1\nname: lab\nowner: admin\nvms: {web: {flavour: cirros}}\n"
+    )
+    added, words = api.add_vm_to_slice("admin", 1000, "vm1", "cirros", 1)
+    assert not added
+    assert f"{folder}/slices/admin/lab.yaml:4:13: " in str(words)
+    assert "did you mean `flavor`?" in str(words)
+
+
+def test_without_a_cluster_it_says_what_is_missing(folder: Path) -> None:
+    (folder / "cluster.yaml").unlink()
+    with pytest.raises(UsageError, match="no cluster file"):
+        RemoteExecutor()
+
+
+def test_the_environment_says_where_things_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "cluster.yaml").rename(elsewhere / "campus.yaml")
+    monkeypatch.setenv("RECONCILER_CLUSTER", str(elsewhere / "campus.yaml"))
+    monkeypatch.setenv("RECONCILER_STATE", str(elsewhere / "record.db"))
+    monkeypatch.setenv("RECONCILER_SLICES", str(elsewhere / "git"))
+    executor = RemoteExecutor()
+    with executor.record() as store:
+        store.take_turn(lambda turn: turn + 1)
+    assert (elsewhere / "record.db").exists()
+    assert executor.slices.path == elsewhere / "git"
