@@ -38,7 +38,7 @@ def used(api: OrchestratorAPI) -> tuple[list[int], int]:
     return user.slices, user.used_vms
 
 
-def test_what_is_refused_is_refused_in_the_words_of_the_imperative_system(api: OrchestratorAPI) -> None:
+def test_what_is_refused_is_refused_in_the_words_of_the_imperative_system(site: Site, api: OrchestratorAPI) -> None:
     slice_id, (one, other) = begun(api)
     assert api.create_slice("nobody", "x") == (False, "User not found")
     assert api.add_vm_to_slice("nobody", slice_id, "vm3", "cirros", 1) == (False, "User not found")
@@ -59,8 +59,11 @@ def test_what_is_refused_is_refused_in_the_words_of_the_imperative_system(api: O
     assert api.create_link("admin", slice_id, one, "eth1", 77, "eth1") == (False, "VM 77 not found")
     api.db.path.write_text(text.replace("vms: 50", "vms: 2"))
     assert api.add_vm_to_slice("admin", slice_id, "vm3", "cirros", 1) == (False, "Quota exceeded")
+    planned = site.run("plan", "--detailed-exitcode", api.executor.slices.path)
+    assert planned.code == 2, "the file says already what a deploy would do"
     assert api.deploy_slice("admin", slice_id) == (True, "Slice deployed successfully")
     assert api.deploy_slice("admin", slice_id) == (False, "Slice is already running")
+    site.in_sync(api.executor.slices.path)
 
 
 def test_the_21st_link_finds_the_pool_exhausted(api: OrchestratorAPI) -> None:
