@@ -7,18 +7,17 @@ them; quotas, users and workers are whoever edits this file's.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from io import StringIO
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from reconciler.errors import Code, ReconcilerError
 from reconciler.orchestrator.locking import locked
+from reconciler.orchestrator.round_trip import dump, flow_list, load
 from reconciler.orchestrator.tally import owned_slices, used_vms
 from reconciler.orchestrator.whole_file import write
 from reconciler.plan.record import Recorded
@@ -98,7 +97,7 @@ class Database:
         What is to go and is not yet confirmed gone counts still.
         """
         document, contents = self._read()
-        before = _text(document)
+        before = dump(document)
         counters = recorded.counters
         ids = {"slice_id": counters.slice_id, "vm_id": counters.vm_id, "link_id": counters.link_id}
         document.setdefault("counters", CommentedMap()).update(ids)
@@ -106,13 +105,13 @@ class Database:
             entry = document["users"][name]
             entry["slices"] = _listed(owned_slices(recorded, name), entry.get("slices"))
             entry["used_vms"] = used_vms(recorded, name)
-        after = _text(document)
+        after = dump(document)
         if after != before:
             write(self.path, after)
 
     def _read(self) -> tuple[Any, Contents]:
         try:
-            document = _yaml().load(self.path.read_text(encoding="utf-8")) or CommentedMap()
+            document = load(self.path.read_text(encoding="utf-8")) or CommentedMap()
             return document, Contents.model_validate(document)
         except YAMLError as error:
             mark = getattr(error, "problem_mark", None)
@@ -133,21 +132,4 @@ def _unreadable(words: str) -> ReconcilerError:
 
 def _listed(ids: list[int], before: Any) -> Any:
     """Return ids as they are to be written: what is right already stays as it is written."""
-    if before == ids:
-        return before
-    found = CommentedSeq(ids)
-    found.fa.set_flow_style()
-    return found
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    return yaml
-
-
-def _text(document: Any) -> str:
-    stream = StringIO()
-    _yaml().dump(document, stream)
-    return stream.getvalue()
+    return before if before == ids else flow_list(ids)
