@@ -10,7 +10,8 @@ import pytest
 
 from reconciler import workflow
 from reconciler.errors import UsageError
-from reconciler.orchestrator import Database, OrchestratorAPI, RemoteExecutor
+from reconciler.orchestrator import Database, DeploymentAPI, OrchestratorAPI, RemoteExecutor
+from tests.contracts.postgres import data_folder, empty_schema, server
 
 KEPT = "# Our users.\nusers:\n  admin: {phone: '0123'}   # ours\n  alice: {}\n"
 
@@ -123,6 +124,18 @@ def test_threads_get_ids_of_their_own(api: OrchestratorAPI) -> None:
     assert all(created for created, _ in answers), answers
     assert {found["slice_id"] for _, found in answers if isinstance(found, dict)} == set(range(1000, 1008))
     assert api.executor.recorded().counters.slice_id == 1008
+
+
+@pytest.mark.postgres
+@pytest.mark.usefixtures("postgres_allowed")
+def test_a_team_s_record_serves_as_well(api: OrchestratorAPI) -> None:
+    with data_folder() as data, server(data) as running:
+        shared = OrchestratorAPI(api.db, DeploymentAPI(RemoteExecutor(state=empty_schema(running.port))))
+        with ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda number: shared.create_slice("admin", f"lab{number}"), range(3)))
+        assert sorted(found["slice_id"] for _, found in answers if isinstance(found, dict)) == [1000, 1001, 1002]
+        assert [shared.get_next_worker() for _ in range(2)] == ["10.0.10.1", "10.0.10.2"]
+        assert shared.delete_slice("admin", 1001) == (True, "Slice deleted")
 
 
 async def test_it_can_be_called_where_an_event_loop_runs(api: OrchestratorAPI) -> None:
