@@ -17,10 +17,11 @@ from typing import Final
 from reconciler import workflow
 from reconciler.errors import ReconcilerError, SpecError
 from reconciler.orchestrator.answers import Refused
+from reconciler.orchestrator.cluster_view import listed, narrowed
 from reconciler.orchestrator.database import Database
 from reconciler.orchestrator.remote_executor import Approve, RemoteExecutor
-from reconciler.orchestrator.rotation import listed
 from reconciler.orchestrator.slice_at_work import SliceAtWork, adds_only, at_work
+from reconciler.orchestrator.tally import owner
 from reconciler.orchestrator.views import State, slice_state
 from reconciler.orchestrator.whole_file import drafted, write
 from reconciler.plan.record import Recorded
@@ -47,8 +48,11 @@ class SliceEdit(SliceAtWork):
     database: Database
 
     def seen_as(self, cluster: Cluster) -> Cluster:
-        """Have new VMs go to the database's workers."""
-        return listed(cluster, self.database.workers_list)
+        """Have new VMs go to the database's workers, and its quotas hold, for callers at once too."""
+        found = self.database.read()
+        name = owner(self.key)
+        within = narrowed(cluster, name, found.users[name].quota) if name in found.users else cluster
+        return listed(within, found.workers_list)
 
     def change(self, text: str) -> None:
         """Give the file another text: a slice of which everything has its numbers, or nothing has changed.

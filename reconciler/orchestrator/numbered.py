@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from reconciler.orchestrator.answers import SLICE_NOT_FOUND, Refused
+from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.slice_at_work import SliceAtWork, at_work
 from reconciler.plan.record import Recorded
@@ -44,7 +44,7 @@ def slice_on_internet(recorded: Recorded) -> SliceKey:
     for key, given in recorded.allocations.items():
         if any(vm.internet is not None for vm in given.vms.values()):
             return key
-    raise Refused(f"no VM needs the internet VLAN: {SLICE_NOT_FOUND}")
+    raise Refused("no VM needs the internet VLAN")
 
 
 def owned_by_vm(work: SliceAtWork, name: VmName) -> Sequence[Resource]:

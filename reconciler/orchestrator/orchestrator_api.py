@@ -8,11 +8,11 @@ from reconciler import workflow
 from reconciler.errors import SpecError
 from reconciler.orchestrator import answers, slice_text
 from reconciler.orchestrator.answers import Refused, answered
-from reconciler.orchestrator.database import Database, User
+from reconciler.orchestrator.cluster_view import listed, next_in
+from reconciler.orchestrator.database import Database
 from reconciler.orchestrator.deployment_api import DeploymentAPI
 from reconciler.orchestrator.edit import SliceEdit, edited
-from reconciler.orchestrator.rotation import listed, next_in
-from reconciler.orchestrator.tally import find_slice, owned_slices, owner, used_vms
+from reconciler.orchestrator.tally import find_slice, owner
 from reconciler.orchestrator.views import (
     LinkDict,
     SliceDict,
@@ -47,15 +47,13 @@ class OrchestratorAPI:
     @answered
     def create_slice(self, username: str, slice_name: str, topology_type: str = "custom") -> dict[str, Any]:
         """Begin a slice of a user: its file, its id and its VLAN pool; returns `{"slice_id": ..., "name": ...}`."""
-        user = self._user(username)
+        self._check_user(username)
         text = slice_text.begin(username, slice_name, topology_type)
         key = _checked_name(text)
         slices = self.executor.slices
         with slices.locked(key):
-            recorded = self.executor.recorded()
-            if key in recorded.allocations or slices.find(key) is not None:
+            if key in self.executor.recorded().allocations or slices.find(key) is not None:
                 raise Refused(f"Slice {slice_name} exists already")
-            _within(user.quota.slices, len(owned_slices(recorded, username)))
             edit = SliceEdit(self.executor, key, slices.place(key), self.db)
             edit.begin(text)
             return {"slice_id": int(edit.recorded().allocations[key].id), "name": slice_name}
@@ -71,9 +69,8 @@ class OrchestratorAPI:
         internet_enabled: bool = False,
     ) -> VmDict:
         """Add a VM, with an overlay of its own on the worker whose turn it is; in a slice that runs, it is started."""
-        user, key = self._owned(username, slice_id)
+        key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
-            _within(user.quota.vms, used_vms(self.executor.recorded(), username))
             if flavor_name not in edit.cluster.flavors:
                 raise Refused(answers.INVALID_FLAVOR)
             if vm_name in edit.written.vms:
@@ -89,7 +86,7 @@ class OrchestratorAPI:
         self, username: str, slice_id: int, vm1_id: int, vm1_interface: str, vm2_id: int, vm2_interface: str
     ) -> LinkDict:
         """Link two interfaces by the next VLAN of the slice's pool; in a slice that runs, at once."""
-        _, key = self._owned(username, slice_id)
+        key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
             given = edit.recorded().allocations[key]
             written, cluster = edit.written, edit.cluster
@@ -102,7 +99,7 @@ class OrchestratorAPI:
     @answered
     def deploy_slice(self, username: str, slice_id: int) -> str:
         """Have everything of a slice run; what an earlier deploy has left half-done is completed."""
-        _, key = self._owned(username, slice_id)
+        key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
             if slice_state(edit.recorded(), key) is State.RUNNING:
                 raise Refused(answers.ALREADY_RUNNING)
@@ -112,8 +109,8 @@ class OrchestratorAPI:
     @answered
     def delete_slice(self, username: str, slice_id: int) -> str:
         """Take a slice away, however far it got, and its file; what it had counts until it is confirmed gone."""
-        _, key = self._owned(username, slice_id)
-        with self.executor.slices.locked(key):
+        with self.executor.slices.locked(self._owned(username, slice_id)):
+            key = self._owned(username, slice_id)  # another call may have been first
             asked = workflow.Asked(destroy=(key,))
             try:
                 self.executor.apply(self.executor.inputs(), asked, lambda _: None)
@@ -127,7 +124,7 @@ class OrchestratorAPI:
     @answered
     def get_slice(self, username: str, slice_id: int) -> SliceDict:
         """Return a slice as it is in file and record; the imperative system kept this in its database."""
-        _, key = self._owned(username, slice_id)
+        key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
             return slice_dict(edit.cluster, edit.written, edit.recorded())
 
@@ -138,21 +135,19 @@ class OrchestratorAPI:
             turn = store.take_turn(lambda turn: next_in(cluster, turn)[1])
         return next_in(cluster, turn)[0]
 
-    def _user(self, username: str) -> User:
-        user = self.db.user(username)
-        if user is None:
+    def _check_user(self, username: str) -> None:
+        if self.db.user(username) is None:
             raise Refused(answers.USER_NOT_FOUND)
-        return user
 
-    def _owned(self, username: str, slice_id: int) -> tuple[User, SliceKey]:
-        """Return a user and the slice of an id; raises Refused where either is not there, or it is another's."""
-        user = self._user(username)
+    def _owned(self, username: str, slice_id: int) -> SliceKey:
+        """Return the slice of an id; raises Refused where user or slice is not there, or it is another's."""
+        self._check_user(username)
         key = find_slice(self.executor.recorded(), slice_id)
         if key is None:
             raise Refused(answers.SLICE_NOT_FOUND)
         if owner(key) != username:
             raise Refused(answers.NOT_AUTHORIZED)
-        return user, key
+        return key
 
 
 def _text(edit: SliceEdit) -> str:
@@ -167,11 +162,6 @@ def _checked_name(text: str) -> SliceKey:
         first = error.found[0]
         raise Refused(f"{first.summary}{f' ({first.hint})' if first.hint else ''}") from None
     return slice_key(written.owner, written.name)
-
-
-def _within(limit: int | None, used: int) -> None:
-    if limit is not None and used >= limit:
-        raise Refused(answers.QUOTA_EXCEEDED)
 
 
 def _free_end(given: SliceAllocation, vm_id: int, interface: str) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from reconciler import workflow
-from reconciler.orchestrator.answers import Refused
+from reconciler.orchestrator.answers import SLICE_NOT_FOUND, Refused
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.views import resources_of
 from reconciler.plan.model import Action, Change, Plan
@@ -22,8 +22,10 @@ from reconciler.spec.slice import Slice
 
 @contextmanager
 def at_work(executor: RemoteExecutor, key: SliceKey) -> Iterator[SliceAtWork]:
-    """Be the only call at work on a slice; raises Refused where it has no file."""
+    """Be the only call at work on a slice; raises Refused where it is no longer recorded, or has no file."""
     with executor.slices.locked(key):
+        if key not in executor.recorded().allocations:
+            raise Refused(SLICE_NOT_FOUND)
         path = executor.slices.find(key)
         if path is None:
             raise Refused(f"{key} is recorded, but {executor.slices.path} has no file of it: put it there to go on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -26,9 +27,19 @@ class SliceFolder:
         """Return the file that has a slice, wherever it lies in the folder."""
         if (usual := self.place(key)).exists():
             return usual
-        files, _ = read_slices([self.path]) if self.path.is_dir() else ((), ())
+        files, _ = read_slices([path for path in self._files() if _may_have(path, key)])
         return next((Path(file.path) for file in files if file.slice.key == key), None)
+
+    def _files(self) -> Iterator[Path]:
+        for suffix in ("yaml", "yml"):
+            found = (path.relative_to(self.path) for path in self.path.rglob(f"*.{suffix}"))
+            yield from (self.path / path for path in found if not any(part.startswith(".") for part in path.parts))
 
     def locked(self, key: SliceKey) -> AbstractContextManager[None]:
         """Be the only one whose call edits a slice, from reading its file to the end of what is then applied."""
         return locked(self.path, key.replace("/", "-at-"))
+
+
+def _may_have(path: Path, key: SliceKey) -> bool:
+    """Whether a file may be that of a slice: reading a text costs a hundredth of checking it."""
+    return path.is_file() and all(part in path.read_text(encoding="utf-8", errors="replace") for part in key.split("/"))

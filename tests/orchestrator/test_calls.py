@@ -138,6 +138,21 @@ def test_a_team_s_record_serves_as_well(api: OrchestratorAPI) -> None:
         assert shared.delete_slice("admin", 1001) == (True, "Slice deleted")
 
 
+def test_a_quota_holds_for_callers_at_once(api: OrchestratorAPI) -> None:
+    api.db.path.write_text(api.db.path.read_text().replace("users:", "users:\n  alice: {quota: {slices: 3}}"))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: api.create_slice("alice", f"lab{number}"), range(8)))
+    assert sum(created for created, _ in answers) == 3
+    assert {words for created, words in answers if not created} == {"Quota exceeded"}
+
+
+def test_of_two_who_delete_one_slice_one_is_told_that_it_is_gone(api: OrchestratorAPI) -> None:
+    api.create_slice("admin", "lab")
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: api.delete_slice("admin", 1000), range(2)))
+    assert sorted(answers) == [(False, "Slice not found"), (True, "Slice deleted")]
+
+
 async def test_it_can_be_called_where_an_event_loop_runs(api: OrchestratorAPI) -> None:
     await asyncio.sleep(0)
     assert api.create_slice("admin", "lab") == (True, {"slice_id": 1000, "name": "lab"})
@@ -159,6 +174,18 @@ def test_a_broken_slice_file_is_told_with_its_place(api: OrchestratorAPI, folder
     assert not added
     assert f"{folder}/slices/admin/lab.yaml:4:13: " in str(words)
     assert "did you mean `flavor`?" in str(words)
+
+
+def test_a_file_is_found_wherever_it_lies(api: OrchestratorAPI, folder: Path) -> None:
+    api.create_slice("admin", "lab")
+    (folder / "slices/course").mkdir()
+    (folder / "slices/admin/lab.yaml").rename(folder / "slices/course/monday.yml")
+    assert api.get_slice("admin", 1000)[0]
+    assert api.create_slice("admin", "lab") == (False, "Slice lab exists already")
+    (folder / "slices/course/monday.yml").rename(folder / "slices/course/.monday.yml")
+    found, words = api.get_slice("admin", 1000)
+    assert not found
+    assert "has no file of it" in str(words)
 
 
 def test_without_a_cluster_it_says_what_is_missing(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which workers get new VMs: those of the database's list, in turn; the turn itself is the record's."""
+"""The cluster as calls see it: new VMs go to the database's workers, in turn, and its quotas hold too; pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reconciler.errors import UsageError
 from reconciler.plan.placement import Placement
-from reconciler.spec.cluster import Cluster
+from reconciler.spec.cluster import Cluster, Quota
 from reconciler.spec.names import SliceKey, VmName
 
 
@@ -30,6 +30,17 @@ def listed(cluster: Cluster, addresses: Sequence[str]) -> Cluster:
         worker.model_copy(update={"capacity": worker.capacity.model_copy(update={"vms": 0})}) for worker in others
     ]
     return cluster.model_copy(update={"workers": (*chosen, *closed), "placement": "round-robin"})
+
+
+def narrowed(cluster: Cluster, owner: str, quota: Quota) -> Cluster:
+    """Return the cluster with the tighter of two quotas for a user, limit by limit."""
+    user = cluster.users.get(owner)
+    if user is None:
+        return cluster
+    pairs = {name: (getattr(quota, name), getattr(user.quota, name)) for name in Quota.model_fields}
+    tighter = {name: min((limit for limit in pair if limit is not None), default=None) for name, pair in pairs.items()}
+    owners = {**cluster.users, owner: user.model_copy(update={"quota": Quota.model_construct(**tighter)})}
+    return cluster.model_copy(update={"users": owners})
 
 
 def next_in(cluster: Cluster, turn: int) -> tuple[str, int]:
