@@ -5,20 +5,16 @@ What is asked, and what the answers mean for the network, is verify's.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from reconciler.apply.batch import CUT, Ended, Fate, Task, Transcript
+from reconciler.apply.asking import ask
 from reconciler.apply.command import Command, Result, script
 from reconciler.apply.connection import Connector
-from reconciler.apply.doctor import NO_LOCK
 from reconciler.apply.drivers import answers, switch
-from reconciler.apply.drivers.switch import SwitchPort
-from reconciler.apply.observe import PROBE_CAP, Nonce, converse, random_nonce
-from reconciler.errors import HostError
+from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
+from reconciler.apply.observe import Nonce, random_nonce
 from reconciler.spec.names import HostName
 
 # Asks the switch over its control socket, in one process for all questions: JSON-RPC 1.0 as in ovs-appctl(8) and
@@ -78,8 +74,16 @@ async def read_ports(
 ) -> Mapping[HostName, tuple[SwitchPort, ...]]:
     """Return all ports of each host's switches, whosever they are; raises HostError where a host cannot be read."""
     commands = {host: switch.probe_ports(()) for host in hosts}
-    results = await _ask(connector, commands, nonce)
+    results = await ask(connector, commands, nonce)
     return {host: tuple(switch.parse_ports(host, result).values()) for host, result in results.items()}
+
+
+async def read_mirrors(
+    connector: Connector, hosts: Iterable[HostName], nonce: Nonce = random_nonce
+) -> Mapping[HostName, tuple[SwitchMirror, ...]]:
+    """Return all mirrors of each host's switches; raises HostError where a host cannot be read."""
+    results = await ask(connector, {host: switch.probe_mirrors() for host in hosts}, nonce)
+    return {host: tuple(switch.parse_mirrors(host, result)) for host, result in results.items()}
 
 
 async def trace(
@@ -91,7 +95,7 @@ async def trace(
     """
     mark = f"{nonce()} end of a trace"
     commands = {host: _tracing(bridge, mark, asked) for host, asked in flows.items() if asked}
-    results = await _ask(connector, commands, nonce)
+    results = await ask(connector, commands, nonce)
     return {host: _traces(host, len(flows[host]), mark, result) for host, result in results.items()}
 
 
@@ -104,20 +108,3 @@ def _traces(host: HostName, count: int, mark: str, result: Result) -> tuple[str,
     found = answers.text(host, result).split(f"{mark}\n")
     answers.expect(host, len(found) == count + 1 and not found[-1], "ofproto/trace")
     return tuple(found[:-1])
-
-
-async def _ask(connector: Connector, commands: Mapping[HostName, Command], nonce: Nonce) -> dict[HostName, Result]:
-    hosts = sorted(commands)
-    results = await asyncio.gather(*(_answer(connector, host, commands[host], nonce) for host in hosts))
-    return dict(zip(hosts, results, strict=True))
-
-
-async def _answer(connector: Connector, host: HostName, command: Command, nonce: Callable[[], str]) -> Result:
-    transcript = Transcript([Task(0, (command,))], nonce(), PROBE_CAP)
-    async with aclosing(converse(await connector.connect(host), transcript, NO_LOCK)) as events:
-        (ended,) = [event async for event in events if isinstance(event, Ended)]
-    if ended.fate is not Fate.DONE:
-        raise HostError(host, ended.words)
-    if ended.results[0].output.endswith(CUT):
-        raise HostError(host, f"the switch's answer is longer than {PROBE_CAP} bytes")
-    return ended.results[0]

@@ -185,15 +185,20 @@ async def _verify(session: Session, inputs: Inputs, store: StateReader, scope: C
 
 
 def _tell_proof(proof: Proof) -> None:
-    counts = f"{proof.present} declared paths present, {proof.absent} undeclared pairs absent"
+    counts = f"{_paths(proof.present)} present, {proof.absent} undeclared pairs absent"
+    routed = f"Through routers: {_paths(proof.routed.present)} present, {proof.routed.absent} undeclared pairs absent."
     for violation in proof.violations:
         sys.stdout.write(f"{violation}\n")
     sys.stdout.write(f"{proof.dropped} forged frames dropped.\n")
     if proof.violations:
         violations = "1 violation" if len(proof.violations) == 1 else f"{len(proof.violations)} violations"
-        sys.stdout.write(f"Not proved: {violations}; {counts}.\n")
+        sys.stdout.write(f"Not proved: {violations}; {counts}. {routed}\n")
     else:
-        sys.stdout.write(f"Proved: {counts}.\n")
+        sys.stdout.write(f"Proved: {counts}. {routed}\n")
+
+
+def _paths(count: int) -> str:
+    return f"{count} declared path{'' if count == 1 else 's'}"
 
 
 def doctor(session: Session) -> int:

@@ -48,13 +48,25 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """What was shown of packets through routers: declared pairs that pass, and undeclared ones that do not."""
+
+    present: int = 0
+    absent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
-    """What was shown: declared pairs that reach each other, undeclared ones that do not, forged frames dropped."""
+    """What was shown: declared pairs that reach each other, undeclared ones that do not, forged frames dropped.
+
+    `routed` counts ordered pairs of what packets enter by: segments, the internet VLAN, and the outside.
+    """
 
     present: int
     absent: int
     dropped: int
     violations: tuple[Violation, ...]
+    routed: Routed = Routed()
 
 
 @dataclass(frozen=True, slots=True)
