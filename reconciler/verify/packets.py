@@ -90,11 +90,12 @@ def arrivals(network: Network, entrance: Entrance, targets: Iterable[IPv4Address
 
 def stopped(network: Network, entrance: Entrance, other: Entrance) -> Way | None:
     """Return how far a packet surely comes that must pass from one entrance to another, or None where it passes."""
-    packet = Packet(entrance.interface, None, entrance.guest, other.guest)
-    spaces = [*network.at(entrance.interface)]
-    if len(spaces) != 1:
-        return (f"{entrance.interface} of {network.host} is {'down' if not spaces else 'in several namespaces'}",)
-    (space,) = spaces
+    packet = Packet(entrance.interface, None, entrance.guest, other.guest, exact=True)
+    for one in (entrance, other):
+        spaces = [*network.at(one.interface)]
+        if len(spaces) != 1:
+            return (f"{one.interface} of {network.host} is {'in several namespaces' if spaces else 'down'}",)
+    space = next(network.at(entrance.interface))
     way = f"{_words(packet)} into {entrance.interface} in {space} on {network.host}"
     before = _meet(space, ("ingress", "prerouting"), packet)
     hops = space.hops(packet)

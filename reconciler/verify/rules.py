@@ -57,8 +57,9 @@ class Packet:
     """A packet that opens a conversation, at one of the kernel's hooks.
 
     `inward` and `outward` are the interfaces by which it came in and leaves, None where there is none at this hook. An
-    address that is None may be any: its sender can choose it. So can it choose all that is not named here. `version` is
-    that of IP, and packets of 6 have no addresses here.
+    address that is None may be any: its sender can choose it. So can it choose all that is not named here. A target is
+    that of routes; for rules it stands for every one beside it, unless it is `exact`. `version` is that of IP, and
+    packets of 6 have no addresses here.
     """
 
     inward: str | None
@@ -66,6 +67,7 @@ class Packet:
     source: IPv4Address | None
     target: IPv4Address | None
     version: int = 4
+    exact: bool = False
 
 
 @dataclass(slots=True)
@@ -208,7 +210,10 @@ class _Passage:
 
     def _mapped(self, chain: Chain, key: Any, pairs: Iterable[Any]) -> frozenset[End]:
         ends: set[End] = set()
-        for element, verdict in pairs:
+        for pair in pairs:
+            if not isinstance(pair, list) or len(pair) != 2:  # noqa: PLR2004 - what is looked for, and what then
+                return _ANY
+            element, verdict = pair
             known = self._holds(chain, {"op": "==", "left": key, "right": element})
             if known is not False:
                 ((kind, value),) = _statement(verdict).items()
@@ -217,14 +222,15 @@ class _Passage:
                 return frozenset(ends)
         return frozenset(ends) | _ON
 
-    def _holds(self, chain: Chain, match: Mapping[str, Any]) -> Known:
-        operator, right = match.get("op"), match.get("right")
-        value = self._read(match.get("left"))
+    def _holds(self, chain: Chain, match: Any) -> Known:
+        if not isinstance(match, dict):
+            return None
+        operator, right, value = match.get("op"), match.get("right"), self._read(match.get("left"))
         if value is _ABSENT:
             return False  # a match on another protocol's header never holds, whatever its operator
         if operator == "in" and value == _STATE:
             operator = "=="
-        known = self._contains(chain, right, value) if operator in {"==", "!="} else None
+        known = self._contains(chain, right, value) if operator in ("==", "!=") else None
         return None if known is None else known == (operator == "==")
 
     def _read(self, left: Any) -> str | IPv4Address | None:
@@ -240,7 +246,7 @@ class _Passage:
             case {"payload": {"protocol": "ip" | "ip6" as protocol}} if protocol not in _FAMILIES[packet.version]:
                 return _ABSENT
             case {"payload": {"protocol": "ip", "field": str(name)}}:
-                return {"saddr": packet.source, "daddr": packet.target}.get(name)
+                return {"saddr": packet.source, "daddr": packet.target if packet.exact else None}.get(name)
         return None
 
     def _contains(self, chain: Chain, right: Any, value: str | IPv4Address | None) -> Known:
