@@ -27,13 +27,18 @@ if TYPE_CHECKING:
 
 
 async def verify(
-    inputs: workflow.Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+    inputs: workflow.Inputs,
+    reader: StateReader,
+    connector: Connector,
+    scope: Collection[SliceKey] | None = None,
+    *,
+    probe: bool = False,
 ) -> Proof:
-    """Prove that the hosts carry exactly the declared graph, of some slices or of all; reads only.
+    """Prove that the hosts carry exactly the declared graph, of some slices or of all; reads only, but for a `probe`.
 
     First each host is read: its ports and mirrors, its kernel's namespaces, its routers. Then it is asked where frames
     go that its ports send, and where those go that arrive there by the trunk. Raises HostError where a host cannot be
-    read: what is not seen is not proved.
+    read: what is not seen is not proved. With `probe` routers also ask guests for their MACs, by ARP.
     """
     from reconciler.apply.kernel import read_kernels  # noqa: PLC0415 - planning needs no hosts
     from reconciler.apply.trace import read_mirrors, read_ports  # noqa: PLC0415
@@ -59,7 +64,27 @@ async def verify(
     proof = proof if scope is None else concerning(proof, declared, scope)
     routed, astray = prove_routed(declared, networks, scope)
     heard = _listeners(declared, switches, networks, mirrors)
-    return replace(proof, routed=routed, violations=(*proof.violations, *astray, *heard, *routers))
+    proof = replace(proof, routed=routed, violations=(*proof.violations, *astray, *heard, *routers))
+    return await _probed(proof, declared, connector, scope) if probe else proof
+
+
+async def _probed(proof: Proof, declared: Declared, connector: Connector, scope: Collection[SliceKey] | None) -> Proof:
+    """Have guests asked, and add to a proof what they answer."""
+    from reconciler.apply.neighbours import Question, ask_neighbours  # noqa: PLC0415 - planning needs no guests
+    from reconciler.verify.neighbours import Neighbour, judge, neighbours  # noqa: PLC0415
+
+    asked = neighbours(declared, scope)
+    by_host: dict[HostName, list[Neighbour]] = {}
+    for one in asked:
+        by_host.setdefault(one.host, []).append(one)
+    questions = {
+        host: [Question(one.namespace, one.interface, one.router, one.ip) for one in there]
+        for host, there in by_host.items()
+    }
+    found = await ask_neighbours(connector, questions)
+    answers = {one: macs for host, there in by_host.items() for one, macs in zip(there, found[host], strict=True)}
+    probed, strange = judge(asked, answers)
+    return replace(proof, probed=probed, violations=(*proof.violations, *strange))
 
 
 async def _unsound_routers(resources: Iterable[Resource], connector: Connector) -> list[Violation]:

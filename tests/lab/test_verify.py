@@ -423,6 +423,46 @@ def test_an_interface_laid_over_the_bridge_or_its_trunk(network: Site, host: str
         assert expect_line(done, told).endswith(f" at {below}")
 
 
+def test_every_guest_answers_its_router_under_its_own_mac(network: Site) -> None:
+    vms = [vm for name in ("two-vms", "triangle", "islands") for vm in network.vms(name).values()]
+    for vm in vms:
+        vm.settle()
+    told = json.loads(network.do("verify", "--probe", "--json").out)
+    addressed = sum(card["ip"] is not None for vm in vms for card in vm.nics.values())
+    assert (told["proved"], told["probed"]) == (True, {"answered": addressed, "silent": []})
+    assert "3 NICs answered ARP under their own MAC alone." in network.do("verify", "--probe", "two-vms").out
+    assert json.loads(network.do("verify", "--json").out)["probed"] is None
+
+
+def test_a_guest_that_does_not_answer_is_not_proved(network: Site) -> None:
+    db = network.vms("two-vms")["db"]
+    db.settle()
+    on_host(network.lab, db.worker, f"kill -STOP {db.pid}")
+    try:
+        done = network.run("verify", "--probe", "two-vms")
+    finally:
+        on_host(network.lab, db.worker, f"kill -CONT {db.pid}")
+    assert done.code == 2, done.told
+    expect_line(done, f"silent: port/admin/two-vms/db:eth1 ({db.ip('eth1')}) does not answer ARP")
+    assert "Not proved: 1 NIC silent; 4 declared paths present, " in done.out
+
+
+def test_another_that_answers_for_a_guest_is_named(network: Site) -> None:
+    db = network.vms("two-vms")["db"]
+    db.settle()
+    with planted(
+        network,
+        db.worker,
+        f"ovs-vsctl add-port br-int rogue0 tag={db.nics['eth1']['vlan']} -- set Interface rogue0 type=internal"
+        f" mac='\"02:00:00:00:00:77\"'; ip address add {db.ip('eth1')}/24 dev rogue0; ip link set rogue0 up",
+        "ovs-vsctl del-port rogue0",
+    ):
+        done = network.run("verify", "--probe", "two-vms")
+        assert done.code == 2, done.told
+        told = f"impostor: 02:00:00:00:00:77 answers for {db.ip('eth1')}, which is port/admin/two-vms/db:eth1's"
+        assert f"and not from {db.nics['eth1']['mac']}" in expect_line(done, told)
+
+
 def test_a_host_that_does_not_answer_is_an_error_and_no_proof(network: Site) -> None:
     cluster = network.folder / "elsewhere.yaml"
     cluster.write_text(re.sub(r"port: \d+", "port: 1", network.cluster.read_text(), count=1))
