@@ -159,9 +159,9 @@ def verify(
 ) -> int:
     """Prove that the live network carries exactly the declared links: asks every switch where frames would go.
 
-    Packets are followed through the routes and rules of every router. Sends no frame and changes nothing, but that with
-    --probe routers send ARP requests; a guest that does not answer is not proved. Exits 0 where it is proved, 2 where
-    not, 1 where a host cannot be read.
+    Packets are followed through every router. Changes nothing, and sends nothing but the ARP requests of --probe.
+
+    Exits 0 where it is proved, 2 where not or where a guest does not answer --probe, 1 where a host cannot be read.
 
     [bold]Examples[/bold]
 

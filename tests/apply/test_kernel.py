@@ -65,7 +65,7 @@ async def test_a_host_s_own_namespace_is_read(hosts: Localhosts) -> None:
     assert {"local", "main"} <= {rule["table"] for rule in policy}
 
 
-@pytest.mark.parametrize("name", ["ip", "nft"])
+@pytest.mark.parametrize("name", ["ip", "nft", "nsenter"])
 async def test_a_program_that_fails_is_an_error_in_its_words(hosts: Localhosts, programs: Path, name: str) -> None:
     program(programs, name, "echo 'no such thing' >&2; exit 1")
     with pytest.raises(HostError, match="no such thing"):
