@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,35 +16,75 @@ from reconciler.state.store import StateReader
 
 if TYPE_CHECKING:
     from reconciler.apply.connection import Connector
-    from reconciler.apply.drivers.switch import SwitchPort
+    from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
+    from reconciler.apply.kernel import Reading
+    from reconciler.verify.declared import Declared
     from reconciler.verify.frames import Exit, Probe
+    from reconciler.verify.listeners import Mirror
     from reconciler.verify.live import LivePort, Switch
+    from reconciler.verify.packets import Network
     from reconciler.verify.proof import Proof, Violation
 
 
 async def verify(
-    inputs: workflow.Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+    inputs: workflow.Inputs,
+    reader: StateReader,
+    connector: Connector,
+    scope: Collection[SliceKey] | None = None,
+    *,
+    probe: bool = False,
 ) -> Proof:
-    """Prove that the switches carry exactly the declared graph, of some slices or of all; reads only.
+    """Prove that the hosts carry exactly the declared graph, of some slices or of all; reads only, but for a `probe`.
 
-    Three batches for each host: its ports, where frames go that its ports send, and where those go that arrive there
-    by the trunk; and one for the routers. Raises HostError where a host cannot be read: what is not seen is not proved.
+    First each host is read: its ports and mirrors, its kernel's namespaces, its routers. Then it is asked where frames
+    go that its ports send, and where those go that arrive there by the trunk. Raises HostError where a host cannot be
+    read: what is not seen is not proved. With `probe` routers also ask guests for their MACs, by ARP.
     """
-    from reconciler.apply.trace import read_ports  # noqa: PLC0415 - planning needs no hosts
+    from reconciler.apply.kernel import read_kernels  # noqa: PLC0415 - planning needs no hosts
+    from reconciler.apply.trace import read_mirrors, read_ports  # noqa: PLC0415
     from reconciler.verify.declared import declare  # noqa: PLC0415
     from reconciler.verify.live import local_probes, onward_probes  # noqa: PLC0415
     from reconciler.verify.proof import concerning, prove  # noqa: PLC0415
+    from reconciler.verify.routed import prove_routed  # noqa: PLC0415
 
     declared = declare(workflow.recorded_resources(reader))
-    cluster = inputs.cluster.cluster
-    read = await read_ports(connector, {HostName(host.name) for host in cluster.hosts()})
-    switches = {host: _switch(host, cluster.bridge, ports) for host, ports in read.items()}
-    local = await _follow(connector, cluster.bridge.name, local_probes(declared, switches))
-    onward = await _follow(connector, cluster.bridge.name, onward_probes(local, switches))
+    bridge = inputs.cluster.cluster.bridge
+    hosts = {HostName(host.name) for host in inputs.cluster.cluster.hosts()}
+    ports, mirrors, kernels, routers = await asyncio.gather(
+        read_ports(connector, hosts),
+        read_mirrors(connector, hosts),
+        read_kernels(connector, hosts),
+        _unsound_routers(workflow.recorded_resources(reader, scope), connector),
+    )
+    switches = {host: _switch(host, bridge, found) for host, found in ports.items()}
+    networks = {host: _network(declared, host, switches[host], found) for host, found in kernels.items()}
+    local = await _follow(connector, bridge.name, local_probes(declared, switches))
+    onward = await _follow(connector, bridge.name, onward_probes(local, switches))
     proof = prove(declared, switches, {**local, **onward})
-    routers = await _unsound_routers(workflow.recorded_resources(reader, scope), connector)
-    proof = replace(proof, violations=(*proof.violations, *routers))
-    return proof if scope is None else concerning(proof, declared, scope)
+    proof = proof if scope is None else concerning(proof, declared, scope)
+    routed, astray = prove_routed(declared, networks, scope)
+    heard = _listeners(declared, switches, networks, mirrors)
+    proof = replace(proof, routed=routed, violations=(*proof.violations, *astray, *heard, *routers))
+    return await _probed(proof, declared, connector, scope) if probe else proof
+
+
+async def _probed(proof: Proof, declared: Declared, connector: Connector, scope: Collection[SliceKey] | None) -> Proof:
+    """Have guests asked, and add to a proof what they answer."""
+    from reconciler.apply.neighbours import Question, ask_neighbours  # noqa: PLC0415 - planning needs no guests
+    from reconciler.verify.neighbours import Neighbour, judge, neighbours  # noqa: PLC0415
+
+    asked = neighbours(declared, scope)
+    by_host: dict[HostName, list[Neighbour]] = {}
+    for one in asked:
+        by_host.setdefault(one.host, []).append(one)
+    questions = {
+        host: [Question(one.namespace, one.interface, one.router, one.ip) for one in there]
+        for host, there in by_host.items()
+    }
+    found = await ask_neighbours(connector, questions)
+    answers = {one: macs for host, there in by_host.items() for one, macs in zip(there, found[host], strict=True)}
+    probed, strange = judge(asked, answers)
+    return replace(proof, probed=probed, violations=(*proof.violations, *strange))
 
 
 async def _unsound_routers(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
@@ -65,6 +106,44 @@ def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Swit
     trunk = found.pop(bridge.trunk, None)
     found.pop(bridge.name, None)
     return Switch(bridge.name, trunk, tuple(found[name] for name in sorted(found)))
+
+
+def _network(declared: Declared, host: HostName, switch: Switch, readings: Iterable[Reading]) -> Network:
+    """Understand a host's namespaces; raises HostError where one has what cannot be understood."""
+    from reconciler.verify.namespace import parse_namespace  # noqa: PLC0415 - planning needs no kernels
+    from reconciler.verify.routed import network_of  # noqa: PLC0415
+
+    spaces = []
+    for one in readings:
+        try:
+            spaces.append(parse_namespace(one.namespace, one.rules, one.network, one.settings, one.forwards_ipv6))
+        except ValueError as error:
+            where = f"the namespace {one.namespace}" if one.namespace else "its own namespace"
+            raise HostError(host, f"{where} cannot be understood: {error}") from error
+    return network_of(declared, switch, host, spaces)
+
+
+def _listeners(
+    declared: Declared,
+    switches: Mapping[HostName, Switch],
+    networks: Mapping[HostName, Network],
+    mirrors: Mapping[HostName, Iterable[SwitchMirror]],
+) -> Iterator[Violation]:
+    """Yield who hears frames without being a port that a trace names."""
+    from reconciler.verify.listeners import laid_over, mirrored  # noqa: PLC0415 - planning needs no switches
+
+    for host, switch in sorted(switches.items()):
+        yield from mirrored(
+            declared, host, switch, [_mirror(one) for one in mirrors[host] if one.bridge == switch.bridge]
+        )
+        yield from laid_over(declared, host, switch, networks[host].namespaces)
+
+
+def _mirror(one: SwitchMirror) -> Mirror:
+    from reconciler.verify.listeners import Mirror  # noqa: PLC0415 - planning needs no switches
+
+    to = f"the port {one.to_port}" if one.to_port is not None else f"VLAN {one.to_vlan}"
+    return Mirror(one.name, one.all, one.ports, one.vlans, to)
 
 
 def _live_port(host: HostName, port: SwitchPort) -> LivePort:

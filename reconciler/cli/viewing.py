@@ -153,15 +153,21 @@ def _tell_drift(session: Session, found: Standing, count: int) -> None:
 def verify(
     session: Session,
     slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also have routers ask every guest for its MAC, by ARP.")
+    ] = False,
 ) -> int:
     """Prove that the live network carries exactly the declared links: asks every switch where frames would go.
 
-    Sends no frame and changes nothing. Exits 0 where it is proved, 2 where not, 1 where a host cannot be read.
+    Packets are followed through every router. Changes nothing, and sends nothing but the ARP requests of --probe.
+
+    Exits 0 where it is proved, 2 where not or where a guest does not answer --probe, 1 where a host cannot be read.
 
     [bold]Examples[/bold]
 
       reconciler verify
       reconciler verify admin/two-vms
+      reconciler verify --probe
       reconciler verify --json | jq .violations
     """
     from reconciler import workflow  # noqa: PLC0415
@@ -169,31 +175,47 @@ def verify(
     inputs = session.inputs()
     with session.store(inputs.cluster, read_only=True) as store:
         scope = workflow.find_slices(store, slices) if slices else None
-        proof = to_the_end(_verify(session, inputs, store, scope))
+        proof = to_the_end(_verify(session, inputs, store, scope, probe=probe))
     if session.json:
-        session.print_json({"proved": not proof.violations} | asdict(proof))
+        session.print_json({"proved": proof.proved} | asdict(proof))
     else:
         _tell_proof(proof)
-    return NOT_PROVED if proof.violations else 0
+    return 0 if proof.proved else NOT_PROVED
 
 
-async def _verify(session: Session, inputs: Inputs, store: StateReader, scope: Collection[SliceKey] | None) -> Proof:
+async def _verify(
+    session: Session, inputs: Inputs, store: StateReader, scope: Collection[SliceKey] | None, *, probe: bool
+) -> Proof:
     from reconciler import proving  # noqa: PLC0415
 
     async with connecting(session, inputs.cluster.cluster) as connector:
-        return await proving.verify(inputs, store, connector, scope)
+        return await proving.verify(inputs, store, connector, scope, probe=probe)
 
 
 def _tell_proof(proof: Proof) -> None:
-    counts = f"{proof.present} declared paths present, {proof.absent} undeclared pairs absent"
+    counts = f"{_count(proof.present, 'declared path')} present, {_count(proof.absent, 'undeclared pair')} absent"
+    routed = (
+        f"Through routers: {_count(proof.routed.present, 'declared path')} present,"
+        f" {_count(proof.routed.absent, 'undeclared pair')} absent."
+    )
+    silent = proof.probed.silent if proof.probed is not None else ()
     for violation in proof.violations:
         sys.stdout.write(f"{violation}\n")
-    sys.stdout.write(f"{proof.dropped} forged frames dropped.\n")
-    if proof.violations:
-        violations = "1 violation" if len(proof.violations) == 1 else f"{len(proof.violations)} violations"
-        sys.stdout.write(f"Not proved: {violations}; {counts}.\n")
-    else:
-        sys.stdout.write(f"Proved: {counts}.\n")
+    for one in silent:
+        sys.stdout.write(f"silent: {one} does not answer ARP; a guest that has not booted yet does not\n")
+    if proof.probed is not None:
+        sys.stdout.write(f"{_count(proof.probed.answered, 'NIC')} answered ARP under their own MAC alone.\n")
+    sys.stdout.write(f"{_count(proof.dropped, 'forged frame')} dropped.\n")
+    if proof.proved:
+        sys.stdout.write(f"Proved: {counts}. {routed}\n")
+        return
+    found = [_count(len(proof.violations), "violation")] if proof.violations else []
+    found += [f"{_count(len(silent), 'NIC')} silent"] if silent else []
+    sys.stdout.write(f"Not proved: {', '.join(found)}; {counts}. {routed}\n")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def doctor(session: Session) -> int:

@@ -30,6 +30,7 @@ class ViolationKind(StrEnum):
     FORGED = "forged frame let through"
     TRUNK = "trunk"
     ROUTER = "router"
+    IMPOSTOR = "impostor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,40 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """What was shown of packets through routers: declared pairs that pass, and undeclared ones that do not."""
+
+    present: int = 0
+    absent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What guests said when they were asked: how many answer under their own MAC alone, and which do not answer."""
+
+    answered: int
+    silent: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
-    """What was shown: declared pairs that reach each other, undeclared ones that do not, forged frames dropped."""
+    """What was shown: declared pairs that reach each other, undeclared ones that do not, forged frames dropped.
+
+    `routed` counts ordered pairs of what packets enter by: segments, the internet VLAN, and the outside. `probed` is
+    None where guests were not asked.
+    """
 
     present: int
     absent: int
     dropped: int
     violations: tuple[Violation, ...]
+    routed: Routed = Routed()
+    probed: Probed | None = None
+
+    @property
+    def proved(self) -> bool:
+        """Whether nothing is otherwise than declared, and whoever was asked has answered."""
+        return not self.violations and not (self.probed and self.probed.silent)
 
 
 @dataclass(frozen=True, slots=True)

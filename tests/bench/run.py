@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import applying, breadth, planning
+from tests.bench import applying, breadth, planning, verifying
 from tests.bench.figures import Figure, table, to_json
 
 Bench = Callable[[Path], list[Figure]]
@@ -19,6 +19,7 @@ BENCHES: dict[str, Bench] = {
     "start": lambda folder: planning.one_slice(folder, times=7),
     "more": lambda folder: planning.one_more(folder, slices=190, times=5),
     "apply": lambda folder: applying.apply_slices(folder, sizes=(6, 15, 30), times=3),
+    "verify": lambda folder: verifying.verify_slices(folder, sizes=(10, 30, 50), times=3),
     "hosts": lambda folder: breadth.many_hosts(folder, times=3, others=False),
     "others": lambda folder: breadth.many_hosts(folder, times=3, others=True),
 }

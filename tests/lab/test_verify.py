@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Tell
 from tests.lab.site import EXAMPLES, Done, Site, on_host
 
 pytestmark = pytest.mark.lab
 
 FILES = (EXAMPLES / "two-vms.yaml", EXAMPLES / "triangle.yaml")
 
-# Two VMs on the internet VLAN, on two workers, and nothing else of theirs.
+# Two VMs on the internet VLAN, on two workers, with two links, one of which does not lead to the other.
 ISLANDS = """
 version: 1
 name: islands
@@ -25,7 +26,17 @@ defaults: {flavor: cirros, internet: true}
 vms:
   here: {worker: worker1}
   there: {worker: worker3}
+links:
+  - [here:eth1, there:eth1]
+  - {endpoints: [here:eth2, there:eth2], gateway: false}
 """
+
+LINKS = 4 + 2
+PAIRS = LINKS * 3 + 3
+"""Two ends and a segment reach one another on each link; three VMs are on the internet VLAN with the gateway."""
+
+planted_by_name: dict[str, bool] = {}
+"""Every leak that was planted in this run, and whether it was found."""
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +49,12 @@ def network(module_site: Site) -> Site:
 @contextmanager
 def planted(site: Site, host: str, plant: str, remove: str) -> Iterator[None]:
     """Change something on a host by hand for a while; afterwards the network must be proved again."""
+    leak = f"{host}: {plant}"
+    planted_by_name[leak] = False
     on_host(site.lab, host, plant)
     try:
         yield
+        planted_by_name[leak] = True
     finally:
         on_host(site.lab, host, remove)
     site.do("verify")
@@ -69,13 +83,17 @@ def expect_line(done: Done, start: str) -> str:
 
 def test_what_is_applied_is_proved(network: Site) -> None:
     proof = json.loads(network.do("verify", "--json").out)
-    # Three links of the triangle and one of two-vms, with three pairs each; three VMs and the gateway.
-    assert (proof["proved"], proof["present"], proof["violations"]) == (True, 4 * 3 + 3, [])
+    assert (proof["proved"], proof["present"], proof["violations"]) == (True, PAIRS, [])
     taps = sum(len(vm.nics) for name in ("two-vms", "triangle", "islands") for vm in network.vms(name).values())
-    stations = taps + 4 + 1
+    stations = taps + LINKS + 1
     assert proof["absent"] == stations * (stations - 1) // 2 - proof["present"]
-    assert "Proved: " in network.do("verify").out
-    assert json.loads(network.do("verify", "two-vms", "--json").out)["present"] == 4
+    # The segments, the internet VLAN and the outside, each to each other, and the internet VLAN's VMs to one another.
+    # The triangle's three segments reach each other, and the internet VLAN reaches the outside.
+    entrances = LINKS + 2
+    assert proof["routed"] == {"present": 3 * 2 + 1, "absent": entrances * (entrances - 1) + 1 - (3 * 2 + 1)}
+    assert "Through routers: 7 declared paths present, 50 undeclared pairs absent." in network.do("verify").out
+    part = json.loads(network.do("verify", "two-vms", "--json").out)
+    assert (part["present"], part["routed"]) == (4, {"present": 0, "absent": 2 * (entrances - 1)})
 
 
 def test_a_wrong_tag_is_a_missing_path_and_a_leak(network: Site) -> None:
@@ -94,7 +112,7 @@ def test_a_wrong_tag_is_a_missing_path_and_a_leak(network: Site) -> None:
         leak = expect_line(done, "undeclared path: port/admin/triangle/a:eth1 reaches port/admin/two-vms/db:eth1")
         assert f"out of {db['tap']} of {worker} on VLAN {a['vlan']}" in leak
         told = json.loads(network.run("verify", "--json").out)
-        assert (told["proved"], told["present"]) == (False, 4 * 3 + 3 - 2), "db meets neither web nor its router"
+        assert (told["proved"], told["present"]) == (False, PAIRS - 2), "db meets neither web nor its router"
 
 
 def test_a_port_without_its_guard_lets_a_forged_sender_out(network: Site) -> None:
@@ -229,11 +247,220 @@ def test_a_segment_in_another_slice_s_router(network: Site) -> None:
     ids = [network.show(name)["id"] for name in ("two-vms", "triangle")]
     vlan = nic(network, "two-vms", "db", "eth1")[1]["vlan"]
     move = f"ip -n slice-{ids[0]} link set seg{vlan} netns slice-{ids[1]}"
+    planted_by_name[move] = False
     on_host(network.lab, "gateway", move)
     done = not_proved(network)
     expect_line(done, "router: segment/admin/two-vms/db:eth1--web:eth1 on gateway ")
+    planted_by_name[move] = True
     network.apply(*FILES)
     network.do("verify")
+
+
+TWO = "segment/admin/two-vms/db:eth1--web:eth1"
+THREE = "segment/admin/triangle/a:eth1--b:eth1"
+OPEN, CLOSED = "segment/admin/islands/here:eth1--there:eth1", "segment/admin/islands/here:eth2--there:eth2"
+
+
+def router(site: Site, name: str) -> str:
+    """Return the namespace of a slice's router."""
+    return f"slice-{site.show(name)['id']}"
+
+
+def subnet(site: Site, name: str, link: str) -> str:
+    """Return the network of a link."""
+    return str(next(one["subnet"] for one in site.show(name)["links"] if one["key"] == link))
+
+
+def in_router(namespace: str, command: str) -> str:
+    """Return a command that runs another in a router's namespace."""
+    return f"ip netns exec {namespace} {command}"
+
+
+def veth(one: str, other: str, net: str) -> str:
+    """Return commands that join two namespaces: `leak-a` in the first has the address .1, `leak-b` in the other .2."""
+    ends = ((one, "leak-a", 1), (other, "leak-b", 2))
+    lines = [f"ip netns exec {one} ip link add leak-a type veth peer name leak-b netns {other}"]
+    for space, interface, number in ends:
+        lines.append(f"ip -n {space} address add {net}.{number}/30 dev {interface}")
+        lines.append(f"ip -n {space} link set {interface} up")
+    return "; ".join(lines)
+
+
+def test_a_cable_between_two_routers(network: Site) -> None:
+    two, three = router(network, "two-vms"), router(network, "triangle")
+    member = "ip netns exec {} nft {} element inet reconciler gateways '{{ leak-{} }}'"
+    cable = (
+        f"{veth(two, three, '10.99.0')}; {member.format(two, 'add', 'a')}; {member.format(three, 'add', 'b')};"
+        f" ip -n {two} route add {subnet(network, 'triangle', 'a:eth1--b:eth1')} via 10.99.0.2"
+    )
+    remove = f"ip -n {two} link del leak-a; {member.format(two, 'delete', 'a')}; {member.format(three, 'delete', 'b')}"
+    with planted(network, "gateway", cable, remove):
+        done = not_proved(network)
+        leak = expect_line(done, f"undeclared path: packets from {TWO} reach {THREE}")
+        assert (
+            f"in the namespace {two} on gateway, then out of leak-a, then into leak-b in the namespace {three}" in leak
+        )
+        expect_line(done, "router: router/admin/two-vms on gateway forwards for leak-a, which is no gateway")
+        expect_line(done, "router: router/admin/triangle on gateway forwards for leak-b, which is no gateway")
+
+
+def test_a_way_between_two_routers_through_the_node_itself(network: Site) -> None:
+    two, three = router(network, "two-vms"), router(network, "triangle")
+    there = subnet(network, "triangle", "a:eth1--b:eth1")
+    lines = [
+        f"ip link add leak{number} type veth peer name out netns {space}" for number, space in ((1, two), (2, three))
+    ]
+    for number, space in ((1, two), (2, three)):
+        lines += [f"ip address add 10.99.{number}.1/30 dev leak{number}", f"ip link set leak{number} up"]
+        lines += [f"ip -n {space} address add 10.99.{number}.2/30 dev out", f"ip -n {space} link set out up"]
+        lines += [in_router(space, "nft add element inet reconciler gateways '{ out }'")]
+    lines += [f"ip route add {there} via 10.99.2.2", "echo 1 > /proc/sys/net/ipv4/conf/leak1/forwarding"]
+    lines += [f"ip -n {two} route add {there} via 10.99.1.1"]
+    remove = "ip link del leak1; ip link del leak2; " + "; ".join(
+        in_router(space, "nft delete element inet reconciler gateways '{ out }'") for space in (two, three)
+    )
+    with planted(network, "gateway", "; ".join(lines), remove):
+        leak = expect_line(not_proved(network), f"undeclared path: packets from {TWO} reach {THREE}")
+        assert "then into leak1 in the host's own namespace, then out of leak2, then into out in the namespace" in leak
+
+
+def test_a_member_added_to_the_set_of_gateways_by_hand(network: Site) -> None:
+    islands = router(network, "islands")
+    closed = f"seg{nic(network, 'islands', 'here', 'eth2')[1]['vlan']}"
+    change = f"ip netns exec {islands} nft %s element inet reconciler gateways '{{ {closed}, rogue0 }}'"
+    with planted(network, "gateway", change % "add", change % "delete"):
+        done = not_proved(network)
+        leak = expect_line(done, f"undeclared path: packets from {OPEN} reach {CLOSED}")
+        assert f"out of {closed}" in leak
+        expect_line(done, f"undeclared path: packets from {CLOSED} reach {OPEN}")
+        expect_line(
+            done, "router: router/admin/islands on gateway forwards for rogue0, which is no gateway of its slice"
+        )
+
+
+@pytest.mark.parametrize(
+    ("plant", "remove"),
+    [
+        ("insert rule inet reconciler forward accept", "delete rule inet reconciler forward handle $handle"),
+        (
+            "insert rule inet reconciler forward meta mark 7 accept",
+            "delete rule inet reconciler forward handle $handle",
+        ),
+        ("chain inet reconciler forward '{ policy accept; }'", "chain inet reconciler forward '{ policy drop; }'"),
+    ],
+    ids=["accept", "accept-by-what-is-not-understood", "policy"],
+)
+def test_a_forward_chain_opened_by_hand(network: Site, plant: str, remove: str) -> None:
+    nft = f"ip netns exec {router(network, 'islands')} nft"
+    handle = f"handle=$({nft} -a list chain inet reconciler forward | sed -n 's/.*accept # handle //p' | head -n 1)"
+    with planted(network, "gateway", f"{nft} {plant}", f"{handle}; {nft} {remove}"):
+        done = not_proved(network)
+        expect_line(done, f"undeclared path: packets from {OPEN} reach {CLOSED}")
+        expect_line(done, f"undeclared path: packets from {CLOSED} reach {OPEN}")
+        expect_line(done, "router: router/admin/islands on gateway does not filter, forward and serve")
+
+
+def test_a_foreign_table_that_may_drop_what_is_declared(network: Site) -> None:
+    triangle = router(network, "triangle")
+    nft = f"ip netns exec {triangle} nft"
+    table = "'table inet foreign { chain onward { type filter hook forward priority -5; tcp dport 25 drop; }; }'"
+    with planted(network, "gateway", f"{nft} {table}", f"{nft} delete table inet foreign"):
+        done = not_proved(network)
+        missing = expect_line(
+            done, f"missing path: packets from {THREE} do not reach segment/admin/triangle/a:eth2--c:eth1"
+        )
+        assert "there inet foreign onward may not let it pass" in missing
+        assert json.loads(network.run("verify", "--json").out)["routed"]["present"] == 1
+
+
+def test_vms_of_the_internet_vlan_sent_back_to_one_another(network: Site) -> None:
+    handle = "nft -a list chain inet reconciler_uplink forward | sed -n 's/.*oifname \"inet400\" accept # handle //p'"
+    with planted(
+        network,
+        "gateway",
+        "nft insert rule inet reconciler_uplink forward iifname inet400 oifname inet400 accept",
+        f"nft delete rule inet reconciler_uplink forward handle $({handle})",
+    ):
+        leak = expect_line(not_proved(network), "undeclared path: packets from uplink/gateway reach uplink/gateway")
+        assert "into inet400 in the host's own namespace on gateway, then out of inet400" in leak
+
+
+def test_the_outside_let_in_to_vms(network: Site) -> None:
+    handle = "nft -a list chain inet reconciler_uplink forward | sed -n 's/.*dport 22 accept # handle //p'"
+    nat = "chain pre { type nat hook prerouting priority dstnat; iifname ens5 tcp dport 2222 dnat to 10.60.7.2:22; };"
+    with planted(
+        network,
+        "gateway",
+        f"nft 'table ip leak {{ {nat} }}';"
+        " nft insert rule inet reconciler_uplink forward iifname ens5 oifname inet400 tcp dport 22 accept",
+        f"nft delete table ip leak; nft delete rule inet reconciler_uplink forward handle $({handle})",
+    ):
+        done = not_proved(network)
+        expect_line(done, "undeclared path: packets from the outside behind ens5 of gateway reach uplink/gateway")
+
+
+def test_a_mirror_is_named_with_whom_it_hears_and_where_it_leads(network: Site) -> None:
+    worker, db = nic(network, "two-vms", "db", "eth1")
+    with planted(
+        network,
+        worker,
+        "ovs-vsctl add-port br-int rogue0 -- set Interface rogue0 type=internal -- --id=@out get Port rogue0"
+        f" -- --id=@db get Port {db['tap']} -- --id=@leak create Mirror name=leak select_dst_port=@db"
+        " select_src_port=@db output_port=@out -- set Bridge br-int mirrors=@leak",
+        "ovs-vsctl clear Bridge br-int mirrors -- del-port rogue0",
+    ):
+        done = not_proved(network)
+        told = f"undeclared path: the mirror leak of {worker} copies frames of port/admin/two-vms/db:eth1"
+        assert expect_line(done, told).endswith(" to the port rogue0")
+        expect_line(done, f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {worker}")
+
+
+@pytest.mark.parametrize(("host", "below"), [("worker2", "br-int"), ("gateway", "ens4")])
+def test_an_interface_laid_over_the_bridge_or_its_trunk(network: Site, host: str, below: str) -> None:
+    with planted(network, host, f"ip link add rogue0 link {below} type macvlan", "ip link del rogue0"):
+        done = not_proved(network)
+        told = f"undeclared path: the interface rogue0 in the host's own namespace on {host} hears frames of every VLAN"
+        assert expect_line(done, told).endswith(f" at {below}")
+
+
+def test_every_guest_answers_its_router_under_its_own_mac(network: Site) -> None:
+    vms = [vm for name in ("two-vms", "triangle", "islands") for vm in network.vms(name).values()]
+    for vm in vms:
+        vm.settle()
+    told = json.loads(network.do("verify", "--probe", "--json").out)
+    addressed = sum(card["ip"] is not None for vm in vms for card in vm.nics.values())
+    assert (told["proved"], told["probed"]) == (True, {"answered": addressed, "silent": []})
+    assert "3 NICs answered ARP under their own MAC alone." in network.do("verify", "--probe", "two-vms").out
+    assert json.loads(network.do("verify", "--json").out)["probed"] is None
+
+
+def test_a_guest_that_does_not_answer_is_not_proved(network: Site) -> None:
+    db = network.vms("two-vms")["db"]
+    db.settle()
+    on_host(network.lab, db.worker, f"kill -STOP {db.pid}")
+    try:
+        done = network.run("verify", "--probe", "two-vms")
+    finally:
+        on_host(network.lab, db.worker, f"kill -CONT {db.pid}")
+    assert done.code == 2, done.told
+    expect_line(done, f"silent: port/admin/two-vms/db:eth1 ({db.ip('eth1')}) does not answer ARP")
+    assert "Not proved: 1 NIC silent; 4 declared paths present, " in done.out
+
+
+def test_another_that_answers_for_a_guest_is_named(network: Site) -> None:
+    db = network.vms("two-vms")["db"]
+    db.settle()
+    with planted(
+        network,
+        db.worker,
+        f"ovs-vsctl add-port br-int rogue0 tag={db.nics['eth1']['vlan']} -- set Interface rogue0 type=internal"
+        f" mac='\"02:00:00:00:00:77\"'; ip address add {db.ip('eth1')}/24 dev rogue0; ip link set rogue0 up",
+        "ovs-vsctl del-port rogue0",
+    ):
+        done = network.run("verify", "--probe", "two-vms")
+        assert done.code == 2, done.told
+        told = f"impostor: 02:00:00:00:00:77 answers for {db.ip('eth1')}, which is port/admin/two-vms/db:eth1's"
+        assert f"and not from {db.nics['eth1']['mac']}" in expect_line(done, told)
 
 
 def test_a_host_that_does_not_answer_is_an_error_and_no_proof(network: Site) -> None:
@@ -242,3 +469,9 @@ def test_a_host_that_does_not_answer_is_an_error_and_no_proof(network: Site) -> 
     done = network.run("verify", "--cluster", cluster)
     assert (done.code, done.out) == (1, ""), done.told
     assert "worker1" in done.err
+
+
+def test_every_leak_that_was_planted_was_found(tell: Tell) -> None:
+    found = sum(planted_by_name.values())
+    assert found == len(planted_by_name)
+    tell(f"verify: {len(planted_by_name)} leaks planted, {found} found by name")

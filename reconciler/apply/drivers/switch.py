@@ -24,6 +24,12 @@ _SECTIONS = (
     ("Bridge", "name,ports"),
 )
 
+_MIRRORING = (
+    ("Mirror", "_uuid,name,select_all,select_src_port,select_dst_port,select_vlan,output_port,output_vlan"),
+    ("Port", "_uuid,name"),
+    ("Bridge", "name,mirrors"),
+)
+
 # ovs-vsctl waits until the switch has taken up what it added, and says in words, but not by its status, what failed.
 _TRANSACT = """
 words=$(ovs-vsctl "$@" 2>&1) || { printf '%s\\n' "$words" >&2; exit 1; }
@@ -49,6 +55,22 @@ class SwitchPort:
     ofport: int = 0
     error: str = ""
     uuid: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchMirror:
+    """A mirror of a bridge: `ports` are those whose frames it copies, of `vlans` alone if there are any.
+
+    The copies go to a port, or to all ports of a VLAN.
+    """
+
+    name: str
+    bridge: str
+    all: bool
+    ports: frozenset[str]
+    vlans: frozenset[int]
+    to_port: str | None
+    to_vlan: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +111,39 @@ def parse_ports(host: str, result: Result) -> Mapping[str, SwitchPort]:
         return {row["name"]: _port(row, by_name.get(row["name"], {}), holders) for row in ports}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HostError(host, f"ovs-vsctl printed something unexpected: {error}") from error
+
+
+def probe_mirrors() -> Command:
+    """Return the command that reads all mirrors, and the names of what they name."""
+    argv = ["ovs-vsctl", f"--timeout={_SECONDS}", "--format=json"]
+    for table, columns in _MIRRORING:
+        argv += ["--", f"--columns={columns}", "list", table]
+    return Command(tuple(argv))
+
+
+def parse_mirrors(host: str, result: Result) -> Iterable[SwitchMirror]:
+    """Return the mirrors; raises HostError where the switch does not answer as it should."""
+    lines = [line for line in answers.text(host, result).split("\n") if line]
+    try:
+        mirrors, ports, bridges = ([*_rows(json.loads(line))] for line in lines)
+        names = {row["_uuid"][1]: str(row["name"]) for row in ports}
+        holders = {mirror: str(row["name"]) for row in bridges for mirror in _set(row["mirrors"])}
+        return [_mirror(row, names, holders) for row in mirrors]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HostError(host, f"ovs-vsctl printed something unexpected: {error}") from error
+
+
+def _mirror(row: Mapping[str, Any], names: Mapping[str, str], holders: Mapping[str, str]) -> SwitchMirror:
+    selected = [*_set(row["select_src_port"]), *_set(row["select_dst_port"])]
+    return SwitchMirror(
+        name=row["name"],
+        bridge=holders.get(row["_uuid"][1], ""),
+        all=row["select_all"] is True,
+        ports=frozenset(names[one] for one in selected if one in names),
+        vlans=frozenset(_set(row["select_vlan"])),
+        to_port=next((names[one] for one in _set(row["output_port"]) if one in names), None),
+        to_vlan=next(iter(_set(row["output_vlan"])), None),
+    )
 
 
 def probe_flows(bridge: str) -> Command:

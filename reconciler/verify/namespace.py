@@ -1,0 +1,213 @@
+"""A network namespace as its kernel has it: interfaces, routes and rules, and where it would send a packet; pure.
+
+The JSON is what `ip -j -d` prints; what is not understood counts as the worst: a packet may then go any way there is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Final
+
+from reconciler.verify.rules import Known, Packet, Ruleset, parse_rules
+
+_KINDS: Final = {"unicast", "local", "broadcast", "multicast", "unreachable", "blackhole", "prohibit", "throw"}
+_REFUSALS: Final = {"unreachable", "blackhole", "prohibit"}
+_PLAIN_RULE: Final = {"priority", "src", "srclen", "dst", "dstlen", "iif", "table", "protocol", "action"}
+
+
+class Inside(StrEnum):
+    """Where a packet goes that leaves by no interface."""
+
+    HERE = "the host itself"
+    NOWHERE = "nowhere"
+
+
+Hop = str | Inside
+"""The interface by which a packet leaves, or that it leaves by none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface; `link` is the index of the other end of a veth, or of what lies below.
+
+    `lower` is the name of that where it is in the same namespace, `master` that of the bridge or switch it belongs to.
+    `vlan` is the tag that it takes off, where it is an interface for one.
+    """
+
+    name: str
+    index: int
+    kind: str
+    up: bool
+    link: int | None
+    lower: str | None
+    master: str | None
+    vlan: int | None
+    addresses: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route: where to, how dear it is, of which type, and by which interfaces."""
+
+    to: IPv4Network
+    metric: int
+    kind: str
+    out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """One network namespace of a host; the host's own has no name.
+
+    `forwarding` are the interfaces of which IPv4 packets are forwarded that come in there, `ipv6` those with IPv6.
+    """
+
+    name: str
+    interfaces: Mapping[str, Interface]
+    routes: Mapping[str, Sequence[Route]]
+    policy: Sequence[Mapping[str, Any]]
+    ruleset: Ruleset
+    forwarding: frozenset[str]
+    ipv6: frozenset[str]
+    forwards_ipv6: bool
+    _known: dict[tuple[IPv4Address | None, str | None, IPv4Address | None], frozenset[Hop]] = field(
+        default_factory=dict, compare=False
+    )
+
+    def __str__(self) -> str:
+        """Name it in words."""
+        return f"the namespace {self.name}" if self.name else "the host's own namespace"
+
+    def forwards(self, packet: Packet) -> bool:
+        """Whether a packet that comes in is sent on at all."""
+        if packet.version == 4:  # noqa: PLR2004
+            return packet.inward in self.forwarding
+        return self.forwards_ipv6 and packet.inward in self.ipv6
+
+    def hops(self, packet: Packet) -> frozenset[Hop]:
+        """Return every way that a packet may take, by the policy rules and the routes that they name."""
+        if packet.version != 4:  # noqa: PLR2004
+            return frozenset(self.ipv6 - {packet.inward or ""})
+        simple = all(rule.keys() <= {"priority", "src", "table", "protocol"} for rule in self.policy)
+        key = (packet.target, None, None) if simple else (packet.target, packet.inward, packet.source)
+        if key not in self._known:
+            self._known[key] = frozenset(self._hops(packet))
+        return self._known[key]
+
+    def _hops(self, packet: Packet) -> Iterator[Hop]:
+        for rule in self.policy:
+            known = _concerns(rule, packet)
+            if known is False:
+                continue
+            if known is None or "table" not in rule:
+                yield from self._all_ways()
+                continue
+            found = self._look_up(self.routes.get(str(rule["table"]), ()), packet.target)
+            yield from found
+            if found and packet.target is not None:
+                return
+        yield Inside.NOWHERE
+
+    def _look_up(self, routes: Iterable[Route], target: IPv4Address | None) -> frozenset[Hop]:
+        fitting = [route for route in routes if target is None or target in route.to]
+        if target is not None and fitting:
+            best = max((route.to.prefixlen, -route.metric) for route in fitting)
+            fitting = [route for route in fitting if (route.to.prefixlen, -route.metric) == best]
+        return frozenset(hop for route in fitting for hop in _ways(route))
+
+    def _all_ways(self) -> Iterator[Hop]:
+        yield Inside.NOWHERE
+        for routes in self.routes.values():
+            for route in routes:
+                yield from _ways(route)
+
+
+def parse_namespace(
+    name: str, rules: str, network: str, settings: Mapping[str, tuple[bool, bool]], forwards_ipv6: bool
+) -> Namespace:
+    """Read a namespace as it was printed; raises ValueError for what is none."""
+    try:
+        links, addressed, routes, policy = _documents(network)
+        addresses = {entry["ifname"]: _addresses(entry) for entry in addressed if "ifname" in entry}
+        tables: dict[str, list[Route]] = {}
+        for entry in routes:
+            tables.setdefault(str(entry.get("table", "main")), []).append(_route(entry))
+        return Namespace(
+            name=name,
+            interfaces={entry["ifname"]: _interface(entry, addresses) for entry in links},
+            routes=tables,
+            policy=sorted(policy, key=lambda rule: int(rule.get("priority", 0))),
+            ruleset=parse_rules(rules),
+            forwarding=frozenset(one for one, (forwards, _) in settings.items() if forwards),
+            ipv6=frozenset(one for one, (_, without) in settings.items() if not without) - {"all", "default", "lo"},
+            forwards_ipv6=forwards_ipv6,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"ip printed something unexpected: {error}"
+        raise ValueError(msg) from error
+
+
+def _documents(text: str) -> list[list[dict[str, Any]]]:
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while at < len(text):
+        document, at = decoder.raw_decode(text, at)
+        found.append(document)
+        at += len(text[at:]) - len(text[at:].lstrip())
+    return found
+
+
+def _addresses(entry: Mapping[str, Any]) -> tuple[IPv4Address, ...]:
+    return tuple(IPv4Address(one["local"]) for one in entry["addr_info"] if one.get("family") == "inet")
+
+
+def _interface(entry: Mapping[str, Any], addresses: Mapping[str, tuple[IPv4Address, ...]]) -> Interface:
+    info = entry.get("linkinfo", {})
+    return Interface(
+        name=str(entry["ifname"]),
+        index=int(entry["ifindex"]),
+        kind=str(info.get("info_kind", "")),
+        up="UP" in entry["flags"],
+        link=entry.get("link_index"),
+        lower=entry.get("link"),
+        master=entry.get("master"),
+        vlan=info.get("info_data", {}).get("id") if info.get("info_kind") == "vlan" else None,
+        addresses=addresses.get(entry["ifname"], ()),
+    )
+
+
+def _route(entry: Mapping[str, Any]) -> Route:
+    to = "0.0.0.0/0" if entry["dst"] == "default" else str(entry["dst"])
+    out = [entry["dev"]] if "dev" in entry else [one["dev"] for one in entry.get("nexthops", ()) if "dev" in one]
+    return Route(IPv4Network(to), int(entry.get("metric", 0)), str(entry.get("type", "unicast")), tuple(out))
+
+
+def _ways(route: Route) -> Iterator[Hop]:
+    if route.kind == "unicast" or route.kind not in _KINDS:
+        yield from route.out
+    elif route.kind in _REFUSALS:
+        yield Inside.NOWHERE
+    elif route.kind != "throw":
+        yield Inside.HERE
+
+
+def _concerns(rule: Mapping[str, Any], packet: Packet) -> Known:
+    """Tell whether a policy rule is for a packet; one that looks at anything but addresses and interface may be."""
+    if not rule.keys() <= _PLAIN_RULE:
+        return None
+    if "iif" in rule and rule["iif"] != packet.inward:
+        return False
+    answers = {
+        _within(rule.get("src", "all"), rule.get("srclen", 32), packet.source),
+        _within(rule.get("dst", "all"), rule.get("dstlen", 32), packet.target),
+    }
+    return False if False in answers else None if None in answers else True
+
+
+def _within(start: str, length: int, address: IPv4Address | None) -> Known:
+    if start == "all":
+        return True
+    return None if address is None else address in IPv4Network((start, length), strict=False)

@@ -1,0 +1,247 @@
+"""Packets followed through routers: by the routes and rules of each namespace, from one to the next; pure.
+
+They enter where guests and the outside send them in. For what must not pass, all that a sender can choose counts as
+chosen for the worst; for what must pass, every rule on the way has to let it through without doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Final
+
+from reconciler.plan.resources import Port, Segment, Uplink
+from reconciler.spec.names import HostName
+from reconciler.verify.declared import Declared
+from reconciler.verify.namespace import Inside, Interface, Namespace
+from reconciler.verify.rules import Outcome, Packet
+
+OUTSIDE: Final = IPv4Address("198.51.100.7")
+"""An address that stands for all of the internet: TEST-NET-2 of RFC 5737."""
+
+_LONGEST_WAY: Final = 16  # namespaces on the way of one packet
+
+Way = tuple[str, ...]
+"""How a packet goes, hop by hop, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What lies behind the switch of one host: its namespaces; `ends` says what is behind interfaces, by name."""
+
+    host: HostName
+    namespaces: Sequence[Namespace]
+    ends: Mapping[str, str]
+
+    def at(self, interface: str) -> Iterator[Namespace]:
+        """Yield each namespace that has an interface of this name, which is up."""
+        for one in self.namespaces:
+            if (found := one.interfaces.get(interface)) is not None and found.up:
+                yield one
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where packets enter: a segment's interface, the internet VLAN's gateway, or the uplink with the world behind it.
+
+    `guest` is the address of somebody there, `gateway` whether packets pass at all. With `apart` those who are there
+    must not reach one another this way; on a segment they are on one link in any case.
+    """
+
+    end: str
+    host: HostName
+    interface: str
+    slice: str | None
+    guest: IPv4Address
+    gateway: bool = True
+    apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The end that a packet may reach, and its way there."""
+
+    end: str
+    way: Way
+
+
+def entrances(declared: Declared) -> tuple[Entrance, ...]:
+    """Return where packets enter and may come out, by what is declared."""
+    return tuple(_entrances(declared))
+
+
+def outside_of(uplink: Uplink) -> str:
+    """Name what lies behind an uplink."""
+    return f"the outside behind {uplink.uplink} of {uplink.host}"
+
+
+def arrivals(network: Network, entrance: Entrance, targets: Iterable[IPv4Address]) -> Iterator[Arrival]:
+    """Yield every end that packets to these addresses may reach, in the worst case; the same end perhaps often."""
+    for space in network.at(entrance.interface):
+        start = Packet(entrance.interface, None, None, None)
+        packets = [replace(start, target=target) for target in targets]
+        if entrance.interface in space.ipv6:
+            packets.append(replace(start, version=6))
+        for packet in packets:
+            way = (f"{_words(packet)} into {entrance.interface} in {space} on {network.host}",)
+            yield from _Walk(network, set()).onward(space, packet, way)
+
+
+def stopped(network: Network, entrance: Entrance, other: Entrance) -> Way | None:
+    """Return how far a packet surely comes that must pass from one entrance to another, or None where it passes."""
+    packet = Packet(entrance.interface, None, entrance.guest, other.guest, exact=True)
+    for one in (entrance, other):
+        spaces = [*network.at(one.interface)]
+        if len(spaces) != 1:
+            return (f"{one.interface} of {network.host} is {'in several namespaces' if spaces else 'down'}",)
+    space = next(network.at(entrance.interface))
+    way = f"{_words(packet)} into {entrance.interface} in {space} on {network.host}"
+    before = _meet(space, ("ingress", "prerouting"), packet)
+    hops = space.hops(packet)
+    onward = replace(packet, outward=other.interface)
+    after = _meet(space, ("forward", "postrouting", "egress"), onward)
+    if before.drops or before.targets:
+        return way, f"there {', '.join(before.stops) or 'a rule'} may not let it pass"
+    if not space.forwards(packet):
+        return way, "there nothing is forwarded"
+    if hops != {other.interface}:
+        return way, f"there routed to {', '.join(sorted(map(str, hops)))}"
+    if after.drops:
+        return way, f"there {', '.join(after.stops)} may not let it pass"
+    return None
+
+
+def targets(networks: Iterable[Network], known: Iterable[Entrance]) -> tuple[IPv4Address, ...]:
+    """Return the addresses that stand for all there are: a guest's behind each entrance, and one on each route."""
+    spaces = [space for network in networks for space in network.namespaces]
+    own = {address for space in spaces for each in space.interfaces.values() for address in each.addresses}
+    tables = [routes for space in spaces for routes in space.routes.values()]
+    routes = {one.to for table in tables for one in table if one.kind == "unicast" and one.to.prefixlen}
+    found = {one.guest for one in known} | {OUTSIDE}
+    return tuple(sorted(found | {_example(route, own) for route in routes}))
+
+
+def _example(route: IPv4Network, own: set[IPv4Address]) -> IPv4Address:
+    """Return an address within a network, of somebody else where there is one."""
+    size = min(route.num_addresses, 8)
+    inside = (route[at] for at in range(1 if size > 2 else 0, size))  # noqa: PLR2004 - the first names the network
+    return next((one for one in inside if one not in own), route[0])
+
+
+def _entrances(declared: Declared) -> Iterator[Entrance]:
+    online = [one for one in declared.stations.values() if isinstance(one, Port) and one.gateway_mac is not None]
+    for where, station in sorted(declared.stations.items()):
+        if isinstance(station, Segment):
+            guest = _neighbour(station.ip)
+            yield Entrance(where, station.host, station.interface, station.slice, guest, gateway=station.gateway)
+        elif isinstance(station, Uplink):
+            ip = next((one.ip for one in online if one.ip is not None), None)
+            guest = IPv4Address(ip) if ip is not None else _neighbour(station.ip)
+            yield Entrance(where, station.host, station.interface, None, guest, apart=True)
+            yield Entrance(outside_of(station), station.host, station.uplink, None, OUTSIDE)
+
+
+def _neighbour(ip: str) -> IPv4Address:
+    """Return an address beside a router's own in its network."""
+    router = IPv4Interface(ip)
+    return _example(router.network, {router.ip})
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Follows one packet through all namespaces that it comes to; `been` are the interfaces by which it came in."""
+
+    network: Network
+    been: set[tuple[str, str, IPv4Address | None]]
+
+    def onward(self, space: Namespace, packet: Packet, way: Way) -> Iterator[Arrival]:
+        key = (space.name, packet.inward or "", packet.target)
+        if key in self.been or len(way) > _LONGEST_WAY:
+            return
+        self.been.add(key)
+        before = _meet(space, ("ingress", "prerouting"), packet)
+        yield from self._copied(space, packet, before, way)
+        if not before.passes or not space.forwards(packet):
+            return
+        for target in sorted({packet.target, *before.targets}, key=str):
+            turned = replace(packet, target=target)
+            told = way if target == packet.target else (*way, f"there sent to {target or 'any address'}")
+            for hop in sorted(space.hops(turned), key=str):
+                if not isinstance(hop, Inside):
+                    yield from self._out(space, replace(turned, outward=hop), told)
+
+    def _out(self, space: Namespace, packet: Packet, way: Way) -> Iterator[Arrival]:
+        after = _meet(space, ("forward", "postrouting", "egress"), packet)
+        yield from self._copied(space, packet, after, way)
+        if after.passes and packet.outward is not None:
+            yield from self._leave(space, packet, packet.outward, way)
+
+    def _copied(self, space: Namespace, packet: Packet, outcome: Outcome, way: Way) -> Iterator[Arrival]:
+        for device in sorted(outcome.copies):
+            yield from self._leave(space, packet, device, (*way, "there copied or turned by a rule"))
+
+    def _leave(self, space: Namespace, packet: Packet, name: str, way: Way) -> Iterator[Arrival]:
+        """Yield where a packet gets that leaves by an interface: a bridge floods it, a veth brings it elsewhere."""
+        interface = space.interfaces.get(name)
+        told = (*way, f"out of {name}")
+        if interface is None or not interface.up or name == "lo":
+            return
+        if name in self.network.ends:
+            yield Arrival(self.network.ends[name], told)
+            return
+        if interface.kind == "bridge":
+            for member in space.interfaces.values():
+                if member.master == name and member.name != packet.inward:
+                    yield from self._leave(space, packet, member.name, told)
+        peers = [*self._peers(space, interface)]
+        if not peers:
+            yield Arrival(f"the interface {name} in {space} on {self.network.host}", told)
+        for there, peer in peers:
+            yield from self._arrive(there, peer, replace(packet, inward=peer.name, outward=None, source=None), told)
+
+    def _arrive(self, space: Namespace, peer: Interface, packet: Packet, way: Way) -> Iterator[Arrival]:
+        told = (*way, f"into {peer.name} in {space}")
+        if not space.name and peer.name in self.network.ends:
+            yield Arrival(self.network.ends[peer.name], told)
+            return
+        bridge = space.interfaces.get(peer.master or "")
+        if bridge is not None and bridge.kind == "bridge":
+            yield from self._leave(space, packet, bridge.name, told)
+            packet = replace(packet, inward=bridge.name)
+        yield from self.onward(space, packet, told)
+
+    def _peers(self, space: Namespace, interface: Interface) -> Iterator[tuple[Namespace, Interface]]:
+        """Yield what may be the other end of a veth: each names the other's index."""
+        if interface.kind != "veth":
+            return
+        for there in self.network.namespaces:
+            for other in there.interfaces.values():
+                if other.kind != "veth" or other is interface or not other.up:
+                    continue
+                named = there is space and other.lower == interface.name and interface.lower == other.name
+                numbered = (other.link, interface.link) == (interface.index, other.index) and other.link is not None
+                if named or numbered:
+                    yield there, other
+
+
+def _meet(space: Namespace, hooks: Iterable[str], packet: Packet) -> Outcome:
+    """Return what becomes of a packet at several hooks, one after the other."""
+    total = Outcome()
+    for hook in hooks:
+        met = space.ruleset.meet(hook, packet)
+        total = Outcome(
+            total.passes and met.passes,
+            total.drops or met.drops,
+            [*total.stops, *met.stops],
+            total.targets | met.targets,
+            total.copies | met.copies,
+        )
+    return total
+
+
+def _words(packet: Packet) -> str:
+    if packet.version != 4:  # noqa: PLR2004
+        return "an IPv6 packet"
+    sender = "any address" if packet.source is None else packet.source
+    return f"a packet from {sender} to {packet.target}"

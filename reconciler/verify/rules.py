@@ -1,0 +1,338 @@
+"""What a namespace's nftables rules do with a packet, as `nft -j list ruleset` prints them; pure.
+
+What is not understood counts as the worst: a match may hold or not, and a statement may accept or drop. The JSON is
+that of libnftables-json(5).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Final
+
+Known = bool | None
+"""What is known of a match: it holds, it does not, or it cannot be said."""
+
+_Key = tuple[str, str, str]
+"""The family, table and name of a chain or a set."""
+
+_FAMILIES: Final = {4: ("inet", "ip"), 6: ("inet", "ip6")}
+_STATE: Final = "new"
+"""The state of the packets that are followed: what answers one that was let through is let through as well."""
+
+_ABSENT: Final = "no such header"
+_UNSURE: Final = frozenset({"limit", "quota", "connlimit", "ct count"})
+_QUIET: Final = frozenset({"counter", "log", "continue", "notrack", "ct helper", "ct timeout", "flow", "set", "last"})
+_ADDRESSES: Final = frozenset({("ip", "daddr"), ("ip6", "daddr")})
+
+
+class End(StrEnum):
+    """What becomes of a packet: in a chain, `NEXT` goes on to the next rule and `BACK` to the calling chain."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    NEXT = "next"
+    BACK = "back"
+
+
+_ON: Final = frozenset({End.NEXT})
+_ANY: Final = frozenset(End)
+_VERDICTS: Final = {
+    "accept": End.ACCEPT,
+    "snat": End.ACCEPT,
+    "masquerade": End.ACCEPT,
+    "drop": End.DROP,
+    "reject": End.DROP,
+    "redirect": End.DROP,  # this and the next bring it to the host itself
+    "tproxy": End.DROP,
+    "return": End.BACK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet that opens a conversation, at one of the kernel's hooks.
+
+    `inward` and `outward` are the interfaces by which it came in and leaves, None where there is none at this hook. An
+    address that is None may be any: its sender can choose it. So can it choose all that is not named here. A target is
+    that of routes; for rules it stands for every one beside it, unless it is `exact`. `version` is that of IP, and
+    packets of 6 have no addresses here.
+    """
+
+    inward: str | None
+    outward: str | None
+    source: IPv4Address | None
+    target: IPv4Address | None
+    version: int = 4
+    exact: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a hook does: whether a packet may pass and may be dropped, which chains may drop it, where else it may go.
+
+    `targets` are addresses that it may be redirected to, None for any; `copies` interfaces that it may be sent out of.
+    """
+
+    passes: bool = True
+    drops: bool = False
+    stops: list[str] = field(default_factory=list)
+    targets: set[IPv4Address | None] = field(default_factory=set)
+    copies: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain with its rules; `hook` and what follows are empty for one that only others jump to."""
+
+    family: str
+    table: str
+    name: str
+    hook: str | None
+    policy: str
+    devices: frozenset[str]
+    rules: list[list[Mapping[str, Any]]]
+
+    def __str__(self) -> str:
+        """Name it as nft does."""
+        return f"{self.family} {self.table} {self.name}"
+
+
+class Ruleset:
+    """All tables of one namespace, whosever they are."""
+
+    def __init__(self, chains: Mapping[_Key, Chain], sets: Mapping[_Key, Sequence[Any]]) -> None:
+        self.chains = chains
+        self._sets = sets
+        self._base: dict[str, list[Chain]] = {}
+        for chain in chains.values():
+            if chain.hook is not None:
+                self._base.setdefault(chain.hook, []).append(chain)
+
+    def members(self, family: str, table: str, name: str) -> Sequence[Any] | None:
+        """Return the elements of a named set, or None where there is no such set."""
+        return self._sets.get((family, table, name))
+
+    def meet(self, hook: str, packet: Packet) -> Outcome:
+        """Return what becomes of a packet at a hook: it must pass every base chain there, in whichever order."""
+        outcome = Outcome()
+        passage = _Passage(self, packet, outcome)
+        for chain in self._base.get(hook, ()):
+            if not _concerns(chain, hook, packet):
+                continue
+            ends = passage.through(chain)
+            if End.BACK in ends:
+                ends = ends - {End.BACK} | {End(chain.policy)}
+            outcome.passes &= End.ACCEPT in ends
+            outcome.drops |= End.DROP in ends
+            if End.DROP in ends:
+                outcome.stops.append(str(chain))
+        return outcome
+
+
+def _concerns(chain: Chain, hook: str, packet: Packet) -> bool:
+    if chain.devices:
+        return (packet.outward if hook == "egress" else packet.inward) in chain.devices
+    return chain.family in _FAMILIES[packet.version]
+
+
+@dataclass(slots=True)
+class _Passage:
+    """A packet on its way through the chains of one hook."""
+
+    ruleset: Ruleset
+    packet: Packet
+    outcome: Outcome
+    been: dict[_Key, frozenset[End]] = field(default_factory=dict)
+
+    def through(self, chain: Chain) -> frozenset[End]:
+        """Return every end that the packet may find in a chain; one that leads back to itself has any."""
+        key = (chain.family, chain.table, chain.name)
+        if key not in self.been:
+            self.been[key] = _ANY
+            self.been[key] = self._through(chain)
+        return self.been[key]
+
+    def _through(self, chain: Chain) -> frozenset[End]:
+        ends: set[End] = set()
+        for rule in chain.rules:
+            reached = self._apply(chain, rule)
+            ends |= reached - _ON
+            if End.NEXT not in reached:
+                return frozenset(ends)
+        return frozenset(ends | {End.BACK})
+
+    def _apply(self, chain: Chain, rule: Iterable[Mapping[str, Any]]) -> frozenset[End]:
+        certain = True
+        for statement in rule:
+            ((kind, value),) = statement.items()
+            if kind == "match":
+                known = self._holds(chain, value)
+                if known is False:
+                    return _ON
+                certain = certain and known is True
+            elif kind in _UNSURE:
+                certain = False
+            elif not _harmless(kind, value):
+                reached = self._verdict(chain, kind, value)
+                if reached != _ON:
+                    return reached if certain else reached | _ON
+        return _ON
+
+    def _verdict(self, chain: Chain, kind: str, value: Any) -> frozenset[End]:
+        """Return where a statement leads that ends the packet's way through the chain, or takes it elsewhere."""
+        if kind in _VERDICTS:
+            return frozenset({_VERDICTS[kind]})
+        match kind, value:
+            case (("jump" | "goto"), {"target": str(name)}) if (chain.family, chain.table, name) in self.ruleset.chains:
+                ends = self.through(self.ruleset.chains[chain.family, chain.table, name])
+                return ends - {End.BACK} | _ON if kind == "jump" and End.BACK in ends else ends
+            case "vmap", {"key": key, "data": {"set": list(pairs)}}:
+                return self._mapped(chain, key, pairs)
+            case _:
+                return self._diverted(kind, value)
+
+    def _diverted(self, kind: str, value: Any) -> frozenset[End]:
+        """Note where else the packet goes, and return whether it also goes on."""
+        match kind, value:
+            case "dnat", {"addr": str(text)} if (known := _address(text)) is not None:
+                self.outcome.targets.add(known)
+            case (("dnat" | "mangle"), _):
+                self.outcome.targets.add(None)
+            case (("fwd" | "dup"), {"dev": str(device)}):
+                self.outcome.copies.add(device)
+            case _:
+                return _ANY
+        return {"dnat": frozenset({End.ACCEPT}), "fwd": frozenset({End.DROP})}.get(kind, _ON)
+
+    def _mapped(self, chain: Chain, key: Any, pairs: Iterable[Any]) -> frozenset[End]:
+        ends: set[End] = set()
+        for pair in pairs:
+            if not isinstance(pair, list) or len(pair) != 2:  # noqa: PLR2004 - what is looked for, and what then
+                return _ANY
+            element, verdict = pair
+            known = self._holds(chain, {"op": "==", "left": key, "right": element})
+            if known is not False:
+                ((kind, value),) = _statement(verdict).items()
+                ends |= self._verdict(chain, kind, value)
+            if known is True:
+                return frozenset(ends)
+        return frozenset(ends) | _ON
+
+    def _holds(self, chain: Chain, match: Any) -> Known:
+        if not isinstance(match, dict):
+            return None
+        operator, right, value = match.get("op"), match.get("right"), self._read(match.get("left"))
+        if value is _ABSENT:
+            return False  # a match on another protocol's header never holds, whatever its operator
+        if operator == "in" and value == _STATE:
+            operator = "=="
+        known = self._contains(chain, right, value) if operator in ("==", "!=") else None
+        return None if known is None else known == (operator == "==")
+
+    def _read(self, left: Any) -> str | IPv4Address | None:
+        """Return what the left side of a match is for this packet, or None where that is not known."""
+        packet = self.packet
+        match left:
+            case {"meta": {"key": str(key)}}:
+                inward, outward = packet.inward, packet.outward
+                met = {"iifname": inward, "iif": inward, "oifname": outward, "oif": outward}
+                return (met | {"nfproto": f"ipv{packet.version}"}).get(key)
+            case {"ct": {"key": "state"}}:
+                return _STATE
+            case {"payload": {"protocol": "ip" | "ip6" as protocol}} if protocol not in _FAMILIES[packet.version]:
+                return _ABSENT
+            case {"payload": {"protocol": "ip", "field": str(name)}}:
+                return {"saddr": packet.source, "daddr": packet.target if packet.exact else None}.get(name)
+        return None
+
+    def _contains(self, chain: Chain, right: Any, value: str | IPv4Address | None) -> Known:
+        """Tell whether a value is the right side of a match, or within it where that is a set or a range."""
+        if value is None:
+            return None
+        answers = {_equals(one, value) for one in self._elements(chain, right)}
+        return True if True in answers else None if None in answers else False
+
+    def _elements(self, chain: Chain, right: Any) -> Iterator[Any]:
+        match right:
+            case str() if right.startswith("@"):
+                members = self.ruleset.members(chain.family, chain.table, right.removeprefix("@"))
+                yield from members if members is not None else [{"a set that is not there": right}]
+            case {"set": list(members)} | list(members):
+                yield from members
+            case _:
+                yield right
+
+
+def parse_rules(text: str) -> Ruleset:
+    """Read what `nft -j list ruleset` printed, nothing being no rules; raises ValueError for what is none of that."""
+    try:
+        entries = json.loads(text)["nftables"] if text else []
+        chains = {_key(one): _chain(one) for one in _of("chain", entries)}
+        sets = {_key(one): list(one.get("elem", ())) for one in _of("set", entries)}
+        for rule in _of("rule", entries):
+            statements = [_statement(one) for one in rule["expr"]]
+            chains[rule["family"], rule["table"], rule["chain"]].rules.append(statements)
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"nft printed something unexpected: {error}"
+        raise ValueError(msg) from error
+    return Ruleset(chains, sets)
+
+
+def _of(what: str, entries: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    return (entry[what] for entry in entries if what in entry)
+
+
+def _key(item: Mapping[str, Any]) -> _Key:
+    return item["family"], item["table"], item["name"]
+
+
+def _chain(item: Mapping[str, Any]) -> Chain:
+    device = item.get("dev", ())
+    devices = frozenset({device} if isinstance(device, str) else device)
+    return Chain(*_key(item), item.get("hook"), item.get("policy", "accept"), devices, [])
+
+
+def _statement(item: Any) -> Mapping[str, Any]:
+    """Return a statement as one name and its value; what has another form is one that is not understood."""
+    return item if isinstance(item, dict) and len(item) == 1 else {"unknown": item}
+
+
+def _harmless(kind: str, value: Any) -> bool:
+    """Tell whether a statement neither ends a packet's way through a chain nor leads it elsewhere."""
+    match kind, value:
+        case "mangle", {"key": {"payload": {"protocol": protocol, "field": name}}}:
+            return (protocol, name) not in _ADDRESSES
+        case "mangle", {"key": {"meta": _} | {"ct": _}}:
+            return True
+        case _:
+            return kind in _QUIET
+
+
+def _equals(element: Any, value: str | IPv4Address) -> Known:
+    match element, value:
+        case {"elem": {"val": one}}, _:
+            return _equals(one, value)
+        case str(), str():
+            return value.startswith(element[:-1]) if element.endswith("*") else value == element
+        case str(), IPv4Address():
+            known = _address(element)
+            return None if known is None else value == known
+        case {"prefix": {"addr": str(start), "len": int(length)}}, IPv4Address():
+            known = _address(start)
+            return None if known is None else value in IPv4Network((int(known), length), strict=False)
+        case {"range": [str(first), str(last)]}, IPv4Address():
+            low, high = _address(first), _address(last)
+            return None if low is None or high is None else low <= value <= high
+        case _:
+            return None
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        return None
