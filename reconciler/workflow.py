@@ -193,7 +193,8 @@ def undescribed(inputs: Inputs, reader: StateReader, *, allow_many: bool = False
 class Hosts:
     """How the hosts are reached, how many at once, and how long slices' locks are waited for, in seconds.
 
-    `drivers` are those of real hosts where none are given.
+    `drivers` are those of real hosts where none are given, and what is copied comes from the files unless `contents`
+    says how it is made.
     """
 
     connector: Connector
@@ -202,6 +203,7 @@ class Hosts:
     stop: asyncio.Event
     lock_timeout: float = 0.0
     drivers: Drivers | None = None
+    contents: Callable[[Sequence[Step]], Private] | None = None
 
 
 async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
@@ -277,7 +279,7 @@ async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None
             work.hosts,
             _StoreJournal(opened.store, opened.number),
             uploads=_uploads(work.inputs),
-            private=_seeds(current.steps, work.inputs),
+            private=(work.hosts.contents or partial(_seeds, work.inputs))(current.steps),
         )
     return Applied(current, approved=True, report=report)
 
@@ -415,7 +417,7 @@ def _uploads(inputs: Inputs) -> dict[str, Path]:
     return {images[name].sha256: path for name, path in _image_files(inputs).items()}
 
 
-def _seeds(steps: Sequence[Step], inputs: Inputs) -> dict[Address, Callable[[], bytes]]:
+def _seeds(inputs: Inputs, steps: Sequence[Step]) -> dict[Address, Callable[[], bytes]]:
     """Return how the content of each seed that is to be made is made, where the files have its user-data."""
     from reconciler.apply.seed_image import seed_image  # noqa: PLC0415 - planning makes no seed
 
