@@ -18,7 +18,7 @@ def set_stage(cluster: Cluster, store: SqlStore, drivers: Drivers = DRIVERS) -> 
     Past applies and sighted orphans are left out of the copy: nothing that comes depends on them.
     """
     stage = Stage(cluster.name, [host.name for host in cluster.hosts()], drivers)
-    if store.read(()).lineage:  # else there is no record yet, and the stage has none either
+    if store.read(()).serial:  # else nothing is recorded, as on the stage
         bare = store.export().model_copy(update={"history": (), "orphans": ()})
         stage.store.take_in(bare, HOLDER, _forget)
     for entry in stage.store.read().resources.values():

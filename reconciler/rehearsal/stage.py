@@ -164,19 +164,23 @@ class _Watched(MemoryStore):
         return self._write("the start", lambda: super(_Watched, self).begin(plan, holder, digest))
 
     def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
-        self._write(f"{len(steps)} intents", lambda: super(_Watched, self).intend(apply, steps))
+        self._write(_counted(len(steps), "intent"), lambda: super(_Watched, self).intend(apply, steps))
 
     def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
-        self._write(f"{len(endings)} results", lambda: super(_Watched, self).record(apply, endings))
+        self._write(_counted(len(endings), "result"), lambda: super(_Watched, self).record(apply, endings))
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
         self._write("the end", lambda: super(_Watched, self).finish(apply, result, skipped))
 
     def _write(self, what: str, write: Callable[[], T]) -> T:
-        self._stage.passing(f"before {what} was recorded")
+        self._stage.passing(f"before writing {what}")
         written = write()
-        self._stage.passing(f"after {what} was recorded")
+        self._stage.passing(f"after writing {what}")
         return written
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class _Connector:

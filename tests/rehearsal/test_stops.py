@@ -12,6 +12,7 @@ from reconciler import workflow
 from reconciler.plan.model import Action
 from reconciler.plan.resources import Disk
 from reconciler.rehearsal.drivers import DRIVERS
+from reconciler.rehearsal.scenery import set_stage
 from reconciler.rehearsal.stage import Stage
 from reconciler.rehearsal.trial import Trial, rehearse
 from reconciler.spec.names import SliceKey
@@ -117,6 +118,23 @@ def test_a_driver_that_takes_half_a_disk_for_a_whole_one_is_found_out() -> None:
     assert trial.flaw.number == trial.played < trial.moments
     assert trial.flaw.moment == "as worker1 was at 4 of a batch of 7 commands, and hosts were cut off"
     assert trial.flaw.ended.startswith("vm/admin/internet-only/solo on worker1: there is no disk ")
+
+
+@pytest.mark.parametrize("name", ["groups", "line", "routers-in-a-line"])
+def test_every_other_example_can_be_rehearsed(name: str) -> None:
+    trial = rehearse(stage_for(example(name)), example(name), most=6)
+    assert (trial.flaw, trial.played) == (None, 6)
+
+
+def test_what_an_unfinished_apply_left_open_stands_half_made() -> None:
+    inputs = example("internet-only")
+    stage = stage_for(inputs)
+    stops = stage.stops(inputs, workflow.NOTHING_ELSE, lambda _: True)
+    stage.rewind(next(stop.scene for stop in stops if stop.words.startswith("after") and "intent" in stop.words))
+    copy = set_stage(inputs.cluster.cluster, stage.store)
+    begun = {entry.resource.address for entry in stage.store.read().resources.values()}
+    assert {thing.owner: thing.whole for thing in copy.standing().values()} == dict.fromkeys(begun, False)
+    assert whole(rehearse(copy, inputs)) > len(begun) > 1
 
 
 def test_of_many_moments_as_many_as_asked_for_are_played() -> None:
