@@ -285,6 +285,7 @@ def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, 
             holder=holder(),
             approve=_approve(session, manner),
             accept_loss=_accept_loss(manner),
+            accept_numbers=_accept_numbers(session, manner),
             asked=asked,
         )
 
@@ -397,6 +398,17 @@ def _accept_loss(manner: _Manner) -> Callable[[Plan], bool]:
     if manner.accept_data_loss:
         return lambda _: True
     return workflow.refuse_loss if manner.auto_approve else ask_for
+
+
+def _accept_numbers(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
+    """Go on with other numbers where nobody was asked about the first ones; whoever was is asked by a new apply."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    def tell(planned: Plan) -> bool:
+        sys.stderr.write("Others were given numbers meanwhile: planned again, with new numbers for what is created.\n")
+        return _announce(session)(planned)
+
+    return tell if manner.auto_approve else workflow.keep_numbers
 
 
 def confirm(question: str) -> bool:
