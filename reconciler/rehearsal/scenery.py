@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.apply.observe import Drivers
 from reconciler.plan.record import Status
 from reconciler.rehearsal.drivers import DRIVERS
-from reconciler.rehearsal.hosts import Thing, place_of
+from reconciler.rehearsal.hosts import Host, Thing, place_of
 from reconciler.rehearsal.stage import HOLDER, Stage
 from reconciler.spec.cluster import Cluster
 from reconciler.state.document import Export
@@ -24,7 +24,8 @@ def set_stage(cluster: Cluster, store: SqlStore, drivers: Drivers = DRIVERS) -> 
     for entry in stage.store.read().resources.values():
         resource = entry.may_stand()
         thing = Thing(resource.address, resource, whole=entry.status is Status.PRESENT)
-        stage.hosts[resource.host].things[place_of(resource)] = thing
+        # The cluster file may have lost a host that only slices of no concern here are recorded on.
+        stage.hosts.setdefault(resource.host, Host()).things[place_of(resource)] = thing
     return stage
 
 

@@ -137,6 +137,16 @@ def test_what_an_unfinished_apply_left_open_stands_half_made() -> None:
     assert whole(rehearse(copy, inputs)) > len(begun) > 1
 
 
+def test_a_host_that_the_cluster_file_has_lost_stands_by(tmp_path: Path) -> None:
+    stage = stage_for(example("triangle"))
+    assert stage.apply(example("triangle")).ok
+    (tmp_path / "cluster.yaml").write_text(CLUSTER.read_text().replace("gateway,", "border,"))
+    other = workflow.load(tmp_path / "cluster.yaml", [EXAMPLES / "two-vms.yaml"])
+    copy = set_stage(other.cluster.cluster, stage.store)
+    assert copy.standing() == stage.standing()
+    assert rehearse(copy, other, most=2).flaw is None
+
+
 def test_of_many_moments_as_many_as_asked_for_are_played() -> None:
     inputs = example("internet-only")
     told: list[tuple[int, int]] = []
