@@ -405,7 +405,7 @@ def _accept_numbers(session: Session, manner: _Manner) -> Callable[[Plan], bool]
     from reconciler import workflow  # noqa: PLC0415
 
     def tell(planned: Plan) -> bool:
-        sys.stderr.write("Others were given numbers meanwhile: planned again, with new numbers for what is created.\n")
+        sys.stderr.write("Another apply was first: planned again, with new numbers for what is created.\n")
         return _announce(session)(planned)
 
     return tell if manner.auto_approve else workflow.keep_numbers

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mappin
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -159,6 +159,11 @@ class _Watched(MemoryStore):
     def __init__(self, cluster: str, stage: Stage) -> None:
         super().__init__(cluster, lambda: _MOMENT)
         self._stage = stage
+
+    @property
+    def ttl(self) -> timedelta:
+        """So long that nobody renews a lock here: one thread alone may use the connection of a record in memory."""
+        return timedelta(days=1)
 
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         return self._write("the start", lambda: super(_Watched, self).begin(plan, holder, digest))

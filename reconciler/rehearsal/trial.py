@@ -100,13 +100,12 @@ def _measure(stage: Stage, inputs: workflow.Inputs, asked: workflow.Asked) -> tu
 
     try:
         applied = stage.watched(inputs, asked, passing)
+        ended = _amiss(stage) or _still_to_do(stage, inputs, asked) if applied.ok else _unfinished(applied)
     except ReconcilerError as error:
-        return Flaw(0, "left alone", _words(error))
-    if not applied.ok:
-        return Flaw(0, "left alone", _unfinished(applied))
-    goal = _Goal(stage.standing(), _parts(stage.store.read()), len(applied.plan.steps))
-    left = _amiss(stage) or _still_to_do(stage, inputs, asked)
-    return Flaw(0, "left alone", left) if left else (goal, moments)
+        ended = _words(error)
+    if ended is not None:
+        return Flaw(0, "left alone", ended)
+    return _Goal(stage.standing(), _parts(stage.store.read()), len(applied.plan.steps)), moments
 
 
 def _bound(steps: int) -> int:

@@ -16,7 +16,7 @@ from reconciler.state.sql import SqlStore, open_store
 from tests.cli.running import PROGRAM, Cli, Write, on_terminal, plain
 
 OTHER = "version: 1\nname: other\nowner: admin\ndefaults: {flavor: cirros}\nvms: {a: {}}\n"
-NOTICE = "Others were given numbers meanwhile: planned again, with new numbers for what is created.\n"
+NOTICE = "Another apply was first: planned again, with new numbers for what is created.\n"
 
 
 @pytest.fixture
