@@ -5,7 +5,8 @@ ReconcilerError                 anything a user may be shown; `code` names it in
 ├── SpecError                   the files are wrong; carries every `Problem`, never just the first
 ├── PlanError                   the files are right, but no plan can be made
 │   ├── DataLoss                a plan would put empty disks in the place of lost ones, and nobody agreed to that
-│   └── LimitError              a pool, range, quota or capacity is exhausted
+│   ├── LimitError              a pool, range, quota or capacity is exhausted
+│   └── RehearsalError          an apply of a plan, stopped on the model of the hosts, is not completed by the next
 ├── StateError                  the recorded state cannot be used
 │   ├── StateLocked             another process holds the lock of a slice
 │   ├── StateLost               another has taken over a lock that was held here
@@ -51,6 +52,7 @@ class Code(StrEnum):
     LIMIT = "limit"
     PLAN = "plan"
     DATA_LOSS = "data-loss"
+    REHEARSAL = "rehearsal"
     PLAN_FILE = "plan-file"
     STATE = "state"
     STATE_LOCKED = "state-locked"
@@ -161,6 +163,12 @@ class LimitError(PlanError):
         self.limit, self.used, self.asked, self.free = limit, used, asked, max(limit - used, 0)
         numbers = f"limit {show(limit)}, used {show(used)}, asked {show(asked)}, free {show(self.free)}"
         super().__init__(f"{what} exhausted: {numbers}", hint=hint)
+
+
+class RehearsalError(PlanError):
+    """An apply of a plan, stopped on the model of the hosts, is not completed by the next; the sentence says where."""
+
+    code = Code.REHEARSAL
 
 
 class StateError(ReconcilerError):

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__
 from reconciler.apply.events import Waiting
-from reconciler.apply.journal import Journal, Outcome
+from reconciler.apply.journal import Journal
 from reconciler.errors import DataLoss, PlanError, SpecError, StateError, StateLost, StateMoved, UsageError
+from reconciler.logbook import Logbook
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
-from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.likeness import same_but_for_numbers, same_work
+from reconciler.plan.model import Plan, Step
 from reconciler.plan.record import SHARED, Recorded, Sighting, Status
 from reconciler.plan.render.json import plan_digest
 from reconciler.plan.resources import Resource, Seed
@@ -28,7 +30,7 @@ from reconciler.spec.check import check
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.names import Address, HostName, SliceKey
 from reconciler.spec.secret import Secret
-from reconciler.state.store import ApplyId, Ending, Holder, Lock, StateReader, StateStore
+from reconciler.state.store import ApplyId, Holder, Lock, StateReader, StateStore
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,11 +74,15 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of an apply: the plan agreed on, and the executor's report (None: declined, or nothing to do)."""
+    """What came of an apply: the plan agreed on, and the executor's report (None: declined, or nothing to do).
+
+    `renumbered` says that others were given numbers first, and this is the plan with new ones.
+    """
 
     plan: Plan
     approved: bool
     report: Report | None = None
+    renumbered: bool = False
 
     @property
     def ok(self) -> bool:
@@ -127,6 +133,11 @@ def refuse_loss(agreed: Plan) -> bool:
         f"the data of {names} is gone: the overlay is missing, and a new one would be empty",
         hint="nothing was changed; put the file back, or add --accept-data-loss to go on with an empty disk",
     )
+
+
+def keep_numbers(_made_again: Plan) -> bool:
+    """Do nothing with other numbers than those that were approved."""
+    return False
 
 
 def plan(
@@ -198,7 +209,8 @@ def undescribed(inputs: Inputs, reader: StateReader, *, allow_many: bool = False
 class Hosts:
     """How the hosts are reached, how many at once, and how long slices' locks are waited for, in seconds.
 
-    `drivers` are those of real hosts where none are given.
+    `drivers` are those of real hosts where none are given, and what is copied comes from the files unless `contents`
+    says how it is made.
     """
 
     connector: Connector
@@ -207,6 +219,7 @@ class Hosts:
     stop: asyncio.Event
     lock_timeout: float = 0.0
     drivers: Drivers | None = None
+    contents: Callable[[Sequence[Step]], Private] | None = None
 
 
 async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
@@ -217,20 +230,22 @@ async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
     holder: Holder,
     approve: Callable[[Plan], bool],
     accept_loss: Callable[[Plan], bool] = refuse_loss,
+    accept_numbers: Callable[[Plan], bool] = keep_numbers,
     asked: Asked = NOTHING_ELSE,
 ) -> Applied:
     """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
 
     What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
-    Where disks went missing with their data, `accept_loss` is asked as well. Raises StateLocked where another apply
-    holds a slice, and StateMoved where others have changed the record so that the plan is no longer what was approved;
-    StateLost where another has taken the locks over before anything began.
+    Where disks went missing with their data, `accept_loss` is asked as well; where others were given the plan's numbers
+    before it began, `accept_numbers` about the plan with new ones. Raises StateLocked where another apply holds a
+    slice, StateMoved where others have changed the record so that the plan is no longer what was approved, StateLost
+    where another has taken the locks over before anything began.
     """
     names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
     async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
         looks = asked.refresh and inputs.slices
         sightings = await look(inputs, store, hosts.connector, asked.destroy, hosts.drivers) if looks else {}
-        work = _Work(store, held, holder, hosts, inputs, approve, accept_loss)
+        work = _Work(store, held, holder, hosts, inputs, approve, accept_loss, accept_numbers)
         return await _do(plan(inputs, store, asked, sightings), work, lambda: plan(inputs, store, asked, sightings))
 
 
@@ -267,6 +282,7 @@ class _Work:
     inputs: Inputs
     approve: Callable[[Plan], bool]
     accept_loss: Callable[[Plan], bool]
+    accept_numbers: Callable[[Plan], bool] = keep_numbers
 
 
 async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None) -> Applied:
@@ -280,11 +296,12 @@ async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None
             opened,
             current.steps,
             work.hosts,
-            _StoreJournal(opened.store, opened.number),
+            Logbook(opened.store, opened.number),
             uploads=_uploads(work.inputs),
-            private=_seeds(current.steps, work.inputs),
+            private=(work.hosts.contents or partial(_seeds, work.inputs))(current.steps),
         )
-    return Applied(current, approved=True, report=report)
+    renumbered = current.allocations != agreed.allocations
+    return Applied(current, approved=True, report=report, renumbered=renumbered)
 
 
 def locked(
@@ -316,8 +333,8 @@ class Opened:
 async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) -> AsyncIterator[tuple[Plan, Opened]]:
     """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
 
-    Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same.
-    Where it cannot be made again, StateMoved is raised.
+    Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same, or
+    the same with other numbers where these are accepted. Where it cannot be made again, StateMoved is raised.
     """
     current = agreed
     for _ in range(ATTEMPTS):
@@ -325,18 +342,31 @@ async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) ->
             ours = work.store.under(locks)
             try:
                 number = ours.begin(current, work.holder, plan_digest(current))
-            except StateMoved:
+            except StateMoved as moved:
                 if again is None:
                     raise
-                current = again()
-                if not _same_work(current, agreed):
-                    raise
+                agreed = current = _settle(agreed, again(), work, moved)
                 continue
             yield current, Opened(current.lineage, number, ours, locks)
             return
     raise StateMoved(
         "the record keeps changing under this plan", hint="wait for the other applies to end, then try again"
     )
+
+
+def _settle(agreed: Plan, current: Plan, work: _Work, moved: StateMoved) -> Plan:
+    """Return a plan made again, where it may take the place of the one agreed on; raises StateMoved where not."""
+    if same_work(agreed, current):
+        return current
+    if same_but_for_numbers(agreed, current):
+        if work.accept_numbers(current):
+            return current
+        if agreed.allocations != current.allocations:
+            raise StateMoved(
+                "numbers that this plan shows were given to others after it was made",
+                hint="nothing was changed; apply again: it shows the plan with new numbers",
+            )
+    raise moved
 
 
 @asynccontextmanager
@@ -351,10 +381,6 @@ async def _shared_lock(work: _Work, current: Plan) -> AsyncIterator[tuple[Lock, 
             yield (*work.held, *shared)
             return
     yield work.held
-
-
-def _same_work(one: Plan, other: Plan) -> bool:
-    return one.changes == other.changes and one.allocations == other.allocations
 
 
 async def perform(
@@ -420,7 +446,7 @@ def _uploads(inputs: Inputs) -> dict[str, Path]:
     return {images[name].sha256: path for name, path in _image_files(inputs).items()}
 
 
-def _seeds(steps: Sequence[Step], inputs: Inputs) -> dict[Address, Callable[[], bytes]]:
+def _seeds(inputs: Inputs, steps: Sequence[Step]) -> dict[Address, Callable[[], bytes]]:
     """Return how the content of each seed that is to be made is made, where the files have its user-data."""
     from reconciler.apply.seed_image import seed_image  # noqa: PLC0415 - planning makes no seed
 
@@ -441,34 +467,6 @@ def _image_files(inputs: Inputs) -> dict[str, Path]:
     """Return the local file of each image by its name; relative paths start at the cluster file."""
     folder = Path(inputs.cluster.path).parent
     return {name: folder / Path(image.file).expanduser() for name, image in inputs.cluster.cluster.images.items()}
-
-
-class _StoreJournal:
-    """The executor's journal, kept in the store."""
-
-    def __init__(self, store: StateStore, number: ApplyId) -> None:
-        self._store = store
-        self._number = number
-
-    def intend(self, steps: Sequence[Step]) -> None:
-        self._store.intend(self._number, steps)
-
-    def record(self, outcomes: Sequence[tuple[Step, Outcome, str]]) -> None:
-        endings = [Ending(step, _status(step.action, outcome), outcome, words) for step, outcome, words in outcomes]
-        self._store.record(self._number, endings)
-
-
-_AFTERWARDS = {
-    Action.CREATE: (Status.PRESENT, Status.CREATING),
-    Action.UPDATE: (Status.PRESENT, Status.UNKNOWN),
-    Action.DELETE: (None, Status.DELETING),
-}
-"""How a resource stands once its step is done, and when it is not."""
-
-
-def _status(action: Action, outcome: Outcome) -> Status | None:
-    done, otherwise = _AFTERWARDS[action]
-    return done if outcome is Outcome.DONE else otherwise
 
 
 def recorded_resources(reader: StateReader, scope: Collection[SliceKey] | None = None) -> list[Resource]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from reconciler.plan.model import Plan
     from reconciler.plan.record import Sighting
     from reconciler.spec.names import Address, SliceKey
+    from reconciler.state.sql import SqlStore
     from reconciler.state.store import StateReader, StateStore
     from reconciler.workflow import Applied, Asked, Hosts, Inputs
 
@@ -53,6 +54,22 @@ Prune = Annotated[
         "--prune", envvar="RECONCILER_PRUNE", help="Destroy the recorded slices that no file of the folders describes."
     ),
 ]
+Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        envvar="RECONCILER_REHEARSE",
+        help="Play the plan on a model of the hosts: stop it everywhere, and see that one more apply completes it.",
+    ),
+]
+DetailedExitcode = Annotated[
+    bool,
+    typer.Option(
+        "--detailed-exitcode",
+        envvar="RECONCILER_DETAILED_EXITCODE",
+        help="Exit 0 for no changes, 2 for changes, 1 for an error.",
+    ),
+]
 AllowDestroy = Annotated[
     bool,
     typer.Option(
@@ -76,19 +93,16 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     replace: Replace = None,
     prune: Prune = False,
     allow_destroy: AllowDestroy = False,
+    rehearse: Rehearse = False,
     out: Out = None,
-    detailed_exitcode: Annotated[
-        bool,
-        typer.Option(
-            "--detailed-exitcode",
-            envvar="RECONCILER_DETAILED_EXITCODE",
-            help="Exit 0 for no changes, 2 for changes, 1 for an error.",
-        ),
-    ] = False,
+    detailed_exitcode: DetailedExitcode = False,
 ) -> int:
     """Show what would change, and why; changes nothing, and contacts no host unless --refresh is given.
 
     With -o the plan is saved as well: apply does exactly that plan, as long as nothing it was made from has changed.
+
+    With --rehearse an apply is played in memory, from what is recorded, and stopped at each of its moments: one more
+    apply must end as one left alone. Where it would not, the error says at which moment, and no plan is saved.
 
     [bold]Examples[/bold]
 
@@ -98,17 +112,26 @@ def plan(  # noqa: PLR0913 - one parameter for each option
       reconciler plan --json slices/ | jq .counts
       reconciler plan -o two-vms.plan slices/two-vms.yaml
       reconciler plan --prune slices/
+      reconciler plan --rehearse slices/two-vms.yaml
     """
     from reconciler import workflow  # noqa: PLC0415
 
+    if rehearse and refresh:
+        raise UsageError(
+            "--rehearse plays from what is recorded, and --refresh looks at the hosts", hint="leave out one of them"
+        )
     inputs = session.slice_inputs(paths or [])
     if out is not None:
         check_place(out, inputs)
     with session.store(inputs.cluster, read_only=True) as store:
         doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
         sightings = _look(session, inputs, store, doomed) if refresh else {}
-        planned = workflow.plan(inputs, store, _asked(replace, doomed), sightings)
-    show_plan(session, planned)
+        asked = _asked(replace, doomed)
+        planned = workflow.plan(inputs, store, asked, sightings)
+        if not rehearse:
+            show_plan(session, planned)
+        else:
+            _show_rehearsed(session, planned, inputs, store, asked)
     if out is not None:
         save(planned, inputs, out)
         if not session.json:
@@ -262,6 +285,7 @@ def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, 
             holder=holder(),
             approve=_approve(session, manner),
             accept_loss=_accept_loss(manner),
+            accept_numbers=_accept_numbers(session, manner),
             asked=asked,
         )
 
@@ -320,6 +344,19 @@ def show_plan(session: Session, planned: Plan) -> None:
         paint(session.console(), render_text(planned))
 
 
+def _show_rehearsed(session: Session, planned: Plan, inputs: Inputs, store: SqlStore, asked: Asked) -> None:
+    """Print a plan and what came of its rehearsal; as JSON, both are one document."""
+    from reconciler.cli.rehearsing import rehearse_plan  # noqa: PLC0415
+    from reconciler.plan.render.json import plan_data  # noqa: PLC0415
+
+    if session.json:
+        session.print_json(plan_data(planned) | {"rehearsal": rehearse_plan(session, inputs, store, asked).data()})
+        return
+    show_plan(session, planned)
+    sys.stdout.flush()  # a rehearsal takes seconds, and there is something to read meanwhile
+    sys.stdout.write(rehearse_plan(session, inputs, store, asked).text())
+
+
 def _approve(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
     return _announce(session) if manner.auto_approve else _ask(session)
 
@@ -361,6 +398,17 @@ def _accept_loss(manner: _Manner) -> Callable[[Plan], bool]:
     if manner.accept_data_loss:
         return lambda _: True
     return workflow.refuse_loss if manner.auto_approve else ask_for
+
+
+def _accept_numbers(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
+    """Go on with other numbers where nobody was asked about the first ones; whoever was is asked by a new apply."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    def tell(planned: Plan) -> bool:
+        sys.stderr.write("Another apply was first: planned again, with new numbers for what is created.\n")
+        return _announce(session)(planned)
+
+    return tell if manner.auto_approve else workflow.keep_numbers
 
 
 def confirm(question: str) -> bool:

@@ -45,6 +45,7 @@ def report_data(applied: Applied, lost: Iterable[HostLost] = ()) -> dict[str, An
         return data | {"changed": False}
     return data | {
         "changed": True,
+        "renumbered": applied.renumbered,
         "seconds": round(report.elapsed, 3),
         "counts": _counts(applied.plan, {step.id for step in report.done}),
         "done": [_step(step) for step in report.done],

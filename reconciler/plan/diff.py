@@ -102,11 +102,13 @@ def _replace(known: RecordedResource, wanted: Resource, reason: str, found: tupl
 
 def attribute_changes(before: Resource, after: Resource) -> tuple[AttributeChange, ...]:
     """Return the attributes that differ between two resources of one kind, in the order of their declaration."""
-    from deepdiff import DeepDiff  # noqa: PLC0415 - 0.2 s to import, and most plans compare nothing
-
     policies = attributes(after.kind)
     old = {name: value for name, value in to_data(before).items() if name in policies}
     new = {name: value for name, value in to_data(after).items() if name in policies}
+    if old == new:
+        return ()
+    from deepdiff import DeepDiff  # noqa: PLC0415 - 0.2 s to import, and most plans compare nothing that differs
+
     differing = DeepDiff(old, new).affected_root_keys
     return tuple(
         AttributeChange(name, old[name], new[name], policy) for name, policy in policies.items() if name in differing

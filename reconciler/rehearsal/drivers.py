@@ -1,20 +1,24 @@
 """One driver for every kind of resource, in commands that a model host understands; hosts.py performs them.
 
-As with the real ones, a thing is claimed before it is made, so a stop in between leaves one half-made.
+As with the real ones, a thing is claimed before it is made, so a stop in between leaves one half-made; images and seeds
+are copied in between. A file has a stand-in, made of the digest that it should have: nobody needs the real one here.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from reconciler.apply.command import Command, Operation, Result
+from reconciler.apply.attempt import Private
+from reconciler.apply.command import Command, Operation, PrivateUpload, Result
 from reconciler.apply.drivers.driver import Driver
 from reconciler.apply.drivers.ownership import refuse
 from reconciler.errors import HostError
+from reconciler.plan.model import Step
 from reconciler.plan.resources import NOUNS, Disk, Kind, Resource, attributes, to_data
-from reconciler.rehearsal.hosts import Thing, place_of, read_resource, write_resource
+from reconciler.rehearsal.hosts import Thing, content_of, place_of, read_resource, write_resource
 from reconciler.spec.names import Address
 
 
@@ -32,13 +36,14 @@ def _parse(resources: Sequence[Resource], results: Sequence[Result]) -> Mapping[
 
 def _ensure(resource: Resource, fact: Thing | None, _before: Resource | None) -> tuple[Operation, ...]:
     _stop_at_others(resource, fact)
-    if fact is None:
-        return _command("claim", write_resource(resource)), _command("make", write_resource(resource))
-    if fact.whole and fact.resource == resource:
+    if fact is not None and fact.whole and fact.resource == resource:
         return ()
-    if fact.whole and isinstance(resource, Disk):
+    if fact is not None and fact.whole and isinstance(resource, Disk):
         raise HostError(resource.host, f"{resource.path} holds a guest's data and was left alone")
-    return (_command("make", write_resource(resource)),)
+    text = write_resource(resource)
+    claim = [] if fact is not None else [_command("claim", text)]
+    copy = [] if content_of(resource) is None else [PrivateUpload(place_of(resource), resource.address)]
+    return (*claim, *copy, _command("make", text))
 
 
 def _remove(resource: Resource, fact: Thing | None) -> tuple[Operation, ...]:
@@ -60,6 +65,15 @@ def _stop_at_others(resource: Resource, fact: Thing | None) -> None:
 
 def _command(verb: str, text: str) -> Command:
     return Command(("rehearse", verb, text))
+
+
+def contents(steps: Sequence[Step]) -> Private:
+    """Return what stands for the file of each resource that has one."""
+    return {
+        step.address: partial(bytes, content)
+        for step in steps
+        if step.after is not None and (content := content_of(step.after)) is not None
+    }
 
 
 DRIVERS: Final[Mapping[Kind, Driver[Any, Any]]] = {

@@ -6,7 +6,7 @@ How a command gets here is connection.py's, what is asked of which kind is drive
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -34,11 +34,15 @@ Place = str
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """What stands at a place: whose it is, what it is, and whether its making or removal was cut short."""
+    """What stands at a place: whose it is, what it is, and whether its making or removal was cut short.
+
+    `upload` is what was copied beside it and has not taken its place yet, as far as it came.
+    """
 
     owner: str
     resource: Resource
     whole: bool = True
+    upload: bytes | None = None
 
 
 @lru_cache(maxsize=2**14)  # the same few resources come up at every stop
@@ -52,12 +56,21 @@ def write_resource(resource: Resource) -> str:
     return json.dumps(to_data(resource))
 
 
+def content_of(resource: Resource) -> bytes | None:
+    """Return what stands here for the file that is copied to make a resource; None where there is no file to it."""
+    match resource:
+        case Image(sha256=digest) | Seed(cloud_init=digest):
+            return digest.encode()
+        case _:
+            return None
+
+
 def place_of(resource: Resource) -> Place:
     """Return where a resource stands; two that would stand at one place are in each other's way."""
     match resource:
-        case Image(path=name) | Disk(path=name) | Port(tap=name) | Router(namespace=name) | Vm(directory=name):
+        case Image(path=name) | Seed(path=name) | Disk(path=name):
             pass
-        case Seed(path=name):
+        case Port(tap=name) | Router(namespace=name) | Vm(directory=name):
             pass
         case Segment(interface=name) | Uplink(interface=name) | Reservation(mac=name):
             pass
@@ -76,6 +89,11 @@ class Running:
     errand: int = 0
     call: int = 0
     done: frozenset[int] = frozenset()
+
+    @property
+    def print(self) -> Hashable:
+        """What tells how far which script is."""
+        return self.script.nonce, self.errand, self.call, self.done
 
     @property
     def ended(self) -> bool:
@@ -124,6 +142,11 @@ class Host:
         running = replace(self.running) if self.running else None
         return Host(dict(self.things), running, self.down)
 
+    @property
+    def print(self) -> Hashable:
+        """What two hosts have in common that are the same."""
+        return frozenset(self.things.items()), self.running and self.running.print, self.down
+
     def settle(self) -> None:
         """Let what still runs here come to its end, as the operation lock makes the next batch wait."""
         running, self.running = self.running, None
@@ -132,6 +155,8 @@ class Host:
 
     def perform(self, call: Call) -> tuple[int, str]:
         """Do one command; returns its exit status and what it printed."""
+        if call.argv == ("env", "--", "true"):  # it only brings the fence
+            return 0, ""
         _, verb, text = call.argv
         if verb == "read":
             return 0, json.dumps([_report(self.things.get(place)) for place in json.loads(text)])
@@ -157,6 +182,10 @@ class Host:
                 raise ValueError(f"the model knows no command {verb}")
         return 0, ""
 
+    def take(self, place: Place, content: bytes) -> None:
+        """Take a file, or what has come of it so far; raises KeyError where nothing has claimed its place."""
+        self.things[place] = replace(self.things[place], upload=content)
+
     def _stands(self, place: Place) -> bool:
         thing = self.things.get(place)
         return thing is not None and thing.whole
@@ -164,10 +193,15 @@ class Host:
     def _refusals(self, resource: Resource) -> Iterator[str]:
         """Yield why a real host could not have this, as things are."""
         yield from (f"there is no {place}" for place in _needed(resource) if not self._stands(place))
+        standing = self.things.get(place_of(resource))
+        if (wanted := content_of(resource)) is not None and (standing is None or standing.upload != wanted):
+            yield f"what was copied to {place_of(resource)} is not what it should be"
         for other in (thing.resource for thing in self.things.values() if thing.owner != resource.address):
             match resource, other:
                 case Vm(vnc=one), Vm(vnc=two) if one == two:
                     yield f"VNC port {one} is taken by {other.address}"
+                case Vm(cloud_init=str(mine)), Seed(cloud_init=its) if other.path == resource.seed and mine != its:
+                    yield f"{other.address} is of other user-data"
                 case Segment(vlan=mine), Segment(vlan=its) if mine == its:
                     yield f"VLAN {mine} is taken by {other.address}"
                 case Trunk(vlans=some), Trunk(vlans=more) if {*some} & {*more}:
@@ -189,8 +223,9 @@ def _needed(resource: Resource) -> Iterable[Place]:
     match resource:
         case Disk(backing=path):
             return (f"{Image.kind} {path}",)
-        case Vm():
-            return (f"{Disk.kind} {resource.disk}", *(f"{Port.kind} {nic.tap}" for nic in resource.nics))
+        case Vm(cloud_init=user_data):
+            seed = () if user_data is None else (f"{Seed.kind} {resource.seed}",)
+            return (f"{Disk.kind} {resource.disk}", *seed, *(f"{Port.kind} {nic.tap}" for nic in resource.nics))
         case Segment(namespace=name):
             return (f"{Router.kind} {name}",)
         case _:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from reconciler import workflow
 from reconciler.apply.connection import Connection, Progress, Source
+from reconciler.apply.observe import Drivers
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Plan, Step
-from reconciler.rehearsal.drivers import DRIVERS
+from reconciler.rehearsal.drivers import DRIVERS, contents
 from reconciler.rehearsal.hosts import Host, Place, Running, Thing
 from reconciler.rehearsal.script import read_script
 from reconciler.spec.names import HostName
@@ -28,6 +30,7 @@ from reconciler.state.memory import MemoryStore
 from reconciler.state.store import ApplyId, Ending, Holder
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Passing = Callable[[str], None]
 """Told of each moment at which an apply may be stopped, in words."""
 
@@ -53,6 +56,11 @@ class Scene:
         """Whether a host is in the middle of something."""
         return any(host.running for host in self.hosts.values())
 
+    @property
+    def print(self) -> Hashable:
+        """What two scenes have in common that are the same."""
+        return self.record, *((name, host.print) for name, host in self.hosts.items())
+
 
 @dataclass(slots=True)
 class Cut:
@@ -66,7 +74,8 @@ class Cut:
 class Stage:
     """The record and the hosts of one cluster."""
 
-    def __init__(self, cluster: str, hosts: Iterable[str]) -> None:
+    def __init__(self, cluster: str, hosts: Iterable[str], drivers: Drivers = DRIVERS) -> None:
+        self.drivers = drivers
         self.passing: Passing = _ignore
         self.cuts: dict[HostName, Cut] = {}
         self.store = _Watched(cluster, self)
@@ -85,13 +94,18 @@ class Stage:
         """Apply as the command line does, on these hosts; a lost disk is made anew, empty."""
 
         async def work() -> workflow.Applied:
-            hosts = workflow.Hosts(_Connector(self), len(self.hosts), _ignore, asyncio.Event(), drivers=DRIVERS)
             return await workflow.apply(
-                inputs, self.store, hosts, holder=HOLDER, approve=_agree, accept_loss=_agree, asked=asked
+                inputs, self.store, self.edges(), holder=HOLDER, approve=_agree, accept_loss=_agree, asked=asked
             )
 
         with asyncio.Runner(loop_factory=_Timeless) as runner:
             return runner.run(work())
+
+    def edges(self) -> workflow.Hosts:
+        """Return the hosts as an apply gets them, each of which may be at work at once."""
+        return workflow.Hosts(
+            _Connector(self), len(self.hosts), _ignore, asyncio.Event(), drivers=self.drivers, contents=contents
+        )
 
     def stops(self, inputs: workflow.Inputs, asked: workflow.Asked, wanted: Callable[[int], bool]) -> list[Stop]:
         """Apply, and return those of the moments (counted from 1) that are wanted at which it may be stopped."""
@@ -104,12 +118,16 @@ class Stage:
             if wanted(count):
                 found.append(Stop(count, words, self.scene()))
 
+        self.watched(inputs, asked, passing)
+        return found
+
+    def watched(self, inputs: workflow.Inputs, asked: workflow.Asked, passing: Passing) -> workflow.Applied:
+        """Apply, telling of each moment at which it may be stopped."""
         self.passing = passing
         try:
-            self.apply(inputs, asked)
+            return self.apply(inputs, asked)
         finally:
             self.passing = _ignore
-        return found
 
     def standing(self) -> dict[tuple[HostName, Place], Thing]:
         """Return all that stands on the hosts, once what still runs there has ended."""
@@ -142,23 +160,32 @@ class _Watched(MemoryStore):
         super().__init__(cluster, lambda: _MOMENT)
         self._stage = stage
 
+    @property
+    def ttl(self) -> timedelta:
+        """So long that nobody renews a lock here: one thread alone may use the connection of a record in memory."""
+        return timedelta(days=1)
+
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         return self._write("the start", lambda: super(_Watched, self).begin(plan, holder, digest))
 
     def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
-        self._write(f"{len(steps)} intents", lambda: super(_Watched, self).intend(apply, steps))
+        self._write(_counted(len(steps), "intent"), lambda: super(_Watched, self).intend(apply, steps))
 
     def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
-        self._write(f"{len(endings)} results", lambda: super(_Watched, self).record(apply, endings))
+        self._write(_counted(len(endings), "result"), lambda: super(_Watched, self).record(apply, endings))
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
         self._write("the end", lambda: super(_Watched, self).finish(apply, result, skipped))
 
     def _write(self, what: str, write: Callable[[], T]) -> T:
-        self._stage.passing(f"before {what} was recorded")
+        self._stage.passing(f"before writing {what}")
         written = write()
-        self._stage.passing(f"after {what} was recorded")
+        self._stage.passing(f"after writing {what}")
         return written
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class _Connector:
@@ -178,7 +205,7 @@ class _Connector:
 
 @dataclass
 class _Connection:
-    """One model host, connected; nothing is put there or forwarded, as no model driver asks for it."""
+    """One model host, connected; nothing is forwarded, as no model driver asks for it."""
 
     host: HostName
     stage: Stage
@@ -224,11 +251,15 @@ class _Connection:
                 host.running = None
             raise HostUnreachable(self.host, "the connection was lost")
 
-    async def put(
-        self, _source: Source, path: str, _progress: Progress | None = None, *, private: bool = False
-    ) -> None:
-        del private
-        raise HostError(self.host, f"the model takes no files, and {path} is one")
+    async def put(self, source: Source, path: str, _progress: Progress | None = None, *, private: bool = False) -> None:
+        if not (private and isinstance(source, bytes)):
+            raise HostError(self.host, f"the model takes stand-ins alone, and {path} is a file")
+        for what, content in (("was taking", source[:-1]), ("had taken", source)):
+            await asyncio.sleep(0)
+            self._reach()
+            self.stage.hosts[self.host].take(path, content)
+            self.stage.passing(f"as {self.host} {what} {path}")
+            self._lose_after_one(self.stage.hosts[self.host])
 
     def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
         raise HostError(self.host, f"the model has no sockets, and {path} is one")
@@ -243,6 +274,13 @@ class _Timeless(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._now
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Do at once what was to be done in a thread: the selector would not know that it is waited for."""
+        del executor
+        done: asyncio.Future[T] = self.create_future()
+        done.set_result(func(*args))
+        return done
 
     def _pass(self, seconds: float) -> None:
         self._now += seconds

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,14 +56,20 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 
-def on_terminal(arguments: Sequence[str], *, until: str = "", keys: bytes = b"") -> Done:
-    """Run in a session of its own on a terminal, so that Ctrl-C reaches it; once `until` is printed, type `keys`."""
+def on_terminal(
+    arguments: Sequence[str], *, until: str = "", keys: bytes = b"", meanwhile: Callable[[], object] = bool
+) -> Done:
+    """Run in a session of its own on a terminal, so that Ctrl-C reaches it; once `until` is printed, type `keys`.
+
+    Before they are typed, something may be done `meanwhile`.
+    """
     ours, theirs = pty.openpty()
     argv = ["setsid", "--ctty", PROGRAM, *arguments]
     process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         said = _read(ours, until)
+        meanwhile()
         os.write(ours, keys)
         said += _read(ours)
         return Done(process.wait(PATIENCE), said.replace("\r\n", "\n"))

@@ -78,7 +78,7 @@ def test_trouble_as_data(cli: Cli) -> None:
     done = cli("apply", "--auto-approve", "--json")
     data = done.data
     assert (done.code, done.err) == (1, "")
-    assert (data["approved"], data["ok"], data["done"]) == (True, False, [])
+    assert (data["approved"], data["ok"], data["renumbered"], data["done"]) == (True, False, False, [])
     assert {step["host"] for step in data["failed"]} == {lost["host"] for lost in data["hosts_lost"]}
     assert all(lost["hint"] for lost in data["hosts_lost"])
     assert len(data["failed"]) + len(data["skipped"]) == len(cli("plan", "--json").data["resource_changes"])

@@ -1,25 +1,38 @@
-"""Runs the command line as installed, and ends it with SIGKILL at its Nth boundary; the tests count the boundaries.
+"""Runs the command line again and again, and ends it with SIGKILL at its Nth boundary; the tests count the boundaries.
 
 A boundary is the moment before or after a write to the record, and the moment before a batch that changes a host is
 sent: the write that follows a batch is the boundary after it. The interpreter's profiler tells of them, as a debugger's
-breakpoints would, so that the program itself knows nothing of it. Called as `stopped.py N VERB...`; it prints nothing.
+breakpoints would, so that the program itself knows nothing of it.
+
+Each run is a process of its own, forked from this one, which has loaded all that an apply needs: loading takes half of
+what an apply does. Each line of input asks for one run, as JSON: the boundary (0 for none), a file for what the run
+prints, its arguments. The answer is its exit code, or the signal that ended it as a negative number.
 """
 
 from __future__ import annotations
 
+import gc
+import json
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Sequence
 from types import CodeType, FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 # The profiler slows what it watches: all that an apply needs is imported before.
+import deepdiff  # noqa: F401
+
 import reconciler.apply.drivers.table
 import reconciler.apply.executor
 import reconciler.apply.ssh
 import reconciler.cli.app
 import reconciler.cli.planning
 import reconciler.cli.progress
+import reconciler.cli.summary
+import reconciler.state.leases
+import reconciler.state.migrations
 import reconciler.workflow  # noqa: F401
 from reconciler import cli
 from reconciler.apply import batch
@@ -43,6 +56,10 @@ SENDS: Final = batch.render.__code__
 """What writes a batch's script, just before it is sent."""
 
 
+_BROKEN: Final = 70
+"""The exit code of a run that ends with an exception."""
+
+
 def is_boundary(event: str, code: CodeType, frame: FrameType) -> bool:
     """Tell whether the program stands before or after a write, or before a batch that changes something."""
     if code is SENDS:
@@ -51,8 +68,9 @@ def is_boundary(event: str, code: CodeType, frame: FrameType) -> bool:
     return code in WRITES and event in {"call", "return"}
 
 
-def main(number: int) -> None:
+def main(number: int, arguments: Sequence[str]) -> None:
     """Run the command line up to the boundary of this number, from 1; to its end where there are fewer."""
+    sys.argv = ["reconciler", *arguments]
     passed = 0
 
     def watch(frame: FrameType, event: str, _argument: Any) -> None:
@@ -62,10 +80,41 @@ def main(number: int) -> None:
             if passed == number:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.setprofile(watch)
+    if number:
+        sys.setprofile(watch)
     cli.main()
 
 
+def run(number: int, told: str, arguments: Sequence[str]) -> NoReturn:
+    """Be the process of one run: what it prints goes to a file, and it has no input."""
+    os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(1, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    code = _BROKEN
+    try:
+        main(number, arguments)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 0
+    except BaseException:  # noqa: BLE001 - as the interpreter does, had it begun here
+        traceback.print_exc()
+    sys.setprofile(None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def serve() -> None:
+    """Do the runs that are asked for, one after the other."""
+    gc.freeze()
+    for line in sys.stdin:
+        number, told, arguments = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            run(number, told, arguments)
+        _, status = os.waitpid(pid, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    wanted = int(sys.argv.pop(1))
-    main(wanted)
+    serve()

@@ -6,12 +6,15 @@ every batch, one boundary after the other until the command comes to its end ali
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, repeat
@@ -32,6 +35,7 @@ pytestmark = pytest.mark.lab
 STAGES = ("create", "change", "destroy")
 
 _STOPPED = Path(__file__).with_name("stopped.py")
+_PATIENCE = 120.0  # seconds; a run takes one or two
 
 FIRST = """\
 version: 1
@@ -85,31 +89,77 @@ def test_killed_at_every_boundary(own_site: Callable[..., Site], tmp_path: Path,
     tell(f"killed at {sum(killed.values())} boundaries on the lab: {killed}")
 
 
+class Runs:
+    """Runs the command line in processes that begin with all loaded, and kills them where it is told to."""
+
+    def __init__(self, site: Site, server: subprocess.Popen[str]) -> None:
+        self._told = site.folder / "told"
+        self._server = server
+
+    def run(self, stage: Stage, boundary: int = 0) -> tuple[int, str]:
+        """Run a stage's command, up to a boundary where one is given; return how it ended and what it printed."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps([boundary, str(self._told), stage.command]) + "\n")
+        self._server.stdin.flush()
+        assert select.select([self._server.stdout], [], [], _PATIENCE)[0], f"{stage.name} {boundary} does not end"
+        return int(self._server.stdout.readline()), self._told.read_text()
+
+    def do(self, stage: Stage) -> None:
+        """Run a stage's command to its end, which must be a good one."""
+        code, told = self.run(stage)
+        assert code == 0, told
+
+    def run_killed(self, stage: Stage, number: int) -> bool:
+        """Run a stage's command to the boundary of this number; False where it came to its end before."""
+        code, told = self.run(stage, number)
+        assert code in {0, -signal.SIGKILL}, f"{stage.name} {number}: {told}"
+        return code != 0
+
+    def complete(self, stage: Stage) -> None:
+        """Run the command once more; a slice that was destroyed to the very end is not known any more."""
+        code, told = self.run(stage)
+        assert code == 0 or (stage.name == "destroy" and "no slice 'admin/life' is recorded" in told), told
+
+
+@contextmanager
+def runs_on(site: Site) -> Iterator[Runs]:
+    """Give what runs commands for a site; of a run that hangs, nothing is left either."""
+    environment = {"RECONCILER_CLUSTER": str(site.cluster), "RECONCILER_STATE": str(site.record)}
+    with subprocess.Popen(
+        [sys.executable, _STOPPED],
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            yield Runs(site, server)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
 def live(site: Site, start: int, step: int) -> dict[str, int]:
     """Live the slice's life again and again, killed at every `step`th boundary; return how often in each stage."""
     stages = undisturbed(site)
     killed = dict.fromkeys(STAGES, 0)
     alive: set[str] = set()
-    for number in count(start, step):
-        start_anew(site)
-        for stage in stages:
-            if stage.name in alive:
-                site.do(*stage.command)
-            elif run_killed(site, number, stage):
-                killed[stage.name] += 1
-                complete(site, stage)
-            else:
-                alive.add(stage.name)
-            check(site, stage, number)
-        if len(alive) == len(stages):
-            break
+    with runs_on(site) as runs:
+        for number in count(start, step):
+            start_anew(site)
+            for stage in stages:
+                if stage.name in alive:
+                    runs.do(stage)
+                elif runs.run_killed(stage, number):
+                    killed[stage.name] += 1
+                    runs.complete(stage)
+                else:
+                    alive.add(stage.name)
+                check(site, stage, number)
+            if len(alive) == len(stages):
+                break
     return killed
-
-
-def complete(site: Site, stage: Stage) -> None:
-    """Run the command once more; a slice that was destroyed to the very end is not known any more."""
-    again = site.run(*stage.command)
-    assert again.code == 0 or (stage.name == "destroy" and "no slice 'admin/life' is recorded" in again.err), again.told
 
 
 def blank(site: Site) -> Site:
@@ -153,22 +203,6 @@ def start_anew(site: Site) -> None:
     """Forget the record: with a new one, all numbers are given as the first time."""
     for file in site.folder.glob("state.db*"):
         file.unlink()
-
-
-def run_killed(site: Site, number: int, stage: Stage) -> bool:
-    """Run a stage's command to the boundary of this number; False where it came to its end before."""
-    environment = {"RECONCILER_CLUSTER": str(site.cluster), "RECONCILER_STATE": str(site.folder / "state.db")}
-    done = subprocess.run(
-        [sys.executable, _STOPPED, str(number), *stage.command],
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode in {0, -signal.SIGKILL}, f"{stage.name} {number}: {done.stdout}{done.stderr}"
-    return done.returncode != 0
 
 
 def check(site: Site, stage: Stage, number: int) -> None:

@@ -1,0 +1,119 @@
+"""Applies of different slices that begin at once on one record, of each database: numbers are given to one first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reconciler import workflow
+from reconciler.errors import StateMoved
+from reconciler.plan.model import Plan
+from reconciler.rehearsal.hosts import amiss
+from reconciler.rehearsal.stage import HOLDER, Stage
+from reconciler.spec.names import SliceKey
+from reconciler.state.sql import SqlStore
+from tests.contracts.conftest import Database
+
+ROOT = Path(__file__).parents[2]
+TWO_VMS, TRIANGLE = SliceKey("admin/two-vms"), SliceKey("admin/triangle")
+
+
+class Site:
+    """One record, and hosts in memory that all who apply work on."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.bare = workflow.load(ROOT / "examples/cluster.yaml", [])
+        self.stage = Stage("campus", [host.name for host in self.bare.cluster.cluster.hosts()])
+
+    def open(self) -> SqlStore:
+        return self.database.open(cluster="campus")
+
+    def apply(
+        self,
+        name: str | None,
+        approve: Callable[[Plan], bool] = lambda _: True,
+        accept_numbers: Callable[[Plan], bool] = workflow.keep_numbers,
+        asked: workflow.Asked = workflow.NOTHING_ELSE,
+    ) -> workflow.Applied:
+        """Apply an example with a store of its own, as another process would."""
+        store = self.open()
+        inputs = self.inputs(name) if name else self.bare
+        try:
+            work = workflow.apply(
+                inputs,
+                store,
+                self.stage.edges(),
+                holder=HOLDER,
+                approve=approve,
+                accept_numbers=accept_numbers,
+                asked=asked,
+            )
+            return asyncio.run(work)
+        finally:
+            store.close()
+
+    def inputs(self, name: str) -> workflow.Inputs:
+        return workflow.load(ROOT / "examples/cluster.yaml", [ROOT / f"examples/topologies/{name}.yaml"])
+
+    def overtaken(self, plan: Plan) -> bool:
+        """Approve of a plan after another slice was applied from beginning to end."""
+        assert plan.slices != (TRIANGLE,)
+        with ThreadPoolExecutor(1) as pool:  # there is an event loop in this thread
+            assert pool.submit(self.apply, "triangle").result(timeout=120).ok
+        return True
+
+
+def accepting(shown: list[Plan]) -> Callable[[Plan], bool]:
+    """Accept any other numbers, and keep the plans that have them."""
+
+    def accept(plan: Plan) -> bool:
+        shown.append(plan)
+        return True
+
+    return accept
+
+
+@pytest.fixture
+def site(database: Database) -> Site:
+    return Site(database)
+
+
+def test_who_accepts_other_numbers_gets_them(site: Site) -> None:
+    shown: list[Plan] = []
+    applied = site.apply("two-vms", site.overtaken, accepting(shown))
+    assert applied.ok
+    assert applied.renumbered
+    assert shown == [applied.plan]
+    store = site.open()
+    recorded = store.read()
+    assert {key: had.id for key, had in recorded.allocations.items()} == {TRIANGLE: 1000, TWO_VMS: 1001}
+    assert all(workflow.plan(site.inputs(name), store).empty for name in ("two-vms", "triangle"))
+    store.close()
+    assert amiss(site.stage.hosts) == []
+    assert len(site.stage.standing()) == len(recorded.resources)
+
+
+def test_who_approved_of_numbers_gets_no_others_unasked(site: Site) -> None:
+    with pytest.raises(StateMoved) as caught:
+        site.apply("two-vms", site.overtaken)
+    assert caught.value.summary == "numbers that this plan shows were given to others after it was made"
+    assert caught.value.hint == "nothing was changed; apply again: it shows the plan with new numbers"
+    store = site.open()
+    assert store.read().allocations.keys() == {TRIANGLE}
+    store.close()
+    assert site.apply("two-vms").ok
+
+
+def test_what_is_more_than_numbers_is_never_done_instead(site: Site) -> None:
+    assert site.apply("two-vms").ok
+    shown: list[Plan] = []
+    # Two slices share images now: what goes with the last of them is not to go any more.
+    with pytest.raises(StateMoved, match="what slices share has changed since the plan was made"):
+        site.apply(None, site.overtaken, accepting(shown), workflow.Asked(destroy=(TWO_VMS,)))
+    assert shown == []
+    assert site.apply(None, asked=workflow.Asked(destroy=(TWO_VMS,))).ok

@@ -1,0 +1,59 @@
+"""Whether a plan that was made again, from a record that has moved on, does the same, or the same but for numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconciler.plan.likeness import same_but_for_numbers, same_work
+from reconciler.plan.model import Plan
+from reconciler.plan.record import Recorded, Sighting
+from reconciler.plan.resources import Disk, address
+from reconciler.spec.names import Address, Bytes
+from tests.plan.examples import EMPTY, LAB1, LAB2, lab, plan
+from tests.plan.replay import replay
+
+LINKED = lab(links=[{"endpoints": ["a", "b"]}])
+OTHERS: Recorded = replay(EMPTY, plan(lab(["x"], key=LAB2)))
+
+
+def test_a_new_slice_with_other_numbers_is_the_same_but_for_these() -> None:
+    first, again = plan(LINKED), plan(LINKED, record=OTHERS)
+    assert first.allocations != again.allocations
+    assert {item.address for item in first.changes} != {item.address for item in again.changes}  # other workers
+    assert not same_work(first, again)
+    assert same_but_for_numbers(first, again)
+
+
+def test_a_plan_is_the_same_as_itself() -> None:
+    assert same_work(plan(LINKED), plan(LINKED))
+    assert same_but_for_numbers(plan(LINKED), plan(LINKED))
+
+
+def test_another_new_thing_is_more_than_a_number() -> None:
+    assert not same_but_for_numbers(plan(LINKED), plan(lab("abc", [{"endpoints": ["a", "b"]}])))
+
+
+def test_another_change_to_what_is_there_is_more_than_a_number() -> None:
+    stands = replay(EMPTY, plan(LINKED))
+    larger, largest = (lab({"a": {"memory": size}, "b": {}, "c": {}}, LINKED.links) for size in ("512MiB", "1GiB"))
+    assert same_but_for_numbers(plan(larger, record=stands), plan(larger, record=stands))
+    assert not same_but_for_numbers(plan(larger, record=stands), plan(largest, record=stands))
+
+
+def test_an_empty_disk_in_the_place_of_a_lost_one_is_nothing_new() -> None:
+    where = address(Disk, f"{LAB1}/a")
+    lost = plan(LINKED, record=replay(EMPTY, plan(LINKED)).seen({where: Sighting(gone=True)}))
+    assert [item.address for item in lost.lost] == [where]
+    assert same_but_for_numbers(plan(LINKED), _resized(plan(LINKED), where))
+    assert not same_but_for_numbers(lost, _resized(lost, where))
+
+
+def _resized(made: Plan, where: Address) -> Plan:
+    """Return a plan with another size for a disk."""
+    changes = []
+    for item in made.changes:
+        if item.address == where and isinstance(item.after, Disk):
+            changes.append(replace(item, after=replace(item.after, size=Bytes(1))))
+        else:
+            changes.append(item)
+    return replace(made, changes=tuple(changes))
