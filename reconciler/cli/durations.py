@@ -16,6 +16,7 @@ LEASE_TTL: Final = "RECONCILER_LEASE_TTL"
 
 _SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(hours=1)
 _FORM = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h)?")
+_FORMS = "30s, 2m, 1h or plain seconds"
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -23,7 +24,7 @@ def duration(text: str) -> float:
     """Read a length of time, in seconds; raises typer.BadParameter for what is none."""
     found = _FORM.fullmatch(str(text).strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no length of time; write 30s, 2m, 1h or plain seconds")
+        raise typer.BadParameter(f"{text!r} is no length of time; write {_FORMS}")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -34,8 +35,8 @@ def lease_ttl() -> timedelta | None:
         return None
     try:
         ttl = timedelta(seconds=duration(text))
-    except typer.BadParameter as error:
-        raise UsageError(f"{LEASE_TTL}: {error.message}") from None
+    except typer.BadParameter:
+        raise UsageError(f"{LEASE_TTL}: {text!r} is no length of time", hint=f"write {_FORMS}") from None
     if not _SHORTEST <= ttl <= _LONGEST:
         raise UsageError(
             f"{LEASE_TTL} is {text}, but must be between 1s and 1h",
