@@ -17,6 +17,7 @@ TTL: Final = timedelta(seconds=30)
 
 _SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(hours=1)
 _FORM = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h)?")
+_FORMS = "30s, 2m, 1h or plain seconds"
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -24,7 +25,7 @@ def read_duration(text: str) -> float:
     """Read a length of time as one types it (`30s`, `2m`, `1h`, plain seconds), in seconds; raises ValueError."""
     found = _FORM.fullmatch(text.strip())
     if found is None:
-        msg = f"{text!r} is no length of time; write 30s, 2m, 1h or plain seconds"
+        msg = f"{text!r} is no length of time; write {_FORMS}"
         raise ValueError(msg)
     return float(found[1]) * _SECONDS[found[2]]
 
@@ -36,8 +37,8 @@ def lease_ttl(environ: Mapping[str, str]) -> timedelta:
         return TTL
     try:
         ttl = timedelta(seconds=read_duration(text))
-    except ValueError as error:
-        raise UsageError(f"{LEASE_TTL}: {error}") from None
+    except ValueError:
+        raise UsageError(f"{LEASE_TTL}: {text!r} is no length of time", hint=f"write {_FORMS}") from None
     if not _SHORTEST <= ttl <= _LONGEST:
         raise UsageError(
             f"{LEASE_TTL} is {text}, but must be between 1s and 1h",

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,28 +57,41 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 
-def on_terminal(
-    arguments: Sequence[str], *, until: str = "", keys: bytes = b"", meanwhile: Callable[[], object] = bool
-) -> Done:
-    """Run in a session of its own on a terminal, so that Ctrl-C reaches it; once `until` is printed, type `keys`.
+@dataclass(frozen=True)
+class Asking:
+    """A run on a terminal that waits for keys, and what it has said so far."""
 
-    Before they are typed, something may be done `meanwhile`.
-    """
+    process: subprocess.Popen[bytes]
+    terminal: int
+    said: str
+
+    def answer(self, keys: bytes) -> Done:
+        """Type keys, and wait for its end."""
+        os.write(self.terminal, keys)
+        said = self.said + _read(self.terminal)
+        return Done(self.process.wait(PATIENCE), said.replace("\r\n", "\n"))
+
+
+@contextmanager
+def asking(arguments: Sequence[str], until: str) -> Iterator[Asking]:
+    """Run in a session of its own on a terminal, so that Ctrl-C reaches it, until a text is printed; then kill it."""
     ours, theirs = pty.openpty()
     argv = ["setsid", "--ctty", PROGRAM, *arguments]
     process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
-        said = _read(ours, until)
-        meanwhile()
-        os.write(ours, keys)
-        said += _read(ours)
-        return Done(process.wait(PATIENCE), said.replace("\r\n", "\n"))
+        yield Asking(process, ours, _read(ours, until))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         os.close(ours)
+
+
+def on_terminal(arguments: Sequence[str], *, until: str = "", keys: bytes = b"") -> Done:
+    """Run on a terminal to the end; once `until` is printed, type `keys`."""
+    with asking(arguments, until) as run:
+        return run.answer(keys)
 
 
 def _read(terminal: int, until: str | None = None) -> str:

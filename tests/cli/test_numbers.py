@@ -13,7 +13,7 @@ from reconciler import workflow
 from reconciler.plan.record import SHARED
 from reconciler.rehearsal.stage import HOLDER
 from reconciler.state.sql import SqlStore, open_store
-from tests.cli.running import PROGRAM, Cli, Write, on_terminal, plain
+from tests.cli.running import PROGRAM, Cli, Write, asking, plain
 
 OTHER = "version: 1\nname: other\nowner: admin\ndefaults: {flavor: cirros}\nvms: {a: {}}\n"
 NOTICE = "Another apply was first: planned again, with new numbers for what is created.\n"
@@ -40,7 +40,9 @@ def overtake(project: Path, write: Write, store: SqlStore) -> Callable[[], None]
 
 
 def test_who_approved_on_a_terminal_is_told_that_numbers_went_to_others(cli: Cli, overtake: Callable[[], None]) -> None:
-    done = on_terminal(["apply", "slices"], until="Do this? [y/N]: ", keys=b"y\n", meanwhile=overtake)
+    with asking(["apply", "slices"], "Do this? [y/N]: ") as run:
+        overtake()
+        done = run.answer(b"y\n")
     assert done.code == 1
     assert plain(done.out).endswith(
         "error[state-moved]: numbers that this plan shows were given to others after it was made\n"

@@ -103,6 +103,36 @@ def test_orphans_of_this_record_go_when_they_are_seen_again(site: Site) -> None:
     site.do("drift")
 
 
+def running(site: Site, name: str) -> bool:
+    """Tell whether a VM of the slice runs on worker1, whatever is left of its files."""
+    return any(f"guest=admin/driftwood/{name}" in process for process in census(site.lab)["worker1"].processes)
+
+
+def test_no_vm_runs_on_whose_directory_was_deleted_by_hand(site: Site) -> None:
+    path = site.write(FLOTSAM.replace("flotsam", "driftwood"))
+    site.apply(path)
+    with fenced(site, "admin/driftwood", "worker1"):
+        site.do("state", "forget", "--auto-approve", *(one.replace("flotsam", "driftwood") for one in OF_B))
+        on_host(site.lab, "worker1", "rm -r /var/lib/reconciler/vms/*")
+        drift = site.run("drift")
+        assert drift.code == DRIFTED, drift.told
+        assert "orphan: vm/admin/driftwood/b on worker1" in drift.out
+        assert "vm/admin/driftwood/a" in drift.out
+
+        assert fates(site, *NOW)["vm/admin/driftwood/b"] == "first seen"
+        assert running(site, "b")
+        assert fates(site, *NOW)["vm/admin/driftwood/b"] == "remove"
+        assert not running(site, "b")
+
+        site.do("apply", "--auto-approve", "--accept-data-loss", path)
+        assert site.vms("driftwood")["a"].run("echo back") == "back"
+        site.in_sync(path)
+        on_host(site.lab, "worker1", "rm -r /var/lib/reconciler/vms/*")
+        site.destroy("driftwood")
+        assert not running(site, "a")
+        assert not running(site, "b")
+
+
 def test_what_no_record_claims_goes_only_when_asked_for_and_still_the_same(site: Site) -> None:
     where = "port/nobody/jetsam/x:eth0"
     with tap(site, "tapjetsam", where) as make_again:

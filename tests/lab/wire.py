@@ -1,4 +1,4 @@
-"""A wire with faults before each host's sshd: a TCP proxy that delays, stalls, cuts, and falls silent.
+"""A wire with faults before each host's sshd: a TCP proxy that delays, stalls, throttles, cuts, and falls silent.
 
 It knows bytes and connections, not SSH; what the product must make of its faults is the tests'.
 """
@@ -35,12 +35,14 @@ class Faults:
     """What a wire does to all that passes; it may be changed at any time.
 
     `delay` is in seconds for each way; of a segment out of `1 / stall_chance`, the next leave `stall` seconds later.
-    A `silent` wire takes everything and passes nothing on.
+    Through a connection go `rate` bytes a second each way, as many as come where it is 0; a megabyte waits before it,
+    as in a router with long queues. A `silent` wire takes everything and passes nothing on.
     """
 
     delay: float = 0.0
     stall_chance: float = 0.0
     stall: float = 0.3
+    rate: int = 0
     silent: bool = False
 
 
@@ -184,12 +186,22 @@ class Wire:
             while self.faults.silent:  # noqa: ASYNC110 - the test's thread sets it, and cannot set an Event of this loop
                 await asyncio.sleep(0.05)
             with suppress(OSError):  # the reading side of that socket finds out what happened
-                await self._loop.sock_sendall(sink, content)
+                await self._pass(sink, content)
                 if not content:
                     sink.shutdown(socket.SHUT_WR)
         link.tasks.discard(asyncio.current_task())
         if len(link.tasks) <= 2:  # both readers have ended before their writers
             self._drop(link)
+
+    async def _pass(self, sink: socket.socket, content: bytes) -> None:
+        """Send a segment, a twentieth of a second's worth at a time where that is limited."""
+        while content:
+            rate = self.faults.rate
+            piece = content[: rate // 20] if rate else content
+            await self._loop.sock_sendall(sink, piece)
+            content = content[len(piece) :]
+            if rate:
+                await asyncio.sleep(len(piece) / rate)
 
     def _count(self, link: _Link, size: int, *, to_host: bool) -> None:
         if to_host:

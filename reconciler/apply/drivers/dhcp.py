@@ -21,13 +21,20 @@ runs() {
 }
 """
 
-# Sets pid to the running dnsmasq of directory $1, or to nothing.
+# Sets pid to the running dnsmasq of directory $1, or to nothing. One whose pidfile was deleted by hand is searched for;
+# what is sought comes to grep by a pipe, so that it does not find itself.
 FIND = (
     RUNS
     + """
 find_server() {
     pid=
-    if [ -e "$1/dnsmasq.pid" ]; then read -r pid < "$1/dnsmasq.pid" || :; fi
+    if [ -e "$1/dnsmasq.pid" ]; then
+        read -r pid < "$1/dnsmasq.pid" || :
+    else
+        for file in $(printf '%s\\n' "--conf-file=$1/dnsmasq.conf" | grep -lszFx -f - /proc/[0-9]*/cmdline); do
+            pid=${file#/proc/} pid=${pid%/cmdline}
+        done
+    fi
     case $pid in *[!0-9]*) pid= ;; esac
     if [ -n "$pid" ] && ! runs "$pid" "$1"; then pid=; fi
 }

@@ -1,7 +1,7 @@
 """Start and end the QEMU process of each VM; its disk and TAPs are there before it, and outlive it.
 
-A process is ours if its command line says so: it names the guest and our pidfile. A guest is not asked to shut down:
-SIGTERM makes QEMU write out what it holds of the disk and exit, as if the guest's power were cut.
+A process is ours if root started it and its command line says so: it names the guest and our pidfile. A guest is not
+asked to shut down: SIGTERM makes QEMU write out what it holds of the disk and exit, as if the guest's power were cut.
 """
 
 from __future__ import annotations
@@ -28,33 +28,36 @@ _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
 _SEED = "virtio-blk-pci,drive=seed0,addr=0x02.2"
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
-# Two lines for each directory: the process id of its pidfile, and whether it holds anything a process left; where there
-# is something but no process of that id, all processes are searched for one that was told to write that pidfile. Then a
-# line `--`, and the command lines of those processes, one argument on a line, each under a header with its process id.
-PROBE = """
-search() {
-    for process in /proc/[0-9]*; do
-        line=
-        { IFS= read -r line || :; } 2> /dev/null < "$process/cmdline" || :
-        case $line in *"-pidfile$1/qemu.pid"*) pid=${process#/proc/} ;; esac
-    done
+# Shows those of the command lines in /proc it is given whose processes root started in this PID namespace: another user
+# may call a process anything, and a container's is not the host's. Each has a header with its process id, and then one
+# argument on a line.
+_SHOW = """
+show() {
+    for line; do set -- "$@" "${line%cmdline}status"; shift; done
+    if [ $# -gt 0 ]; then set -- $(grep -ls '^Uid:\\s0\\s0\\s' -- "$@"); fi
+    if [ $# -gt 0 ]; then set -- $(grep -lsE '^NSpid:\\s[0-9]+$' -- "$@"); fi
+    for status; do set -- "$@" "${status%status}cmdline"; shift; done
+    if [ $# -gt 0 ]; then head -v -c 65536 -- "$@" 2> /dev/null | tr '\\0' '\\n'; fi
 }
-count=$#
+"""
+
+# A line for each directory: whether it holds anything a process left. Then a line `--`, and the command lines of the
+# processes that were told to write a pidfile there. Whether that file, or the directory, is still there says nothing of
+# whether they run. The files come to grep by a pipe, so that it does not find itself.
+PROBE = (
+    _SHOW
+    + """
 for directory do
-    pid= left=
-    if [ -e "$directory/qemu.pid" ]; then read -r pid < "$directory/qemu.pid" || :; fi
+    left=
     for name in qemu.pid qmp.sock serial.sock serial.log; do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
-    case $pid in *[!0-9]*) pid= ;; esac
-    if [ -n "$left" ] && { [ -z "$pid" ] || [ ! -e "/proc/$pid" ]; }; then search "$directory"; fi
-    printf '%s\\n' "$pid" "$left"
-    if [ -n "$pid" ] && [ -e "/proc/$pid/cmdline" ]; then set -- "$@" "/proc/$pid/cmdline"; fi
+    printf '%s\\n' "$left"
 done
-shift "$count"
 echo --
-if [ $# -gt 0 ]; then head -v -c 65536 -- "$@" 2> /dev/null | tr '\\0' '\\n'; fi
+show $(printf '%s/qemu.pid\\n' "$@" | grep -lszFx -f - /proc/[0-9]*/cmdline)
 """
+)
 
 START = """
 directory=$1
@@ -89,12 +92,12 @@ CLEAN = """
 rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log"
 """
 
-
 # Two lines for each directory in which a process left something: its path, and the owner of the overlay in it. Then a
 # line `--`, and the command lines of all processes whose pidfile is in such a directory, as above.
-SURVEY_PROCESSES = """
-root=$1
-for directory in "$root"/*; do
+SURVEY_PROCESSES = (
+    _SHOW
+    + """
+for directory in "$1"/*; do
     left= owner=
     for name in qemu.pid qmp.sock serial.sock serial.log; do
         if [ -e "$directory/$name" ]; then left=yes; fi
@@ -107,27 +110,34 @@ for directory in "$root"/*; do
     printf '%s\\n' "$directory" "$owner"
 done
 echo --
-for process in /proc/[0-9]*; do
-    line=
-    { IFS= read -r line || :; } 2> /dev/null < "$process/cmdline" || :
-    case $line in *"-pidfile$root/"*) set -- "$@" "$process/cmdline" ;; esac
-done
-shift
-if [ $# -gt 0 ]; then head -v -c 65536 -- "$@" 2> /dev/null | tr '\\0' '\\n'; fi
+show $(grep -lszx -e "$1/[^/]*/qemu[.]pid" /proc/[0-9]*/cmdline)
 """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of root's that was told to write a VM's pidfile."""
+
+    pid: int
+    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class VmFact:
-    """The process that a VM's pidfile names and its arguments (none where it has ended); whether files are left."""
+    """The processes that run from a VM's directory, hardly ever more than one; whether files of any are left there."""
 
-    pid: int
-    arguments: tuple[str, ...]
+    processes: tuple[Process, ...]
     left: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether a process runs whose files are there: without them, nobody reaches its screen or its monitor."""
+        return len(self.processes) == 1 and self.left
 
 
 def probe(vms: Sequence[Vm]) -> tuple[Command, ...]:
-    """Look at the pidfiles, and at the command lines of the processes that they name."""
+    """Look at the directories, and at the command lines of the processes that run from them."""
     return (script(PROBE, *(vm.directory for vm in vms)),)
 
 
@@ -135,17 +145,16 @@ def parse(vms: Sequence[Vm], results: Sequence[Result]) -> Mapping[Address, VmFa
     """Read one fact for each VM."""
     host = vms[0].host
     lines = answers.text(host, results[0]).split("\n")
-    end = 2 * len(vms)
+    end = len(vms)
     if len(lines) <= end or lines[end] != "--":
         raise HostError(host, "the probe of VMs printed something unexpected")
-    processes = _processes(lines[end + 1 :])
-    found = {}
-    for index, vm in enumerate(vms):
-        pid, left = lines[2 * index : 2 * index + 2]
-        arguments = processes.get(pid, ())
-        mine = f"{vm.directory}/qemu.pid" in arguments
-        found[vm.address] = VmFact(answers.number(pid) if mine else 0, arguments if mine else (), left == "yes")
-    return found
+    running: dict[str, list[Process]] = {}
+    for process in _processes(lines[end + 1 :]):
+        running.setdefault(_pidfile(process), []).append(process)
+    return {
+        vm.address: VmFact(tuple(running.get(f"{vm.directory}/qemu.pid", ())), left == "yes")
+        for vm, left in zip(vms, lines[:end], strict=True)
+    }
 
 
 def launch(vm: Vm) -> tuple[str, ...]:
@@ -178,36 +187,38 @@ def guest(vm: Vm) -> str:
 
 
 def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
-    """Have the VM run as described; one that runs otherwise is stopped first."""
+    """Have the VM run as described; what runs otherwise, or has lost its files, is stopped first."""
     stop_at(_obstacle(vm, fact))
-    start = script(START, vm.directory, *launch(vm))
-    if not fact.pid:
-        return (start,)
-    if _settings(fact.arguments) == _settings(launch(vm)):
+    if fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm)):
         return ()
-    return script(STOP, str(fact.pid), _mark(vm)), start
+    return (*_stop(vm, fact), script(START, vm.directory, *launch(vm)))
 
 
 def remove(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
     """Stop the VM and delete its pidfile, sockets and log."""
     stop_at(_obstacle(vm, fact))
-    stop = (script(STOP, str(fact.pid), _mark(vm)),) if fact.pid else ()
+    stop = _stop(vm, fact)
     return (*stop, script(CLEAN, vm.directory)) if stop or fact.left else ()
 
 
 def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
-    """Return what the process's command line says, or None where none runs."""
-    if not fact.pid or _obstacle(vm, fact):
+    """Return what the process's command line says, or None where none runs with its files in place."""
+    if not fact.whole or _obstacle(vm, fact):
         return None
     seed = {} if vm.cloud_init is None else {"cloud_init": None}
-    return {"vm_id": vm.vm_id, "directory": vm.directory} | seed | _settings(fact.arguments)
+    return {"vm_id": vm.vm_id, "directory": vm.directory} | seed | _settings(fact.processes[0].arguments)
 
 
 def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
-    names = [_option(value, "guest") for key, value in pairwise(fact.arguments) if key == "-name"]
-    if fact.pid and names != [guest(vm)]:
-        return refuse(vm, f"process {fact.pid}, which runs from {vm.directory},", "".join(map(str, names)))
+    for process in fact.processes:
+        names = [_option(value, "guest") for key, value in pairwise(process.arguments) if key == "-name"]
+        if names != [guest(vm)]:
+            return refuse(vm, f"process {process.pid}, which runs from {vm.directory},", "".join(map(str, names)))
     return None
+
+
+def _stop(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
+    return tuple(script(STOP, str(process.pid), _mark(vm)) for process in fact.processes)
 
 
 def _mark(vm: Vm) -> str:
@@ -215,7 +226,7 @@ def _mark(vm: Vm) -> str:
     return f"-pidfile{vm.directory}/qemu.pid"
 
 
-def _processes(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _processes(lines: Sequence[str]) -> Iterator[Process]:
     found: dict[str, list[str]] = {}
     current: list[str] = []
     for line in lines:
@@ -223,7 +234,11 @@ def _processes(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
             current = found.setdefault(header[1], [])
         else:
             current.append(line)
-    return {pid: tuple(arguments) for pid, arguments in found.items()}
+    return (Process(answers.number(pid), tuple(arguments)) for pid, arguments in found.items())
+
+
+def _pidfile(process: Process) -> str:
+    return dict(pairwise(process.arguments)).get("-pidfile", "")
 
 
 def _settings(arguments: Sequence[str]) -> dict[str, Any]:
@@ -261,13 +276,13 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
     if end is None:
         raise HostError(premises.host, "the survey of VMs printed something unexpected")
     left = dict(zip(lines[0:end:2], lines[1:end:2], strict=True))
-    for pid, arguments in _processes(lines[end + 1 :]).items():
-        one = dict(pairwise(arguments))
-        directory, slash, _ = one.get("-pidfile", "").rpartition("/qemu.pid")
-        where = tagged(Vm, f"{Vm.kind}/{_option(one.get('-name', ''), 'guest')}")
+    for process in _processes(lines[end + 1 :]):
+        directory, slash, _ = _pidfile(process).rpartition("/qemu.pid")
+        named = dict(pairwise(process.arguments)).get("-name", "")
+        where = tagged(Vm, f"{Vm.kind}/{_option(named, 'guest')}")
         if slash and directory.startswith(f"{_VMS}/") and where is not None:
             left.pop(directory, None)
-            yield Found(_trace(premises, where, directory, _settings(arguments)), pid)
+            yield Found(_trace(premises, where, directory, _settings(process.arguments)), str(process.pid))
     for directory, owner in left.items():
         if (disk := tagged(Disk, owner)) is not None:
             yield Found(_trace(premises, address(Vm, disk.partition("/")[2]), directory, _settings(())))

@@ -61,7 +61,10 @@ _SEGMENT_FILE = f"{ROOT}/routers/slice-1000/conf.d/seg1.conf"
 _INSIDE = "ip netns exec slice-1000"
 _HOSTS = f"{ROOT}/uplink/hosts.d"
 _OTHERS = replace(TRUNK, address=address(Trunk, "bob/lab2@worker1"), slice="bob/lab2", vlans=(VlanId(120),))
-_RUNNING = (DISK, *PORTS, VM)
+_STOPPED = (DISK, *PORTS)
+_RUNNING = (*_STOPPED, VM)
+_LOOKALIKE = f"perl -e 'sleep 60' x -name guest=alice/lab1/web -pidfile {_VMS}/qemu.pid"
+_ASIDE = "> /dev/null 2>&1 & sleep 0.2"
 _SEEDED = (DISK, SEED, *PORTS)
 _SEEDED_VM = replace(VM, cloud_init=SEED.cloud_init)
 
@@ -206,7 +209,7 @@ PORT_STATES = (
     ),
 )
 VMS = (
-    State("fresh", VM, (DISK, *PORTS)),
+    State("fresh", VM, _STOPPED),
     State("right", VM, _RUNNING),
     State("with more memory and processors", replace(VM, memory=Bytes(128 * 2**20), vcpus=2), _RUNNING, before=VM),
     State("with one card fewer", replace(VM, nics=VM.nics[:2]), _RUNNING, before=VM),
@@ -221,6 +224,12 @@ VMS = (
         end="refused",
     ),
     State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
+    State("pidfile names another and it still runs", VM, _RUNNING, f"echo 1 > {_VMS}/qemu.pid"),
+    State("directory deleted by hand and it still runs", VM, _RUNNING, f"rm -r {_VMS}", end="unmet"),
+    State("all but the disk deleted by hand", VM, _RUNNING, f"find {_VMS} ! -type d ! -name 'web_img*' -delete"),
+    State("running twice", VM, _RUNNING, f"{_LOOKALIKE} {_ASIDE}"),
+    State("another user's process looks like it", VM, _STOPPED, f"setpriv --reuid=65534 {_LOOKALIKE} {_ASIDE}"),
+    State("a container's process looks like it", VM, _STOPPED, f'unshare --pid --fork sh -c "{_LOOKALIKE}" {_ASIDE}'),
     State("with a seed, right", _SEEDED_VM, (*_SEEDED, _SEEDED_VM)),
     State("to have a seed", _SEEDED_VM, (*_SEEDED, VM), before=VM),
     State("to have no seed", VM, (*_SEEDED, _SEEDED_VM), before=_SEEDED_VM),
@@ -246,6 +255,12 @@ ROUTERS = (
         ROUTER,
         (ROUTER, SEGMENT),
         f"kill -9 $(cat {ROOT}/routers/slice-1000/dnsmasq.pid); sleep 0.1",
+    ),
+    State(
+        "all deleted by hand but its DHCP server",
+        ROUTER,
+        (ROUTER, SEGMENT),
+        f"ip netns delete slice-1000; rm -r {ROOT}/routers/slice-1000",
     ),
     State("foreign namespace", ROUTER, by_hand="ip netns add slice-1000", end="refused"),
     State("another's namespace", ROUTER, (replace(ROUTER, address=address(type(ROUTER), "bob/lab2")),), end="refused"),

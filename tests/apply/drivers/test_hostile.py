@@ -84,7 +84,7 @@ def test_what_varies_is_never_part_of_a_shell_text(evil: str) -> None:
     fresh = port.PortFact("", "", "", 0, up=False, port=None, flows=frozenset())
     known = texts(port.ensure(LINKED_PORT, fresh, None))
     assert texts(port.ensure(replace(LINKED_PORT, tap=evil, mac=evil, bridge=evil), fresh, None)) == known
-    down = vm.VmFact(0, (), left=False)
+    down = vm.VmFact((), left=False)
     assert texts(vm.ensure(replace(VM, disk=evil, directory=evil), down, None)) == texts(vm.ensure(VM, down, None))
     for resource in EVERYTHING:
         odd = replace(resource, address=Address(evil))
