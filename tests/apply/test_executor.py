@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -87,10 +87,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    hosts = Localhosts(tmp_path)
-    yield World(hosts)
-    await hosts.close()
+def world(hosts: Localhosts) -> World:
+    return World(hosts)
 
 
 def numbers(steps: Sequence[Step]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -98,10 +97,8 @@ def test_a_hostile_name_stays_a_name(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    hosts = Localhosts(tmp_path)
-    yield World(hosts, fence=Fence("5f0e", {SLICE: 57}))
-    await hosts.close()
+def world(hosts: Localhosts) -> World:
+    return World(hosts, fence=Fence("5f0e", {SLICE: 57}))
 
 
 def seen(world: World, host: HostName, token: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from reconciler.spec.names import HostName
 from tests.apply.localhost import Localhosts
 
 W1 = HostName("worker1")
-
-
-@pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Localhosts]:
-    hosts = Localhosts(tmp_path)
-    yield hosts
-    await hosts.close()
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,13 +17,6 @@ from tests.apply.files import DRIVERS, Blob, File, file
 from tests.apply.localhost import Localhosts
 
 W1, W2 = HostName("worker1"), HostName("worker2")
-
-
-@pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Localhosts]:
-    hosts = Localhosts(tmp_path)
-    yield hosts
-    await hosts.close()
 
 
 async def test_many_resources_take_one_batch_for_each_host(hosts: Localhosts) -> None:

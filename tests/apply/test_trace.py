@@ -27,13 +27,6 @@ Answer = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture
-async def hosts(tmp_path: Path) -> AsyncIterator[Localhosts]:
-    hosts = Localhosts(tmp_path)
-    yield hosts
-    await hosts.close()
-
-
-@pytest.fixture
 def without_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a host the programs that it needs, and no Python."""
     folder = tmp_path / "bin"

@@ -14,16 +14,16 @@ from reconciler.apply.command import Command, Operation, Result
 from reconciler.apply.drivers.driver import Driver
 from reconciler.apply.events import Report
 from reconciler.apply.executor import execute
-from reconciler.apply.journal import Outcome
 from reconciler.apply.ssh import SshConnector
+from reconciler.logbook import Logbook
 from reconciler.plan.model import Action, Change, Counts, Plan, Step, StepId
-from reconciler.plan.record import Counters, Status
+from reconciler.plan.record import Counters
 from reconciler.plan.resources import Disk, address
 from reconciler.spec.cluster import Cluster
 from reconciler.spec.load import load_cluster
 from reconciler.spec.names import Address, Bytes, HostName
 from reconciler.state.sql import open_store
-from reconciler.state.store import ApplyId, Ending, Holder, StateStore
+from reconciler.state.store import Holder, StateStore
 
 _NOTHING = Command(("/bin/true",))
 
@@ -50,21 +50,6 @@ def _observed(_disk: Disk, _fact: bool) -> None:
 
 DRIVER = Driver(Disk, _probe, _parse, _ensure, _remove, _observed)
 """Takes one command for each resource that does nothing, so that what is left is what steps cost by themselves."""
-
-
-class _Journal:
-    """The executor's journal, kept in the store as the workflow keeps it."""
-
-    def __init__(self, store: StateStore, number: ApplyId) -> None:
-        self._store = store
-        self._number = number
-
-    def intend(self, steps: Sequence[Step]) -> None:
-        self._store.intend(self._number, steps)
-
-    def record(self, outcomes: Sequence[tuple[Step, Outcome, str]]) -> None:
-        endings = [Ending(step, Status.PRESENT, outcome, words) for step, outcome, words in outcomes]
-        self._store.record(self._number, endings)
 
 
 def _steps(cluster: Cluster, count: int) -> tuple[Step, ...]:
@@ -96,7 +81,7 @@ async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...])
         report = await execute(
             steps,
             connector=connector,
-            journal=_Journal(store, number),
+            journal=Logbook(store, number),
             drivers={Disk.kind: DRIVER},
             uploads={},
             parallelism=10,
