@@ -14,10 +14,11 @@ from typing import Any, Final, TypeVar
 
 from reconciler import workflow
 from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.vm import VmFact
 from reconciler.apply.events import Event, Report, StepFailed, StepUnknown
 from reconciler.apply.observe import observe
 from reconciler.apply.ssh import SshConnector
-from reconciler.errors import StateMoved, UsageError
+from reconciler.errors import HostError, StateMoved, UsageError
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.slice_folder import FOLDER, SliceFolder
 from reconciler.plan.model import Plan
@@ -139,7 +140,10 @@ async def _process_id(cluster: Cluster, vm: Resource) -> int:
         await connector.close()
     if (obstacle := observed.obstacle(vm)) is not None:
         raise obstacle
-    return int(observed.facts[vm.host, vm.address].pid)
+    fact = observed.facts[vm.host, vm.address]
+    if not isinstance(fact, VmFact) or not fact.processes:
+        raise HostError(vm.host, f"{vm.address} was started, and its process is gone")
+    return fact.processes[0].pid
 
 
 def _unheard(_: Event) -> None:
