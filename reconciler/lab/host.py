@@ -23,6 +23,7 @@ _PORTS: Final = range(20000, 32000)
 _BACKLOG: Final = 128
 _START_WITHIN: Final = 30.0  # seconds; a host takes about one on an idle machine
 _POLL: Final = 0.02  # seconds
+_GONE_AFTER: Final = 0.5  # seconds; a program that is just being started has no environment to be known by
 
 
 def listen(port: int | None) -> socket.socket:
@@ -88,13 +89,15 @@ def wait_until_ready(folder: Folder, names: Sequence[str]) -> None:
 
 
 def _wait(folder: Folder, names: Sequence[str], condition: Callable[[dict[str, int]], bool]) -> None:
-    deadline = time.monotonic() + _START_WITHIN
+    begun = time.monotonic()
+    seen = dict.fromkeys(names, begun)
     while not condition(inits(folder)):
-        alive = {one.part for one in process.find(folder)}
+        now = time.monotonic()
+        seen |= {one.part: now for one in process.find(folder) if one.part in seen}
         for name in names:
-            if name not in alive:
+            if now - seen[name] > _GONE_AFTER:
                 raise LabError(f"{name} did not start: {_last_words(folder, name)}", hint=_where(folder, name))
-        if time.monotonic() > deadline:
+        if now - begun > _START_WITHIN:
             slow = ", ".join(names)
             raise LabError(f"{slow} took over {_START_WITHIN:.0f} s to start", hint=_where(folder, names[0]))
         time.sleep(_POLL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncssh
@@ -12,6 +13,7 @@ import pytest
 from reconciler import lab as labs
 from reconciler.errors import LabError
 from reconciler.lab.folder import locate
+from reconciler.lab.host import wait_until_ready
 from reconciler.lab.inventory import USER
 
 pytestmark = pytest.mark.lab
@@ -154,3 +156,14 @@ async def test_a_pulled_plug_keeps_only_the_disk(own_lab: Callable[..., labs.Lab
     assert _said(name, "worker1", "busybox ping -c 1 -W 5 10.0.10.254 > /dev/null && echo reached") == "reached"
     async with _connect(name, "worker1") as connection:
         assert (await connection.run("hostname", check=True)).stdout == "worker1\n"
+
+
+def test_a_host_that_is_only_just_being_started_is_waited_for(own_lab: Callable[..., labs.LabInfo]) -> None:
+    name = own_lab(workers=1).name
+    labs.pull_plug(name, "worker1")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait_until_ready, locate(name), ["worker1"])
+        time.sleep(0.2)
+        labs.plug_in(name, "worker1")
+        waiting.result(timeout=60)
+    assert [one.up for one in labs.status(name).hosts] == [True, True]
