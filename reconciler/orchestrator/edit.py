@@ -87,7 +87,7 @@ class SliceEdit(SliceAtWork):
             raise SpecError([replace(problem, location=None) for problem in error.found]) from None
 
     def _disks(self) -> list[Address]:
-        return [address(Disk, f"{self.key}/{name}") for name in self.written.vms]
+        return [address(Disk, f"{self.key}/{name}") for name in self.files()[1].vms]
 
     def _take_back(self, before: str, stood: Recorded) -> None:
         """Undo a change that hosts did not follow; what cannot be undone now goes with the next call or apply."""

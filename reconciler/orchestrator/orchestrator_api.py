@@ -71,15 +71,16 @@ class OrchestratorAPI:
         """Add a VM, with an overlay of its own on the worker whose turn it is; in a slice that runs, it is started."""
         key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
-            if flavor_name not in edit.cluster.flavors:
+            cluster, written = edit.files()
+            if flavor_name not in cluster.flavors:
                 raise Refused(answers.INVALID_FLAVOR)
-            if vm_name in edit.written.vms:
+            if vm_name in written.vms:
                 raise Refused(f"VM {vm_name} exists already")
             settings: dict[str, Any] = {"flavor": flavor_name, "interfaces": data_interfaces_count}
             if internet_enabled:
                 settings["internet"] = True
             edit.change(slice_text.add_vm(_text(edit), vm_name, settings))
-            return vm_dict(edit.cluster, edit.written, edit.recorded(), VmName(vm_name))
+            return vm_dict(*edit.files(), edit.recorded(), VmName(vm_name))
 
     @answered
     def create_link(
@@ -89,7 +90,7 @@ class OrchestratorAPI:
         key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
             given = edit.recorded().allocations[key]
-            written, cluster = edit.written, edit.cluster
+            cluster, written = edit.files()
             if len(written.links) >= (written.vlans or cluster.vlans.per_slice):
                 raise Refused(answers.POOL_EXHAUSTED)
             one, other = _free_end(given, vm1_id, vm1_interface), _free_end(given, vm2_id, vm2_interface)
@@ -126,7 +127,7 @@ class OrchestratorAPI:
         """Return a slice as it is in file and record; the imperative system kept this in its database."""
         key = self._owned(username, slice_id)
         with edited(self.db, self.executor, key) as edit:
-            return slice_dict(edit.cluster, edit.written, edit.recorded())
+            return slice_dict(*edit.files(), edit.recorded())
 
     def get_next_worker(self) -> str:
         """Take the turn, and return the address of the worker whose it was; raises UsageError where none is listed."""

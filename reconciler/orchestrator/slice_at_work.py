@@ -48,15 +48,10 @@ class SliceAtWork:
         """Read the cluster's file, and one of this slice."""
         return self.executor.inputs(path, seen_as=self.seen_as)
 
-    @property
-    def cluster(self) -> Cluster:
-        """The cluster as its file is now."""
-        return self.read(self.path).cluster.cluster
-
-    @property
-    def written(self) -> Slice:
-        """The slice as its file is now."""
-        return self.read(self.path).slices[0].slice
+    def files(self) -> tuple[Cluster, Slice]:
+        """Return the cluster and the slice as their files are now."""
+        inputs = self.read(self.path)
+        return inputs.cluster.cluster, inputs.slices[0].slice
 
     def recorded(self) -> Recorded:
         """Read what is recorded of the slice."""
@@ -64,7 +59,7 @@ class SliceAtWork:
 
     def resources(self) -> Collection[Resource]:
         """Return all that is to stand of the slice once it runs."""
-        return resources_of(self.cluster, self.written, self.recorded().allocations[self.key]).values()
+        return resources_of(*self.files(), self.recorded().allocations[self.key]).values()
 
     def follow(self, only: Collection[Address] | None = None, without: Collection[Address] = ()) -> None:
         """Have the hosts carry the slice as its file has it, within these bounds; nothing else is taken from it."""

@@ -40,6 +40,7 @@ class VMLauncher:
 
 
 def _same_worker(work: SliceAtWork, name: VmName, worker_ip: str) -> None:
-    worker = work.cluster.host(work.recorded().allocations[work.key].vms[name].worker)
+    cluster, _ = work.files()
+    worker = cluster.host(work.recorded().allocations[work.key].vms[name].worker)
     if str(worker.address) != worker_ip:
         raise Refused(f"VM {name} is on {worker.address}, not on {worker_ip}")
