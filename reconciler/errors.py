@@ -165,7 +165,7 @@ class LimitError(PlanError):
         super().__init__(f"{what} exhausted: {numbers}", hint=hint)
 
 
-class RehearsalError(PlanError):
+class SimulationError(PlanError):
     """An apply of a plan, stopped on the model of the hosts, is not completed by the next; the sentence says where."""
 
     code = Code.REHEARSAL

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from reconciler import workflow
 from reconciler.apply.drivers.driver import Found
-from reconciler.apply.drivers.table import DRIVERS
-from reconciler.apply.observe import Observed, Surveyed
-from reconciler.apply.orphans import Orphan, Spot, Unread, Whose, find_orphans
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.observation.observe import HostSurvey, Observation
+from reconciler.apply.observation.orphans import Orphan, Spot, Unread, Whose, find_orphans
 from reconciler.plan.resources import Resource
-from reconciler.state.sql import open_store
+from reconciler.state.sql.store import open_store
 from reconciler.state.store import SeenOrphan
-from reconciler.sweep import Fate, Terms, judge, trace
-from reconciler.workflow import Standing
+from reconciler.workflow import ClusterDrift
+from reconciler.workflow.gc import GcAction, GcPolicy, decide, trace
 from tests.apply.drivers.sample import DISK, IMAGE, VM
 from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, router, steps
 
@@ -28,27 +28,27 @@ def orphan(resource: Resource, whose: Whose = Whose.OURS, users: tuple[Spot, ...
     return Orphan(spot, resource, whose, (), "f00", users)
 
 
-def judged(one: Orphan, *, ago: timedelta | None, unclaimed: bool = False, unread: tuple[Unread, ...] = ()) -> Fate:
+def judged(one: Orphan, *, ago: timedelta | None, unclaimed: bool = False, unread: tuple[Unread, ...] = ()) -> GcAction:
     seen = [] if ago is None else [SeenOrphan(trace(one), NOW - ago, 1)]
-    (verdict,) = judge(Standing((), (one,), unread), seen, NOW, Terms(TEN, unclaimed=unclaimed))
-    return verdict.fate
+    (decision,) = decide(ClusterDrift((), (one,), unread), seen, NOW, GcPolicy(TEN, unclaimed=unclaimed))
+    return decision.action
 
 
 def test_age_counts_from_the_first_sight_of_the_same_thing() -> None:
     one = orphan(VM)
-    assert judged(one, ago=None) is Fate.FIRST
-    assert judged(one, ago=TEN - timedelta(seconds=1)) is Fate.YOUNG
-    assert judged(one, ago=-TEN) is Fate.YOUNG
-    assert judged(one, ago=TEN) is Fate.REMOVE
+    assert judged(one, ago=None) is GcAction.FIRST
+    assert judged(one, ago=TEN - timedelta(seconds=1)) is GcAction.YOUNG
+    assert judged(one, ago=-TEN) is GcAction.YOUNG
+    assert judged(one, ago=TEN) is GcAction.REMOVE
     other = SeenOrphan(trace(replace(one, fingerprint="bar")), NOW - TEN, 5)
-    assert judge(Standing((), (one,), ()), [other], NOW, Terms(TEN))[0].fate is Fate.FIRST
+    assert decide(ClusterDrift((), (one,), ()), [other], NOW, GcPolicy(TEN))[0].action is GcAction.FIRST
 
 
 def test_what_is_not_surely_ours_to_judge_stays() -> None:
-    assert judged(orphan(VM, Whose.OTHER), ago=TEN, unclaimed=True) is Fate.OTHER
-    assert judged(orphan(VM, Whose.UNKNOWN), ago=TEN) is Fate.UNCLAIMED
-    assert judged(orphan(VM, Whose.UNKNOWN), ago=TEN, unclaimed=True) is Fate.REMOVE
-    assert judged(orphan(VM), ago=TEN, unread=(Unread(VM.host, "port", "no switch"),)) is Fate.UNREAD
+    assert judged(orphan(VM, Whose.OTHER), ago=TEN, unclaimed=True) is GcAction.OTHER
+    assert judged(orphan(VM, Whose.UNKNOWN), ago=TEN) is GcAction.UNCLAIMED
+    assert judged(orphan(VM, Whose.UNKNOWN), ago=TEN, unclaimed=True) is GcAction.REMOVE
+    assert judged(orphan(VM), ago=TEN, unread=(Unread(VM.host, "port", "no switch"),)) is GcAction.UNREAD
 
 
 def test_what_an_apply_is_just_making_or_changing_is_on_record(tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_what_an_apply_is_just_making_or_changing_is_on_record(tmp_path: Path) -
 
     def found() -> set[str]:
         hosts = {
-            host: Surveyed(tuple(one for one in things if one.resource.host == host), {}, {})
+            host: HostSurvey(tuple(one for one in things if one.resource.host == host), {}, {})
             for host in (WORKER, NETWORK)
         }
         known = workflow._all_recorded(store.read(None))
-        orphans = find_orphans(Observed({}, {}, {}, {}, hosts), known, store.read().lineage, DRIVERS)
+        orphans = find_orphans(Observation({}, {}, {}, {}, hosts), known, store.read().lineage, DRIVERS)
         return {orphan.spot.thing for orphan in orphans}
 
     assert found() == {making.tap, "rt-2000"}
@@ -79,8 +79,8 @@ def test_what_others_stand_on_waits_for_them() -> None:
     disk = orphan(DISK, users=(vm.spot,))
     image = orphan(IMAGE, users=(disk.spot,))
     seen = [SeenOrphan(trace(one), NOW - TEN, 1) for one in (image, disk)]
-    fates = [one.fate for one in judge(Standing((), (image, disk, vm), ()), seen, NOW, Terms(TEN))]
-    assert fates == [Fate.IN_USE, Fate.IN_USE, Fate.FIRST]
+    actions = [one.action for one in decide(ClusterDrift((), (image, disk, vm), ()), seen, NOW, GcPolicy(TEN))]
+    assert actions == [GcAction.IN_USE, GcAction.IN_USE, GcAction.FIRST]
     seen.append(SeenOrphan(trace(vm), NOW - TEN, 1))
-    fates = [one.fate for one in judge(Standing((), (image, disk, vm), ()), seen, NOW, Terms(TEN))]
-    assert fates == [Fate.REMOVE] * 3
+    actions = [one.action for one in decide(ClusterDrift((), (image, disk, vm), ()), seen, NOW, GcPolicy(TEN))]
+    assert actions == [GcAction.REMOVE] * 3

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
             list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings()
         )
     except (ReconcilerError, TyperException) as error:
-        from reconciler.cli.complaint import complain_early  # noqa: PLC0415
+        from reconciler.cli.errors import complain_early  # noqa: PLC0415
 
         return complain_early(error, arguments)
     except (KeyboardInterrupt, Abort):

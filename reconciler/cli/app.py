@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from reconciler import __version__
-from reconciler.cli import collecting, files, labs, planning, record, session, viewing
+from reconciler.cli import session
+from reconciler.cli.commands import apply, files, gc, inspect, lab, state
 
 _EXAMPLES = """
 Write a topology, see what it would change, make it so.
@@ -26,17 +27,17 @@ _VERBS = (
     ("Files", files.init),
     ("Files", files.validate),
     ("Files", files.schema),
-    ("Topologies", planning.plan),
-    ("Topologies", planning.apply),
-    ("Topologies", planning.destroy),
-    ("Topologies", viewing.status),
-    ("Topologies", viewing.show),
-    ("Record", record.history),
-    ("Record", record.unlock),
-    ("Hosts", viewing.drift),
-    ("Hosts", collecting.gc),
-    ("Hosts", viewing.verify),
-    ("Hosts", viewing.doctor),
+    ("Topologies", apply.plan),
+    ("Topologies", apply.apply),
+    ("Topologies", apply.destroy),
+    ("Topologies", inspect.status),
+    ("Topologies", inspect.show),
+    ("Record", state.history),
+    ("Record", state.unlock),
+    ("Hosts", inspect.drift),
+    ("Hosts", gc.gc),
+    ("Hosts", inspect.verify),
+    ("Hosts", inspect.doctor),
 )
 
 
@@ -52,8 +53,8 @@ def command() -> Any:
     app.callback()(_globals)
     for panel, verb in _VERBS:
         app.command(rich_help_panel=panel)(session.with_session(verb))
-    app.add_typer(record.app(), name="state", rich_help_panel="Record")
-    app.add_typer(labs.app(), name="lab", rich_help_panel="Hosts")
+    app.add_typer(state.app(), name="state", rich_help_panel="Record")
+    app.add_typer(lab.app(), name="lab", rich_help_panel="Hosts")
     return typer.main.get_command(app)
 
 

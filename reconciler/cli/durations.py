@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.state.ttl import read_duration
+from reconciler.state.locks.ttl import read_duration
 
 
 def duration(text: str) -> float:

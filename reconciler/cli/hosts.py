@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-    from reconciler.apply.connection import Connection, Connector
-    from reconciler.apply.events import Event, HostLost
+    from reconciler.apply.execution.events import Event, HostLost
+    from reconciler.apply.transport.connection import Connection, Connector
     from reconciler.cli.session import Session
-    from reconciler.spec.cluster import Cluster
-    from reconciler.spec.names import HostName
+    from reconciler.spec.models.cluster import Cluster
+    from reconciler.spec.models.names import HostName
     from reconciler.workflow import Hosts
 
 
 @asynccontextmanager
 async def connecting(session: Session, cluster: Cluster) -> AsyncIterator[Connector]:
     """Yield a connector to the cluster's hosts, and end its connections afterwards."""
-    from reconciler.apply.ssh import SshConnector  # noqa: PLC0415 - planning needs no SSH
+    from reconciler.apply.transport.ssh import SshConnector  # noqa: PLC0415 - planning needs no SSH
 
     connector = SshConnector(cluster)
     try:
@@ -42,7 +42,7 @@ async def at_work(
     lock_timeout: float = 0.0,
 ) -> AsyncIterator[Hosts]:
     """Yield the hosts, with progress that is shown; those that are lost meanwhile are added to `lost`."""
-    from reconciler.apply.events import HostLost  # noqa: PLC0415 - as above
+    from reconciler.apply.execution.events import HostLost  # noqa: PLC0415 - as above
     from reconciler.cli.progress import progress  # noqa: PLC0415
     from reconciler.workflow import Hosts  # noqa: PLC0415
 

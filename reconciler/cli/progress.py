@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from reconciler.apply.events import (
+from reconciler.apply.execution.events import (
     Event,
     Finished,
     HostDropped,

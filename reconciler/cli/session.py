@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reconciler.spec.load import ClusterFile
-    from reconciler.state.sql import SqlStore
+    from reconciler.state.sql.store import SqlStore
     from reconciler.state.store import Holder
     from reconciler.workflow import Inputs
 
@@ -103,7 +103,7 @@ class Session:
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
         """Open the record of a cluster."""
-        from reconciler.state.sql import open_record  # noqa: PLC0415
+        from reconciler.state.sql.store import open_record  # noqa: PLC0415
 
         store = open_record(cluster.cluster.name, self.state, read_only=read_only)
         try:
@@ -134,7 +134,7 @@ def _near(path: Path) -> Path:
 
 def holder() -> Holder:
     """Name who runs this process, for locks and history."""
-    from reconciler.state.process import this_process  # noqa: PLC0415
+    from reconciler.state.locks.process import this_process  # noqa: PLC0415
 
     return this_process()
 
@@ -159,7 +159,7 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = verb(session, **options)
         except ReconcilerError as error:
-            from reconciler.cli.complaint import complain  # noqa: PLC0415
+            from reconciler.cli.errors import complain  # noqa: PLC0415
 
             complain(error, as_json=session.json, verbose=session.verbose)
             code = 1

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.plan.model import Action, Plan, Step
 
 if TYPE_CHECKING:
-    from reconciler.apply.events import HostLost, Report, StepFailed, StepUnknown
-    from reconciler.workflow import Applied
+    from reconciler.apply.execution.events import ApplyReport, HostLost, StepFailed, StepUnknown
+    from reconciler.workflow import ApplyResult
 
     Trouble = StepFailed | StepUnknown
 
@@ -22,7 +22,7 @@ NAMED: Final = 3
 _VERBS = {Action.CREATE: "added", Action.UPDATE: "changed", Action.REPLACE: "replaced", Action.DELETE: "destroyed"}
 
 
-def report_text(plan: Plan, report: Report, lost: Iterable[HostLost] = ()) -> str:
+def report_text(plan: Plan, report: ApplyReport, lost: Iterable[HostLost] = ()) -> str:
     """Return the closing lines of an apply, ending with a newline: every trouble, then one line that counts it all.
 
     `lost` are the hosts that were given up; their hints are shown once each.
@@ -37,7 +37,7 @@ def report_text(plan: Plan, report: Report, lost: Iterable[HostLost] = ()) -> st
     return "\n".join(lines) + "\n"
 
 
-def report_data(applied: Applied, lost: Iterable[HostLost] = ()) -> dict[str, Any]:
+def report_data(applied: ApplyResult, lost: Iterable[HostLost] = ()) -> dict[str, Any]:
     """Return an apply's outcome as plain data."""
     report = applied.report
     data: dict[str, Any] = {"approved": applied.approved, "ok": applied.ok, "slices": list(applied.plan.slices)}
@@ -67,11 +67,11 @@ def _counts(plan: Plan, done: set[int]) -> dict[str, int]:
     return {verb: finished.count(action) for action, verb in _VERBS.items()}
 
 
-def troubles(report: Report, hints: dict[str, str]) -> Iterator[str]:
+def troubles(report: ApplyReport, hints: dict[str, str]) -> Iterator[str]:
     """Yield every trouble of a report once; `hints` are those of hosts that were given up."""
     causes: dict[int, str] = {}
-    for what, endings in (("failed", report.failed), ("unknown", report.unknown)):
-        for group in _grouped(endings):
+    for what, results in (("failed", report.failed), ("unknown", report.unknown)):
+        for group in _grouped(results):
             steps = [ending.step for ending in group]
             yield from _told(what, steps, group[0].words, hints.get(steps[0].host))
             causes |= {step.id: _cause(steps) for step in steps}
@@ -84,10 +84,10 @@ def troubles(report: Report, hints: dict[str, str]) -> Iterator[str]:
         yield f"not started: {_count(report.not_started)}"
 
 
-def _grouped(endings: Sequence[Trouble]) -> list[list[Trouble]]:
+def _grouped(results: Sequence[Trouble]) -> list[list[Trouble]]:
     """Put together what went wrong in the same words on the same host, in the order of the plan."""
     groups: dict[tuple[str, str], list[Trouble]] = {}
-    for ending in endings:
+    for ending in results:
         groups.setdefault((ending.step.host, ending.words), []).append(ending)
     return list(groups.values())
 
@@ -117,7 +117,7 @@ def _names(steps: Sequence[Step]) -> str:
     return named + (f" and {len(steps) - NAMED} more" if len(steps) > NAMED else "")
 
 
-def _left(report: Report) -> str:
+def _left(report: ApplyReport) -> str:
     parts = {
         "failed": len(report.failed),
         "unknown": len(report.unknown),

@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler import apply
+from reconciler.apply import transport
 from reconciler.errors import LabError
 from reconciler.lab import process
 from reconciler.lab.folder import GATEWAY, Folder, Host, Settings, write_whole
@@ -30,7 +30,7 @@ SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 Subsystem sftp internal-sftp
 """
 USER: Final = "reconciler"
-_SUDOERS: Final = Path(apply.__file__).parent / "host" / "sudoers"
+_SUDOERS: Final = Path(transport.__file__).parent / "host" / "sudoers"
 _CAPACITY: Final = {"vms": 50, "vcpus": 64, "memory": "128GiB"}
 _QUOTA: Final = {"slices": 10, **_CAPACITY}
 

@@ -24,7 +24,7 @@ from reconciler.lab.image import guest_image
 
 _ENVIRONMENT: Final = {"PATH": process.PATH, "HOME": "/root", "USER": "root"}
 
-Report = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class LabStatus:
         return all(host.up for host in self.hosts)
 
 
-def up(name: str = "lab", workers: int = 3, *, report: Report) -> LabInfo:
+def up(name: str = "lab", workers: int = 3, *, report: Progress) -> LabInfo:
     """Make the lab be there with all its hosts, and return where its cluster file is; safe to run again.
 
     Raises `LabError` if this machine cannot carry a lab, if the lab stands with more workers than asked, or if a part
@@ -81,7 +81,7 @@ def up(name: str = "lab", workers: int = 3, *, report: Report) -> LabInfo:
     return LabInfo(name, folder.cluster_file)
 
 
-def down(name: str = "lab", *, report: Report) -> None:
+def down(name: str = "lab", *, report: Progress) -> None:
     """End every process of the lab and remove its files; the cached guest image stays. Safe to run again."""
     folder = locate(name)
     requirements.check_root()
@@ -161,7 +161,7 @@ def _pick_ports(names: Sequence[str], taken: Mapping[str, int]) -> dict[str, int
         return {name: listener.getsockname()[1] for name, listener in new.items()}
 
 
-def _start_missing(folder: Folder, settings: Settings, report: Report) -> None:
+def _start_missing(folder: Folder, settings: Settings, report: Progress) -> None:
     """Start the hosts that are down, and give those that are up the links they lack."""
     inits = hosts.inits(folder)
     standing = {one.name: inits[one.name] for one in settings.hosts if _look(one, inits).up}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.errors import UsageError
-from reconciler.plan.placement import Placement
-from reconciler.spec.cluster import Cluster, Quota
-from reconciler.spec.names import SliceKey, VmName
+from reconciler.plan.allocation.placement import Placement
+from reconciler.spec.models.cluster import Cluster, Quota
+from reconciler.spec.models.names import SliceKey, VmName
 
 
 def listed(cluster: Cluster, addresses: Sequence[str]) -> Cluster:

@@ -20,8 +20,8 @@ from reconciler.orchestrator.locking import locked
 from reconciler.orchestrator.round_trip import dump, flow_list, load
 from reconciler.orchestrator.tally import owned_slices, used_vms
 from reconciler.orchestrator.whole_file import write
-from reconciler.plan.record import Recorded
-from reconciler.spec.cluster import Quota
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.cluster import Quota
 
 FILE: Final = "database.yaml"
 WORKERS: Final = ("10.0.10.1", "10.0.10.2", "10.0.10.3")
@@ -91,7 +91,7 @@ class Database:
         """Be the only one to change the file, of all threads and processes of this machine."""
         return locked(self.path.parent, self.path.name)
 
-    def mirror(self, recorded: Recorded) -> None:
+    def mirror(self, recorded: StateSnapshot) -> None:
         """Write how many slices and VMs each user has by the record, and its counters; the caller is the only one here.
 
         What is to go and is not yet confirmed gone counts still.

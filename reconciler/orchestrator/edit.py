@@ -24,10 +24,10 @@ from reconciler.orchestrator.slice_at_work import SliceAtWork, adds_only, at_wor
 from reconciler.orchestrator.tally import owner
 from reconciler.orchestrator.views import State, slice_state
 from reconciler.orchestrator.whole_file import drafted, write
-from reconciler.plan.record import Recorded
 from reconciler.plan.resources import Disk, address
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, SliceKey
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, SliceKey
 
 _LOG: Final = logging.getLogger("reconciler.orchestrator")
 _NUMBERS: Final = workflow.Asked(only=(), refresh=False)
@@ -89,7 +89,7 @@ class SliceEdit(SliceAtWork):
     def _disks(self) -> list[Address]:
         return [address(Disk, f"{self.key}/{name}") for name in self.files()[1].vms]
 
-    def _take_back(self, before: str, stood: Recorded) -> None:
+    def _take_back(self, before: str, stood: StateSnapshot) -> None:
         """Undo a change that hosts did not follow; what cannot be undone now goes with the next call or apply."""
         new = self.recorded().resources.keys() - stood.resources.keys()
         try:

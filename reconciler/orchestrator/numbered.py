@@ -9,9 +9,9 @@ from typing import Any
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.slice_at_work import SliceAtWork, at_work
-from reconciler.plan.record import Recorded
 from reconciler.plan.resources import Disk, Port, Reservation, Resource, Seed, Segment, Vm, address
-from reconciler.spec.names import SliceKey, VmName
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.names import SliceKey, VmName
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def link_at_work(executor: RemoteExecutor, vlan_id: int) -> Iterator[tuple[Slice
     raise Refused(f"VLAN {vlan_id} is no link's")
 
 
-def slice_on_internet(recorded: Recorded) -> SliceKey:
+def slice_on_internet(recorded: StateSnapshot) -> SliceKey:
     """Return a slice that needs the internet VLAN; raises Refused where none does."""
     for key, given in recorded.allocations.items():
         if any(vm.internet is not None for vm in given.vms.values()):

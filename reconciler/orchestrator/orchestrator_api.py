@@ -26,9 +26,9 @@ from reconciler.orchestrator.views import (
 from reconciler.orchestrator.vlan_manager import VLANManager
 from reconciler.orchestrator.vm_launcher import VMLauncher
 from reconciler.plan.graph import ends
-from reconciler.plan.record import SliceAllocation
+from reconciler.plan.snapshot import SliceAllocation
 from reconciler.spec.load import parse_slice
-from reconciler.spec.names import LinkKey, SliceKey, VmName, link_key, slice_key
+from reconciler.spec.models.names import LinkKey, SliceKey, VmName, link_key, slice_key
 
 
 class OrchestratorAPI:

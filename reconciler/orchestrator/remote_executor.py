@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from reconciler import workflow
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.drivers.vm import VmFact
-from reconciler.apply.events import Event, Report, StepFailed, StepUnknown
-from reconciler.apply.observe import observe
-from reconciler.apply.ssh import SshConnector
+from reconciler.apply.execution.events import ApplyReport, Event, StepFailed, StepUnknown
+from reconciler.apply.observation.observe import observe
+from reconciler.apply.transport.ssh import SshConnector
 from reconciler.errors import HostError, StateMoved, UsageError
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.slice_folder import FOLDER, SliceFolder
 from reconciler.plan.model import Plan
-from reconciler.plan.record import Recorded
 from reconciler.plan.resources import Resource
-from reconciler.spec.cluster import Cluster
+from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.load import find_cluster
-from reconciler.spec.names import SliceKey
-from reconciler.state.process import this_process
-from reconciler.state.sql import SqlStore, open_record
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.locks.process import this_process
+from reconciler.state.sql.store import SqlStore, open_record
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class RemoteExecutor:
         with closing(open_record(self.cluster().name, self.state)) as store:
             yield store
 
-    def recorded(self, *scope: SliceKey) -> Recorded:
+    def recorded(self, *scope: SliceKey) -> StateSnapshot:
         """Read what is recorded: of all slices the numbers, of those in scope the resources too."""
         with self.record() as store:
             return store.read(scope)
@@ -108,7 +108,7 @@ class RemoteExecutor:
         """Ask a VM's host for the id of its process; raises HostError where the host does not tell."""
         return finished(_process_id(self.cluster(), vm))
 
-    async def _apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> workflow.Applied:
+    async def _apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> workflow.ApplyResult:
         def approved(agreed: Plan) -> bool:
             approve(agreed)
             return True
@@ -150,7 +150,7 @@ def _unheard(_: Event) -> None:
     """Events are for those who watch; a caller waits for the end."""
 
 
-def _check(applied: workflow.Applied) -> None:
+def _check(applied: workflow.ApplyResult) -> None:
     """Raise what kept an apply from doing all that it was to do."""
     report = applied.report
     if report is None or report.ok:
@@ -160,7 +160,7 @@ def _check(applied: workflow.Applied) -> None:
     raise Refused(_first_trouble(report))
 
 
-def _first_trouble(report: Report) -> str:
+def _first_trouble(report: ApplyReport) -> str:
     """Tell the first step that was not done, in its host's words."""
     troubles: tuple[StepFailed | StepUnknown, ...] = (*report.failed, *report.unknown)
     for trouble in troubles:

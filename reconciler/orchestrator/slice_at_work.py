@@ -13,11 +13,11 @@ from reconciler.orchestrator.answers import SLICE_NOT_FOUND, Refused
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.views import resources_of
 from reconciler.plan.model import Action, Change, Plan
-from reconciler.plan.record import Recorded
 from reconciler.plan.resources import Disk, Resource
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.slice import Slice
 
 
 @contextmanager
@@ -53,7 +53,7 @@ class SliceAtWork:
         inputs = self.read(self.path)
         return inputs.cluster.cluster, inputs.slices[0].slice
 
-    def recorded(self) -> Recorded:
+    def recorded(self) -> StateSnapshot:
         """Read what is recorded of the slice."""
         return self.executor.recorded(self.key)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reconciler.orchestrator.locking import locked
 from reconciler.spec.load import read_slices
-from reconciler.spec.names import SliceKey
+from reconciler.spec.models.names import SliceKey
 
 FOLDER = "slices"
 

@@ -8,12 +8,12 @@ from typing import TypedDict
 
 from reconciler.plan.desired import slice_resources
 from reconciler.plan.graph import build_topology, ends, natural
-from reconciler.plan.inventory import Sync, slice_views
-from reconciler.plan.record import Recorded, SliceAllocation, Status
 from reconciler.plan.resources import Port, Resource, Segment, Vm, address
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
+from reconciler.spec.models.slice import Slice
+from reconciler.views.slices import Sync, slice_views
 
 
 class State(StrEnum):
@@ -70,7 +70,7 @@ class SliceDict(TypedDict):
     links: list[LinkDict]
 
 
-def slice_state(recorded: Recorded, key: SliceKey) -> State:
+def slice_state(recorded: StateSnapshot, key: SliceKey) -> State:
     """Say whether a slice runs: it has VMs, and all that was ever to stand of it does."""
     view = next((one for one in slice_views(recorded) if one.key == key), None)
     return State.RUNNING if view and view.vms and view.sync is Sync.SYNCED else State.DESIGN
@@ -82,7 +82,7 @@ def resources_of(cluster: Cluster, written: Slice, given: SliceAllocation) -> Ma
     return {resource.address: resource for resource in slice_resources(cluster, topology, given)}
 
 
-def slice_dict(cluster: Cluster, written: Slice, recorded: Recorded) -> SliceDict:
+def slice_dict(cluster: Cluster, written: Slice, recorded: StateSnapshot) -> SliceDict:
     """Return a slice with all that is in it."""
     given = recorded.allocations[written.key]
     names = sorted(given.vms, key=natural)
@@ -98,7 +98,7 @@ def slice_dict(cluster: Cluster, written: Slice, recorded: Recorded) -> SliceDic
     }
 
 
-def vm_dict(cluster: Cluster, written: Slice, recorded: Recorded, name: VmName) -> VmDict:
+def vm_dict(cluster: Cluster, written: Slice, recorded: StateSnapshot, name: VmName) -> VmDict:
     """Return a VM of a slice, with the numbers that it was given."""
     given = recorded.allocations[written.key]
     vm = given.vms[name]

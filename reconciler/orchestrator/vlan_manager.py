@@ -9,7 +9,7 @@ from reconciler.orchestrator.numbered import link_at_work, slice_on_internet
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.slice_at_work import at_work
 from reconciler.plan.resources import Uplink, address
-from reconciler.spec.cluster import Cluster
+from reconciler.spec.models.cluster import Cluster
 
 
 class VLANManager:

@@ -10,7 +10,7 @@ from reconciler.orchestrator.numbered import owned_by_vm, vm_at_work
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.slice_at_work import SliceAtWork
 from reconciler.plan.resources import Port, Vm, address
-from reconciler.spec.names import VmName
+from reconciler.spec.models.names import VmName
 
 
 class VMLauncher:

@@ -6,25 +6,25 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from reconciler.errors import PlanError
-from reconciler.plan.allocation import allocate
+from reconciler.plan.allocation.allocator import allocate
+from reconciler.plan.allocation.quota import check_quota
 from reconciler.plan.desired import shared_by_others, shared_resources, slice_resources
 from reconciler.plan.diff import diff
 from reconciler.plan.disruption import disturbances
 from reconciler.plan.graph import build_topology, natural
 from reconciler.plan.model import Action, Change, Counts, Plan
 from reconciler.plan.order import order
-from reconciler.plan.quota import check_quota
-from reconciler.plan.record import Recorded
 from reconciler.plan.resources import Resource
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, HostName, SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.spec.models.slice import Slice
 
 
 def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
     cluster: Cluster,
     slices: Sequence[Slice],
-    recorded: Recorded,
+    recorded: StateSnapshot,
     *,
     destroy: Collection[SliceKey] = (),
     replace: Collection[Address] = (),
@@ -108,7 +108,7 @@ def _with_needs(desired: Mapping[Address, Resource], only: Iterable[Address]) ->
     return found
 
 
-def _check_hosts(cluster: Cluster, recorded: Recorded) -> None:
+def _check_hosts(cluster: Cluster, recorded: StateSnapshot) -> None:
     known = {HostName(host.name) for host in cluster.hosts()}
     for where, entry in recorded.resources.items():
         if entry.resource.host not in known:

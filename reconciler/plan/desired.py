@@ -7,8 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import islice
 
+from reconciler.plan.allocation.sizes import image_stem
 from reconciler.plan.graph import Topology, ends
-from reconciler.plan.record import Recorded, SliceAllocation, VmAllocation, shared_claims
 from reconciler.plan.resources import (
     ROOT,
     Disk,
@@ -26,10 +26,10 @@ from reconciler.plan.resources import (
     Vm,
     address,
 )
-from reconciler.plan.sizes import image_stem
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, HostName, LinkKey, SliceKey, VlanId, VmId, VmName
-from reconciler.spec.slice import Link
+from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, VmAllocation, shared_claims
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, HostName, LinkKey, SliceKey, VlanId, VmId, VmName
+from reconciler.spec.models.slice import Link
 
 SEED_DIGITS = 20
 """How much of a digest a seed carries: 80 bits, and as many characters as a virtio disk's serial number holds."""
@@ -73,7 +73,7 @@ def shared_resources(
             yield _internet_trunk(cluster, worker, GATEWAY_MAC)
 
 
-def shared_by_others(cluster: Cluster, recorded: Recorded, scope: Collection[SliceKey]) -> set[Address]:
+def shared_by_others(cluster: Cluster, recorded: StateSnapshot, scope: Collection[SliceKey]) -> set[Address]:
     """Return what slices out of scope share, by the VMs they have and those they may still have on a host."""
     vms = [vm for key, had in recorded.allocations.items() if key not in scope for vm in had.vms.values()]
     found = {claim for vm in vms for claim in shared_claims(vm)}

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.plan.graph import natural
 from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change
-from reconciler.plan.record import RecordedResource, Status
 from reconciler.plan.resources import NOUNS, Disk, Port, Resource, attributes, to_data
-from reconciler.spec.fields import UpdatePolicy
-from reconciler.spec.names import Address
+from reconciler.plan.snapshot import ResourceState, Status
+from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.spec.models.names import Address
 
 UNFINISHED = "the last apply did not finish this"
 NOT_RECORDED = "not recorded"
@@ -22,7 +22,7 @@ _RANK = {noun.kind: rank for rank, noun in enumerate(NOUNS)}
 
 def diff(
     desired: Mapping[Address, Resource],
-    recorded: Mapping[Address, RecordedResource],
+    recorded: Mapping[Address, ResourceState],
     *,
     destroyed: Collection[str] = (),
     replaced: Iterable[Address] = (),
@@ -58,7 +58,7 @@ def _create(resource: Resource, reason: str) -> Change:
     return Change(Action.CREATE, resource.address, None, resource, reason)
 
 
-def _delete(known: RecordedResource, destroyed: Collection[str]) -> Change:
+def _delete(known: ResourceState, destroyed: Collection[str]) -> Change:
     if known.status is Status.DELETING:
         reason = UNFINISHED
     elif known.resource.slice is None:
@@ -68,13 +68,13 @@ def _delete(known: RecordedResource, destroyed: Collection[str]) -> Change:
     return Change(Action.DELETE, known.resource.address, known.may_stand(), None, reason)
 
 
-def _compare(known: RecordedResource, wanted: Resource) -> Change | None:
+def _compare(known: ResourceState, wanted: Resource) -> Change | None:
     if known.status is Status.PRESENT and known.resource == wanted:
         return _restore(known, wanted)
     found = attribute_changes(known.resource, wanted)
     if any(item.policy in {UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE} for item in found):
         return _replace(known, wanted, _why(found, UpdatePolicy.RECREATE), found)
-    if known.status is Status.PRESENT and known.sighting and known.sighting.gone:
+    if known.status is Status.PRESENT and known.drift and known.drift.gone:
         return _restore(known, wanted)
     if known.status is Status.CREATING or (known.status is Status.DELETING and not found):
         return _create(wanted, UNFINISHED)
@@ -82,21 +82,21 @@ def _compare(known: RecordedResource, wanted: Resource) -> Change | None:
     return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
 
 
-def _restore(known: RecordedResource, wanted: Resource) -> Change | None:
+def _restore(known: ResourceState, wanted: Resource) -> Change | None:
     """Bring back what was seen to be gone or changed; never more than an update, whatever was changed by hand."""
-    if known.sighting is None:
+    if known.drift is None:
         return None
-    if known.sighting.gone:
+    if known.drift.gone:
         return _create(wanted, DATA_LOST if wanted.kind == Disk.kind else f"gone from {wanted.host}")
     data = to_data(wanted)
     found = tuple(
-        AttributeChange(name, value, data[name], UpdatePolicy.LIVE) for name, value in known.sighting.values.items()
+        AttributeChange(name, value, data[name], UpdatePolicy.LIVE) for name, value in known.drift.values.items()
     )
     reason = f"{', '.join(item.name for item in found)} changed on {wanted.host}"
     return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
 
 
-def _replace(known: RecordedResource, wanted: Resource, reason: str, found: tuple[AttributeChange, ...] = ()) -> Change:
+def _replace(known: ResourceState, wanted: Resource, reason: str, found: tuple[AttributeChange, ...] = ()) -> Change:
     return Change(Action.REPLACE, wanted.address, known.may_stand(), wanted, reason, found)
 
 
@@ -125,7 +125,7 @@ def _why(found: Iterable[AttributeChange], policy: UpdatePolicy) -> str:
 def _cascade(
     changes: dict[Address, Change],
     desired: Mapping[Address, Resource],
-    recorded: Mapping[Address, RecordedResource],
+    recorded: Mapping[Address, ResourceState],
     forced: Mapping[Address, str],
 ) -> None:
     """Replace what was asked for, and whatever needs a resource that is replaced, and so on.
@@ -156,10 +156,10 @@ def _replaces(change: Change | None) -> bool:
     return change is not None and change.action is Action.REPLACE
 
 
-def _was_held_open(change: Change, recorded: Mapping[Address, RecordedResource]) -> bool:
+def _was_held_open(change: Change, recorded: Mapping[Address, ResourceState]) -> bool:
     known = recorded.get(change.address)
     return change.subject.kind in {Disk.kind, Port.kind} and known is not None and _is_gone(known)
 
 
-def _is_gone(known: RecordedResource) -> bool:
-    return known.sighting is not None and known.sighting.gone
+def _is_gone(known: ResourceState) -> bool:
+    return known.drift is not None and known.drift.gone

@@ -9,9 +9,9 @@ import networkx as nx
 
 from reconciler.plan.graph import ends, link_graph, natural
 from reconciler.plan.model import Action, Change, Disturbance
-from reconciler.plan.record import SliceAllocation
 from reconciler.plan.resources import Image, Port, Vm, address
-from reconciler.spec.names import Address, LinkKey, SliceKey, VmName
+from reconciler.plan.snapshot import SliceAllocation
+from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
 
 
 def disturbances(

@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import networkx as nx
 
-from reconciler.plan.record import SliceAllocation
-from reconciler.plan.sizes import VmSize, vm_size
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import LinkKey, SliceKey, VmName, link_key
-from reconciler.spec.slice import Endpoint, Link, Slice, Vm
+from reconciler.plan.allocation.sizes import VmSize, vm_size
+from reconciler.plan.snapshot import SliceAllocation
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import LinkKey, SliceKey, VmName, link_key
+from reconciler.spec.models.slice import Endpoint, Link, Slice, Vm
 
 _KEY = re.compile(r"([^:]+):eth(\d+)--([^:]+):eth(\d+)")
 _DIGITS = re.compile(r"(\d+)")

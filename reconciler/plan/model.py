@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
 
-from reconciler.plan.record import Counters, SliceAllocation
 from reconciler.plan.resources import Resource
-from reconciler.spec.fields import UpdatePolicy
-from reconciler.spec.names import Address, HostName, SliceKey
+from reconciler.plan.snapshot import Counters, SliceAllocation
+from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.spec.models.names import Address, HostName, SliceKey
 
 StepId = NewType("StepId", int)
 """A step's number within its plan, from 1, in an order that could be followed one by one."""

@@ -9,7 +9,7 @@ import networkx as nx
 from reconciler.errors import PlanError
 from reconciler.plan.model import Action, Change, Step, StepId
 from reconciler.plan.resources import Resource
-from reconciler.spec.names import Address
+from reconciler.spec.models.names import Address
 
 
 def order(changes: Sequence[Change]) -> tuple[Step, ...]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, ClassVar, NewType, get_type_hints
 
-from reconciler.spec import slice as spec
-from reconciler.spec.fields import UpdatePolicy, update_policy
-from reconciler.spec.names import Address, Bytes, HostName, VlanId, VmId
+from reconciler.spec.models import slice as spec
+from reconciler.spec.models.fields import UpdatePolicy, update_policy
+from reconciler.spec.models.names import Address, Bytes, HostName, VlanId, VmId
 
 Kind = NewType("Kind", str)
 """The type of a resource, as it stands in addresses: `vm`, `port`, ..."""

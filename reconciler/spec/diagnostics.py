@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 
 from reconciler.errors import Problem
-from reconciler.spec.wording import escape
+from reconciler.spec.quoting import escape
 
 MAX_WIDTH = 100
 """Characters of an offending line that are shown at most; a longer one is cut around the caret."""

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reconciler.errors import Code, Location, Problem, SpecError
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.document import Refused, read_document
-from reconciler.spec.secret import Secret
-from reconciler.spec.sentences import describe, problems_of
-from reconciler.spec.slice import Slice
-from reconciler.spec.source import Source
+from reconciler.spec.messages import describe, problems_of
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.secret import Secret
+from reconciler.spec.models.slice import Slice
+from reconciler.spec.quoting import escape
 from reconciler.spec.user_data import Unreadable, gather
-from reconciler.spec.wording import escape
+from reconciler.spec.yaml.document import Refused, read_document
+from reconciler.spec.yaml.source import Source
 
 MAX_BYTES = 2**20
 """A file larger than this is not read: five hundred times what a slice of ten VMs takes."""

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.fields import Model, UpdatePolicy
-from reconciler.spec.slice import Link, Slice, Vm, VmDefaults
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.fields import Model, UpdatePolicy
+from reconciler.spec.models.slice import Link, Slice, Vm, VmDefaults
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 POLICY: Final = "x-update-policy"

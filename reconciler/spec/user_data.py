@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.errors import Code, Problem
-from reconciler.spec.document import Path
-from reconciler.spec.secret import Secret
-from reconciler.spec.sentences import describe, write_path
-from reconciler.spec.source import Source
-from reconciler.spec.wording import shown
+from reconciler.spec.messages import describe, write_path
+from reconciler.spec.models.secret import Secret
+from reconciler.spec.quoting import shown
+from reconciler.spec.yaml.document import Path
+from reconciler.spec.yaml.source import Source
 
 KEY: Final = "cloud_init"
 

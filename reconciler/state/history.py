@@ -10,16 +10,16 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from reconciler.errors import StateError
 from reconciler.plan.model import Step
-from reconciler.spec.names import SliceKey
-from reconciler.state import schema
-from reconciler.state.codec import decode_names, encode_names
-from reconciler.state.standing import DONE
-from reconciler.state.store import Applied, ApplyId, Ending, Holder, JournalEntry
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.sql import schema
+from reconciler.state.sql.codec import decode_names, encode_names
+from reconciler.state.sql.resources import DONE
+from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry, StepResult
 
 _APPLIES, _JOURNAL = schema.applies, schema.journal
 
 
-def latest(connection: Connection, limit: int) -> tuple[Applied, ...]:
+def latest(connection: Connection, limit: int) -> tuple[HistoryEntry, ...]:
     """Return the latest applies, newest first; raises ValueError or TypeError for a row that is none of ours."""
     rows = connection.execute(select(_APPLIES).order_by(_APPLIES.c.id.desc()).limit(limit))
     return tuple(_applied(row) for row in rows)
@@ -58,20 +58,20 @@ def intend(connection: Connection, apply: ApplyId, steps: Sequence[Step], now: d
         connection.execute(insert(_JOURNAL), [_intent(apply, step, now) for step in steps])
 
 
-def record(connection: Connection, apply: ApplyId, endings: Sequence[Ending], now: datetime) -> None:
+def record(connection: Connection, apply: ApplyId, results: Sequence[StepResult], now: datetime) -> None:
     """Close the open journal entry of each step, and count how they ended; raises StateError as `intend` does."""
     _scope(connection, apply)
-    if not endings:
+    if not results:
         return
     this = (_JOURNAL.c.apply == apply, _JOURNAL.c.step == bindparam("b_step"), _JOURNAL.c.recorded.is_(None))
     values = {"recorded": now, "outcome": bindparam("b_outcome"), "words": bindparam("b_words")}
     rows = [
         {"b_step": ending.step.id, "b_outcome": ending.outcome, "b_words": _storable(ending.words)}
-        for ending in endings
+        for ending in results
     ]
     connection.execute(update(_JOURNAL).where(*this).values(values), rows)
-    done = sum(ending.outcome == DONE for ending in endings)
-    counts = {"done": _APPLIES.c.done + done, "failed": _APPLIES.c.failed + len(endings) - done}
+    done = sum(ending.outcome == DONE for ending in results)
+    counts = {"done": _APPLIES.c.done + done, "failed": _APPLIES.c.failed + len(results) - done}
     connection.execute(update(_APPLIES).where(_APPLIES.c.id == apply).values(counts))
 
 
@@ -113,8 +113,8 @@ def _intent(apply: ApplyId, step: Step, now: datetime) -> dict[str, Any]:
     }
 
 
-def _applied(row: Row[Any]) -> Applied:
-    return Applied(
+def _applied(row: Row[Any]) -> HistoryEntry:
+    return HistoryEntry(
         id=row.id,
         slices=_keys(row.slices),
         holder=Holder(row.user, row.host, row.pid),

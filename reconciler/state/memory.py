@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from reconciler.state.opening import empty_engine
-from reconciler.state.sql import SqlStore
-from reconciler.state.ttl import TTL
+from reconciler.state.locks.ttl import TTL
+from reconciler.state.sql.opening import empty_engine
+from reconciler.state.sql.store import SqlStore
 
 
 class MemoryStore(SqlStore):

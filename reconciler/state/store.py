@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
 
 from reconciler.plan.model import Plan, Step
-from reconciler.plan.record import Recorded, Status
-from reconciler.spec.names import Address, HostName, SliceKey
+from reconciler.plan.snapshot import StateSnapshot, Status
+from reconciler.spec.models.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
 """Counts the applies of one record from 1."""
@@ -54,7 +54,7 @@ class Life(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class HistoryEntry:
     """One apply, as history tells it; times are UTC, `finished` is None while it runs or where it never ended."""
 
     id: ApplyId
@@ -85,7 +85,7 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class StepResult:
     """How a step ended: its outcome, the host's words, and the resource's status (None: confirmed gone)."""
 
     step: Step
@@ -94,7 +94,7 @@ class Ending:
     words: str = ""
 
 
-class Trace(NamedTuple):
+class OrphanId(NamedTuple):
     """An orphan as it was seen; `fingerprint` tells it from a later thing with the same address."""
 
     host: HostName
@@ -106,7 +106,7 @@ class Trace(NamedTuple):
 class SeenOrphan:
     """An orphan that was seen `count` times, at first then; UTC."""
 
-    trace: Trace
+    trace: OrphanId
     first: datetime
     count: int
 
@@ -114,14 +114,14 @@ class SeenOrphan:
 class StateReader(Protocol):
     """The half of the store that planners and viewers get."""
 
-    def read(self, scope: Collection[SliceKey] | None = None) -> Recorded:
+    def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
         """Return the record with the resources of the slices in scope (None: of all) and of what slices share.
 
         Raises StateUnreadable where the record is damaged, of a newer schema, or of another lineage.
         """
         ...
 
-    def history(self, limit: int = 20) -> tuple[Applied, ...]:
+    def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
         """Return the latest applies, newest first."""
         ...
 
@@ -190,7 +190,7 @@ class StateStore(StateReader, Protocol):
         """Write that these steps are about to be attempted: resources are creating, deleting, or pending."""
         ...
 
-    def record(self, apply: ApplyId, endings: Sequence[Ending]) -> None:
+    def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
         """Write how steps ended, and with it how their resources stand.
 
         Once all that stood when the apply began, and was to change or go, has done so, what it used becomes free; a
@@ -209,7 +209,7 @@ class StateStore(StateReader, Protocol):
         """
         ...
 
-    def see_orphans(self, traces: Collection[Trace], hosts: Collection[HostName]) -> None:
+    def see_orphans(self, traces: Collection[OrphanId], hosts: Collection[HostName]) -> None:
         """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
         ...
 
@@ -221,7 +221,7 @@ class StateStore(StateReader, Protocol):
         """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
         ...
 
-    def record_removal(self, apply: ApplyId, endings: Sequence[Ending], gone: Collection[Trace]) -> None:
+    def record_removal(self, apply: ApplyId, results: Sequence[StepResult], gone: Collection[OrphanId]) -> None:
         """Write how removals ended, and forget the orphans that are gone."""
         ...
 

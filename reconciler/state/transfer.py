@@ -10,12 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from reconciler.errors import StateError
-from reconciler.plan.record import Claim, Status
 from reconciler.plan.resources import from_data
-from reconciler.spec.names import SliceKey
-from reconciler.state import numbers, schema
-from reconciler.state.codec import encode_names, encode_resource
-from reconciler.state.document import (
+from reconciler.plan.snapshot import Claim, Status
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.export import (
     Export,
     ExportedApply,
     ExportedCounters,
@@ -25,6 +23,8 @@ from reconciler.state.document import (
     ExportedStep,
     claimed,
 )
+from reconciler.state.sql import allocations, schema
+from reconciler.state.sql.codec import encode_names, encode_resource
 
 _APPLY = ("id", "user", "host", "pid", "started", "finished", "result", "digest", "done", "failed", "skipped")
 _STEP = tuple(ExportedStep.model_fields)
@@ -106,7 +106,7 @@ def write(connection: Connection, meta: Row[Any], export: Export) -> None:
 def _slices(connection: Connection) -> Iterator[ExportedSlice]:
     """Yield the slices by key, as Python sorts them: databases differ."""
     documents = {row.slice: row.document for row in connection.execute(select(schema.allocations))}
-    held: Mapping[SliceKey, frozenset[Claim]] = numbers.held(connection)
+    held: Mapping[SliceKey, frozenset[Claim]] = allocations.held(connection)
     for row in sorted(connection.execute(select(schema.slices)), key=attrgetter("key")):
         document = documents.get(row.key)
         yield ExportedSlice(

@@ -9,7 +9,7 @@ import networkx as nx
 
 from reconciler.plan.graph import ends
 from reconciler.plan.resources import Port, Resource, Segment, Trunk, Uplink, address
-from reconciler.spec.names import Address, HostName, LinkKey, VlanId
+from reconciler.spec.models.names import Address, HostName, LinkKey, VlanId
 
 Station = Port | Segment | Uplink
 """What sends and receives frames: a VM's card, a router's interface, the internet VLAN's gateway."""

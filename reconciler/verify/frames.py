@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName
 
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 NOBODY: Final = "02:00:00:00:00:fd"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.live import Switch, origin_of
 from reconciler.verify.namespace import Interface, Namespace

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from reconciler.plan.resources import Port, Uplink
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared, Station, mac_of
 from reconciler.verify.frames import (
     ALL_NODES,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reconciler.plan.resources import Port, Segment, Uplink
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.proof import Probed, Violation, ViolationKind
 

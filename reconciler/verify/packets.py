@@ -12,10 +12,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
 from reconciler.plan.resources import Port, Segment, Uplink
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.namespace import Inside, Interface, Namespace
-from reconciler.verify.rules import Outcome, Packet
+from reconciler.verify.rules import Packet, PacketVerdict
 
 OUTSIDE: Final = IPv4Address("198.51.100.7")
 """An address that stands for all of the internet: TEST-NET-2 of RFC 5737."""
@@ -177,7 +177,7 @@ class _Walk:
         if after.passes and packet.outward is not None:
             yield from self._leave(space, packet, packet.outward, way)
 
-    def _copied(self, space: Namespace, packet: Packet, outcome: Outcome, way: Way) -> Iterator[Arrival]:
+    def _copied(self, space: Namespace, packet: Packet, outcome: PacketVerdict, way: Way) -> Iterator[Arrival]:
         for device in sorted(outcome.copies):
             yield from self._leave(space, packet, device, (*way, "there copied or turned by a rule"))
 
@@ -225,12 +225,12 @@ class _Walk:
                     yield there, other
 
 
-def _meet(space: Namespace, hooks: Iterable[str], packet: Packet) -> Outcome:
+def _meet(space: Namespace, hooks: Iterable[str], packet: Packet) -> PacketVerdict:
     """Return what becomes of a packet at several hooks, one after the other."""
-    total = Outcome()
+    total = PacketVerdict()
     for hook in hooks:
         met = space.ruleset.meet(hook, packet)
-        total = Outcome(
+        total = PacketVerdict(
             total.passes and met.passes,
             total.drops or met.drops,
             [*total.stops, *met.stops],

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 
-from reconciler.spec.cluster import PARKING_VLAN
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.cluster import PARKING_VLAN
+from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.frames import Exit, Probe, Sort
 from reconciler.verify.live import Switches, origin_of

@@ -11,7 +11,7 @@ from itertools import permutations
 import networkx as nx
 
 from reconciler.plan.resources import Router, Segment, Uplink, address
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.live import Switch, origin_of
 from reconciler.verify.namespace import Namespace

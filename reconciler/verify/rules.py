@@ -71,7 +71,7 @@ class Packet:
 
 
 @dataclass(slots=True)
-class Outcome:
+class PacketVerdict:
     """What a hook does: whether a packet may pass and may be dropped, which chains may drop it, where else it may go.
 
     `targets` are addresses that it may be redirected to, None for any; `copies` interfaces that it may be sent out of.
@@ -116,9 +116,9 @@ class Ruleset:
         """Return the elements of a named set, or None where there is no such set."""
         return self._sets.get((family, table, name))
 
-    def meet(self, hook: str, packet: Packet) -> Outcome:
+    def meet(self, hook: str, packet: Packet) -> PacketVerdict:
         """Return what becomes of a packet at a hook: it must pass every base chain there, in whichever order."""
-        outcome = Outcome()
+        outcome = PacketVerdict()
         passage = _Passage(self, packet, outcome)
         for chain in self._base.get(hook, ()):
             if not _concerns(chain, hook, packet):
@@ -145,7 +145,7 @@ class _Passage:
 
     ruleset: Ruleset
     packet: Packet
-    outcome: Outcome
+    outcome: PacketVerdict
     been: dict[_Key, frozenset[End]] = field(default_factory=dict)
 
     def through(self, chain: Chain) -> frozenset[End]:

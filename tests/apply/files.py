@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from reconciler.apply.command import Command, Operation, Result, Upload, script
 from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.transport.command import Command, Operation, Result, Upload, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.model import Action, Step, StepId
 from reconciler.plan.resources import Kind, Resource
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName
 
 FOREIGN = "not ours"
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reconciler.apply.connection import Progress, Source
+from reconciler.apply.transport.connection import Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.resources import ROOT
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 
 
 @dataclass

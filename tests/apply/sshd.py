@@ -12,13 +12,13 @@ from pathlib import Path
 
 import asyncssh
 
-from reconciler.apply.ssh import Patience, SshConnector
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import HostName
+from reconciler.apply.transport.ssh import SshConnector, SshTimeouts
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import HostName
 from tests.apply.localhost import end
 
 HOST = HostName("worker1")
-QUICK = Patience(attempts=6, first=0.01, longest=0.05, connect=5.0)
+QUICK = SshTimeouts(attempts=6, first=0.01, longest=0.05, connect=5.0)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Sshd:
             }
         )
 
-    def connector(self, patience: Patience = QUICK, **ssh: object) -> SshConnector:
+    def connector(self, patience: SshTimeouts = QUICK, **ssh: object) -> SshConnector:
         return SshConnector(self.cluster(**ssh), patience=patience)
 
     async def serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:

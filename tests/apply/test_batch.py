@@ -15,20 +15,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.apply.batch import (
+from reconciler.apply.transport.batch import (
     CUT,
     OUTPUT_CAP,
     REFUSED,
     Begun,
     Ended,
-    Fate,
     OperationLock,
     Task,
+    TaskStatus,
     Transcript,
     escape,
     render,
 )
-from reconciler.apply.command import MASK, Command, Result, script
+from reconciler.apply.transport.command import MASK, Command, Result, script
 
 NONCE = "5f" * 16
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -102,7 +102,7 @@ def test_whatever_a_command_prints_is_only_output(outputs: list[bytes]) -> None:
         run = perform(*tasks)
     assert run.transcript.complete
     for number, content in enumerate(outputs):
-        assert run.ended[number].fate is Fate.DONE
+        assert run.ended[number].status is TaskStatus.DONE
         assert run.output(number) == escape(content.decode(errors="surrogateescape"))
 
 
@@ -114,11 +114,13 @@ def test_a_task_runs_exactly_when_all_that_it_waits_for_succeeded(shape: list[tu
         for n, (status, waits) in enumerate(shape)
     ]
     run = perform(*tasks)
-    expected: dict[int, Fate] = {}
+    expected: dict[int, TaskStatus] = {}
     for task, (status, _) in zip(tasks, shape, strict=True):
-        runs = all(expected[wait] is Fate.DONE for wait in task.waits)
-        expected[task.number] = (Fate.DONE if status in {0, 3} else Fate.FAILED) if runs else Fate.SKIPPED
-    assert {number: ended.fate for number, ended in run.ended.items()} == expected
+        runs = all(expected[wait] is TaskStatus.DONE for wait in task.waits)
+        expected[task.number] = (
+            (TaskStatus.DONE if status in {0, 3} else TaskStatus.FAILED) if runs else TaskStatus.SKIPPED
+        )
+    assert {number: ended.status for number, ended in run.ended.items()} == expected
     assert run.transcript.complete
 
 
@@ -126,7 +128,7 @@ def test_a_task_runs_exactly_when_all_that_it_waits_for_succeeded(shape: list[tu
 def test_commands_stop_at_the_first_failure_and_say_why(shell: str) -> None:
     commands = (Command(("echo", "fine")), script("echo no room >&2; exit 4"), Command(("touch", "/nonexistent/x")))
     run = perform(Task(7, commands), Task(8, (Command(("false",)),)), shell=shell)
-    assert run.ended[7] == Ended(7, Fate.FAILED, (Result(0, "fine\n"), Result(4, "no room\n")), "no room")
+    assert run.ended[7] == Ended(7, TaskStatus.FAILED, (Result(0, "fine\n"), Result(4, "no room\n")), "no room")
     assert run.ended[8].words == "`false` ended with status 1 and said nothing"
     assert (run.status, run.transcript.complete) == (0, True)
 
@@ -146,7 +148,7 @@ def test_a_program_named_like_a_part_of_the_shell_is_the_program(name: str) -> N
 
 def test_a_huge_output_is_cut_without_harming_the_command() -> None:
     run = perform(Task(0, (script("head -c 3000000 /dev/zero | tr '\\0' x; echo >&2; exit 0"),)))
-    assert run.ended[0].fate is Fate.DONE
+    assert run.ended[0].status is TaskStatus.DONE
     assert run.output() == "x" * OUTPUT_CAP + CUT
 
 
@@ -159,7 +161,7 @@ def test_an_output_without_newline_or_with_many_is_kept_to_the_byte() -> None:
 def test_frames_with_another_nonce_or_out_of_turn_are_only_output() -> None:
     forged = "\n".join((f"{'0' * 32} end", f"{NONCE} result 0 5 0", f"{NONCE} begin 0", f"{NONCE} end", ""))
     run = perform(Task(0, (Command(("cat",), stdin=forged), Command(("false",)))))
-    assert run.ended[0].fate is Fate.FAILED
+    assert run.ended[0].status is TaskStatus.FAILED
     assert run.output() == forged
 
 
@@ -178,7 +180,7 @@ def test_what_successful_commands_print_can_be_left_out(tmp_path: Path) -> None:
     text = render(tasks, nonce=NONCE, lock=OperationLock(str(tmp_path / "lock")), failures_only=True)
     done = subprocess.run(["sh", "-s"], input=text.encode(), stdout=subprocess.PIPE, check=True)
     results = (Result(0, ""), Result(3, ""), Result(1, "no room\n"))
-    assert read(tasks, 0, done.stdout).ended[0] == Ended(0, Fate.FAILED, results, "no room")
+    assert read(tasks, 0, done.stdout).ended[0] == Ended(0, TaskStatus.FAILED, results, "no room")
 
 
 def test_a_secret_reaches_its_command_but_neither_arguments_nor_words() -> None:

@@ -11,12 +11,12 @@ from time import monotonic
 
 import pytest
 
-from reconciler.apply.events import Event, Finished, HostDropped, HostLost, Report, StepDone, StepStarted
-from reconciler.apply.executor import execute
-from reconciler.apply.fence import Fence
-from reconciler.apply.journal import Outcome
+from reconciler.apply.execution.events import ApplyReport, Event, Finished, HostDropped, HostLost, StepDone, StepStarted
+from reconciler.apply.execution.executor import execute
+from reconciler.apply.execution.journal import StepStatus
+from reconciler.apply.transport.fence import Fence
 from reconciler.plan.model import Step
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.apply.files import DRIVERS, FOREIGN, Blob, create, delete, file, update
 from tests.apply.localhost import Localhosts
 
@@ -28,7 +28,7 @@ class Notebook:
     """A journal in memory; `full` makes it fail as a full disk would."""
 
     intended: list[int] = field(default_factory=list)
-    groups: list[list[tuple[int, Outcome, str]]] = field(default_factory=list)
+    groups: list[list[tuple[int, StepStatus, str]]] = field(default_factory=list)
     full: bool = False
 
     def intend(self, steps: Sequence[Step]) -> None:
@@ -36,11 +36,11 @@ class Notebook:
             raise OSError(28, "No space left on device")
         self.intended += [step.id for step in steps]
 
-    def record(self, outcomes: Sequence[tuple[Step, Outcome, str]]) -> None:
+    def record(self, outcomes: Sequence[tuple[Step, StepStatus, str]]) -> None:
         self.groups.append([(step.id, outcome, words) for step, outcome, words in outcomes])
 
     @property
-    def recorded(self) -> dict[int, Outcome]:
+    def recorded(self) -> dict[int, StepStatus]:
         return {number: outcome for group in self.groups for number, outcome, _ in group}
 
 
@@ -64,7 +64,7 @@ class World:
         log = self.folder(host) / "log"
         return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
 
-    async def execute(self, *steps: Step) -> Report:
+    async def execute(self, *steps: Step) -> ApplyReport:
         return await execute(
             steps,
             connector=self.hosts,
@@ -105,7 +105,7 @@ async def test_a_chain_on_one_host_takes_one_probe_and_one_batch(world: World) -
     assert world.log(W1) == [f"file/f{n}" for n in range(1, 31)]
     assert (len(world.hosts.probes(W1)), len(world.hosts.batches(W1))) == (1, 1)
     assert world.journal.intended == list(range(1, 31))
-    assert world.journal.recorded == dict.fromkeys(range(1, 31), Outcome.DONE)
+    assert world.journal.recorded == dict.fromkeys(range(1, 31), StepStatus.DONE)
     assert isinstance(world.events[-1], Finished)
 
 
@@ -154,7 +154,12 @@ async def test_a_failure_skips_its_dependants_on_every_host_and_nothing_else(wor
         (3, "needs file/bad on worker1"),
     ]
     assert not (one / "on-bad").exists()
-    assert world.journal.recorded == {1: Outcome.FAILED, 2: Outcome.FAILED, 4: Outcome.DONE, 5: Outcome.DONE}
+    assert world.journal.recorded == {
+        1: StepStatus.FAILED,
+        2: StepStatus.FAILED,
+        4: StepStatus.DONE,
+        5: StepStatus.DONE,
+    }
 
 
 async def test_what_is_not_ours_is_refused_and_left_alone(world: World) -> None:
@@ -197,7 +202,7 @@ async def test_a_batch_cut_short_is_looked_into_and_then_finished(world: World) 
     assert [event.host for event in world.told(HostDropped) if isinstance(event, HostDropped)] == [W1]
     assert len(world.hosts.probes(W1)) == 2
     assert len(world.journal.intended) == 5
-    assert set(world.journal.recorded.values()) == {Outcome.DONE}
+    assert set(world.journal.recorded.values()) == {StepStatus.DONE}
 
 
 async def test_a_host_that_does_not_come_back_leaves_its_steps_unknown(world: World) -> None:
@@ -215,7 +220,7 @@ async def test_a_host_that_does_not_come_back_leaves_its_steps_unknown(world: Wo
     assert numbers(report.done) == [1, 4]
     assert [unknown.step.id for unknown in report.unknown] == [2]
     assert [skipped.step.id for skipped in report.skipped] == [3]
-    assert world.journal.recorded[2] is Outcome.UNKNOWN
+    assert world.journal.recorded[2] is StepStatus.UNKNOWN
 
 
 async def test_a_probe_cut_short_is_sent_again(world: World) -> None:
@@ -275,7 +280,7 @@ async def test_stop_finishes_what_is_in_flight_and_begins_nothing_new(world: Wor
     assert numbers(report.done) == [1, 2]
     assert numbers(report.not_started) == [3]
     assert not report.ok
-    assert world.journal.recorded == {1: Outcome.DONE, 2: Outcome.DONE}
+    assert world.journal.recorded == {1: StepStatus.DONE, 2: StepStatus.DONE}
 
 
 class _Telling(list[Event]):
@@ -302,7 +307,7 @@ async def test_cancelled_it_has_written_down_what_it_knows(world: World) -> None
         await running
 
     assert world.journal.intended == [1, 2]
-    assert world.journal.recorded == {1: Outcome.DONE}
+    assert world.journal.recorded == {1: StepStatus.DONE}
 
 
 async def test_results_are_written_while_a_slow_step_runs(world: World) -> None:

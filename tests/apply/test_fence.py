@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.batch import REFUSED, OperationLock, Task, Transcript, render
-from reconciler.apply.command import Command
-from reconciler.apply.fence import Fence
-from reconciler.spec.names import Address, HostName
+from reconciler.apply.transport.batch import REFUSED, OperationLock, Task, Transcript, render
+from reconciler.apply.transport.command import Command
+from reconciler.apply.transport.fence import Fence
+from reconciler.spec.models.names import Address, HostName
 from tests.apply.files import Blob, create, file
 from tests.apply.localhost import Localhosts
 from tests.apply.test_executor import W1, W2, World

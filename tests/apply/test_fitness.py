@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.fitness import (
+from reconciler.apply.observation.fitness import (
     LITTLE_SPACE,
     MOST_SKEW,
     NO_SPACE,
@@ -22,7 +22,7 @@ from reconciler.apply.fitness import (
     wants,
 )
 from reconciler.spec.load import load_cluster
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 
 DIGEST = "c" * 64
 WORKER = Wants("br-int", "ens4", ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.kernel import read_kernels
-from reconciler.apply.neighbours import Question, ask_neighbours
+from reconciler.apply.observation.arp import Question, ask_neighbours
+from reconciler.apply.observation.kernel import read_kernels
 from reconciler.errors import HostError
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.apply.localhost import Localhosts
 
 W1 = HostName("worker1")

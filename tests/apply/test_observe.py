@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.apply.command import Command, Result, script
-from reconciler.apply.drift import AttributeDrift, Drift, DriftKind, find_drift
-from reconciler.apply.drivers.driver import Found, Premises, Survey
-from reconciler.apply.observe import observe
-from reconciler.apply.orphans import Unread, Whose, find_orphans, unread
-from reconciler.spec.names import HostName
+from reconciler.apply.drivers.driver import Found, Survey, SurveyTarget
+from reconciler.apply.observation.drift import AttributeDrift, Drift, DriftKind, find_drift
+from reconciler.apply.observation.observe import observe
+from reconciler.apply.observation.orphans import Unread, Whose, find_orphans, unread
+from reconciler.apply.transport.command import Command, Result, script
+from reconciler.spec.models.names import HostName
 from tests.apply.files import DRIVERS, Blob, File, file
 from tests.apply.localhost import Localhosts
 
@@ -45,7 +45,7 @@ async def test_a_survey_goes_with_the_probes_in_one_batch_and_finds_what_nobody_
     (fence / "5f0e.new").write_text("8 bob/lab2\n")
     drivers = {**DRIVERS, File.kind: replace(DRIVERS[File.kind], survey=survey_of(hosts))}
 
-    observed = await observe(hosts, [known], drivers, surveyed=[Premises(W1, "br"), Premises(W2, "br")])
+    observed = await observe(hosts, [known], drivers, surveyed=[SurveyTarget(W1, "br"), SurveyTarget(W2, "br")])
 
     assert sorted((sent.host, sent.probe) for sent in hosts.sent) == [(W1, True), (W2, True)]
     assert set(observed.facts) == {(W1, known.address)}
@@ -62,7 +62,7 @@ async def test_what_a_survey_cannot_read_is_said_and_hides_nothing(hosts: Localh
     drivers = {**DRIVERS, File.kind: replace(DRIVERS[File.kind], survey=broken)}
     hosts.down = {W2}
     observed = await observe(
-        hosts, [file(hosts.folder(W1), "a")], drivers, surveyed=[Premises(W1, "br"), Premises(W2, "br")]
+        hosts, [file(hosts.folder(W1), "a")], drivers, surveyed=[SurveyTarget(W1, "br"), SurveyTarget(W2, "br")]
     )
     assert len(observed.facts) == 1
     assert unread(observed) == (
@@ -74,8 +74,8 @@ async def test_what_a_survey_cannot_read_is_said_and_hides_nothing(hosts: Localh
 def survey_of(hosts: Localhosts) -> Survey[File]:
     """Survey a host's folder: its files are all there is of ours."""
 
-    def parse(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
-        folder = hosts.folder(premises.host)
+    def parse(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
+        folder = hosts.folder(target.host)
         names = set(results[0].output.split()) & {"known", "lost"}
         return (Found(file(folder, name)) for name in sorted(names) if (folder / name).exists())
 

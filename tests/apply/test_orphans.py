@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.apply.drivers.driver import Found
-from reconciler.apply.drivers.table import DRIVERS
-from reconciler.apply.observe import Observed, Surveyed
-from reconciler.apply.orphans import Orphan, Whose, find_orphans, free_of_use, removal_steps
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.observation.observe import HostSurvey, Observation
+from reconciler.apply.observation.orphans import Orphan, Whose, find_orphans, free_of_use, removal_steps
 from reconciler.plan.resources import Resource
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.apply.drivers.sample import (
     DISK,
     EVERYTHING,
@@ -33,9 +33,9 @@ BOTH = {OURS: frozenset({SLICE, "@shared"})}
 def survey(
     things: Iterable[Resource], fences: Mapping[str, frozenset[str]] = BOTH, recorded: Iterable[Resource] = ()
 ) -> tuple[Orphan, ...]:
-    surveyed = Surveyed(tuple(map(Found, things)), fences, {})
+    surveyed = HostSurvey(tuple(map(Found, things)), fences, {})
     hosts = {HOST: surveyed}
-    return find_orphans(Observed({}, {}, {}, {}, hosts), recorded, OURS, DRIVERS)
+    return find_orphans(Observation({}, {}, {}, {}, hosts), recorded, OURS, DRIVERS)
 
 
 def names(orphans: Iterable[Orphan]) -> set[str]:
@@ -99,7 +99,7 @@ def test_of_one_address_on_a_host_one_thing_goes_at_a_time() -> None:
 def test_a_later_thing_on_the_same_spot_has_another_fingerprint() -> None:
     one, two = (
         find_orphans(
-            Observed({}, {}, {}, {}, {HOST: Surveyed((Found(LINKED_PORT, mark),), {}, {})}), (), OURS, DRIVERS
+            Observation({}, {}, {}, {}, {HOST: HostSurvey((Found(LINKED_PORT, mark),), {}, {})}), (), OURS, DRIVERS
         )[0]
         for mark in ("7", "8")
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from reconciler.apply.pulse import LOOKS, Pulse
+from reconciler.apply.transport.liveness import LOOKS, Liveness
 
 LOOK = 0.05
 
@@ -33,7 +33,7 @@ async def connected() -> AsyncIterator[tuple[Heard, asyncio.StreamWriter]]:
     writers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_server(lambda _reader, writer: writers.put_nowait(writer), "127.0.0.1", 0)
     loop, heard = asyncio.get_running_loop(), Heard()
-    transport, _ = await loop.create_connection(lambda: Pulse(heard, LOOK), *server.sockets[0].getsockname())
+    transport, _ = await loop.create_connection(lambda: Liveness(heard, LOOK), *server.sockets[0].getsockname())
     writer = await writers.get()
     try:
         yield heard, writer

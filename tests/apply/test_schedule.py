@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.apply.events import StepDone, StepFailed, StepSkipped
-from reconciler.apply.schedule import Schedule
+from reconciler.apply.execution.events import StepDone, StepFailed, StepSkipped
+from reconciler.apply.execution.schedule import Schedule
 from reconciler.plan.model import Step
 from tests.apply.files import create, delete, file
 
@@ -37,10 +37,10 @@ def test_every_step_ends_once_and_only_after_its_needs(steps: list[Step], bad: s
                 assert set(step.needs) <= set(order)
                 schedule.end(StepFailed(step, "bad") if step.id in bad else StepDone(step, 0.0))
                 order += [] if step.id in bad else [step.id]
-    endings = schedule.endings()
-    assert [ending.step.id for ending in endings] == [step.id for step in steps]
+    results = schedule.results()
+    assert [ending.step.id for ending in results] == [step.id for step in steps]
     assert schedule.waiting() == ()
-    for ending in endings:
+    for ending in results:
         failed = [need for need in ending.step.needs if need not in order]
         assert isinstance(ending, StepSkipped) == bool(failed)
         if isinstance(ending, StepSkipped):

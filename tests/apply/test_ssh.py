@@ -14,14 +14,14 @@ from random import Random
 import asyncssh
 import pytest
 
-from reconciler.apply import ssh
-from reconciler.apply.batch import OperationLock, Task, Transcript
-from reconciler.apply.command import Command, script
-from reconciler.apply.observe import converse
-from reconciler.apply.ssh import FOREIGN, Patience, SshConnector, Target, host_error, target
+from reconciler.apply.transport import ssh
+from reconciler.apply.transport.batch import OperationLock, Task, Transcript
+from reconciler.apply.transport.command import Command, script
+from reconciler.apply.transport.conversation import run_batch
+from reconciler.apply.transport.ssh import FOREIGN, SshConnector, SshTimeouts, Target, host_error, target
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import HostName
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import HostName
 from tests.apply.sshd import HOST, QUICK, Sshd, running
 
 NONCE = "a7" * 16
@@ -160,7 +160,7 @@ async def test_a_host_that_does_not_answer_times_out(sshd: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(HostUnreachable):
-            await said(sshd.connector(Patience(attempts=2, first=0.01, connect=0.1), port=port))
+            await said(sshd.connector(SshTimeouts(attempts=2, first=0.01, connect=0.1), port=port))
 
 
 async def test_a_server_that_dies_in_mid_run_is_connected_again_when_next_asked(sshd: Sshd) -> None:
@@ -187,7 +187,7 @@ async def test_a_batch_under_which_the_connection_dies_is_never_done(sshd: Sshd)
     connector = sshd.connector()
     connection = await connector.connect(HOST)
     with pytest.raises(HostUnreachable):
-        [event async for event in converse(connection, transcript, OperationLock(str(sshd.disk / "lock")))]
+        [event async for event in run_batch(connection, transcript, OperationLock(str(sshd.disk / "lock")))]
     assert transcript.missing == (0, 1, 2)
     assert not transcript.complete
     await connector.close()
@@ -262,7 +262,7 @@ def seeded(seed: int) -> Random:
 
 
 def test_waits_double_up_to_a_bound_and_are_spread() -> None:
-    patience = Patience(attempts=8, first=0.1, longest=1.0)
+    patience = SshTimeouts(attempts=8, first=0.1, longest=1.0)
     waits = list(patience.waits(seeded(1)))
     assert len(waits) == 7
     for attempt, wait in enumerate(waits):

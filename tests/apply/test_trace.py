@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.trace import trace
+from reconciler.apply.observation.trace import trace
 from reconciler.errors import HostError
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.apply.localhost import Localhosts
 
 W1, W2 = HostName("worker1"), HostName("worker2")

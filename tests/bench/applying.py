@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from reconciler import lab as labs
-from reconciler.spec.names import slice_key
+from reconciler.spec.models.names import slice_key
 from tests.bench import hosts, plain
 from tests.bench.figures import Figure
 from tests.bench.hosts import Went

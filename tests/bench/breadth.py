@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler import lab as labs
 from reconciler.spec.load import load_cluster
-from reconciler.state.sql import open_store
+from reconciler.state.sql.store import open_store
 from tests.bench import hosts
 from tests.bench.figures import Figure
 from tests.bench.processes import run

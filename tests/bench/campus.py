@@ -15,7 +15,7 @@ def main(folders: list[Path]) -> None:
     from reconciler import workflow  # noqa: PLC0415 - its cost is part of what is measured
     from reconciler.cli import _GC  # noqa: PLC0415
     from reconciler.plan.build import build_plan  # noqa: PLC0415
-    from reconciler.plan.record import Recorded  # noqa: PLC0415
+    from reconciler.plan.snapshot import StateSnapshot  # noqa: PLC0415
 
     gc.set_threshold(*_GC)
     seconds = {"imports": perf_counter() - started, "load": 0.0, "plan": 0.0}
@@ -25,7 +25,7 @@ def main(folders: list[Path]) -> None:
         inputs = workflow.load(folder / "cluster.yaml", [folder])
         loaded = perf_counter()
         planned = build_plan(
-            inputs.cluster.cluster, [file.slice for file in inputs.slices], Recorded(""), inputs=inputs.digests
+            inputs.cluster.cluster, [file.slice for file in inputs.slices], StateSnapshot(""), inputs=inputs.digests
         )
         seconds["load"] += loaded - begun
         seconds["plan"] += perf_counter() - loaded

@@ -14,10 +14,10 @@ from time import perf_counter
 
 from reconciler import lab as labs
 from reconciler import workflow
-from reconciler.apply.connection import Connection, Progress, Source
-from reconciler.apply.ssh import SshConnector
-from reconciler.spec.names import HostName, SliceKey
-from reconciler.state.sql import open_store
+from reconciler.apply.transport.connection import Connection, Progress, Source
+from reconciler.apply.transport.ssh import SshConnector
+from reconciler.spec.models.names import HostName, SliceKey
+from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder, StateStore
 
 HOLDER = Holder("bench", "here", os.getpid())
@@ -102,7 +102,7 @@ def apply(cluster: Path, state: Path, *paths: Path, destroy: tuple[SliceKey, ...
 
 async def _apply(
     inputs: workflow.Inputs, store: StateStore, destroy: tuple[SliceKey, ...]
-) -> tuple[workflow.Applied, Sent]:
+) -> tuple[workflow.ApplyResult, Sent]:
     connector = Counting(SshConnector(inputs.cluster.cluster))
     hosts = workflow.Hosts(connector, 10, lambda _: None, asyncio.Event())
     asked = workflow.Asked(destroy=destroy)

@@ -12,13 +12,13 @@ from time import perf_counter
 from typing import Any
 
 from reconciler import lab as labs
-from reconciler.apply.command import Command, Operation
-from reconciler.apply.drivers import table, vm
+from reconciler.apply.drivers import registry, vm
 from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.transport.command import Command, Operation
 from reconciler.lab import host as lab_host
 from reconciler.lab.folder import locate
 from reconciler.plan.resources import Resource, Vm
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 
 Commands = dict[HostName, list[Command]]
 _FOLDER = "/var/lib/reconciler"
@@ -27,13 +27,13 @@ _FOLDER = "/var/lib/reconciler"
 @contextmanager
 def noted(commands: Commands) -> Iterator[None]:
     """While this lasts, start guests paused, which takes 30 MB each, and note what is asked of each host in order."""
-    drivers = table.DRIVERS
+    drivers = registry.DRIVERS
     paused = {**drivers, Vm.kind: replace(vm.DRIVER, ensure=_paused)}
-    table.DRIVERS = {kind: replace(driver, ensure=_noting(driver, commands)) for kind, driver in paused.items()}
+    registry.DRIVERS = {kind: replace(driver, ensure=_noting(driver, commands)) for kind, driver in paused.items()}
     try:
         yield
     finally:
-        table.DRIVERS = drivers
+        registry.DRIVERS = drivers
 
 
 def _paused(resource: Vm, fact: vm.VmFact, before: Vm | None) -> tuple[Operation, ...]:

@@ -10,20 +10,20 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.apply.command import Command, Operation, Result
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.events import Report
-from reconciler.apply.executor import execute
-from reconciler.apply.ssh import SshConnector
-from reconciler.logbook import Logbook
+from reconciler.apply.execution.events import ApplyReport
+from reconciler.apply.execution.executor import execute
+from reconciler.apply.transport.command import Command, Operation, Result
+from reconciler.apply.transport.ssh import SshConnector
 from reconciler.plan.model import Action, Change, Counts, Plan, Step, StepId
-from reconciler.plan.record import Counters
 from reconciler.plan.resources import Disk, address
-from reconciler.spec.cluster import Cluster
+from reconciler.plan.snapshot import Counters
 from reconciler.spec.load import load_cluster
-from reconciler.spec.names import Address, Bytes, HostName
-from reconciler.state.sql import open_store
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, Bytes, HostName
+from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder, StateStore
+from reconciler.workflow.journal import StoreJournal
 
 _NOTHING = Command(("/bin/true",))
 
@@ -71,7 +71,7 @@ def _steps(cluster: Cluster, count: int) -> tuple[Step, ...]:
     )
 
 
-async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...]) -> Report:
+async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...]) -> ApplyReport:
     recorded = store.read(())
     changes = tuple(Change(Action.CREATE, step.address, None, step.after, "") for step in steps)
     plan = Plan("", recorded.lineage, recorded.serial, (), changes, steps, Counts(), Counters(), {})
@@ -81,7 +81,7 @@ async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...])
         report = await execute(
             steps,
             connector=connector,
-            journal=Logbook(store, number),
+            journal=StoreJournal(store, number),
             drivers={Disk.kind: DRIVER},
             uploads={},
             parallelism=10,

@@ -7,11 +7,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler import proving, workflow
-from reconciler.apply.ssh import SshConnector
-from reconciler.spec.names import slice_key
-from reconciler.state.sql import open_store
+from reconciler import workflow
+from reconciler.apply.transport.ssh import SshConnector
+from reconciler.spec.models.names import slice_key
+from reconciler.state.sql.store import open_store
 from reconciler.verify.proof import Proof
+from reconciler.workflow import verify
 from tests.bench import hosts, plain
 from tests.bench.figures import Figure, timed
 from tests.bench.topologies import slice_text
@@ -54,7 +55,7 @@ def _prove(cluster: Path, state: Path) -> Proof:
         async def prove() -> Proof:
             connector = SshConnector(inputs.cluster.cluster)
             try:
-                return await proving.verify(inputs, store, connector)
+                return await verify.verify(inputs, store, connector)
             finally:
                 await connector.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.files import _SCHEMAS, _STARTERS
+from reconciler.cli.commands.files import _SCHEMAS, _STARTERS
 from tests.cli.running import Cli, Write
 from tests.conftest import Golden
 

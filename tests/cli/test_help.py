@@ -5,7 +5,8 @@ import inspect
 import pytest
 
 from reconciler import __version__
-from reconciler.cli import app, labs, record
+from reconciler.cli import app
+from reconciler.cli.commands import lab, state
 from tests.cli.running import Cli, plain
 
 VERBS = [
@@ -57,8 +58,8 @@ def test_version(cli: Cli) -> None:
 
 def test_no_verb_is_async() -> None:
     # Typer would call it, never await it, and exit 0.
-    verbs = [verb for _, verb in app._VERBS] + [labs.up, labs.down, labs.status, labs.execute]
-    verbs += [record.list_resources, record.show_resource, record.export_record, record.import_record, record.forget]
+    verbs = [verb for _, verb in app._VERBS] + [lab.up, lab.down, lab.status, lab.execute]
+    verbs += [state.list_resources, state.show_resource, state.export_record, state.import_record, state.forget]
     assert len(verbs) == len(HELPS)
     assert [verb.__name__ for verb in verbs if inspect.iscoroutinefunction(verb)] == []
 

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.state.place import default_place
-from reconciler.state.sql import open_store
+from reconciler.state.location import default_place
+from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder
 from tests.cli.running import PROGRAM, Asking, Cli, asking
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from reconciler import workflow
-from reconciler.plan.record import SHARED
-from reconciler.rehearsal.stage import HOLDER
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.plan.snapshot import SHARED
+from reconciler.simulation.simulation import HOLDER
+from reconciler.state.sql.store import SqlStore, open_store
 from tests.cli.running import PROGRAM, Cli, Write, asking, plain
 
 OTHER = "version: 1\nname: other\nowner: admin\ndefaults: {flavor: cirros}\nvms: {a: {}}\n"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.plan.record import SHARED, Status
-from reconciler.spec.names import SliceKey
-from reconciler.state.place import default_place
-from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import Ending, Holder
+from reconciler.plan.snapshot import SHARED, Status
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.location import default_place
+from reconciler.state.sql.store import SqlStore, open_store
+from reconciler.state.store import Holder, StepResult
 from tests.cli.running import Cli, on_terminal
 from tests.contracts.records import allocation, image, perform, plan, port, router, steps
 
@@ -50,7 +50,7 @@ def recorded(project: Path) -> Path:
         todo = steps((port(100, KEY), port(101, KEY)))
         apply = store.begin(plan(store, {KEY: allocation(vlans=(1,))}, todo=todo), BERT, "abc")
         store.intend(apply, todo)
-        store.record(apply, [Ending(todo[0], Status.UNKNOWN, "unknown", "connection lost")])
+        store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown", "connection lost")])
     return default_place(CLUSTER)
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from reconciler import workflow
-from reconciler.cli.rehearsing import rehearse_plan
 from reconciler.cli.session import Session
-from reconciler.errors import Code, RehearsalError
+from reconciler.cli.simulating import rehearse_plan
+from reconciler.errors import Code, SimulationError
 from reconciler.plan.resources import Disk
-from reconciler.rehearsal.drivers import DRIVERS
-from reconciler.rehearsal.stage import HOLDER, Stage
-from reconciler.state.sql import open_store
+from reconciler.simulation.drivers import DRIVERS
+from reconciler.simulation.simulation import HOLDER, Simulation
+from reconciler.state.sql.store import open_store
 from tests.cli.running import PROGRAM, Cli, Write, on_terminal, plain
 
 CHANGES = 2
@@ -50,7 +50,7 @@ def recorded(solo: Path, project: Path) -> Path:
     cluster = inputs.cluster.cluster
     place = project / "state.db"
     store = open_store(place, cluster=cluster.name, clock=lambda: datetime.now(UTC))
-    edges = Stage(cluster.name, [host.name for host in cluster.hosts()]).edges()
+    edges = Simulation(cluster.name, [host.name for host in cluster.hosts()]).edges()
     applied = asyncio.run(workflow.apply(inputs, store, edges, holder=HOLDER, approve=lambda _: True))
     store.close()
     assert applied.ok
@@ -106,7 +106,7 @@ def test_the_first_moment_from_which_one_more_apply_does_not_do_is_told(solo: Pa
     forgetful = replace(disks, ensure=lambda disk, fact, before: () if fact else disks.ensure(disk, None, before))
     session = Session(cluster=project / "cluster.yaml")
     inputs = session.slice_inputs([solo])
-    with session.store(inputs.cluster, read_only=True) as store, pytest.raises(RehearsalError) as caught:
+    with session.store(inputs.cluster, read_only=True) as store, pytest.raises(SimulationError) as caught:
         rehearse_plan(session, inputs, store, workflow.NOTHING_ELSE, {**DRIVERS, Disk.kind: forgetful})
     assert caught.value.code is Code.REHEARSAL
     assert re.fullmatch(

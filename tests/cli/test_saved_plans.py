@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import __version__
-from reconciler.plan.saved import read_plan, write_plan
+from reconciler.plan.planfile import read_plan, write_plan
 from tests.cli.running import Cli, Done, on_terminal, plain
 
 FILE = "two-vms.yaml.plan"

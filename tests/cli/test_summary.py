@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from reconciler import workflow
-from reconciler.apply.events import HostLost, Report, StepFailed, StepSkipped, StepUnknown
+from reconciler.apply.execution.events import ApplyReport, HostLost, StepFailed, StepSkipped, StepUnknown
 from reconciler.cli.summary import report_text
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan, Step
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.plan.examples import EMPTY
 
 CLUSTER = "examples/cluster.yaml"
@@ -24,11 +24,11 @@ def plan() -> Plan:
     return build_plan(inputs.cluster.cluster, [file.slice for file in inputs.slices], EMPTY, tool="test")
 
 
-def report(plan: Plan, **parts: tuple[object, ...]) -> Report:
+def report(plan: Plan, **parts: tuple[object, ...]) -> ApplyReport:
     ended = {ending.step.id for part in parts.values() for ending in part}  # type: ignore[attr-defined]
     kinds: dict[str, tuple[object, ...]] = {"failed": (), "unknown": (), "skipped": (), "not_started": ()} | parts
     done = tuple(step for step in plan.steps if step.id not in ended)
-    return Report(done=done, elapsed=1.25, **kinds)  # type: ignore[arg-type]
+    return ApplyReport(done=done, elapsed=1.25, **kinds)  # type: ignore[arg-type]
 
 
 def on(plan: Plan, host: HostName) -> list[Step]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.state.sql.store import SqlStore, open_store
 from tests.contracts.postgres import data_folder, empty_schema, server
 
 

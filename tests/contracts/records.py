@@ -5,15 +5,6 @@ from __future__ import annotations
 import os
 
 from reconciler.plan.model import Action, Counts, Plan, Step, StepId
-from reconciler.plan.record import (
-    Block,
-    Counters,
-    LinkAllocation,
-    RecordedResource,
-    SliceAllocation,
-    Status,
-    VmAllocation,
-)
 from reconciler.plan.resources import (
     Disk,
     Image,
@@ -29,8 +20,28 @@ from reconciler.plan.resources import (
     Vm,
     address,
 )
-from reconciler.spec.names import Address, Bytes, HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
-from reconciler.state.store import ApplyId, Ending, Holder, StateStore
+from reconciler.plan.snapshot import (
+    Block,
+    Counters,
+    LinkAllocation,
+    ResourceState,
+    SliceAllocation,
+    Status,
+    VmAllocation,
+)
+from reconciler.spec.models.names import (
+    Address,
+    Bytes,
+    HostName,
+    LinkId,
+    LinkKey,
+    SliceId,
+    SliceKey,
+    VlanId,
+    VmId,
+    VmName,
+)
+from reconciler.state.store import ApplyId, Holder, StateStore, StepResult
 
 LAB1, LAB2 = SliceKey("alice/lab1"), SliceKey("bob/lab2")
 ANNA = Holder("anna", "ctl1", os.getpid())
@@ -118,9 +129,9 @@ def plan(
     )
 
 
-def done(todo: tuple[Step, ...]) -> tuple[Ending, ...]:
+def done(todo: tuple[Step, ...]) -> tuple[StepResult, ...]:
     """Say of each step that it did what it was to do."""
-    return tuple(Ending(step, Status.PRESENT if step.after else None, "done") for step in todo)
+    return tuple(StepResult(step, Status.PRESENT if step.after else None, "done") for step in todo)
 
 
 def perform(store: StateStore, made: Plan) -> ApplyId:
@@ -132,7 +143,7 @@ def perform(store: StateStore, made: Plan) -> ApplyId:
     return apply
 
 
-def standing(store: StateStore) -> dict[Address, RecordedResource]:
+def standing(store: StateStore) -> dict[Address, ResourceState]:
     return dict(store.read().resources)
 
 

@@ -12,10 +12,10 @@ import pytest
 from reconciler import workflow
 from reconciler.errors import StateMoved
 from reconciler.plan.model import Plan
-from reconciler.rehearsal.hosts import amiss
-from reconciler.rehearsal.stage import HOLDER, Stage
-from reconciler.spec.names import SliceKey
-from reconciler.state.sql import SqlStore
+from reconciler.simulation.hosts import amiss
+from reconciler.simulation.simulation import HOLDER, Simulation
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.sql.store import SqlStore
 from tests.contracts.conftest import Database
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ class Site:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.bare = workflow.load(ROOT / "examples/cluster.yaml", [])
-        self.stage = Stage("campus", [host.name for host in self.bare.cluster.cluster.hosts()])
+        self.stage = Simulation("campus", [host.name for host in self.bare.cluster.cluster.hosts()])
 
     def open(self) -> SqlStore:
         return self.database.open(cluster="campus")
@@ -39,7 +39,7 @@ class Site:
         approve: Callable[[Plan], bool] = lambda _: True,
         accept_numbers: Callable[[Plan], bool] = workflow.keep_numbers,
         asked: workflow.Asked = workflow.NOTHING_ELSE,
-    ) -> workflow.Applied:
+    ) -> workflow.ApplyResult:
         """Apply an example with a store of its own, as another process would."""
         store = self.open()
         inputs = self.inputs(name) if name else self.bare

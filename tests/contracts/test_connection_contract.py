@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.connection import Connection
+from reconciler.apply.transport.connection import Connection
 from reconciler.errors import HostError, HostUnreachable
 from tests.apply.localhost import Localhosts
 from tests.apply.sshd import HOST, running

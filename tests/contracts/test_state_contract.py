@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import StateError, StateMoved
-from reconciler.plan.record import (
+from reconciler.plan.snapshot import (
     Counters,
     LinkAllocation,
-    Recorded,
-    RecordedResource,
+    ResourceState,
+    StateSnapshot,
     Status,
 )
-from reconciler.spec.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId
-from reconciler.state.sql import SqlStore
-from reconciler.state.store import ApplyId, Ending
+from reconciler.spec.models.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId
+from reconciler.state.sql.store import SqlStore
+from reconciler.state.store import ApplyId, StepResult
 from tests.contracts.conftest import Database
 from tests.contracts.records import (
     ANNA,
@@ -39,7 +39,7 @@ from tests.contracts.records import (
 class TestReading:
     def test_a_new_record_is_empty_and_has_a_lineage(self, store: SqlStore) -> None:
         recorded = store.read()
-        assert recorded == Recorded(lineage=recorded.lineage)
+        assert recorded == StateSnapshot(lineage=recorded.lineage)
         assert recorded.lineage
 
     def test_lineage_and_content_outlive_the_connection(self, opened: Callable[[], SqlStore]) -> None:
@@ -52,7 +52,7 @@ class TestReading:
     def test_every_noun_comes_back_as_it_was_written(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps(*((None, noun) for noun in NOUNS))))
         found = standing(store)
-        assert found == {noun.address: RecordedResource(noun) for noun in NOUNS}
+        assert found == {noun.address: ResourceState(noun) for noun in NOUNS}
         for noun in NOUNS:
             assert (found[noun.address].resource.needs, found[noun.address].resource.after) == (noun.needs, noun.after)
 
@@ -71,7 +71,7 @@ class TestReading:
 
     def test_a_read_only_store_makes_no_record_and_refuses_writes(self, database: Database) -> None:
         empty = database.open(read_only=True)
-        assert empty.read() == Recorded(lineage="")
+        assert empty.read() == StateSnapshot(lineage="")
         with pytest.raises(StateError, match="reading only"):
             empty.begin(plan(empty, {LAB1: allocation()}), ANNA, "")
         made = plan(empty, {LAB1: allocation()})
@@ -181,34 +181,34 @@ class TestSteps:
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         assert standing(store) == {}
         store.intend(apply, todo)
-        assert standing(store) == {router().address: RecordedResource(router(), Status.CREATING)}
+        assert standing(store) == {router().address: ResourceState(router(), Status.CREATING)}
         store.record(apply, done(todo))
-        assert standing(store) == {router().address: RecordedResource(router())}
+        assert standing(store) == {router().address: ResourceState(router())}
 
     def test_an_update_keeps_what_stood_until_it_is_done(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
         todo = steps((port(100), port(101)))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        assert standing(store)[port(100).address] == RecordedResource(port(100), Status.UNKNOWN, port(101))
+        assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
         store.record(apply, done(todo))
-        assert standing(store)[port(100).address] == RecordedResource(port(101))
+        assert standing(store)[port(100).address] == ResourceState(port(101))
 
     def test_an_unknown_update_keeps_both_ends(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
         todo = steps((port(100), port(101)))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [Ending(todo[0], Status.UNKNOWN, "unknown", "connection lost")])
-        assert standing(store)[port(100).address] == RecordedResource(port(100), Status.UNKNOWN, port(101))
+        store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown", "connection lost")])
+        assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
 
     def test_a_refused_update_leaves_what_stood(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
         todo = steps((port(100), port(101)))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [Ending(todo[0], Status.PRESENT, "failed", "no")])
-        assert standing(store)[port(100).address] == RecordedResource(port(100))
+        store.record(apply, [StepResult(todo[0], Status.PRESENT, "failed", "no")])
+        assert standing(store)[port(100).address] == ResourceState(port(100))
 
     def test_a_deletion_is_deleting_then_gone(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -224,9 +224,9 @@ class TestSteps:
         todo = steps((router(), None))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [Ending(todo[0], Status.DELETING, "failed", "busy")])
+        store.record(apply, [StepResult(todo[0], Status.DELETING, "failed", "busy")])
         store.finish(apply, "failed", 0)
-        assert standing(store)[router().address] == RecordedResource(router(), Status.DELETING)
+        assert standing(store)[router().address] == ResourceState(router(), Status.DELETING)
 
     def test_a_replacement_is_a_deletion_and_a_creation_of_one_address(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -236,7 +236,7 @@ class TestSteps:
         for step in (away, back):
             store.intend(apply, [step])
             store.record(apply, done((step,)))
-        assert standing(store) == {router().address: RecordedResource(other)}
+        assert standing(store) == {router().address: ResourceState(other)}
 
     def test_both_halves_of_a_replacement_may_be_recorded_at_once(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -246,13 +246,13 @@ class TestSteps:
         for step in (away, back):
             store.intend(apply, [step])
         store.record(apply, done((away, back)))
-        assert standing(store) == {router().address: RecordedResource(other)}
+        assert standing(store) == {router().address: ResourceState(other)}
 
     def test_a_creation_that_left_nothing_is_forgotten(self, store: SqlStore) -> None:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [Ending(todo[0], None, "failed", "no such bridge")])
+        store.record(apply, [StepResult(todo[0], None, "failed", "no such bridge")])
         assert standing(store) == {}
 
     def test_an_intent_outlives_its_process(self, opened: Callable[[], SqlStore]) -> None:

@@ -12,9 +12,9 @@ from threading import Event
 import pytest
 
 from reconciler.errors import StateError, StateLocked, StateLost
-from reconciler.plan.record import SHARED
-from reconciler.state.leases import Patience, Watch, hold, renewed
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.plan.snapshot import SHARED
+from reconciler.state.locks.leases import LockWait, Watch, hold, renewed
+from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder, Life, Lock
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, LAB1, LAB2, allocation, done, perform, plan, router, steps
@@ -158,8 +158,8 @@ class TestHolding:
                 pytest.fail("it was taken over")
         assert times.told == []
 
-    def patience(self, times: Times, seconds: float) -> Patience:
-        return Patience(seconds, times.told.append, asyncio.Event())
+    def patience(self, times: Times, seconds: float) -> LockWait:
+        return LockWait(seconds, times.told.append, asyncio.Event())
 
 
 class TestFencing:

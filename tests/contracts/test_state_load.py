@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from reconciler.errors import StateMoved
-from reconciler.plan.record import SliceAllocation, Status
-from reconciler.spec.names import SliceId, SliceKey
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.plan.snapshot import SliceAllocation, Status
+from reconciler.spec.models.names import SliceId, SliceKey
+from reconciler.state.sql.store import SqlStore, open_store
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, done, plan, router, steps
 

@@ -15,8 +15,8 @@ from multiprocessing.synchronize import Event
 import pytest
 
 from reconciler.errors import StateLocked
-from reconciler.plan.record import SHARED, RecordedResource, Status
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.plan.snapshot import SHARED, ResourceState, Status
+from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import ApplyId, Holder
 from tests.contracts.conftest import Database
 from tests.contracts.records import (
@@ -93,7 +93,7 @@ class TestLocks:
         process.kill()
         process.join()
         with store.lock([LAB1], ANNA):
-            assert standing(store) == {router().address: RecordedResource(router(), Status.CREATING)}
+            assert standing(store) == {router().address: ResourceState(router(), Status.CREATING)}
             assert [entry.outcome for entry in store.journal(ApplyId(1))] == [None]
             assert store.history()[0].finished is None
 

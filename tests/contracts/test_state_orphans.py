@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.plan.record import Status
-from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import Ending, SeenOrphan, Trace
+from reconciler.plan.snapshot import Status
+from reconciler.state.sql.store import SqlStore, open_store
+from reconciler.state.store import OrphanId, SeenOrphan, StepResult
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, steps
 
-HERE = Trace(WORKER, port(100).address, "f00")
-THERE = Trace(NETWORK, port(100).address, "f00")
+HERE = OrphanId(WORKER, port(100).address, "f00")
+THERE = OrphanId(NETWORK, port(100).address, "f00")
 
 
 @dataclass
@@ -72,7 +72,7 @@ def test_removing_an_orphan_leaves_the_resource_of_its_address_alone(store: SqlS
     apply = store.begin_removal({LAB1}, ANNA, "digest")
     store.intend_removal(apply, todo)
     assert [entry.outcome for entry in store.journal(apply)] == [None]
-    store.record_removal(apply, [Ending(todo[0], None, "done")], [HERE])
+    store.record_removal(apply, [StepResult(todo[0], None, "done")], [HERE])
     store.finish(apply, "done", 0)
     after = store.read()
     assert (after.resources, after.allocations, after.held) == (before.resources, before.allocations, before.held)

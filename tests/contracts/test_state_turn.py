@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import pytest
 
 from reconciler.errors import StateMoved
-from reconciler.state.sql import SqlStore
+from reconciler.state.sql.store import SqlStore
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, LAB1, allocation, plan
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import Problem, SpecError
-from reconciler.spec import events
-from reconciler.spec.check import check
+from reconciler.spec.check.files import check
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import load_cluster, load_slices
+from reconciler.spec.yaml import events
 
 Golden = Callable[[Path, str], None]
 HERE = Path(__file__).parent

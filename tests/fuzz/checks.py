@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from reconciler.apply.batch import Ended, Fate, Task, Transcript, escape
-from reconciler.apply.command import Command, Result
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.transport.batch import Ended, Task, TaskStatus, Transcript, escape
+from reconciler.apply.transport.command import Command, Result
 from reconciler.errors import HostError, Problem, SpecError
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import load_cluster, load_slices
@@ -50,7 +50,7 @@ def transcript(data: bytes) -> None:
     assert len({end.number for end in ends}) == len(ends)
     for end in ends:
         framed = sum(line.startswith(f"{NONCE} result {end.number} ") for line in lines)
-        if end.fate is Fate.DONE:
+        if end.status is TaskStatus.DONE:
             assert framed >= len(TASKS[end.number].commands)
             assert f"{NONCE} begin {end.number}" in lines
         for result in end.results:

@@ -24,30 +24,30 @@ from typing import Any, Final, NoReturn
 # The profiler slows what it watches: all that an apply needs is imported before.
 import deepdiff  # noqa: F401
 
-import reconciler.apply.drivers.table
-import reconciler.apply.executor
-import reconciler.apply.ssh
+import reconciler.apply.drivers.registry
+import reconciler.apply.execution.executor
+import reconciler.apply.transport.ssh
 import reconciler.cli.app
-import reconciler.cli.planning
+import reconciler.cli.commands.apply
 import reconciler.cli.progress
 import reconciler.cli.summary
-import reconciler.state.leases
+import reconciler.state.locks.leases
 import reconciler.state.migrations
 import reconciler.workflow  # noqa: F401
 from reconciler import cli
-from reconciler.apply import batch
-from reconciler.state import locks
-from reconciler.state.sql import SqlStore
+from reconciler.apply.transport import batch
+from reconciler.state.locks import rows
+from reconciler.state.sql.store import SqlStore
 
 WRITES: Final = frozenset(
     function.__code__
     for function in (
-        locks.take,
+        rows.take,
         SqlStore.begin,
         SqlStore.intend,
         SqlStore.record,
         SqlStore.finish,
-        locks.release,
+        rows.release,
     )
 )
 """What writes to the record: a boundary before each, and one after."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.spec.load import load_cluster
-from reconciler.state.sql import open_store
+from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder
 from tests.cli.running import on_terminal
 from tests.lab.census import census, differences

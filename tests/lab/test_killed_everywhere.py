@@ -24,8 +24,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler.plan.record import Recorded
-from reconciler.state.sql import open_store
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.state.sql.store import open_store
 from tests.conftest import Tell
 from tests.lab.census import Census, census, settled
 from tests.lab.site import Site
@@ -69,13 +69,13 @@ links:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Simulation:
     """A part of the slice's life: the command that brings it about, and how all must be afterwards."""
 
     name: str
     command: tuple[str, ...]
     hosts: Census
-    record: Recorded
+    record: StateSnapshot
 
 
 def test_killed_at_every_boundary(own_site: Callable[..., Site], tmp_path: Path, tell: Tell) -> None:
@@ -96,7 +96,7 @@ class Runs:
         self._told = site.folder / "told"
         self._server = server
 
-    def run(self, stage: Stage, boundary: int = 0) -> tuple[int, str]:
+    def run(self, stage: Simulation, boundary: int = 0) -> tuple[int, str]:
         """Run a stage's command, up to a boundary where one is given; return how it ended and what it printed."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
@@ -105,18 +105,18 @@ class Runs:
         assert select.select([self._server.stdout], [], [], _PATIENCE)[0], f"{stage.name} {boundary} does not end"
         return int(self._server.stdout.readline()), self._told.read_text()
 
-    def do(self, stage: Stage) -> None:
+    def do(self, stage: Simulation) -> None:
         """Run a stage's command to its end, which must be a good one."""
         code, told = self.run(stage)
         assert code == 0, told
 
-    def run_killed(self, stage: Stage, number: int) -> bool:
+    def run_killed(self, stage: Simulation, number: int) -> bool:
         """Run a stage's command to the boundary of this number; False where it came to its end before."""
         code, told = self.run(stage, number)
         assert code in {0, -signal.SIGKILL}, f"{stage.name} {number}: {told}"
         return code != 0
 
-    def complete(self, stage: Stage) -> None:
+    def complete(self, stage: Simulation) -> None:
         """Run the command once more; a slice that was destroyed to the very end is not known any more."""
         code, told = self.run(stage)
         assert code == 0 or (stage.name == "destroy" and "no slice 'admin/life' is recorded" in told), told
@@ -181,7 +181,7 @@ def blank(site: Site) -> Site:
     return replace(site, cluster=path)
 
 
-def undisturbed(site: Site) -> Sequence[Stage]:
+def undisturbed(site: Site) -> Sequence[Simulation]:
     """Live the slice's life once without disturbance."""
     first, second = site.folder / "first.yaml", site.folder / "second.yaml"
     first.write_text(FIRST)
@@ -194,7 +194,7 @@ def undisturbed(site: Site) -> Sequence[Stage]:
     )
     for name, command in zip(STAGES, commands, strict=True):
         site.do(*command)
-        stages.append(Stage(name, command, census(site.lab), recorded(site)))
+        stages.append(Simulation(name, command, census(site.lab), recorded(site)))
     assert not stages[-1].record.resources
     return stages
 
@@ -205,14 +205,14 @@ def start_anew(site: Site) -> None:
         file.unlink()
 
 
-def check(site: Site, stage: Stage, number: int) -> None:
+def check(site: Site, stage: Simulation, number: int) -> None:
     """See that hosts and record are as after an undisturbed run: nothing lacks, doubles, stays, or leaks."""
     assert settled(site.lab, stage.hosts) == [], f"{stage.name}, killed at boundary {number}"
     found = recorded(site)
     assert found == stage.record, f"{stage.name}, killed at boundary {number}"
 
 
-def recorded(site: Site) -> Recorded:
+def recorded(site: Site) -> StateSnapshot:
     """Return the record, without what tells one record from another and counts its writes."""
     store = open_store(site.folder / "state.db", cluster=site.lab.name, clock=lambda: datetime.now(UTC), read_only=True)
     try:

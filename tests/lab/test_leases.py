@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.plan import resources
-from reconciler.plan.record import Recorded, Status
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.plan.snapshot import StateSnapshot, Status
+from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Lock
 from reconciler.workflow import load
 from tests.lab.census import Census, census, differences, settled
@@ -69,7 +69,7 @@ def opened(site: Site) -> Iterator[SqlStore]:
         store.close()
 
 
-def record(site: Site) -> Recorded:
+def record(site: Site) -> StateSnapshot:
     """Read the whole record."""
     with opened(site) as store:
         return store.read()
@@ -81,7 +81,7 @@ def lock_of(site: Site) -> Lock:
         return next(lock for lock in store.locks() if lock.name == "admin/two-vms")
 
 
-def check_refused(site: Site, done: Done, before: tuple[Census, Recorded], file: Path = FILE) -> None:
+def check_refused(site: Site, done: Done, before: tuple[Census, StateSnapshot], file: Path = FILE) -> None:
     """See that an apply stopped with the sentence, and that hosts and record are as they were before it went on."""
     assert done.code == 1, done.told
     assert "error[state-lost]: admin/two-vms was taken over by " in done.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.orchestrator import OrchestratorAPI
-from reconciler.spec.names import SliceKey
+from reconciler.spec.models.names import SliceKey
 from tests.lab.calls import done, orchestrator, refused
 from tests.lab.census import census, settled
 from tests.lab.site import EXAMPLES, Site, on_host

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import apply
 from reconciler import lab as labs
-from reconciler.apply.rootshell import BEGIN, PUT, SHELL
-from reconciler.apply.ssh import SshConnector
+from reconciler.apply import transport
+from reconciler.apply.transport.rootshell import BEGIN, PUT, SHELL
+from reconciler.apply.transport.ssh import SshConnector
 from reconciler.errors import HostError
 from reconciler.lab.folder import locate
 from reconciler.lab.inventory import USER
 from reconciler.spec.load import load_cluster
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.lab.site import Site, on_host
 
 pytestmark = pytest.mark.lab
 
-ON_HOSTS = Path(apply.__file__).parent / "host"
+ON_HOSTS = Path(transport.__file__).parent / "host"
 WORKER = HostName("worker1")
 SOURCE = Path("/etc/hostname")
 SLICE = """\

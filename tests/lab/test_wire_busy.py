@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from reconciler import lab as labs
-from reconciler.apply.ssh import SshConnector
+from reconciler.apply.transport.ssh import SshConnector
 from reconciler.spec.load import load_cluster
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.lab.site import Site, on_host, wait_until
 from tests.lab.wire import Wired, dialler_within
 

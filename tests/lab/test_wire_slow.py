@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.apply.ssh import SshConnector
+from reconciler.apply.transport.ssh import SshConnector
 from reconciler.errors import HostUnreachable
 from reconciler.spec.load import load_cluster
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from tests.lab.site import Site, on_host, wait_until
 from tests.lab.wire import Wired
 

@@ -11,11 +11,11 @@ from reconciler.errors import ReconcilerError
 from reconciler.orchestrator import Database
 from reconciler.orchestrator.database import WORKERS
 from reconciler.orchestrator.tally import find_slice, owned_slices, used_vms
-from reconciler.plan.record import Claim, Counters, Recorded
-from reconciler.spec.names import LinkId, SliceId, VmId
+from reconciler.plan.snapshot import Claim, Counters, StateSnapshot
+from reconciler.spec.models.names import LinkId, SliceId, VmId
 from tests.contracts.records import LAB1, LAB2, allocation
 
-RECORDED = Recorded("test", allocations={LAB1: allocation(0), LAB2: allocation(1)})
+RECORDED = StateSnapshot("test", allocations={LAB1: allocation(0), LAB2: allocation(1)})
 
 
 def test_one_that_is_missing_is_begun_with_the_user_admin(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_is_in_it_already_stays(tmp_path: Path) -> None:
 
 def test_what_is_not_yet_gone_still_counts() -> None:
     held = {LAB1: frozenset({Claim("slice-id", "", "1000"), Claim("vm-id", "", "1001"), Claim("vlan", "", "100")})}
-    leaving = Recorded("test", allocations={LAB2: allocation(1)}, held=held)
+    leaving = StateSnapshot("test", allocations={LAB2: allocation(1)}, held=held)
     assert (owned_slices(leaving, "alice"), used_vms(leaving, "alice")) == ([1000], 1)
     assert find_slice(leaving, 1000) == LAB1
     assert find_slice(leaving, 1001) == LAB2

@@ -7,14 +7,14 @@ from typing import Any
 
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Change, Plan
-from reconciler.plan.record import Recorded
 from reconciler.plan.resources import Resource
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.slice import Slice
 
 LAB1, LAB2 = SliceKey("alice/lab1"), SliceKey("bob/lab2")
-EMPTY = Recorded(lineage="test")
+EMPTY = StateSnapshot(lineage="test")
 CIRROS, UBUNTU = "c" * 64, "d" * 64
 
 
@@ -58,7 +58,7 @@ def lab(vms: Any = ("a", "b"), links: Any = (), *, key: str = LAB1, **more: Any)
 
 
 def plan(
-    *slices: Slice, on: Cluster | None = None, record: Recorded = EMPTY, destroy: Collection[SliceKey] = ()
+    *slices: Slice, on: Cluster | None = None, record: StateSnapshot = EMPTY, destroy: Collection[SliceKey] = ()
 ) -> Plan:
     """Plan slices against a record: on the small cluster, and from nothing, where neither is given."""
     return build_plan(on or cluster(), slices, record, destroy=destroy)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reconciler.plan.model import Action, Plan, Step
-from reconciler.plan.record import Claim, Recorded, RecordedResource, SliceAllocation, Status, claims
-from reconciler.spec.names import Address, SliceKey
+from reconciler.plan.snapshot import Claim, ResourceState, SliceAllocation, StateSnapshot, Status, claims
+from reconciler.spec.models.names import Address, SliceKey
 
 
-def replay(recorded: Recorded, plan: Plan, done: int | None = None, *, cut: bool = True) -> Recorded:
+def replay(recorded: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bool = True) -> StateSnapshot:
     """Return the record after the first `done` steps (None: all of them).
 
     With `cut` the next step was begun, and nobody knows how far it got; otherwise it was not.
@@ -21,24 +21,24 @@ def replay(recorded: Recorded, plan: Plan, done: int | None = None, *, cut: bool
         if step.after is None:
             del resources[step.address]
         else:
-            resources[step.address] = RecordedResource(step.after)
+            resources[step.address] = ResourceState(step.after)
     left = plan.steps[count:]
     if left and cut:
         resources[left[0].address] = _begun(left[0], resources.get(left[0].address))
     return _numbered(recorded, plan, resources, left)
 
 
-def _begun(step: Step, known: RecordedResource | None) -> RecordedResource:
+def _begun(step: Step, known: ResourceState | None) -> ResourceState:
     if step.action is Action.CREATE or known is None:
-        return RecordedResource(step.subject, Status.CREATING)
+        return ResourceState(step.subject, Status.CREATING)
     if step.action is Action.DELETE:
         return replace(known, status=Status.DELETING)
-    return RecordedResource(known.resource, Status.UNKNOWN, step.after)
+    return ResourceState(known.resource, Status.UNKNOWN, step.after)
 
 
 def _numbered(
-    recorded: Recorded, plan: Plan, resources: Mapping[Address, RecordedResource], left: tuple[Step, ...]
-) -> Recorded:
+    recorded: StateSnapshot, plan: Plan, resources: Mapping[Address, ResourceState], left: tuple[Step, ...]
+) -> StateSnapshot:
     """Give the plan's numbers; those no longer given stay held until nothing of their slice is left to do."""
     allocations = dict(recorded.allocations) | dict(plan.allocations)
     held = dict(recorded.held)
@@ -65,7 +65,7 @@ def _claimed(key: SliceKey, had: SliceAllocation | None) -> frozenset[Claim]:
     return frozenset(claims(key, had)) if had else frozenset()
 
 
-def within(recorded: Recorded, *scope: SliceKey) -> Recorded:
+def within(recorded: StateSnapshot, *scope: SliceKey) -> StateSnapshot:
     """Return the record as a store reads it for some slices: their resources, and what slices share."""
     return replace(
         recorded,

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import SliceKey
+from reconciler.spec.models.slice import Slice
 from tests.plan.examples import LAB1, LAB2, cluster
 
 VM_NAMES = ("a", "a1", "a01", "a2", "a10", "b", "b-1")

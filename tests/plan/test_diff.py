@@ -12,10 +12,10 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.diff import attribute_changes, diff
 from reconciler.plan.model import DATA_LOST, Action, Change
 from reconciler.plan.order import order
-from reconciler.plan.record import RecordedResource, Sighting, Status
 from reconciler.plan.resources import NOUNS, Disk, Port, Resource, Vm, attributes
-from reconciler.spec.fields import UpdatePolicy
-from reconciler.spec.names import Address, Bytes
+from reconciler.plan.snapshot import ResourceDrift, ResourceState, Status
+from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.spec.models.names import Address, Bytes
 from tests.plan.examples import EMPTY, LAB1, actions, change, cluster, lab, made_of, plan
 from tests.plan.replay import replay
 
@@ -53,12 +53,12 @@ def only(found: list[Change]) -> Change:
 )
 def test_a_resource_that_is_wanted(status: Status, difference: str, action: Action, reason: str) -> None:
     wanted = replace(VM, **DIFFERENCES[difference])
-    found = only(diff({VM.address: wanted}, {VM.address: RecordedResource(VM, status)}))
+    found = only(diff({VM.address: wanted}, {VM.address: ResourceState(VM, status)}))
     assert (found.action, found.reason, found.after) == (action, reason, wanted)
 
 
 def test_what_is_as_recorded_is_left_alone() -> None:
-    assert diff({VM.address: VM}, {VM.address: RecordedResource(VM)}) == []
+    assert diff({VM.address: VM}, {VM.address: ResourceState(VM)}) == []
 
 
 def test_what_is_not_recorded_is_created() -> None:
@@ -68,16 +68,16 @@ def test_what_is_not_recorded_is_created() -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_a_resource_that_is_not_wanted_goes_however_it_stands(status: Status) -> None:
-    found = only(diff({}, {VM.address: RecordedResource(VM, status)}))
+    found = only(diff({}, {VM.address: ResourceState(VM, status)}))
     reason = UNFINISHED if status is Status.DELETING else "no longer in the file"
     assert (found.action, found.reason, found.before, found.after) == (DELETE, reason, VM, None)
 
 
 def test_who_asked_for_a_removal() -> None:
-    record = {VM.address: RecordedResource(VM)}
+    record = {VM.address: ResourceState(VM)}
     assert only(diff({}, record, destroyed=[LAB1])).reason == "asked for"
     shared = replace(VM, slice=None)
-    assert only(diff({}, {VM.address: RecordedResource(shared)})).reason == "no slice needs it any more"
+    assert only(diff({}, {VM.address: ResourceState(shared)})).reason == "no slice needs it any more"
 
 
 def test_attributes_are_named_with_what_they_cost() -> None:
@@ -89,7 +89,7 @@ def test_attributes_are_named_with_what_they_cost() -> None:
 
 
 def test_the_costliest_attribute_is_the_reason() -> None:
-    found = only(diff({VM.address: replace(VM, memory=Bytes(2**30), disk="/x")}, {VM.address: RecordedResource(VM)}))
+    found = only(diff({VM.address: replace(VM, memory=Bytes(2**30), disk="/x")}, {VM.address: ResourceState(VM)}))
     assert (found.action, found.reason) == (REPLACE, "disk changed")
     assert [item.name for item in found.attributes] == ["disk", "memory"]
 
@@ -193,8 +193,8 @@ def test_what_does_not_stand_cannot_be_replaced() -> None:
     assert refused.value.hint == "did you mean `vm/alice/lab1/a`?"
 
 
-def gone(where: str) -> dict[Address, Sighting]:
-    return {Address(where): Sighting(gone=True)}
+def gone(where: str) -> dict[Address, ResourceDrift]:
+    return {Address(where): ResourceDrift(gone=True)}
 
 
 def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew() -> None:
@@ -215,7 +215,7 @@ def test_a_vm_that_is_gone_itself_is_only_made_again() -> None:
 def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
     record = replay(EMPTY, plan(lab(links=[["a", "b"]])))
     where = Address("segment/alice/lab1/a:eth1--b:eth1")
-    found = plan(lab(links=[["a", "b"]]), record=record.seen({where: Sighting(gone=False, values={"vlan": 7})}))
+    found = plan(lab(links=[["a", "b"]]), record=record.seen({where: ResourceDrift(gone=False, values={"vlan": 7})}))
     assert actions(found) == {where: Action.UPDATE}
     assert change(found, where).reason == "vlan changed on gateway"
     assert [(item.name, item.before, item.after) for item in change(found, where).attributes] == [("vlan", 7, 100)]
@@ -224,7 +224,7 @@ def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
 def test_the_right_image_is_brought_back_before_a_vm_is_started_anew_on_it() -> None:
     record = replay(EMPTY, plan(lab(["a"])))
     (image,) = (where for where in record.resources if where.startswith("image/"))
-    seen = record.seen({image: Sighting(gone=False, values={"sha256": "not verified"})})
+    seen = record.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
     made = build_plan(cluster(), [lab(["a"])], seen, replace=[Address(WHERE)])
     assert actions(made) == {image: Action.UPDATE, WHERE: REPLACE}
     (mended,) = (step for step in made.steps if step.action is UPDATE)

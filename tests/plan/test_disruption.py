@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.plan.model import Plan
-from reconciler.plan.record import Status
+from reconciler.plan.snapshot import Status
 from tests.plan.examples import EMPTY, LAB1, actions, lab, plan
 from tests.plan.replay import replay
 

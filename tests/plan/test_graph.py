@@ -8,8 +8,8 @@ import pytest
 
 from reconciler.errors import PlanError
 from reconciler.plan.graph import ends, natural
-from reconciler.plan.record import Recorded
-from reconciler.spec.names import LinkKey, VmName
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.names import LinkKey, VmName
 from tests.plan.examples import EMPTY, LAB1, lab, plan
 from tests.plan.replay import replay
 
@@ -20,7 +20,7 @@ def settled(links: list[Any], had: list[Any] | None = None, vms: Any = ("a", "b"
     return sorted(made.allocations[LAB1].links)
 
 
-def recorded(links: list[Any], vms: Any = ("a", "b", "c")) -> Recorded:
+def recorded(links: list[Any], vms: Any = ("a", "b", "c")) -> StateSnapshot:
     return replay(EMPTY, plan(lab(vms, links)))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.plan.inventory import NicView, SliceView, Sync, slice_views
-from reconciler.plan.record import Recorded
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.views.slices import NicView, SliceView, Sync, slice_views
 from tests.plan.examples import EMPTY, LAB1, LAB2, lab, plan
 from tests.plan.replay import replay
 
@@ -11,7 +11,7 @@ START = plan(lab({"web": {"internet": True}, "db": {}}, [["web", "db"]]))
 RECORD = replay(EMPTY, START)
 
 
-def view(record: Recorded) -> SliceView:
+def view(record: StateSnapshot) -> SliceView:
     (found,) = slice_views(record)
     return found
 

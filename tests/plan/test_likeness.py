@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.plan.likeness import same_but_for_numbers, same_work
+from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Plan
-from reconciler.plan.record import Recorded, Sighting
 from reconciler.plan.resources import Disk, address
-from reconciler.spec.names import Address, Bytes
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.spec.models.names import Address, Bytes
 from tests.plan.examples import EMPTY, LAB1, LAB2, lab, plan
 from tests.plan.replay import replay
 
 LINKED = lab(links=[{"endpoints": ["a", "b"]}])
-OTHERS: Recorded = replay(EMPTY, plan(lab(["x"], key=LAB2)))
+OTHERS: StateSnapshot = replay(EMPTY, plan(lab(["x"], key=LAB2)))
 
 
 def test_a_new_slice_with_other_numbers_is_the_same_but_for_these() -> None:
@@ -42,7 +42,7 @@ def test_another_change_to_what_is_there_is_more_than_a_number() -> None:
 
 def test_an_empty_disk_in_the_place_of_a_lost_one_is_nothing_new() -> None:
     where = address(Disk, f"{LAB1}/a")
-    lost = plan(LINKED, record=replay(EMPTY, plan(LINKED)).seen({where: Sighting(gone=True)}))
+    lost = plan(LINKED, record=replay(EMPTY, plan(LINKED)).seen({where: ResourceDrift(gone=True)}))
     assert [item.address for item in lost.lost] == [where]
     assert same_but_for_numbers(plan(LINKED), _resized(plan(LINKED), where))
     assert not same_but_for_numbers(lost, _resized(lost, where))

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from reconciler.errors import LimitError, PlanError
-from reconciler.plan import allocation
-from reconciler.plan.record import Recorded
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.slice import Slice
+from reconciler.plan.allocation import allocator
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
 
-def refusal(*slices: Slice, on: Cluster, record: Recorded = EMPTY) -> LimitError:
+def refusal(*slices: Slice, on: Cluster, record: StateSnapshot = EMPTY) -> LimitError:
     with pytest.raises(LimitError) as caught:
         plan(*slices, on=on, record=record)
     return caught.value
@@ -155,7 +155,7 @@ def test_subnets_of_links() -> None:
 
 
 def test_vnc_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocation, "LAST_VNC", 5902)
+    monkeypatch.setattr(allocator, "LAST_VNC", 5902)
     found = refusal(lab(["a", "b", "c"]), on=cluster(workers=workers({})))
     assert found.summary == "VNC ports of worker1 exhausted: limit 2, used 2, asked 1, free 0"
 

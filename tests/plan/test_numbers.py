@@ -8,24 +8,24 @@ import pytest
 from pydantic import ValidationError
 
 from reconciler.errors import LimitError
-from reconciler.plan.allocation import FIRST_VNC, LAST_VM_ID
+from reconciler.plan.allocation.allocator import FIRST_VNC, LAST_VM_ID
 from reconciler.plan.desired import mac_address, tap_name
 from reconciler.plan.model import Action
-from reconciler.plan.record import Block, Claim, Counters, LinkAllocation, Recorded, Status, claims
 from reconciler.plan.resources import NOUNS, Port, Segment, Vm
-from reconciler.spec.names import LinkKey, SliceKey, VlanId, VmId, VmName
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import Block, Claim, Counters, LinkAllocation, StateSnapshot, Status, claims
+from reconciler.spec.models.names import LinkKey, SliceKey, VlanId, VmId, VmName
+from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB1, LAB2, actions, change, cluster, lab, made_of, plan
 from tests.plan.replay import replay, within
 
 
-def applied(*slices: Slice, record: Recorded = EMPTY, **changes: Any) -> Recorded:
+def applied(*slices: Slice, record: StateSnapshot = EMPTY, **changes: Any) -> StateSnapshot:
     for one in slices:
         record = replay(record, plan(one, on=cluster(**changes), record=record))
     return record
 
 
-def links_of(record: Recorded, key: SliceKey = LAB1) -> dict[str, LinkAllocation]:
+def links_of(record: StateSnapshot, key: SliceKey = LAB1) -> dict[str, LinkAllocation]:
     return {str(name): given for name, given in record.allocations[key].links.items()}
 
 
@@ -162,7 +162,7 @@ def test_fault_6_a_new_link_does_not_take_the_subnet_of_one_that_still_stands() 
 
 def test_fault_7_turn_and_counters_come_from_the_record() -> None:
     counters = Counters(1041, 2001, 301, 5)  # type: ignore[arg-type]
-    made = plan(lab(links=[["a", "b"]]), record=Recorded("test", counters=counters))
+    made = plan(lab(links=[["a", "b"]]), record=StateSnapshot("test", counters=counters))
     given = made.allocations[LAB1]
     assert given.id == 1041
     assert [(vm.id, vm.worker) for vm in given.vms.values()] == [(2001, "worker3"), (2002, "worker1")]
@@ -198,7 +198,7 @@ def test_fault_9_tap_names_and_macs_fit(vm: int) -> None:
 
 
 def test_fault_9_ids_beyond_a_mac_are_refused() -> None:
-    full = Recorded("test", counters=Counters(vm_id=VmId(LAST_VM_ID)))
+    full = StateSnapshot("test", counters=Counters(vm_id=VmId(LAST_VM_ID)))
     assert plan(lab(["a"]), record=full).allocations[LAB1].vms[VmName("a")].id == LAST_VM_ID
     with pytest.raises(LimitError, match="VM ids exhausted: limit 16776215, used 16776215, asked 1, free 0"):
         plan(lab(["a", "b"]), record=full)

@@ -7,9 +7,9 @@ from typing import Any
 
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Plan
-from reconciler.plan.record import Recorded
-from reconciler.spec.names import Address
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.names import Address
+from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB1, LAB2, actions, cluster, lab
 from tests.plan.replay import replay
 
@@ -20,7 +20,7 @@ DISK = Address(f"disk/{LAB1}/a")
 
 def part(
     written: Slice,
-    record: Recorded = EMPTY,
+    record: StateSnapshot = EMPTY,
     *,
     only: Collection[Address] | None = None,
     without: Collection[Address] = (),

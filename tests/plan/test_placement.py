@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.plan.record import Recorded
-from reconciler.spec.names import SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.names import SliceKey
+from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB1, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
@@ -14,7 +14,7 @@ VMS = ("a", "b", "c", "d")
 
 
 def placed(
-    rule: str, *slices: Slice, record: Recorded = EMPTY, capacities: tuple[dict[str, int], ...] = ({}, {}, {})
+    rule: str, *slices: Slice, record: StateSnapshot = EMPTY, capacities: tuple[dict[str, int], ...] = ({}, {}, {})
 ) -> str:
     """Return the numbers of the workers that the last slice's VMs got, in order of the VMs' names."""
     on = cluster(placement=rule, workers=workers(*capacities))

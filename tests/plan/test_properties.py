@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Plan
-from reconciler.plan.record import Recorded, SliceAllocation, Status, claims
-from reconciler.plan.render.json import render_json
-from reconciler.plan.render.text import render_text
 from reconciler.plan.resources import Port, Resource, Segment, Vm, from_data, to_data
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status, claims
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.slice import Slice
+from reconciler.views.plan_json import render_json
+from reconciler.views.plan_text import render_text
 from tests.plan.examples import EMPTY
 from tests.plan.replay import replay, within
 from tests.plan.strategies import clusters, reordered, slices, worlds
@@ -30,20 +30,20 @@ usual = settings(
 )
 
 
-def applied(on: Cluster, written: Iterable[Slice], recorded: Recorded = EMPTY) -> Recorded:
+def applied(on: Cluster, written: Iterable[Slice], recorded: StateSnapshot = EMPTY) -> StateSnapshot:
     """Return the record once these slices are applied, each on its own, as their owners would."""
     for one in written:
         recorded = replay(recorded, build_plan(on, [one], recorded))
     return recorded
 
 
-def standing(recorded: Recorded) -> dict[Address, Resource]:
+def standing(recorded: StateSnapshot) -> dict[Address, Resource]:
     assert {entry.status for entry in recorded.resources.values()} <= {Status.PRESENT}
     return {where: entry.resource for where, entry in recorded.resources.items()}
 
 
 @st.composite
-def edits(draw: st.DrawFn) -> tuple[Cluster, Recorded, list[Slice]]:
+def edits(draw: st.DrawFn) -> tuple[Cluster, StateSnapshot, list[Slice]]:
     """Draw a cluster, a record of slices applied there, and new files of the same and further slices."""
     on = draw(clusters())
     recorded = applied(on, draw(worlds()))
@@ -52,7 +52,7 @@ def edits(draw: st.DrawFn) -> tuple[Cluster, Recorded, list[Slice]]:
 
 @usual
 @given(edits())
-def test_a_plan_is_empty_once_it_is_recorded(edit: tuple[Cluster, Recorded, list[Slice]]) -> None:
+def test_a_plan_is_empty_once_it_is_recorded(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
     on, recorded, written = edit
     after = replay(recorded, build_plan(on, written, recorded))
     again = build_plan(on, written, after)
@@ -76,7 +76,7 @@ def test_the_order_of_files_keys_links_and_ends_changes_no_byte(data: st.DataObj
 
 @usual
 @given(edits())
-def test_an_edit_moves_nothing_that_stays(edit: tuple[Cluster, Recorded, list[Slice]]) -> None:
+def test_an_edit_moves_nothing_that_stays(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded)
     for one in written:
@@ -136,7 +136,7 @@ def test_no_pool_holds_a_reserved_or_internet_vlan(on: Cluster, written: list[Sl
 
 @usual
 @given(edits())
-def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, Recorded, list[Slice]]) -> None:
+def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded)
     for had in plan.allocations.values():
@@ -148,21 +148,21 @@ def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, Recorde
 
 @usual
 @given(edits())
-def test_steps_need_only_earlier_steps(edit: tuple[Cluster, Recorded, list[Slice]]) -> None:
+def test_steps_need_only_earlier_steps(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded, destroy=_others(recorded, written))
     assert [step.id for step in plan.steps] == list(range(1, len(plan.steps) + 1))
     assert all(need < step.id for step in plan.steps for need in step.needs)
 
 
-def _others(recorded: Recorded, written: Iterable[Slice]) -> list[SliceKey]:
+def _others(recorded: StateSnapshot, written: Iterable[Slice]) -> list[SliceKey]:
     return sorted(recorded.allocations.keys() - {one.key for one in written})
 
 
 @usual
 @given(edits())
 def test_nothing_is_made_before_its_needs_nor_removed_while_needed(
-    edit: tuple[Cluster, Recorded, list[Slice]],
+    edit: tuple[Cluster, StateSnapshot, list[Slice]],
 ) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded, destroy=_others(recorded, written))
@@ -260,7 +260,7 @@ def test_resources_come_back_from_plain_data(on: Cluster, written: list[Slice]) 
 
 @usual
 @given(edits())
-def test_what_is_held_is_not_given_again(edit: tuple[Cluster, Recorded, list[Slice]]) -> None:
+def test_what_is_held_is_not_given_again(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
     on, recorded, written = edit
     gone = sorted(recorded.allocations)
     begun = replay(recorded, build_plan(on, [], recorded, destroy=gone), 0)

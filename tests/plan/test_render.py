@@ -10,14 +10,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.plan.model import Plan
-from reconciler.plan.record import Recorded, Sighting
-from reconciler.plan.render.json import plan_digest, render_json
-from reconciler.plan.render.text import render_text, summary
-from reconciler.plan.render.values import essence, show_value
 from reconciler.plan.resources import NOUNS
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.load import parse_slice
-from reconciler.spec.names import Address
-from reconciler.spec.slice import Slice
+from reconciler.spec.models.names import Address
+from reconciler.spec.models.slice import Slice
+from reconciler.views.plan_json import plan_digest, render_json
+from reconciler.views.plan_text import render_text, summary
+from reconciler.views.values import essence, show_value
 from tests.conftest import Golden
 from tests.plan.examples import EMPTY, LAB1, LAB2, change, lab, plan
 from tests.plan.replay import replay
@@ -58,7 +58,7 @@ def data_of(made: Plan) -> dict[str, Any]:
     return found
 
 
-RECORD: Recorded = replay(EMPTY, plan(lab(links=[["a", "b"]])))
+RECORD: StateSnapshot = replay(EMPTY, plan(lab(links=[["a", "b"]])))
 EDIT = plan(lab({"a": {"memory": "512MiB"}, "b": {"disk": "2GiB"}}, [["a", "b"]]), record=RECORD)
 
 
@@ -162,7 +162,7 @@ def test_the_essence_of_a_vm() -> None:
 
 def test_a_lost_disk_stands_out_in_text_and_data() -> None:
     record = replay(EMPTY, plan(lab(["a", "b"])))
-    seen = record.seen({Address(f"disk/{LAB1}/{vm}"): Sighting(gone=True) for vm in ("a", "b")})
+    seen = record.seen({Address(f"disk/{LAB1}/{vm}"): ResourceDrift(gone=True) for vm in ("a", "b")})
     found = plan(lab(["a", "b"]), record=seen)
     line = "disk alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
     assert line in render_text(found)
@@ -174,7 +174,7 @@ def test_a_lost_disk_stands_out_in_text_and_data() -> None:
 def test_whoever_stands_on_a_mended_image_is_named_in_any_slice() -> None:
     record = replay(EMPTY, plan(lab(["a"]), lab({"z": {"worker": "worker1"}}, key=LAB2)))
     (image,) = (where for where in record.resources if where.startswith("image/") and where.endswith("@worker1"))
-    seen = record.seen({image: Sighting(gone=False, values={"sha256": "not verified"})})
+    seen = record.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
     text = render_text(plan(lab(["a"]), record=seen))
     assert "sha256 changed on worker1" in text
     words = f"# unchanged, but may have read {image} as changed: restart it with --replace vm/"

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from reconciler.errors import PlanFileError
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan
-from reconciler.plan.record import Recorded, Sighting
-from reconciler.plan.render.json import plan_digest
-from reconciler.plan.render.text import render_text
-from reconciler.plan.saved import MARK, SavedPlan, is_plan, read_plan, write_plan
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.names import Address, SliceKey
-from reconciler.spec.slice import Slice
+from reconciler.plan.planfile import MARK, SavedPlan, is_plan, read_plan, write_plan
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.slice import Slice
+from reconciler.views.plan_json import plan_digest
+from reconciler.views.plan_text import render_text
 from tests.plan.examples import EMPTY, LAB1, lab, plan
 from tests.plan.replay import replay
 from tests.plan.test_properties import edits, usual
@@ -37,7 +37,7 @@ def back(made: Plan) -> Plan:
 
 @usual
 @given(edits(), st.booleans())
-def test_a_plan_is_read_as_it_was_written(edit: tuple[Cluster, Recorded, list[Slice]], destroy: bool) -> None:
+def test_a_plan_is_read_as_it_was_written(edit: tuple[Cluster, StateSnapshot, list[Slice]], destroy: bool) -> None:
     on, recorded, written = edit
     keys = [SliceKey(one.key) for one in written] if destroy else []
     made = build_plan(on, [] if destroy else written, recorded, destroy=keys)
@@ -51,7 +51,9 @@ def test_a_plan_is_read_as_it_was_written(edit: tuple[Cluster, Recorded, list[Sl
 def test_what_was_seen_and_lost_is_kept() -> None:
     record = replay(EMPTY, plan(lab()))
     disk, vm = Address(f"disk/{LAB1}/a"), Address(f"vm/{LAB1}/b")
-    made = plan(lab(), record=record.seen({disk: Sighting(gone=True), vm: Sighting(gone=False, values={"vcpus": 7})}))
+    made = plan(
+        lab(), record=record.seen({disk: ResourceDrift(gone=True), vm: ResourceDrift(gone=False, values={"vcpus": 7})})
+    )
     assert made.lost
     assert back(made) == made
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from reconciler.errors import Code, Location, Problem
 from reconciler.spec.diagnostics import MAX_WIDTH, format_problem
-from reconciler.spec.wording import MAX_SHOWN, did_you_mean, escape, shown
+from reconciler.spec.quoting import MAX_SHOWN, did_you_mean, escape, shown
 
 
 def problem(excerpt: str | None, column: int, *, line: int = 7) -> Problem:

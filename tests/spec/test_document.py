@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import Code, SpecError
-from reconciler.spec import events
 from reconciler.spec.diagnostics import format_problem
-from reconciler.spec.document import Mark, Path, Refused, positions, read_document, resolve_plain
 from reconciler.spec.load import MAX_BYTES, parse_cluster, parse_slice
+from reconciler.spec.yaml import events
+from reconciler.spec.yaml.document import Mark, Path, Refused, positions, read_document, resolve_plain
 
 SECONDS = 60
 """Far more than the slowest of these inputs needs, far less than an explosion would take."""

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.spec.cluster import VlanRange, parse_vlan_range
-from reconciler.spec.fields import format_size, parse_size
-from reconciler.spec.names import NAME_PATTERN, link_key, look, slice_key
-from reconciler.spec.slice import Endpoint, parse_endpoint
+from reconciler.spec.models.cluster import VlanRange, parse_vlan_range
+from reconciler.spec.models.fields import format_size, parse_size
+from reconciler.spec.models.names import NAME_PATTERN, link_key, look, slice_key
+from reconciler.spec.models.slice import Endpoint, parse_endpoint
 
 
 @pytest.mark.parametrize(

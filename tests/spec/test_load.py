@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import Code, Location, SpecError
-from reconciler.spec.check import check
+from reconciler.spec.check.files import check
 from reconciler.spec.load import (
     MAX_BYTES,
     find_cluster,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from reconciler.spec.document import read_document
-from reconciler.spec.fields import UpdatePolicy
+from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.schema import MODELS, POLICY, json_schema, schema_text
+from reconciler.spec.yaml.document import read_document
 from tests.conftest import Golden
 
 ROOT = Path(__file__).parents[2]

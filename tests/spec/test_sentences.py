@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from reconciler.errors import Code, SpecError
-from reconciler.spec.cluster import Cluster, Host, Login, NetworkNode, Worker
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import parse_cluster, parse_slice
-from reconciler.spec.sentences import describe, model_at, write_path
-from reconciler.spec.slice import Link, Slice, Vm, VmDefaults
+from reconciler.spec.messages import describe, model_at, write_path
+from reconciler.spec.models.cluster import Cluster, Host, Login, NetworkNode, Worker
+from reconciler.spec.models.slice import Link, Slice, Vm, VmDefaults
 
 PYDANTIC_SAYS = ("Input should", "validation error", "pydantic", "Field required", "Extra inputs", "Value error")
 

@@ -4,10 +4,10 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from reconciler.spec.cluster import Cluster
-from reconciler.spec.fields import Model, UpdatePolicy, update_policy
 from reconciler.spec.load import parse_slice
-from reconciler.spec.slice import Endpoint, Link, Slice, Vm, VmDefaults
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.fields import Model, UpdatePolicy, update_policy
+from reconciler.spec.models.slice import Endpoint, Link, Slice, Vm, VmDefaults
 
 LAYERED = """\
 version: 1

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.errors import SpecError
 from reconciler.spec.load import MAX_BYTES, SliceFile, load_slices
-from reconciler.spec.secret import MASK, Secret
+from reconciler.spec.models.secret import MASK, Secret
 
 CANARY = "zq8Vd3kCanary7w"
 HEAD = "version: 1\nname: lab\nowner: alice\n"

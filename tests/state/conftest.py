@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.state.sql import SqlStore, open_store
+from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder
 
 ANNA = Holder("anna", "ctl1", os.getpid())

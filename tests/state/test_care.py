@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from reconciler.errors import StateError, StateUnreadable
-from reconciler.state import migrations, mounts, opening, schema
+from reconciler.state import migrations, mounts
 from reconciler.state.copies import copy_database, keep, write_private
-from reconciler.state.sql import open_store
+from reconciler.state.sql import opening, schema
+from reconciler.state.sql.store import open_store
 from tests.state.conftest import ANNA, opened
 
 NEXT = "9000"

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.plan.model import Step
-from reconciler.plan.record import Status, claims
 from reconciler.plan.resources import Port
-from reconciler.state.sql import SqlStore, open_store
-from reconciler.state.store import Ending
+from reconciler.plan.snapshot import Status, claims
+from reconciler.state.sql.store import SqlStore, open_store
+from reconciler.state.store import StepResult
 from tests.contracts.records import ANNA, LAB1, allocation, plan, port, standing, steps
 
 
@@ -83,15 +83,15 @@ def steps_towards(store: SqlStore, wanted: int | None) -> tuple[Step, ...]:
     return steps((before, after))
 
 
-def ending(step: Step, fate: Fate) -> Ending:
+def ending(step: Step, fate: Fate) -> StepResult:
     """Tell how a step ended, as the executor does."""
     if fate in (Fate.DONE, Fate.KILLED_AFTER_RESULT):
-        return Ending(step, Status.PRESENT if step.after else None, "done")
+        return StepResult(step, Status.PRESENT if step.after else None, "done")
     if fate is Fate.REFUSED and step.before is None:
-        return Ending(step, None, "failed", "no such bridge")
+        return StepResult(step, None, "failed", "no such bridge")
     if fate is Fate.REFUSED:
-        return Ending(step, Status.DELETING if step.after is None else Status.UNKNOWN, "failed", "busy")
-    return Ending(step, Status.UNKNOWN, "unknown", "connection lost")
+        return StepResult(step, Status.DELETING if step.after is None else Status.UNKNOWN, "failed", "busy")
+    return StepResult(step, Status.UNKNOWN, "unknown", "connection lost")
 
 
 def taken(store: SqlStore) -> set[int]:

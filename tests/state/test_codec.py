@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.plan.record import Block, LinkAllocation, SliceAllocation, VmAllocation
 from reconciler.plan.resources import NOUNS, Resource
-from reconciler.state.codec import (
+from reconciler.plan.snapshot import Block, LinkAllocation, SliceAllocation, VmAllocation
+from reconciler.state.sql.codec import (
     decode_allocation,
     decode_names,
     decode_resource,

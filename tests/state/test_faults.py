@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from reconciler.errors import StateError, StateUnreadable
-from reconciler.state.faults import RESTORE, mapped
+from reconciler.state.sql.faults import RESTORE, mapped
 
 
 @pytest.mark.parametrize(

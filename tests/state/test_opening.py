@@ -17,9 +17,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from reconciler.errors import StateError, StateUnreadable
-from reconciler.state import migrations, schema
-from reconciler.state.place import default_place
-from reconciler.state.sql import open_store
+from reconciler.state import migrations
+from reconciler.state.location import default_place
+from reconciler.state.sql import schema
+from reconciler.state.sql.store import open_store
 from tests.state.conftest import ANNA, now, opened
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ class TestMaking:
 
     def test_a_database_of_today_is_opened_without_alembic(self, file: Path) -> None:
         script = (
-            "import sys; from datetime import UTC, datetime; from reconciler.state.sql import open_store;"
+            "import sys; from datetime import UTC, datetime; from reconciler.state.sql.store import open_store;"
             "open_store(sys.argv[1], cluster='lab', clock=lambda: datetime.now(UTC)).read();"
             "print('alembic' in sys.modules)"
         )

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from reconciler.state.process import gone, identify
+from reconciler.state.locks.process import gone, identify
 
 ME = os.getpid()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from reconciler.verify.frames import BROADCAST, NOBODY, Exit, Frame, Probe, Sort, arriving, read_exits
 
 TRACES = Path(__file__).parent / "traces"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from reconciler.plan.model import Plan
 from reconciler.plan.resources import Port, Resource, Segment, Trunk
-from reconciler.spec.cluster import PARKING_VLAN
-from reconciler.spec.names import HostName
+from reconciler.spec.models.cluster import PARKING_VLAN
+from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared, declare, port_of
 from reconciler.verify.frames import Exit, Probe, Sort
 from reconciler.verify.live import LivePort, Switch, Switches, local_probes, onward_probes

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.plan.resources import Port, Resource, Segment, Uplink
-from reconciler.spec.names import HostName
+from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared, declare, port_of
 from reconciler.verify.listeners import Mirror, laid_over, mirrored
 from reconciler.verify.live import LivePort, Switch

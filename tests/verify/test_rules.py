@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.verify.rules import Outcome, Packet, parse_rules
+from reconciler.verify.rules import Packet, PacketVerdict, parse_rules
 
 ACCEPT, DROP, RETURN = {"accept": None}, {"drop": None}, {"return": None}
 PACKET = Packet("in0", "out0", IPv4Address("10.0.0.2"), IPv4Address("10.0.1.2"), exact=True)
@@ -186,7 +186,7 @@ def test_a_chain_of_a_device_concerns_that_device() -> None:
 
 
 def test_no_rules_let_everything_pass() -> None:
-    assert parse_rules("").meet("forward", PACKET) == Outcome()
+    assert parse_rules("").meet("forward", PACKET) == PacketVerdict()
 
 
 @pytest.mark.parametrize(

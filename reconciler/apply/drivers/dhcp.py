@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.apply.command import Command, script
+from reconciler.apply.transport.command import Command, script
 
 # Whether process $1 is the dnsmasq of directory $2. The shell drops the NULs between the arguments as it reads them.
 RUNS = """

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers, places
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import paths
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk
-from reconciler.spec.names import Address, Bytes
+from reconciler.spec.models.names import Address, Bytes
 
 # Five lines for each path: the overlay there or not, leftovers of a creation or not, owner, backing file, size.
 PROBE = """
@@ -65,9 +66,9 @@ def probe(disks: Sequence[Disk]) -> tuple[Command, ...]:
 
 def parse(disks: Sequence[Disk], results: Sequence[Result]) -> Mapping[Address, DiskFact]:
     """Read one fact for each overlay."""
-    found = answers.records(disks[0].host, results[0], count=len(disks), width=5)
+    found = output.records(disks[0].host, results[0], count=len(disks), width=5)
     return {
-        disk.address: DiskFact(present == "yes", partial == "yes", owner, backing, answers.number(size))
+        disk.address: DiskFact(present == "yes", partial == "yes", owner, backing, output.number(size))
         for disk, (present, partial, owner, backing, size) in zip(disks, found, strict=True)
     }
 
@@ -76,7 +77,7 @@ def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation,
     """Create the overlay unless it is there; raises HostError rather than put another in place of one with data."""
     stop_at(_obstacle(disk, fact))
     if not fact.present:
-        return (script(CREATE, disk.path, disk.address, disk.backing, str(disk.size), places.parent(disk.path)),)
+        return (script(CREATE, disk.path, disk.address, disk.backing, str(disk.size), paths.parent(disk.path)),)
     if (fact.backing, fact.size) != (disk.backing, disk.size):
         raise HostError(
             disk.host,
@@ -92,7 +93,7 @@ def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:
     stop_at(_obstacle(disk, fact))
     if not (fact.present or fact.partial or fact.owner):
         return ()
-    return (script(REMOVE, disk.path, places.parent(disk.path)),)
+    return (script(REMOVE, disk.path, paths.parent(disk.path)),)
 
 
 def observed(disk: Disk, fact: DiskFact) -> Mapping[str, Any] | None:
@@ -108,18 +109,18 @@ def _obstacle(disk: Disk, fact: DiskFact) -> ForeignObject | None:
     return None
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find overlays, and what is left of some, by the owners beside them."""
-    for file in parse_files(premises.host, results[0]):
+    for file in parse_files(target.host, results[0]):
         owner, backing, size = file.lines
         if (where := tagged(Disk, owner)) is not None:
             disk = Disk(
                 address=where,
                 slice=slice_of(Disk, where),
-                host=premises.host,
+                host=target.host,
                 path=file.path.removesuffix(".owner"),
                 backing=backing,
-                size=Bytes(answers.number(size)),
+                size=Bytes(output.number(size)),
             )
             yield Found(disk, file.mark)
 

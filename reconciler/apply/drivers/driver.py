@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from reconciler.apply.command import Command, Operation, Result
+from reconciler.apply.transport.command import Command, Operation, Result
 from reconciler.plan.resources import Resource
-from reconciler.spec.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName
 
 R = TypeVar("R", bound=Resource)
 F = TypeVar("F")
 
 
 @dataclass(frozen=True, slots=True)
-class Premises:
+class SurveyTarget:
     """A host to be surveyed, and its bridge."""
 
     host: HostName
@@ -41,7 +41,7 @@ class Survey(Generic[R]):
     """
 
     commands: tuple[Command, ...]
-    parse: Callable[[Premises, Sequence[Result]], Iterable[Found]]
+    parse: Callable[[SurveyTarget, Sequence[Result]], Iterable[Found]]
     thing: Callable[[R], str]
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, Upload, script
-from reconciler.apply.drivers import answers, places
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import paths
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, stop_at, tagged
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, Upload, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Image
-from reconciler.spec.names import Address
+from reconciler.spec.models.names import Address
 
 # Four lines for each path: there or not, owner, the hash it was verified to have, whether it is as it was then.
 PROBE = """
@@ -70,7 +71,7 @@ def probe(images: Sequence[Image]) -> tuple[Command, ...]:
 
 def parse(images: Sequence[Image], results: Sequence[Result]) -> Mapping[Address, ImageFact]:
     """Read one fact for each image."""
-    found = answers.records(images[0].host, results[0], count=len(images), width=4)
+    found = output.records(images[0].host, results[0], count=len(images), width=4)
     return {
         image.address: ImageFact(present == "yes", owner, sum_ if same == "yes" else "")
         for image, (present, owner, sum_, same) in zip(images, found, strict=True)
@@ -82,7 +83,7 @@ def ensure(image: Image, fact: ImageFact, _before: Image | None) -> tuple[Operat
     stop_at(_obstacle(image, fact))
     if fact.present and fact.sha256 == image.sha256:
         return ()
-    claim = script(CLAIM, image.path, image.address, places.parent(image.path))
+    claim = script(CLAIM, image.path, image.address, paths.parent(image.path))
     return claim, Upload(image.path, image.sha256), script(VERIFY, image.path, image.sha256)
 
 
@@ -107,12 +108,12 @@ def _obstacle(image: Image, fact: ImageFact) -> ForeignObject | None:
     return None
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find images by the owners beside them."""
-    for file in parse_files(premises.host, results[0]):
+    for file in parse_files(target.host, results[0]):
         if (where := tagged(Image, file.lines[0])) is not None:
             path = file.path.removesuffix(".owner")
-            yield Found(Image(address=where, slice=None, host=premises.host, path=path, sha256=""), file.mark)
+            yield Found(Image(address=where, slice=None, host=target.host, path=path, sha256=""), file.mark)
 
 
 SURVEY: Survey[Image] = Survey((list_files(f"{ROOT}/images", 1, "*.owner"),), survey, lambda image: image.path)

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from reconciler.apply.command import Command, Result, script
-from reconciler.apply.drivers import answers
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Image, Resource, Uplink, address
-from reconciler.spec.names import Address
+from reconciler.spec.models.names import Address
 
 TAG = "reconciler"
 """The key of `external_ids` that holds the address; the longer keys start with it."""
@@ -77,7 +77,7 @@ def list_files(directory: str, depth: int, pattern: str) -> Command:
 
 def parse_files(host: str, result: Result) -> Iterator[OwnedFile]:
     """Read what `list_files` prints."""
-    for mark, path, *lines in answers.rows(host, result, width=_WIDTH):
+    for mark, path, *lines in output.rows(host, result, width=_WIDTH):
         yield OwnedFile(mark, path, tuple(lines))
 
 

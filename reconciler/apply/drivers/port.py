@@ -10,14 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers, places, switch
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import paths, switch
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import Flow, SwitchPort
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Port
-from reconciler.spec.names import Address, VlanId
+from reconciler.spec.models.names import Address, VlanId
 
 _ALLOW, _DROP = 200, 190
 _UP = 0x1  # IFF_UP of linux/if.h
@@ -108,13 +109,13 @@ def probe(ports: Sequence[Port]) -> tuple[Command, ...]:
     """Look at the TAPs, at the switch's ports, and at the flows of each bridge."""
     taps = [port.tap for port in ports]
     flows = [switch.probe_flows(bridge) for bridge in sorted({port.bridge for port in ports})]
-    return script(PROBE, places.CLAIMS, *taps), switch.probe_ports(taps), *flows
+    return script(PROBE, paths.CLAIMS, *taps), switch.probe_ports(taps), *flows
 
 
 def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, PortFact]:
     """Read one fact for each port."""
     host = ports[0].host
-    devices = answers.records(host, results[0], count=len(ports), width=5)
+    devices = output.records(host, results[0], count=len(ports), width=5)
     on_switch = switch.parse_ports(host, results[1])
     bridges = sorted({port.bridge for port in ports})
     flows = {bridge: switch.parse_flows(host, result) for bridge, result in zip(bridges, results[2:], strict=True)}
@@ -123,8 +124,8 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
             device=device,
             alias=alias,
             claim=claim,
-            mtu=answers.number(mtu),
-            up=bool(answers.number(flags, 16) & _UP),
+            mtu=output.number(mtu),
+            up=bool(output.number(flags, 16) & _UP),
             port=on_switch.get(port.tap),
             flows=flows[port.bridge].get(switch.cookie(port.tap), frozenset()),
         )
@@ -141,7 +142,7 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
     state = "down" if port.vlan is None else "up"
     if (fact.device, fact.alias, fact.mtu, fact.up) != ("tap", port.address, port.mtu, state == "up"):
-        operations.append(script(CREATE, port.tap, port.address, str(port.mtu), state, places.CLAIMS))
+        operations.append(script(CREATE, port.tap, port.address, str(port.mtu), state, paths.CLAIMS))
     found = None if stale else fact.port
     if port.vlan is not None and not _connected(port, found):
         operations.append(switch.transact(*_connection(port)))
@@ -160,7 +161,7 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
     if fact.flows:
         operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), fact.flows, frozenset()))
     if fact.device or fact.claim:
-        operations.append(script(REMOVE, port.tap, places.CLAIMS))
+        operations.append(script(REMOVE, port.tap, paths.CLAIMS))
     return tuple(operations)
 
 
@@ -269,11 +270,11 @@ def _connection(port: Port) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find TAPs by their aliases and claims, and the switch's ports by their tags; a TAP and its port are one thing."""
-    host = premises.host
+    host = target.host
     ports = switch.parse_ports(host, results[1])
-    named = [(tap, owner, index) for tap, owner, index in answers.rows(host, results[0], width=3)]
+    named = [(tap, owner, index) for tap, owner, index in output.rows(host, results[0], width=3)]
     named += [(port.name, port.tags.get(TAG, ""), "") for port in ports.values()]
     seen: set[tuple[str, Address]] = set()
     for tap, owner, index in named:
@@ -286,7 +287,7 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
             address=where,
             slice=slice_of(Port, where),
             host=host,
-            bridge=on_switch.bridge if on_switch else premises.bridge,
+            bridge=on_switch.bridge if on_switch else target.bridge,
             tap=tap,
             mac="",
             mtu=0,
@@ -297,6 +298,6 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
 
 
 SURVEY: Survey[Port] = Survey(
-    (script(SURVEY_TAPS, places.CLAIMS), switch.probe_ports(())), survey, lambda port: port.tap
+    (script(SURVEY_TAPS, paths.CLAIMS), switch.probe_ports(())), survey, lambda port: port.tap
 )
 DRIVER = Driver(Port, probe, parse, ensure, remove, observed, SURVEY)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers, dhcp, places
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import dhcp, paths
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Reservation
-from reconciler.spec.names import Address
+from reconciler.spec.models.names import Address
 
 _MARK = "# "
 
@@ -77,7 +78,7 @@ def probe(reservations: Sequence[Reservation]) -> tuple[Command, ...]:
 
 def parse(reservations: Sequence[Reservation], results: Sequence[Result]) -> Mapping[Address, ReservationFact]:
     """Read one fact for each reservation."""
-    found = answers.records(reservations[0].host, results[0], count=len(reservations), width=2)
+    found = output.records(reservations[0].host, results[0], count=len(reservations), width=2)
     return {
         one.address: ReservationFact(owner.removeprefix(_MARK), entry)
         for one, (owner, entry) in zip(reservations, found, strict=True)
@@ -89,7 +90,7 @@ def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None)
     stop_at(_obstacle(one, fact))
     if fact.entry == _entry(one):
         return ()
-    return (script(CREATE, places.UPLINK, _path(one), one.address, one.mac, one.ip, one.hostname),)
+    return (script(CREATE, paths.UPLINK, _path(one), one.address, one.mac, one.ip, one.hostname),)
 
 
 def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
@@ -97,7 +98,7 @@ def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
     stop_at(_obstacle(one, fact))
     if not (fact.owner or fact.entry):
         return ()
-    return (script(REMOVE, places.UPLINK, _path(one)),)
+    return (script(REMOVE, paths.UPLINK, _path(one)),)
 
 
 def observed(one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | None:
@@ -110,7 +111,7 @@ def observed(one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | Non
 
 
 def _path(one: Reservation) -> str:
-    return places.beneath(places.RESERVATIONS, one.mac.replace(":", "-"))
+    return paths.beneath(paths.RESERVATIONS, one.mac.replace(":", "-"))
 
 
 def _entry(one: Reservation) -> str:
@@ -123,15 +124,15 @@ def _obstacle(one: Reservation, fact: ReservationFact) -> ForeignObject | None:
     return None
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find reservations by the owners in their files."""
-    for file in parse_files(premises.host, results[0]):
+    for file in parse_files(target.host, results[0]):
         if (where := tagged(Reservation, file.lines[0].removeprefix(_MARK))) is not None:
             _, ip, hostname, *_ = [*file.lines[1].split(","), "", ""]
             one = Reservation(
                 address=where,
                 slice=slice_of(Reservation, where),
-                host=premises.host,
+                host=target.host,
                 mac=file.path.rpartition("/")[2].replace("-", ":"),
                 ip=ip,
                 hostname=hostname,
@@ -139,5 +140,5 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
             yield Found(one, file.mark)
 
 
-SURVEY: Survey[Reservation] = Survey((list_files(places.RESERVATIONS, 1, "*"),), survey, _path)
+SURVEY: Survey[Reservation] = Survey((list_files(paths.RESERVATIONS, 1, "*"),), survey, _path)
 DRIVER = Driver(Reservation, probe, parse, ensure, remove, observed, SURVEY)

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers, dhcp, places
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import dhcp, paths
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Router
-from reconciler.spec.names import Address
+from reconciler.spec.models.names import Address
 
 # Run inside the namespace: whether it forwards, and the rules as nft lists them. A shell reads byte by byte, and a
 # sysctl ends after the first: enough for a digit, and no failure.
@@ -115,13 +116,13 @@ class RouterFact:
 
 def probe(routers: Sequence[Router]) -> tuple[Command, ...]:
     """Look at the namespaces, their rules and their DHCP servers."""
-    root = places.parent(places.router(routers[0].namespace))
+    root = paths.parent(paths.router(routers[0].namespace))
     return (script(PROBE, root, LIST, *(router.namespace for router in routers)),)
 
 
 def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Address, RouterFact]:
     """Read one fact for each router."""
-    found = answers.records(routers[0].host, results[0], count=len(routers), width=5)
+    found = output.records(routers[0].host, results[0], count=len(routers), width=5)
     return {
         router.address: RouterFact(present, owner, rules == "yes", served == "yes", server == "yes")
         for router, (present, owner, rules, served, server) in zip(routers, found, strict=True)
@@ -131,7 +132,7 @@ def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Addre
 def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Operation, ...]:
     """Make the namespace and its rules; bring back a DHCP server that should run."""
     stop_at(_obstacle(router, fact))
-    directory = places.router(router.namespace)
+    directory = paths.router(router.namespace)
     operations: list[Operation] = []
     if not _sound(router, fact):
         texts = (configuration(router), LOAD, LIST, "broken" if fact.present == "broken" else "")
@@ -146,7 +147,7 @@ def remove(router: Router, fact: RouterFact) -> tuple[Operation, ...]:
     stop_at(_obstacle(router, fact))
     if not (fact.present or fact.owner or fact.server):
         return ()
-    return (script(REMOVE, router.namespace, places.router(router.namespace)),)
+    return (script(REMOVE, router.namespace, paths.router(router.namespace)),)
 
 
 def observed(router: Router, fact: RouterFact) -> Mapping[str, Any] | None:
@@ -158,7 +159,7 @@ def observed(router: Router, fact: RouterFact) -> Mapping[str, Any] | None:
 
 def configuration(router: Router) -> str:
     """Return the part of the DHCP server's configuration that segments do not change."""
-    directory = places.router(router.namespace)
+    directory = paths.router(router.namespace)
     return dhcp.configuration(directory, ["leasefile-ro", f"conf-dir={directory}/conf.d,*.conf"])
 
 
@@ -172,12 +173,12 @@ def _obstacle(router: Router, fact: RouterFact) -> ForeignObject | None:
     return None
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find routers by the owners in their directories."""
-    for file in parse_files(premises.host, results[0]):
+    for file in parse_files(target.host, results[0]):
         if (where := tagged(Router, file.lines[0])) is not None:
-            namespace = places.parent(file.path).rpartition("/")[2]
-            router = Router(address=where, slice=slice_of(Router, where), host=premises.host, namespace=namespace)
+            namespace = paths.parent(file.path).rpartition("/")[2]
+            router = Router(address=where, slice=slice_of(Router, where), host=target.host, namespace=namespace)
             yield Found(router, file.mark)
 
 

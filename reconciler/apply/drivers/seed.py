@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, PrivateUpload, Result, script
-from reconciler.apply.drivers import answers, places
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import paths
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Seed
-from reconciler.spec.names import Address, VmId
+from reconciler.spec.models.names import Address, VmId
 
 # Five lines for each path: there or not, leftovers of an upload or not, owner, the digest of its user-data, whether the
 # file and its mode are as they were when it was made.
@@ -71,7 +72,7 @@ def probe(seeds: Sequence[Seed]) -> tuple[Command, ...]:
 
 def parse(seeds: Sequence[Seed], results: Sequence[Result]) -> Mapping[Address, SeedFact]:
     """Read one fact for each seed."""
-    found = answers.records(seeds[0].host, results[0], count=len(seeds), width=5)
+    found = output.records(seeds[0].host, results[0], count=len(seeds), width=5)
     return {
         seed.address: SeedFact(present == "yes", left == "yes", owner, digest if same == "yes" else "")
         for seed, (present, left, owner, digest, same) in zip(seeds, found, strict=True)
@@ -91,7 +92,7 @@ def remove(seed: Seed, fact: SeedFact) -> tuple[Operation, ...]:
     stop_at(_obstacle(seed, fact))
     if not (fact.present or fact.left or fact.owner):
         return ()
-    return (script(REMOVE, seed.path, places.parent(seed.path)),)
+    return (script(REMOVE, seed.path, paths.parent(seed.path)),)
 
 
 def observed(seed: Seed, fact: SeedFact) -> Mapping[str, Any] | None:
@@ -107,18 +108,18 @@ def _obstacle(seed: Seed, fact: SeedFact) -> ForeignObject | None:
     return None
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find seeds, and what is left of some, by the owners beside them."""
-    for file in parse_files(premises.host, results[0]):
+    for file in parse_files(target.host, results[0]):
         owner, digest, _ = file.lines
         if (where := tagged(Seed, owner)) is not None:
             path = file.path.removesuffix(".owner")
             seed = Seed(
                 address=where,
                 slice=slice_of(Seed, where),
-                host=premises.host,
+                host=target.host,
                 path=path,
-                vm_id=VmId(answers.number(places.parent(path).rpartition("/")[2])),
+                vm_id=VmId(output.number(paths.parent(path).rpartition("/")[2])),
                 hostname=where.rpartition("/")[2],
                 cloud_init=digest,
             )

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers, dhcp, network, places, switch
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import dhcp, network, paths, switch
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.network import Link
 from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import SwitchPort
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Lease, Router, Segment, address
-from reconciler.spec.names import Address, VlanId
+from reconciler.spec.models.names import Address, VlanId
 
 _HOST = re.compile(r"dhcp-host=(?P<mac>[^,]+)(?P<routed>,set:routed)?,(?P<ip>[^,]+),(?P<hostname>.+)")
 
@@ -95,7 +96,7 @@ class SegmentFact:
 
 def probe(segments: Sequence[Segment]) -> tuple[Command, ...]:
     """Look at the switch, at the DHCP configuration, and into the namespaces."""
-    files = [part for one in segments for part in (one.interface, places.fragment(one.namespace, one.interface))]
+    files = [part for one in segments for part in (one.interface, paths.fragment(one.namespace, one.interface))]
     return (
         switch.probe_ports(segment.interface for segment in segments),
         script(PROBE_FILES, *files),
@@ -109,7 +110,7 @@ def parse(segments: Sequence[Segment], results: Sequence[Result]) -> Mapping[Add
     ports = switch.parse_ports(host, results[0])
     files = _parse_files(host, results[1], len(segments))
     namespaces = _namespaces(segments)
-    inside = answers.records(host, results[2], count=len(namespaces), width=2)
+    inside = output.records(host, results[2], count=len(namespaces), width=2)
     links = {name: network.parse_links(host, text) for name, (text, _) in zip(namespaces, inside, strict=True)}
     gateways = {name: _parse_set(host, text) for name, (_, text) in zip(namespaces, inside, strict=True)}
     return {
@@ -259,7 +260,7 @@ def _gateway(verb: str, segment: Segment) -> Command:
 
 
 def _serve(segment: Segment, text: str) -> Command:
-    directory, path = places.router(segment.namespace), places.fragment(segment.namespace, segment.interface)
+    directory, path = paths.router(segment.namespace), paths.fragment(segment.namespace, segment.interface)
     if not text:
         return dhcp.delete(directory, segment.namespace, path)
     return dhcp.write(directory, segment.namespace, path, text)
@@ -268,7 +269,7 @@ def _serve(segment: Segment, text: str) -> Command:
 def _parse_files(host: str, result: Result, count: int) -> list[tuple[bool, str]]:
     found: list[tuple[bool, str]] = []
     here, lines = False, list[str]()
-    for line in answers.text(host, result).split("\n"):
+    for line in output.text(host, result).split("\n"):
         match line:
             case ".":
                 found.append((here, "".join(lines)))
@@ -297,12 +298,12 @@ def _parse_leases(text: str) -> tuple[Lease, ...]:
     return tuple(Lease(match["mac"], match["ip"], match["hostname"], bool(match["routed"])) for match in matches)
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find segments by the tags of their ports, and by their parts of a router's DHCP configuration."""
-    host = premises.host
+    host = target.host
     routers: dict[str, str] = {}
     named: dict[tuple[str, Address], str] = {}
-    for namespace, interface, owner in answers.rows(host, results[0], width=3):
+    for namespace, interface, owner in output.rows(host, results[0], width=3):
         if not interface:
             routers[owner] = namespace
         elif (where := tagged(Segment, owner)) is not None:
@@ -314,15 +315,15 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
             named.setdefault((port.name, where), routers.get(router, _NOWHERE))
     for (interface, where), namespace in named.items():
         found = ports.get(interface)
-        yield Found(_trace(premises, interface, where, namespace, found), found.uuid if found else "")
+        yield Found(_trace(target, interface, where, namespace, found), found.uuid if found else "")
 
 
-def _trace(premises: Premises, interface: str, where: Address, namespace: str, port: SwitchPort | None) -> Segment:
+def _trace(target: SurveyTarget, interface: str, where: Address, namespace: str, port: SwitchPort | None) -> Segment:
     return Segment(
         address=where,
         slice=slice_of(Segment, where),
-        host=premises.host,
-        bridge=port.bridge if port else premises.bridge,
+        host=target.host,
+        bridge=port.bridge if port else target.bridge,
         namespace=namespace,
         interface=interface,
         vlan=VlanId(port.tag or 0) if port else VlanId(0),

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from reconciler.apply.command import Command, Result, script
-from reconciler.apply.drivers import answers
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Result, script
 from reconciler.errors import HostError
 
 _SECONDS = 10
@@ -103,7 +103,7 @@ def probe_ports(names: Iterable[str]) -> Command:
 
 def parse_ports(host: str, result: Result) -> Mapping[str, SwitchPort]:
     """Return the ports that exist, by name; raises HostError where the switch does not answer as it should."""
-    lines = [line for line in answers.text(host, result).split("\n") if line]
+    lines = [line for line in output.text(host, result).split("\n") if line]
     try:
         ports, interfaces, bridges = ([*_rows(json.loads(line))] for line in lines)
         holders = {port: str(row["name"]) for row in bridges for port in _set(row["ports"])}
@@ -123,7 +123,7 @@ def probe_mirrors() -> Command:
 
 def parse_mirrors(host: str, result: Result) -> Iterable[SwitchMirror]:
     """Return the mirrors; raises HostError where the switch does not answer as it should."""
-    lines = [line for line in answers.text(host, result).split("\n") if line]
+    lines = [line for line in output.text(host, result).split("\n") if line]
     try:
         mirrors, ports, bridges = ([*_rows(json.loads(line))] for line in lines)
         names = {row["_uuid"][1]: str(row["name"]) for row in ports}
@@ -155,13 +155,13 @@ def probe_flows(bridge: str) -> Command:
 def parse_flows(host: str, result: Result) -> Mapping[int, frozenset[Flow]]:
     """Return our flows by their cookie."""
     found: dict[int, frozenset[Flow]] = {}
-    for line in answers.text(host, result).split("\n"):
+    for line in output.text(host, result).split("\n"):
         head, _, actions = line.strip().rpartition(" actions=")
         parts = [part.strip() for part in head.replace('"', "").split(",")]
         named = dict(part.split("=", 1) for part in parts if part.startswith(("cookie=", "priority=")))
         match = frozenset(part for part in parts if not part.startswith(("cookie=", "priority=", "table=")))
-        cookie = answers.number(named.get("cookie", ""), 16)
-        one = Flow(answers.number(named.get("priority", "")), match, actions)
+        cookie = output.number(named.get("cookie", ""), 16)
+        one = Flow(output.number(named.get("priority", "")), match, actions)
         if cookie:
             found[cookie] = found.get(cookie, frozenset()) | {one}
     return found

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
 from reconciler.apply.drivers import switch
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged
 from reconciler.apply.drivers.switch import Flow
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Trunk
-from reconciler.spec.cluster import PARKING_VLAN
-from reconciler.spec.names import Address, VlanId
+from reconciler.spec.models.cluster import PARKING_VLAN
+from reconciler.spec.models.names import Address, VlanId
 
 _ALLOW, _DROP = 150, 140
 
@@ -187,9 +187,9 @@ def _numbers(vlans: Iterable[int]) -> list[str]:
     return [str(vlan) for vlan in sorted(vlans)]
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find VLANs on any port by their tags."""
-    for port in switch.parse_ports(premises.host, results[0]).values():
+    for port in switch.parse_ports(target.host, results[0]).values():
         vlans: dict[Address, list[VlanId]] = {}
         for vlan, owner in sorted(_owners(port.tags).items()):
             if (where := tagged(Trunk, owner)) is not None:
@@ -198,7 +198,7 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
             trunk = Trunk(
                 address=where,
                 slice=slice_of(Trunk, where),
-                host=premises.host,
+                host=target.host,
                 bridge=port.bridge,
                 port=port.name,
                 vlans=tuple(found),

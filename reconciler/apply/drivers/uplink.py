@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers, dhcp, network, places, switch
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers import dhcp, network, paths, switch
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.network import Link
 from reconciler.apply.drivers.ownership import TAG, list_files, parse_files, refuse, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import SwitchPort
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Uplink
-from reconciler.spec.names import Address, VlanId
+from reconciler.spec.models.names import Address, VlanId
 
 _TABLE = "inet reconciler_uplink"
 _FIELDS = 8
@@ -147,7 +148,7 @@ def probe(uplinks: Sequence[Uplink]) -> tuple[Command, ...]:
     interfaces = [part for uplink in uplinks for part in (uplink.interface, uplink.uplink)]
     return (
         switch.probe_ports(uplink.interface for uplink in uplinks),
-        script(PROBE, places.UPLINK, _TABLE, *interfaces),
+        script(PROBE, paths.UPLINK, _TABLE, *interfaces),
     )
 
 
@@ -155,12 +156,12 @@ def parse(uplinks: Sequence[Uplink], results: Sequence[Result]) -> Mapping[Addre
     """Read one fact for each uplink."""
     host = uplinks[0].host
     ports = switch.parse_ports(host, results[0])
-    lines = answers.text(host, results[1]).split("\n")
+    lines = output.text(host, results[1]).split("\n")
     found = {}
     for uplink in uplinks:
         end = lines.index(".") if "." in lines else 0
         fields, lines, configuration = lines[:_FIELDS], lines[end + 1 :], lines[_FIELDS:end]
-        answers.expect(host, end >= _FIELDS, "the probe of the uplink")
+        output.expect(host, end >= _FIELDS, "the probe of the uplink")
         owner, used, saved, uplink_forwards, forwards, rules, server, link = fields
         found[uplink.address] = UplinkFact(
             owner=owner,
@@ -188,10 +189,10 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
         operations.append(switch.transact(*_connection(uplink, anew=anew)))
     if anew or not _placed(uplink, fact):
         arguments = (uplink.interface, uplink.uplink, uplink.ip, _TABLE, ruleset(uplink, fact))
-        operations.append(script(CREATE, places.UPLINK, uplink.address, *arguments))
+        operations.append(script(CREATE, paths.UPLINK, uplink.address, *arguments))
     wanted = configuration(uplink)
     if fact.configuration != wanted or not fact.server:
-        operations.append(script(SERVE, places.UPLINK, wanted))
+        operations.append(script(SERVE, paths.UPLINK, wanted))
     return tuple(operations)
 
 
@@ -201,7 +202,7 @@ def remove(uplink: Uplink, fact: UplinkFact) -> tuple[Operation, ...]:
     if not (fact.owner or fact.port or fact.server):
         return ()
     bridge = fact.port.bridge if fact.port else uplink.bridge
-    return (script(REMOVE, places.UPLINK, _TABLE, bridge, uplink.interface),)
+    return (script(REMOVE, paths.UPLINK, _TABLE, bridge, uplink.interface),)
 
 
 def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
@@ -267,10 +268,10 @@ def configuration(uplink: Uplink) -> str:
         f"dhcp-range={gateway.network.network_address},static,{gateway.netmask},12h",
         f"dhcp-option=option:router,{gateway.ip}",
         _DNS + ",".join(uplink.dns) if uplink.dns else "",
-        f"dhcp-hostsdir={places.RESERVATIONS}",
-        f"dhcp-leasefile={places.UPLINK}/leases",
+        f"dhcp-hostsdir={paths.RESERVATIONS}",
+        f"dhcp-leasefile={paths.UPLINK}/leases",
     ]
-    return dhcp.configuration(places.UPLINK, [line for line in lines if line])
+    return dhcp.configuration(paths.UPLINK, [line for line in lines if line])
 
 
 def _obstacle(uplink: Uplink, fact: UplinkFact) -> ForeignObject | None:
@@ -279,7 +280,7 @@ def _obstacle(uplink: Uplink, fact: UplinkFact) -> ForeignObject | None:
     if fact.port is None and fact.link is not None:
         return refuse(uplink, f"the interface {uplink.interface}", "")
     if fact.owner not in {"", uplink.address}:
-        return refuse(uplink, f"the gateway in {places.UPLINK}", fact.owner)
+        return refuse(uplink, f"the gateway in {paths.UPLINK}", fact.owner)
     return None
 
 
@@ -308,10 +309,10 @@ def _connection(uplink: Uplink, *, anew: bool) -> list[tuple[str, ...]]:
     return [("add-port", uplink.bridge, name), *settings]
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find the gateway by its owner file, and its port by the tag."""
-    ports = switch.parse_ports(premises.host, results[1])
-    named = [(*file.lines, file.mark) for file in parse_files(premises.host, results[0])]
+    ports = switch.parse_ports(target.host, results[1])
+    named = [(*file.lines, file.mark) for file in parse_files(target.host, results[0])]
     named += [(port.tags.get(TAG, ""), port.name, "", port.uuid) for port in ports.values()]
     seen: set[tuple[str, Address]] = set()
     for owner, interface, used, mark in named:
@@ -323,8 +324,8 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
         uplink = Uplink(
             address=where,
             slice=None,
-            host=premises.host,
-            bridge=port.bridge if port else premises.bridge,
+            host=target.host,
+            bridge=port.bridge if port else target.bridge,
             interface=interface,
             vlan=VlanId(port.tag or 0) if port else VlanId(0),
             ip="",
@@ -336,6 +337,6 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
 
 
 SURVEY: Survey[Uplink] = Survey(
-    (list_files(places.UPLINK, 1, "owner"), switch.probe_ports(())), survey, lambda uplink: uplink.interface
+    (list_files(paths.UPLINK, 1, "owner"), switch.probe_ports(())), survey, lambda uplink: uplink.interface
 )
 DRIVER = Driver(Uplink, probe, parse, ensure, remove, observed, SURVEY)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from reconciler.apply.command import Command, Operation, Result, script
-from reconciler.apply.drivers import answers
-from reconciler.apply.drivers.driver import Driver, Found, Premises, Survey
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import refuse, slice_of, stop_at, tagged
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk, Nic, Vm, address
-from reconciler.spec.names import Address, Bytes, VmId
+from reconciler.spec.models.names import Address, Bytes, VmId
 
 _VMS = f"{ROOT}/vms"
 _VNC_BASE = 5900  # RFB's port for display 0
@@ -144,7 +144,7 @@ def probe(vms: Sequence[Vm]) -> tuple[Command, ...]:
 def parse(vms: Sequence[Vm], results: Sequence[Result]) -> Mapping[Address, VmFact]:
     """Read one fact for each VM."""
     host = vms[0].host
-    lines = answers.text(host, results[0]).split("\n")
+    lines = output.text(host, results[0]).split("\n")
     end = len(vms)
     if len(lines) <= end or lines[end] != "--":
         raise HostError(host, "the probe of VMs printed something unexpected")
@@ -234,7 +234,7 @@ def _processes(lines: Sequence[str]) -> Iterator[Process]:
             current = found.setdefault(header[1], [])
         else:
             current.append(line)
-    return (Process(answers.number(pid), tuple(arguments)) for pid, arguments in found.items())
+    return (Process(output.number(pid), tuple(arguments)) for pid, arguments in found.items())
 
 
 def _pidfile(process: Process) -> str:
@@ -251,10 +251,10 @@ def _settings(arguments: Sequence[str]) -> dict[str, Any]:
     seed = next((value for key, value in named if key == "-device" and _option(value, "drive") == "seed0"), None)
     return {
         "disk": (_option(disk, "file") or "").replace(",,", ","),
-        "vcpus": answers.number(one.get("-smp", "")),
-        "memory": answers.number((_option(one.get("-m", ""), "size") or "").removesuffix("B")),
+        "vcpus": output.number(one.get("-smp", "")),
+        "memory": output.number((_option(one.get("-m", ""), "size") or "").removesuffix("B")),
         "nics": [{"tap": taps.get(_option(nic, "netdev")), "mac": _option(nic, "mac")} for nic in devices],
-        "vnc": answers.number(one.get("-vnc", "").rpartition(":")[2]) + _VNC_BASE,
+        "vnc": output.number(one.get("-vnc", "").rpartition(":")[2]) + _VNC_BASE,
         "accelerator": _option(one.get("-machine", ""), "accel"),
     } | ({} if seed is None else {"cloud_init": _option(seed, "serial")})
 
@@ -269,12 +269,12 @@ def _escaped(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
+def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find QEMU's processes by what they were told, and what others left by the overlay beside it."""
-    lines = answers.text(premises.host, results[0]).split("\n")
+    lines = output.text(target.host, results[0]).split("\n")
     end = next((at for at in range(0, len(lines), 2) if lines[at] == "--"), None)
     if end is None:
-        raise HostError(premises.host, "the survey of VMs printed something unexpected")
+        raise HostError(target.host, "the survey of VMs printed something unexpected")
     left = dict(zip(lines[0:end:2], lines[1:end:2], strict=True))
     for process in _processes(lines[end + 1 :]):
         directory, slash, _ = _pidfile(process).rpartition("/qemu.pid")
@@ -282,18 +282,18 @@ def survey(premises: Premises, results: Sequence[Result]) -> Iterator[Found]:
         where = tagged(Vm, f"{Vm.kind}/{_option(named, 'guest')}")
         if slash and directory.startswith(f"{_VMS}/") and where is not None:
             left.pop(directory, None)
-            yield Found(_trace(premises, where, directory, _settings(process.arguments)), str(process.pid))
+            yield Found(_trace(target, where, directory, _settings(process.arguments)), str(process.pid))
     for directory, owner in left.items():
         if (disk := tagged(Disk, owner)) is not None:
-            yield Found(_trace(premises, address(Vm, disk.partition("/")[2]), directory, _settings(())))
+            yield Found(_trace(target, address(Vm, disk.partition("/")[2]), directory, _settings(())))
 
 
-def _trace(premises: Premises, where: Address, directory: str, settings: Mapping[str, Any]) -> Vm:
+def _trace(target: SurveyTarget, where: Address, directory: str, settings: Mapping[str, Any]) -> Vm:
     return Vm(
         address=where,
         slice=slice_of(Vm, where),
-        host=premises.host,
-        vm_id=VmId(answers.number(directory.rpartition("/")[2])),
+        host=target.host,
+        vm_id=VmId(output.number(directory.rpartition("/")[2])),
         directory=directory,
         disk=settings["disk"],
         vcpus=settings["vcpus"],

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from reconciler.state import schema
+from reconciler.state.sql import schema
 
 SCRIPTS = Path(__file__).parent
 """Where the migrations are: `env.py`, and one script for each revision under `versions`."""

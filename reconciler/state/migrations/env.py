@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from reconciler.state import schema
+from reconciler.state.sql import schema
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=schema.metadata)
 with context.begin_transaction():

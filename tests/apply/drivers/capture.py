@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.drivers.switch import cookie
-from reconciler.apply.drivers.table import DRIVERS
 from reconciler.plan.resources import ROOT, Lease, Resource, Trunk, address, to_data
-from reconciler.spec.names import Bytes, VlanId
+from reconciler.spec.models.names import Bytes, VlanId
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import (
     BASE,

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.apply.batch import escape
-from reconciler.apply.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.apply.drivers.driver import Driver
+from reconciler.apply.transport.batch import escape
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.plan.resources import Resource
 
 _BOOT = """

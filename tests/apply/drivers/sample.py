@@ -22,7 +22,7 @@ from reconciler.plan.resources import (
     Vm,
     address,
 )
-from reconciler.spec.names import Bytes, HostName, VlanId, VmId
+from reconciler.spec.models.names import Bytes, HostName, VlanId, VmId
 
 HOST = HostName("worker1")
 SLICE = "alice/lab1"

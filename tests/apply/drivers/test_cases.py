@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from reconciler.apply.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.apply.drivers import (
     dhcp,
     disk,
@@ -24,7 +23,8 @@ from reconciler.apply.drivers import (
     uplink,
     vm,
 )
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.errors import HostError
 from reconciler.plan.resources import NOUNS, Resource, from_data
 from tests.apply.drivers.capture import STATES, path_of

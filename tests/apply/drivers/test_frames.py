@@ -13,9 +13,9 @@ from socket import inet_aton
 
 import pytest
 
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.plan.resources import Port, Resource
-from reconciler.spec.names import Address, VlanId
+from reconciler.spec.models.names import Address, VlanId
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import GATEWAY_MAC, INTERNET_TRUNK, LINKED_PORT, TRUNK, UPLINK
 

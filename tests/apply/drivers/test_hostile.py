@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.apply.command import Command, Result
 from reconciler.apply.drivers import port, reservation, router, segment, switch, trunk, vm
 from reconciler.apply.drivers.network import Link
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.transport.command import Command, Result
 from reconciler.errors import HostError
 from reconciler.plan.resources import Lease, Resource
-from reconciler.spec.names import Address
+from reconciler.spec.models.names import Address
 from tests.apply.drivers.sample import (
     DISK,
     EVERYTHING,

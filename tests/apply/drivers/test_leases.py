@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.plan.resources import Reservation, Resource, address
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import RESERVATION, ROUTER, SEGMENT, UPLINK

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.errors import HostError
 from reconciler.plan.resources import NOUNS, Resource, to_data
 from tests.apply.drivers.capture import STATES, State, bring_about

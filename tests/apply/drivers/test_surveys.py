@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.apply.command import Result
-from reconciler.apply.drivers.driver import Found, Premises, Survey
+from reconciler.apply.drivers.driver import Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import slice_of
-from reconciler.apply.drivers.table import DRIVERS
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.transport.command import Result
 from reconciler.errors import HostError
 from reconciler.plan.resources import NOUNS, ROOT, Resource
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import BASE, EVERYTHING, HOST
 from tests.apply.drivers.test_hostile import NONSENSE
 
-PREMISES = Premises(HOST, "br-int")
+PREMISES = SurveyTarget(HOST, "br-int")
 # What other hands may leave that looks like ours: names that lead elsewhere, tags of no kind, files that are none.
 _CLUTTER = f"""
 mkdir -p {ROOT}/vms/odd {ROOT}/images/odd.owner {ROOT}/routers/odd/conf.d

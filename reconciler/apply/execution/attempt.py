@@ -1,0 +1,213 @@
+"""Performs jobs on one host, once: copies their files, runs the rest in one batch, and notes each result as it comes.
+
+What to do about a batch that was cut short is the executor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, assert_never
+
+from reconciler.apply.execution.events import StepFailed, UploadProgress
+from reconciler.apply.execution.tracker import StepTracker
+from reconciler.apply.transport.batch import Begun, Ended, OperationLock, Task, TaskStatus, Transcript
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Upload
+from reconciler.apply.transport.connection import Connection, message_of
+from reconciler.apply.transport.conversation import Nonce, run_batch
+from reconciler.apply.transport.fence import Fence
+from reconciler.errors import HostError, HostUnreachable, StateLost
+from reconciler.plan.model import Step
+from reconciler.spec.models.names import Address
+
+PAUSE: Final = 0.05
+"""Seconds of silence from a host after which what it said is written to the journal."""
+
+_NOTHING: Final = Command(("true",))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step and what it takes, from the facts that were read."""
+
+    step: Step
+    operations: tuple[Operation, ...]
+
+    @property
+    def uploads(self) -> bool:
+        """Whether a file must be copied for it."""
+        return _upload_among(self.operations)
+
+
+Private = Mapping[Address, Callable[[], bytes]]
+"""How the secret content of a resource is made; it is asked for when it is due, and kept nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What there is to copy to hosts: local files by their SHA-256, and private contents by whose they are."""
+
+    uploads: Mapping[str, Path]
+    private: Private
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try on one host; `fence` goes with every change."""
+
+    connection: Connection
+    tracker: StepTracker
+    contents: Contents
+    nonce: Nonce
+    fence: Fence | None = None
+
+    async def perform(self, jobs: Sequence[Job]) -> None:
+        """Do jobs in their order; raises HostUnreachable where that was cut short: jobs without an end are unknown.
+
+        Raises StateLost where the host has seen a later holder; what it refused at once waits as before.
+        Files are copied before the batch, so a job with one must not need another job here.
+        """
+        ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
+        steps = {job.step.id: job.step for job in ready}
+        tasks = [
+            Task(job.step.id, _commands(job.operations), tuple(need for need in job.step.needs if need in steps))
+            for job in ready
+        ]
+        try:
+            await self._run(tasks, {int(number): step for number, step in steps.items()})
+        except HostUnreachable:
+            raise
+        except StateLost as error:
+            if error.host is not None:
+                self.tracker.put_back(steps.values())
+            raise
+        except HostError as error:
+            for step in steps.values():
+                self.tracker.end(StepFailed(step, message_of(error)))
+        finally:
+            self.tracker.write()
+
+    async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
+        transcript = Transcript(tasks, self.nonce())
+        async with aclosing(self._send(transcript)) as events:
+            while (event := await self._next(events)) is not None:
+                if isinstance(event, Begun):
+                    self.tracker.begin(steps[event.number])
+                else:
+                    self._note(steps[event.number], event)
+
+    def _send(self, transcript: Transcript) -> AsyncGenerator[Begun | Ended, None]:
+        return run_batch(self.connection, transcript, OperationLock(), self.fence, failures_only=True)
+
+    def _note(self, step: Step, ended: Ended) -> None:
+        match ended.status:
+            case TaskStatus.DONE:
+                self.tracker.done(step)
+            case TaskStatus.FAILED:
+                self.tracker.end(StepFailed(step, ended.words))
+            case TaskStatus.SKIPPED:
+                pass  # the ledger has said so since the failure it follows from
+            case _:
+                assert_never(ended.status)
+
+    async def _next(self, events: AsyncGenerator[Begun | Ended, None]) -> Begun | Ended | None:
+        """Return the next event, None after the last; a host that falls silent gives time to write down results."""
+        if not self.tracker.unwritten:
+            return await anext(events, None)
+        pending = asyncio.create_task(_first(events))
+        try:
+            await asyncio.wait({pending}, timeout=PAUSE)
+            if not pending.done():
+                self.tracker.write()
+            return await pending
+        finally:
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
+
+    async def _uploaded(self, job: Job) -> Job | None:
+        """Do a job up to its last upload, and return what is left of it; None where that failed."""
+        if not job.uploads:
+            return job
+        self.tracker.begin(job.step)
+        left = list(job.operations)
+        before: list[Command] = []
+        try:
+            while _upload_among(left):
+                match left.pop(0):
+                    case Command() as command:
+                        before.append(command)
+                    case upload:
+                        await self._run_alone(before or self._knock())
+                        before.clear()
+                        await self._put(job.step, upload)
+        except HostUnreachable:
+            raise
+        except HostError as error:
+            self.tracker.end(StepFailed(job.step, message_of(error)))
+            return None
+        return Job(job.step, tuple(left))
+
+    def _knock(self) -> Sequence[Command]:
+        """Return what does nothing but bring the fence to the host: it must stand before every upload."""
+        return [] if self.fence is None else [_NOTHING]
+
+    async def _run_alone(self, commands: Sequence[Command]) -> None:
+        """Run commands as a batch of their own; raises HostError where one fails."""
+        transcript = Transcript([Task(0, tuple(commands))], self.nonce())
+        async with aclosing(self._send(transcript)) as events:
+            async for event in events:
+                if isinstance(event, Ended) and event.status is not TaskStatus.DONE:
+                    raise HostError(self.connection.host, event.words)
+
+    async def _put(self, step: Step, upload: Upload | PrivateUpload) -> None:
+        match upload:
+            case Upload():
+                await self._put_file(step, upload)
+            case PrivateUpload():
+                await self._put_private(upload)
+            case _:
+                assert_never(upload)
+
+    async def _put_private(self, upload: PrivateUpload) -> None:
+        """Copy what is made for this purpose alone; raises HostError where it cannot be made."""
+        make = self.contents.private.get(upload.address)
+        if make is None:
+            raise HostError(self.connection.host, f"{upload.address} cannot be made: its user-data is not at hand")
+        await self.connection.put(await asyncio.to_thread(make), upload.path, private=True)
+
+    async def _put_file(self, step: Step, upload: Upload) -> None:
+        """Copy a file whose content is what was asked for; raises HostError where there is none."""
+        host = self.connection.host
+        source = self.contents.uploads.get(upload.sha256)
+        if source is None:
+            raise HostError(host, f"there is no local file for {upload.path} (sha256 {upload.sha256})")
+        try:
+            digest = await asyncio.to_thread(_sha256, source)
+            if digest != upload.sha256:
+                raise HostError(host, f"{source} has sha256 {digest}, but {upload.sha256} was asked for")
+            await self.connection.put(
+                source, upload.path, lambda sent, size: self.tracker.observer(UploadProgress(step, sent, size))
+            )
+        except OSError as error:
+            raise HostError(host, f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _upload_among(operations: Sequence[Operation]) -> bool:
+    return any(isinstance(operation, Upload | PrivateUpload) for operation in operations)
+
+
+def _commands(operations: Sequence[Operation]) -> tuple[Command, ...]:
+    return tuple(operation for operation in operations if isinstance(operation, Command))
+
+
+async def _first(events: AsyncGenerator[Begun | Ended, None]) -> Begun | Ended | None:
+    return await anext(events, None)
+
+
+def _sha256(source: Path) -> str:
+    with source.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,118 @@
+"""Is every host fit: one read-only batch per host, all hosts at once; what must be there and why is fitness.py's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.apply.observation.fitness import (
+    Answers,
+    Finding,
+    Verdict,
+    Wants,
+    clock,
+    findings,
+    lacking,
+    parse,
+    probe,
+    wants,
+)
+from reconciler.apply.transport.batch import Ended, Task, TaskStatus, Transcript
+from reconciler.apply.transport.connection import Connection, Connector, message_of
+from reconciler.apply.transport.conversation import NO_LOCK, Nonce, random_nonce, run_batch
+from reconciler.errors import HostError, HostUnreachable
+from reconciler.spec.models.cluster import Cluster, Image
+from reconciler.spec.models.names import HostName
+
+Wall = Callable[[], float]
+"""Tells the time here, in seconds since 1970."""
+
+_UNREACHABLE: Final = "see that the host is up and that its address and ssh settings in the cluster file are right"
+_NO_SHELL: Final = "a shell must run there as root: docs/security.md says how to set up the user and sudo"
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found on one host; `host` is None for what was found here, `lacking` names images that are not there."""
+
+    host: HostName | None
+    findings: tuple[Finding, ...]
+    lacking: frozenset[str] = frozenset()
+
+    @property
+    def fit(self) -> bool:
+        """Whether nothing fails; warnings are allowed."""
+        return all(finding.verdict is not Verdict.FAIL for finding in self.findings)
+
+
+async def examine(
+    cluster: Cluster, connector: Connector, wall: Wall, nonce: Nonce = random_nonce
+) -> tuple[Examination, ...]:
+    """Examine every host, in the order of the cluster file; one that cannot be reached is a finding, not an error."""
+    hosts = list(dict.fromkeys(HostName(host.name) for host in cluster.hosts()))
+    examined = await asyncio.gather(*(_examine(connector, host, wants(cluster, host), wall, nonce) for host in hosts))
+    return tuple(examined)
+
+
+async def _examine(connector: Connector, host: HostName, wanted: Wants, wall: Wall, nonce: Nonce) -> Examination:
+    try:
+        connection = await connector.connect(host)
+    except HostError as error:
+        return Examination(host, (_failed("ssh", error, _UNREACHABLE),))
+    reached = Finding("ssh", Verdict.OK, "logged in")
+    try:
+        answers, skew = await _ask(connection, wanted, wall, nonce)
+    except HostUnreachable as error:
+        return Examination(host, (_failed("ssh", error, _UNREACHABLE),))
+    except HostError as error:
+        return Examination(host, (reached, _failed("root", error, _NO_SHELL)))
+    return Examination(host, (reached, *findings(wanted, answers, skew)), lacking(wanted, answers))
+
+
+def _failed(check: str, error: HostError, remedy: str) -> Finding:
+    return Finding(check, Verdict.FAIL, message_of(error), error.hint or remedy)
+
+
+async def _ask(connection: Connection, wanted: Wants, wall: Wall, nonce: Nonce) -> tuple[Answers, float | None]:
+    """Return a host's answers, and how far its clock is from ours; raises HostError where it gave none."""
+    transcript = Transcript([Task(0, (probe(wanted),))], nonce())
+    asked = wall()
+    async with aclosing(run_batch(connection, transcript, NO_LOCK)) as events:
+        results = [event async for event in events if isinstance(event, Ended)]
+    answered = wall()
+    (ended,) = results
+    if ended.status is not TaskStatus.DONE:
+        raise HostError(connection.host, ended.words)
+    answers = parse(ended.results[0].output)
+    there = clock(answers)
+    # The host told its time at some moment between these two: only what lies outside of them is a difference.
+    return answers, None if there is None else max(asked - there, there - answered, 0.0)
+
+
+def examine_here(images: Mapping[str, Image], files: Mapping[str, Path], others: Iterable[Examination]) -> Examination:
+    """Check the local files of the images, by SHA-256; `files` maps the name of each image to its file.
+
+    A file that is missing or wrong is a failure only where some host that was reached still lacks the image.
+    """
+    needed = {name for examination in others for name in examination.lacking}
+    return Examination(
+        None, tuple(_check_file(name, image, files[name], name in needed) for name, image in sorted(images.items()))
+    )
+
+
+def _check_file(name: str, image: Image, path: Path, needed: bool) -> Finding:
+    check, bad = f"image {name}", Verdict.FAIL if needed else Verdict.WARN
+    try:
+        with path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        return Finding(check, bad, f"{path}: {error.strerror or error}", f"put the image there, or mend images: {name}")
+    if digest != image.sha256:
+        remedy = f"fetch the image anew, or mend images: {name}: sha256 in the cluster file"
+        return Finding(check, bad, f"{path} has sha256 {digest}", remedy)
+    return Finding(check, Verdict.OK, f"{path} is as it should be")

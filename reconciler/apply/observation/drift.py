@@ -1,0 +1,69 @@
+"""Recorded against observed: which resources are gone, changed by hand, or could not be looked at; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from reconciler.apply.observation.observe import Observation
+from reconciler.apply.transport.connection import message_of
+from reconciler.plan.resources import Resource, to_data
+from reconciler.spec.models.names import Address, HostName
+
+
+class DriftKind(StrEnum):
+    """How a resource differs from its record."""
+
+    MISSING = "missing"
+    CHANGED = "changed"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeDrift:
+    """One attribute as it was recorded and as it stands, as plain values."""
+
+    name: str
+    recorded: Any
+    observed: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One resource that is not as recorded; `words` say why it could not be looked at."""
+
+    address: Address
+    host: HostName
+    kind: DriftKind
+    attributes: tuple[AttributeDrift, ...] = ()
+    words: str = ""
+
+
+def find_drift(recorded: Iterable[Resource], observed: Observation) -> tuple[Drift, ...]:
+    """Compare each recorded resource with what stands; in the order of the record, nothing where they agree."""
+    return tuple(drift for resource in recorded if (drift := _drift(resource, observed)) is not None)
+
+
+def _drift(resource: Resource, observed: Observation) -> Drift | None:
+    place = (resource.host, resource.address)
+    if place not in observed.attributes:
+        obstacle = observed.obstacle(resource)
+        words = message_of(obstacle) if obstacle else "it was not looked at"
+        return Drift(resource.address, resource.host, DriftKind.UNREACHABLE, words=words)
+    standing = observed.attributes[place]
+    if standing is None:
+        return Drift(resource.address, resource.host, DriftKind.MISSING)
+    data = to_data(resource)
+    changed = tuple(
+        AttributeDrift(name, data[name], value) for name, value in standing.items() if not _same(data[name], value)
+    )
+    return Drift(resource.address, resource.host, DriftKind.CHANGED, changed) if changed else None
+
+
+def _same(recorded: Any, observed: Any) -> bool:
+    """Compare plain values; a tuple is the list it is written as, and True is not 1."""
+    if isinstance(recorded, list | tuple) and isinstance(observed, list | tuple):
+        return len(recorded) == len(observed) and all(map(_same, recorded, observed))
+    return type(recorded) is type(observed) and bool(recorded == observed)

@@ -1,0 +1,315 @@
+"""What a host must have, asked for in one constant script, and what its answers mean; pure: asking is doctor.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+from reconciler.apply.transport.command import Command, script
+from reconciler.plan.resources import ROOT
+from reconciler.spec.models.cluster import PARKING_VLAN, Cluster
+from reconciler.spec.models.names import HostName
+
+LITTLE_SPACE: Final = 10 * 2**30
+"""Free bytes under which there is little room for images and disks: a warning."""
+
+NO_SPACE: Final = 2**30
+"""Free bytes under which not even one small disk fits: the host is not fit."""
+
+MOST_SKEW: Final = 5.0
+"""Seconds that a clock may differ from ours before logs of both can no longer be read together."""
+
+PACKAGES: Final = {
+    "dnsmasq": "dnsmasq-base",
+    "flock": "util-linux",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "ovs-appctl": "openvswitch-switch",
+    "ovs-ofctl": "openvswitch-switch",
+    "ovs-vsctl": "openvswitch-switch",
+    "perl": "perl-base",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "sha256sum": "coreutils",
+}
+"""Each program that steps run, and the package of Debian 12 that holds it."""
+
+_EVERYWHERE: Final = ("flock", "ip", "ovs-appctl", "ovs-ofctl", "ovs-vsctl", "sha256sum")
+_ON_WORKERS: Final = ("perl", "qemu-img", "qemu-system-x86_64")
+_ON_THE_NODE: Final = ("dnsmasq", "nft")
+
+
+class Verdict(StrEnum):
+    """What one check found; only `fail` makes a host unfit."""
+
+    OK = "ok"
+    INFO = "info"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what there is, and what to do about it where that is not enough."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What a host is for: `accelerator` and `images` (SHA-256 by name) of a worker, `uplink` of the network node."""
+
+    bridge: str
+    trunk: str
+    programs: tuple[str, ...]
+    accelerator: str | None
+    images: Mapping[str, str]
+    uplink: str | None
+
+
+def wants(cluster: Cluster, host: HostName) -> Wants:
+    """Return what a host of the cluster must have; one that is both worker and network node must have both."""
+    works = any(worker.name == host for worker in cluster.workers)
+    routes = cluster.network_node.name == host
+    return Wants(
+        bridge=cluster.bridge.name,
+        trunk=cluster.bridge.trunk,
+        programs=(*_EVERYWHERE, *(_ON_WORKERS if works else ()), *(_ON_THE_NODE if routes else ())),
+        accelerator=cluster.accelerator if works else None,
+        images={name: image.sha256 for name, image in cluster.images.items()} if works else {},
+        uplink=cluster.network_node.uplink if routes else None,
+    )
+
+
+# One line for each answer, a key and words; what fails says so by `no`, with the program's own words. It only looks:
+# the rules are checked and never loaded, the namespace ends with the shell that made it.
+PROBE: Final = """
+root=$1 bridge=$2 trunk=$3 uplink=$4
+shift 4
+say() { printf '%s %s\\n' "$1" "$(printf %s "$2" | tr '\\n' ' ')"; }
+ask() { key=$1; shift; if words=$("$@" 2>&1); then say "$key" "yes $words"; else say "$key" "no $words"; fi; }
+say clock "$(date +%s.%N)"
+say user "$(id -u) $(id -un 2>&1 || :)"
+for program do
+    command -v "$program" > /dev/null || say missing "$program"
+done
+ask switch ovs-appctl -T 5 -t ovs-vswitchd version
+ask bridge ovs-vsctl --timeout=5 list-ports "$bridge"
+ask holder ovs-vsctl --timeout=5 port-to-br "$trunk"
+ask mode ovs-vsctl --timeout=5 --if-exists get Port "$trunk" tag vlan_mode trunks
+ask opened ovs-vsctl --timeout=5 --if-exists get Interface "$trunk" error
+ask kvm sh -c ': <>/dev/kvm'
+ask tun sh -c ': <>/dev/net/tun'
+ask namespace unshare --net true
+ask nat nft --check --file - << 'END'
+add table inet reconciler-fitness
+add chain inet reconciler-fitness out { type nat hook postrouting priority srcnat; }
+add rule inet reconciler-fitness out ct state new masquerade
+END
+if [ -n "$uplink" ]; then
+    ask link ip -o link show dev "$uplink"
+    ask route ip -o -4 route show default
+fi
+place=$root
+while ! [ -d "$place" ]; do
+    place=${place%/*}
+    place=${place:-/}
+done
+ask space df -B1 --output=avail -- "$place"
+for sums in "$root"/images/*.qcow2.sha256; do
+    image=${sums%.sha256}
+    if [ -e "$image" ] && [ -e "$sums" ] && ! [ "$image" -nt "$sums" ]; then
+        read -r sum size < "$sums" || :
+        if [ "$(stat -c %s -- "$image")" = "$size" ]; then say image "$sum"; fi
+    fi
+done
+"""
+
+
+def probe(wanted: Wants) -> Command:
+    """Return the one command that asks a host all of it; read-only."""
+    return script(PROBE, ROOT, wanted.bridge, wanted.trunk, wanted.uplink or "", *wanted.programs)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a host answered: every line's words, by key."""
+
+    lines: Mapping[str, Sequence[str]]
+
+    def all(self, key: str) -> Sequence[str]:
+        """Return the words of every line with this key."""
+        return self.lines.get(key, ())
+
+    def one(self, key: str) -> tuple[bool, str]:
+        """Return whether an attempt succeeded, and what it said."""
+        verdict, _, words = next(iter(self.all(key)), "no it gave no answer").partition(" ")
+        return verdict == "yes", words.strip()
+
+
+def parse(text: str) -> Answers:
+    """Read what the probe printed."""
+    lines: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, words = line.partition(" ")
+        lines.setdefault(key, []).append(words)
+    return Answers(lines)
+
+
+def clock(answers: Answers) -> float | None:
+    """Return the host's time in seconds since 1970, or None where it did not tell."""
+    try:
+        return float(next(iter(answers.all("clock")), ""))
+    except ValueError:
+        return None
+
+
+def lacking(wanted: Wants, answers: Answers) -> frozenset[str]:
+    """Return the names of images that are not on the host, or not as they were when they were last verified."""
+    return frozenset(name for name, digest in wanted.images.items() if digest not in answers.all("image"))
+
+
+def findings(wanted: Wants, answers: Answers, skew: float | None) -> tuple[Finding, ...]:
+    """Judge a host by its answers; `skew` is how far its clock is from ours in seconds, None where unknown."""
+    return tuple(_judge(wanted, answers, skew))
+
+
+def _judge(wanted: Wants, answers: Answers, skew: float | None) -> Iterator[Finding]:
+    yield _root(answers)
+    yield _programs(wanted, answers)
+    yield _switch(answers)
+    yield _bridge(wanted, answers)
+    yield _trunk(wanted, answers)
+    if wanted.accelerator is not None:
+        yield _accelerator(wanted.accelerator, answers)
+        yield _feature("taps", answers.one("tun"), "/dev/net/tun opens", "modprobe tun")
+    if wanted.uplink is not None:
+        yield _feature("namespaces", answers.one("namespace"), "can be made", "use a kernel with CONFIG_NET_NS")
+        yield _feature("nat", answers.one("nat"), "nftables masquerades", "modprobe nft_chain_nat nft_masq nft_ct")
+        yield _uplink(wanted.uplink, answers)
+    yield _space(answers)
+    yield _clock(skew)
+    absent = lacking(wanted, answers)
+    yield from (_image(name, there=name not in absent) for name in sorted(wanted.images))
+
+
+def _root(answers: Answers) -> Finding:
+    number, _, name = next(iter(answers.all("user")), "? unknown").partition(" ")
+    if number == "0":
+        return Finding("root", Verdict.OK, "commands run as root")
+    remedy = "set ssh.sudo: true in the cluster file, or log in as root"
+    return Finding("root", Verdict.FAIL, f"commands run as {name}, not as root", remedy)
+
+
+def _programs(wanted: Wants, answers: Answers) -> Finding:
+    missing = [program for program in wanted.programs if program in answers.all("missing")]
+    if not missing:
+        return Finding("programs", Verdict.OK, f"all {len(wanted.programs)} are there")
+    packages = " ".join(sorted({PACKAGES[program] for program in missing}))
+    return Finding("programs", Verdict.FAIL, f"missing: {', '.join(missing)}", f"apt-get install {packages}")
+
+
+def _switch(answers: Answers) -> Finding:
+    runs, words = answers.one("switch")
+    if runs:
+        return Finding("open vswitch", Verdict.OK, f"version {words.rpartition(' ')[2]} runs")
+    remedy = "apt-get install openvswitch-switch; systemctl start openvswitch-switch"
+    return Finding("open vswitch", Verdict.FAIL, words or "ovs-vswitchd does not answer", remedy)
+
+
+def _bridge(wanted: Wants, answers: Answers) -> Finding:
+    exists, words = answers.one("bridge")
+    if exists:
+        return Finding("bridge", Verdict.OK, f"{wanted.bridge} is there")
+    return Finding("bridge", Verdict.FAIL, words or f"there is no {wanted.bridge}", f"ovs-vsctl add-br {wanted.bridge}")
+
+
+def _trunk(wanted: Wants, answers: Answers) -> Finding:
+    """Judge the port towards the other hosts: on the bridge, opened, and not of one VLAN (ovs-vswitchd.conf.db(5))."""
+    port, bridge = wanted.trunk, wanted.bridge
+    result = partial(Finding, "trunk")
+    exists, holder = answers.one("holder")
+    if not exists:
+        remedy = f"ovs-vsctl add-port {bridge} {port} trunks={PARKING_VLAN}"
+        return result(Verdict.FAIL, holder or f"there is no port {port}", remedy)
+    if holder != bridge:
+        remedy = "name the right port in the cluster file, under bridge: trunk"
+        return result(Verdict.FAIL, f"{port} is on {holder}, not on {bridge}", remedy)
+    error = answers.one("opened")[1].strip('[]"')
+    if error:
+        return result(Verdict.FAIL, f"{port} cannot be opened: {error}", f"see `ip link show {port}` on the host")
+    tag, mode, trunks = _mode(answers.one("mode")[1])
+    if mode not in {"", "trunk"} or (tag and not mode):
+        remedy = f"ovs-vsctl clear Port {port} tag vlan_mode -- set Port {port} trunks={PARKING_VLAN}"
+        return result(Verdict.FAIL, f"{port} is a port of VLAN {tag or '0'}, not a trunk", remedy)
+    if not trunks:
+        remedy = f"ovs-vsctl set Port {port} trunks={PARKING_VLAN}"
+        return result(Verdict.WARN, f"{port} names no VLANs, which means all of them", remedy)
+    return result(Verdict.OK, f"{port} is on {bridge}, VLANs {trunks}")
+
+
+def _mode(words: str) -> tuple[str, str, str]:
+    """Read the columns tag, vlan_mode and trunks as ovs-vsctl prints them; `[]` is an empty one."""
+    first, _, rest = words.partition(" ")
+    second, _, third = rest.partition(" ")
+    return first.strip("[]"), second.strip("[]"), third.strip("[] ")
+
+
+def _accelerator(accelerator: str, answers: Answers) -> Finding:
+    if accelerator != "kvm":
+        return Finding("accelerator", Verdict.OK, f"{accelerator} needs nothing of the host")
+    usable, words = answers.one("kvm")
+    if usable:
+        return Finding("accelerator", Verdict.OK, "/dev/kvm opens")
+    remedy = "modprobe kvm_intel or kvm_amd, with virtualisation allowed in the firmware; or set accelerator: tcg"
+    return Finding("accelerator", Verdict.FAIL, words, remedy)
+
+
+def _feature(check: str, answer: tuple[bool, str], fine: str, remedy: str) -> Finding:
+    works, words = answer
+    return Finding(check, Verdict.OK, fine) if works else Finding(check, Verdict.FAIL, words, remedy)
+
+
+def _uplink(uplink: str, answers: Answers) -> Finding:
+    result = partial(Finding, "uplink")
+    exists, words = answers.one("link")
+    if not exists:
+        return result(Verdict.FAIL, words, "name the interface to the internet in the cluster file, as uplink")
+    flags = words.partition("<")[2].partition(">")[0].split(",")
+    if not {"UP", "LOWER_UP"} <= {*flags}:
+        return result(Verdict.FAIL, f"{uplink} is down", f"ip link set {uplink} up; and see to its cable")
+    routes = answers.one("route")[1]
+    if f" dev {uplink} " not in f" {routes} ":
+        found = f"no default route leads over {uplink}" + (f", but: {routes}" if routes else "")
+        return result(Verdict.FAIL, found, f"ip route add default via GATEWAY dev {uplink}")
+    return result(Verdict.OK, f"{uplink} is up with a default route")
+
+
+def _space(answers: Answers) -> Finding:
+    known, words = answers.one("space")
+    free = words.rpartition(" ")[2]
+    if not known or not free.isdecimal():
+        return Finding("space", Verdict.WARN, f"unknown: {words}", "see `df /var/lib` on the host")
+    verdict = Verdict.FAIL if int(free) < NO_SPACE else Verdict.WARN if int(free) < LITTLE_SPACE else Verdict.OK
+    remedy = None if verdict is Verdict.OK else "make room, or mount a larger file system there"
+    return Finding("space", verdict, f"{int(free) / 2**30:.1f} GiB free under {ROOT}", remedy)
+
+
+def _clock(skew: float | None) -> Finding:
+    if skew is None:
+        return Finding("clock", Verdict.WARN, "the host did not tell its time", "see `date` on the host")
+    if skew > MOST_SKEW:
+        found = f"{skew:.0f} s away from the clock here"
+        return Finding("clock", Verdict.WARN, found, "timedatectl set-ntp true, there or here")
+    return Finding("clock", Verdict.OK, f"within {MOST_SKEW:.0f} s of the clock here")
+
+
+def _image(name: str, *, there: bool) -> Finding:
+    found = "there, and verified" if there else "not there yet; the first apply that needs it brings it"
+    return Finding(f"image {name}", Verdict.INFO, found)

@@ -1,0 +1,215 @@
+"""What stands on the hosts: every driver's probes and surveys of one host in one read-only batch, all hosts at once.
+
+Nothing is compared here; drift.py does that, and the executor works from the facts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
+from reconciler.apply.transport.batch import CUT, Ended, OperationLock, Task, TaskStatus, Transcript
+from reconciler.apply.transport.command import Command, Result
+from reconciler.apply.transport.connection import Connection, Connector
+from reconciler.apply.transport.conversation import PROBE_CAP, Nonce, random_nonce, run_batch
+from reconciler.apply.transport.fence import LIST_FENCES, Fence, parse_fences
+from reconciler.errors import HostError
+from reconciler.plan.resources import Kind, Resource
+from reconciler.spec.models.names import Address, HostName
+
+T = TypeVar("T")
+
+Drivers = Mapping[Kind, Driver[Any, Any]]
+"""The driver of each kind; `drivers/table.py` holds all of them."""
+
+ResourceKey = tuple[HostName, Address]
+"""Where a resource stands: one that moves is on two hosts under one address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one host's drivers read: a fact for each resource, or for a kind why there is none."""
+
+    found: Mapping[Address, Any]
+    unread: Mapping[Kind, HostError]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSurvey:
+    """All that bears our tag on a host, and the fences: which record (by its lineage) ever took which locks there.
+
+    `unread` says for a kind, or for the fences, why nothing is known.
+    """
+
+    found: tuple[Found, ...]
+    fences: Mapping[str, frozenset[str]]
+    unread: Mapping[str, HostError]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What stands on the hosts.
+
+    `facts` are the drivers' own; `attributes` are plain values by name, None where the resource is absent. What could
+    not be read is in neither: `unread` says why for one kind on a host, `unreachable` for all of a host. `surveys` are
+    of the hosts that were surveyed.
+    """
+
+    facts: Mapping[ResourceKey, Any]
+    attributes: Mapping[ResourceKey, Mapping[str, Any] | None]
+    unread: Mapping[tuple[HostName, Kind], HostError]
+    unreachable: Mapping[HostName, HostError]
+    surveys: Mapping[HostName, HostSurvey] = field(default_factory=dict)
+
+    def obstacle(self, resource: Resource) -> HostError | None:
+        """Return why a resource could not be read, or None where it was."""
+        return self.unreachable.get(resource.host) or self.unread.get((resource.host, resource.kind))
+
+
+async def observe(
+    connector: Connector,
+    resources: Iterable[Resource],
+    drivers: Drivers,
+    nonce: Nonce = random_nonce,
+    surveyed: Iterable[SurveyTarget] = (),
+) -> Observation:
+    """Read what stands of these resources, at most one of each address on a host, and survey whole hosts."""
+    by_host: dict[HostName, list[Resource]] = {}
+    for resource in resources:
+        by_host.setdefault(resource.host, []).append(resource)
+    target = {one.host: one for one in surveyed}
+
+    async def look(host: HostName) -> _Answer | HostError:
+        try:
+            connection = await connector.connect(host)
+            return await _ask(connection, by_host.get(host, []), drivers, nonce, target.get(host))
+        except HostError as error:
+            return error
+
+    hosts = sorted({*by_host, *target})
+    answers = dict(zip(hosts, await asyncio.gather(*(look(host) for host in hosts)), strict=True))
+    read = {host: answer for host, answer in answers.items() if isinstance(answer, _Answer)}
+    facts = {(host, address): fact for host, answer in read.items() for address, fact in answer.facts.found.items()}
+    return Observation(
+        facts=facts,
+        attributes={
+            place: drivers[resource.kind].observed(resource, facts[place])
+            for host, group in by_host.items()
+            for resource in group
+            if (place := (host, resource.address)) in facts
+        },
+        unread={(host, kind): error for host, answer in read.items() for kind, error in answer.facts.unread.items()},
+        unreachable={host: answer for host, answer in answers.items() if isinstance(answer, HostError)},
+        surveys={host: answer.survey for host, answer in read.items() if answer.survey is not None},
+    )
+
+
+async def read_facts(
+    connection: Connection,
+    resources: Sequence[Resource],
+    drivers: Drivers,
+    nonce: Nonce = random_nonce,
+    fence: Fence | None = None,
+) -> Facts:
+    """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all.
+
+    With a `fence`, no older holder changes anything there once the facts are read.
+    """
+    return (await _ask(connection, resources, drivers, nonce, fence=fence)).facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    facts: Facts
+    survey: HostSurvey | None
+
+
+async def _ask(
+    connection: Connection,
+    resources: Sequence[Resource],
+    drivers: Drivers,
+    nonce: Nonce,
+    target: SurveyTarget | None = None,
+    fence: Fence | None = None,
+) -> _Answer:
+    groups: dict[Kind, list[Resource]] = {}
+    for resource in resources:
+        groups.setdefault(resource.kind, []).append(resource)
+    kinds = sorted(groups)
+    surveys = _surveys(drivers) if target else {}
+    commands = [drivers[kind].probe(groups[kind]) for kind in kinds]
+    commands += [survey.commands for survey in surveys.values()]
+    commands += [(LIST_FENCES,)] if target else []
+    ended = await _run(connection, commands, nonce, fence)
+    found: dict[Address, Any] = {}
+    unread: dict[Kind, HostError] = {}
+    for kind, answer in zip(kinds, ended, strict=False):
+        try:
+            found |= _parse(connection.host, drivers[kind], groups[kind], answer)
+        except HostError as error:
+            unread[kind] = error
+    survey = _surveyed(target, surveys, ended[len(kinds) :]) if target else None
+    return _Answer(Facts(found, unread), survey)
+
+
+def _surveys(drivers: Drivers) -> dict[Kind, Survey[Any]]:
+    return {kind: survey for kind in sorted(drivers) if (survey := drivers[kind].survey) is not None}
+
+
+async def _run(
+    connection: Connection, commands: Sequence[tuple[Command, ...]], nonce: Nonce, fence: Fence | None
+) -> list[Ended]:
+    """Run groups of commands in one batch, and return how each ended."""
+    tasks = [Task(number, group) for number, group in enumerate(commands)]
+    transcript = Transcript(tasks, nonce(), PROBE_CAP)
+    ended: dict[int, Ended] = {}
+    lock = OperationLock(shared=fence is None)
+    async with aclosing(run_batch(connection, transcript, lock, fence)) as events:
+        async for event in events:
+            if isinstance(event, Ended):
+                ended[event.number] = event
+    return [ended[task.number] for task in tasks]
+
+
+def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: Sequence[Ended]) -> HostSurvey:
+    found: list[Found] = []
+    fences: Mapping[str, frozenset[str]] = {}
+    unread: dict[str, HostError] = {}
+    host = target.host
+    for (kind, survey), answer in zip(surveys.items(), ended, strict=False):
+        try:
+            found += _understood(host, kind, answer, partial(_found, target, survey))
+        except HostError as error:
+            unread[kind] = error
+    try:
+        fences = _understood(host, "fence", ended[-1], lambda results: parse_fences(host, results[0]))
+    except HostError as error:
+        unread["fence"] = error
+    return HostSurvey(tuple(found), fences, unread)
+
+
+def _parse(
+    host: HostName, driver: Driver[Any, Any], resources: Sequence[Resource], ended: Ended
+) -> Mapping[Address, Any]:
+    """Turn a probe's results into facts; raises HostError where the probe failed or its answer makes no sense."""
+    return _understood(host, driver.noun.kind, ended, partial(driver.parse, resources))
+
+
+def _found(target: SurveyTarget, survey: Survey[Any], results: Sequence[Result]) -> list[Found]:
+    return [*survey.parse(target, results)]
+
+
+def _understood(host: HostName, what: str, ended: Ended, read: Callable[[Sequence[Result]], T]) -> T:
+    if ended.status is not TaskStatus.DONE:
+        raise HostError(host, ended.words)
+    if any(result.output.endswith(CUT) for result in ended.results):
+        raise HostError(host, f"the answer about {what}s is longer than {PROBE_CAP} bytes")
+    try:
+        return read(ended.results)
+    except (ValueError, LookupError, TypeError) as error:
+        raise HostError(host, f"the answer about {what}s cannot be understood: {error}") from error

@@ -1,0 +1,111 @@
+"""Ask the switches: which ports they have, and where frames would go; each one read-only batch per host, all at once.
+
+What is asked, and what the answers mean for the network, is verify's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from reconciler.apply.drivers import switch
+from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Command, Result, script
+from reconciler.apply.transport.connection import Connector
+from reconciler.apply.transport.conversation import Nonce, random_nonce
+from reconciler.apply.transport.query import ask
+from reconciler.spec.models.names import HostName
+
+# Asks the switch over its control socket, in one process for all questions: JSON-RPC 1.0 as in ovs-appctl(8) and
+# RFC 7047, 4. Answers come in the order of the questions, one at a time, so that neither side can wait for the other.
+ASK: Final = """
+import codecs, json, os, socket, sys
+
+def main(bridge, mark):
+    folder = os.environ.get("OVS_RUNDIR", "/run/openvswitch")
+    with open(folder + "/ovs-vswitchd.pid") as file:
+        pid = int(file.read())
+    switch = socket.socket(socket.AF_UNIX)
+    switch.settimeout(10)
+    switch.connect(f"{folder}/ovs-vswitchd.{pid}.ctl")
+    pending, utf8, json_text, told = "", codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder(), []
+    for number, flow in enumerate(sys.stdin.read().splitlines()):
+        question = {"id": number, "method": "ofproto/trace", "params": ["--names", bridge, flow]}
+        switch.sendall(json.dumps(question).encode())
+        while True:
+            try:
+                answer, end = json_text.raw_decode(pending)
+                break
+            except ValueError:
+                piece = switch.recv(1 << 16)
+                if not piece or len(pending) > 1 << 20:
+                    raise ValueError("its answer has no end")
+                pending = (pending + utf8.decode(piece)).lstrip()
+        pending = pending[end:].lstrip()
+        if answer["id"] != number:
+            raise ValueError("it answers what was not asked")
+        if answer["error"] is not None:
+            raise ValueError(answer["error"])
+        told += [answer["result"].rstrip("\\n"), mark]
+    print(*told, sep="\\n")
+
+try:
+    main(*sys.argv[1:])
+except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    sys.exit(f"the switch cannot be asked: {error}")
+"""
+
+# The traces one after the other, a line after each that nothing on the host can know beforehand; what fails ends it
+# all, in the switch's own words. Tracing sends nothing and teaches the switch nothing: without -generate there are no
+# side effects (ovs-vswitchd(8)). Debian's openvswitch-switch brings python3; elsewhere it is one process a question.
+TRACE: Final = """
+bridge=$1 mark=$2 ask=$3
+if command -v python3 > /dev/null; then exec python3 -I -S -c "$ask" "$bridge" "$mark"; fi
+while IFS= read -r flow; do
+    ovs-appctl -T 10 ofproto/trace --names "$bridge" "$flow" < /dev/null
+    printf '%s\\n' "$mark"
+done
+"""
+
+
+async def read_ports(
+    connector: Connector, hosts: Iterable[HostName], nonce: Nonce = random_nonce
+) -> Mapping[HostName, tuple[SwitchPort, ...]]:
+    """Return all ports of each host's switches, whosever they are; raises HostError where a host cannot be read."""
+    commands = {host: switch.probe_ports(()) for host in hosts}
+    results = await ask(connector, commands, nonce)
+    return {host: tuple(switch.parse_ports(host, result).values()) for host, result in results.items()}
+
+
+async def read_mirrors(
+    connector: Connector, hosts: Iterable[HostName], nonce: Nonce = random_nonce
+) -> Mapping[HostName, tuple[SwitchMirror, ...]]:
+    """Return all mirrors of each host's switches; raises HostError where a host cannot be read."""
+    results = await ask(connector, {host: switch.probe_mirrors() for host in hosts}, nonce)
+    return {host: tuple(switch.parse_mirrors(host, result)) for host, result in results.items()}
+
+
+async def trace(
+    connector: Connector, bridge: str, flows: Mapping[HostName, Sequence[str]], nonce: Nonce = random_nonce
+) -> Mapping[HostName, tuple[str, ...]]:
+    """Return what each host's switch says of these flows, in their order; raises HostError where one does not answer.
+
+    A flow is written as in ovs-fields(7); its answer is what `ofproto/trace` prints.
+    """
+    mark = f"{nonce()} end of a trace"
+    commands = {host: _tracing(bridge, mark, asked) for host, asked in flows.items() if asked}
+    results = await ask(connector, commands, nonce)
+    return {host: _traces(host, len(flows[host]), mark, result) for host, result in results.items()}
+
+
+def _tracing(bridge: str, mark: str, flows: Iterable[str]) -> Command:
+    """Return the command that asks about flows; they go in by standard input, for arguments have an end."""
+    return replace(script(TRACE, bridge, mark, ASK), stdin="".join(f"{flow}\n" for flow in flows))
+
+
+def _traces(host: HostName, count: int, mark: str, result: Result) -> tuple[str, ...]:
+    found = output.text(host, result).split(f"{mark}\n")
+    output.expect(host, len(found) == count + 1 and not found[-1], "ofproto/trace")
+    return tuple(found[:-1])

@@ -1,0 +1,102 @@
+"""The fences of a host: lines of a batch's script that refuse who lost its lock, and a look at who ever held which.
+
+For each record that works on it a host keeps the highest token that it has seen of each lock, in FOLDER/LINEAGE, one
+line for each lock: `TOKEN NAME`. A batch comes with the tokens of its locks, and is compared under the operation lock
+before its first task; what is no lower is written down before anything is done. Pure: batch.py puts it in its place,
+and what those locks say of other records is orphans.py's.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.apply.transport import output
+from reconciler.apply.transport.command import Result, script
+from reconciler.plan.resources import ROOT
+
+FOLDER: Final = f"{ROOT}/fence"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The locks under which an apply works: the lineage of its record, and the token of each lock by its name."""
+
+    lineage: str
+    tokens: Mapping[str, int]
+    folder: str = FOLDER
+
+
+def render_fence(fence: Fence, nonce: str) -> str:
+    """Write the lines that refuse who is too late and let no older holder in from here on.
+
+    The shell does it alone, without a fork, unless a token is new to the host; then the file takes two. It is on the
+    disk before it takes the place of the old one, so that a power cut leaves one of the two.
+    """
+    cases = "".join(f"{shlex.quote(name)}) t={token};;\n" for name, token in sorted(fence.tokens.items()))
+    lines = "".join(f"{token} {name}\n" for name, token in sorted(fence.tokens.items()))
+    return _LINES.format(
+        folder=shlex.quote(fence.folder),
+        file=shlex.quote(f"{fence.folder}/{fence.lineage}"),
+        cases=cases,
+        count=len(fence.tokens),
+        lines=shlex.quote(lines),
+        nonce=nonce,
+    )
+
+
+_LINES: Final = """\
+f={file} l= m=0
+if [ -e "$f" ]; then
+while read -r s n; do
+case $s in ''|*[!0-9]*) refuse "the fence $f is damaged";; esac
+t=
+case $n in
+{cases}*) l="$l$s $n
+";;
+esac
+[ -n "$t" ] || continue
+[ "$t" -ge "$s" ] || {{ printf '%s\\n' "{nonce} fenced $s $n"; refuse "a later holder of $n has been here"; }}
+[ "$t" -gt "$s" ] || m=$((m + 1))
+done <"$f"
+fi
+if [ "$m" -lt {count} ]; then
+[ -d {folder} ] || mkdir -p -- {folder}
+printf '%s' "$l"{lines} >"$f.new" && sync -- "$f.new" && mv -f -- "$f.new" "$f" ||
+refuse "the fence $f cannot be written"
+fi
+"""
+
+_LINEAGE: Final = re.compile(r"[A-Za-z0-9-]+")
+
+# The name of each file, its lines after a `+` each, and a dot.
+_LIST = """
+for path in "$1"/*; do
+    [ -f "$path" ] || continue
+    printf '%s\\n' "${path##*/}"
+    while IFS= read -r line || [ -n "$line" ]; do printf '+%s\\n' "$line"; done < "$path"
+    echo .
+done
+"""
+
+LIST_FENCES: Final = script(_LIST, FOLDER)
+"""The command that reads all fences of a host."""
+
+
+def parse_fences(host: str, result: Result) -> Mapping[str, frozenset[str]]:
+    """Return the names of the locks that each record has held there, by its lineage."""
+    found: dict[str, frozenset[str]] = {}
+    name, locks = "", set[str]()
+    for line in output.text(host, result).splitlines():
+        if line.startswith("+"):
+            locks.add(line[1:].partition(" ")[2].strip())
+        elif line != ".":
+            name = line
+        else:
+            if _LINEAGE.fullmatch(name):
+                found[name] = frozenset(locks)
+            locks = set()
+    return found

@@ -1,0 +1,450 @@
+"""The verbs that change things, and the one that only says what they would do: `plan`, `apply`, `destroy`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli import INTERRUPTED
+from reconciler.cli.commands.files import Paths
+from reconciler.cli.durations import LockTimeout
+from reconciler.cli.hosts import at_work, connecting
+from reconciler.cli.interrupt import ask, interruptible
+from reconciler.cli.planfiles import Out, check_place, find_saved, read_saved, save, saved_inputs
+from reconciler.cli.session import Session, holder
+from reconciler.errors import StateLost, UsageError
+from reconciler.spec.quoting import shown
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from reconciler.apply.execution.events import HostLost
+    from reconciler.plan.model import Plan
+    from reconciler.plan.snapshot import ResourceDrift
+    from reconciler.spec.models.names import Address, SliceKey
+    from reconciler.state.sql.store import SqlStore
+    from reconciler.state.store import StateReader, StateStore
+    from reconciler.workflow import ApplyResult, Asked, Hosts, Inputs
+
+AutoApprove = Annotated[
+    bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
+]
+Parallelism = Annotated[
+    int,
+    typer.Option("--parallelism", min=1, envvar="RECONCILER_PARALLELISM", help="How many hosts to work on at once."),
+]
+Replace = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replace",
+        metavar="ADDRESS",
+        envvar="RECONCILER_REPLACE",
+        help="Make a resource anew though nothing about it differs, such as vm/admin/two-vms/web.",
+    ),
+]
+Prune = Annotated[
+    bool,
+    typer.Option(
+        "--prune", envvar="RECONCILER_PRUNE", help="Destroy the recorded slices that no file of the folders describes."
+    ),
+]
+Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        envvar="RECONCILER_REHEARSE",
+        help="Play the plan on a model of the hosts: stop it everywhere, and see that one more apply completes it.",
+    ),
+]
+DetailedExitcode = Annotated[
+    bool,
+    typer.Option(
+        "--detailed-exitcode",
+        envvar="RECONCILER_DETAILED_EXITCODE",
+        help="Exit 0 for no changes, 2 for changes, 1 for an error.",
+    ),
+]
+AllowDestroy = Annotated[
+    bool,
+    typer.Option(
+        "--allow-destroy",
+        envvar="RECONCILER_ALLOW_DESTROY",
+        help="Let --prune take more than 3 slices where these are more than a third of all.",
+    ),
+]
+CHANGES = 2
+"""The exit code of `--detailed-exitcode` where there is something to do."""
+
+
+def plan(  # noqa: PLR0913 - one parameter for each option
+    session: Session,
+    paths: Paths = None,
+    *,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Look at the hosts first, as apply does."),
+    ] = False,
+    replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
+    rehearse: Rehearse = False,
+    out: Out = None,
+    detailed_exitcode: DetailedExitcode = False,
+) -> int:
+    """Show what would change, and why; changes nothing, and contacts no host unless --refresh is given.
+
+    With -o the plan is saved as well: apply does exactly that plan, as long as nothing it was made from has changed.
+
+    With --rehearse an apply is played in memory, from what is recorded, and stopped at each of its moments: one more
+    apply must end as one left alone. Where it would not, the error says at which moment, and no plan is saved.
+
+    [bold]Examples[/bold]
+
+      reconciler plan
+      reconciler plan slices/two-vms.yaml
+      reconciler plan --refresh slices/two-vms.yaml
+      reconciler plan --json slices/ | jq .counts
+      reconciler plan -o two-vms.plan slices/two-vms.yaml
+      reconciler plan --prune slices/
+      reconciler plan --rehearse slices/two-vms.yaml
+    """
+    from reconciler import workflow  # noqa: PLC0415
+
+    if rehearse and refresh:
+        raise UsageError(
+            "--rehearse plays from what is recorded, and --refresh looks at the hosts", hint="leave out one of them"
+        )
+    inputs = session.slice_inputs(paths or [])
+    if out is not None:
+        check_place(out, inputs)
+    with session.store(inputs.cluster, read_only=True) as store:
+        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+        drifted = _look(session, inputs, store, doomed) if refresh else {}
+        asked = _asked(replace, doomed)
+        planned = workflow.plan(inputs, store, asked, drifted)
+        if not rehearse:
+            show_plan(session, planned)
+        else:
+            _show_rehearsed(session, planned, inputs, store, asked)
+    if out is not None:
+        save(planned, inputs, out)
+        if not session.json:
+            name = shown(shlex.quote(str(out)), quote=False)
+            sys.stdout.write(f"Saved: `reconciler apply {name}` does exactly this.\n")
+    return CHANGES if detailed_exitcode and not planned.empty else 0
+
+
+def apply(  # noqa: PLR0913 - one parameter for each option
+    session: Session,
+    paths: Paths = None,
+    *,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh/--no-refresh",
+            envvar="RECONCILER_REFRESH",
+            help="Look at the hosts first, and repair what is not as recorded.",
+        ),
+    ] = True,
+    replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
+    accept_data_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-data-loss",
+            envvar="RECONCILER_ACCEPT_DATA_LOSS",
+            help="Where a VM's disk went missing with its data, go on with an empty one.",
+        ),
+    ] = False,
+    auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
+    parallelism: Parallelism = 10,
+) -> int:
+    """Make the hosts match the files: look at the hosts, show the plan, ask, and do it.
+
+    What was changed or lost on the hosts is repaired. Only a lost disk cannot be: that is asked for on its own, and
+    refused with --auto-approve unless --accept-data-loss is given.
+
+    Given a plan that `plan -o` saved, it does exactly that plan: it does not look at the hosts and plan again, and
+    refuses a plan that is no longer true.
+
+    [bold]Examples[/bold]
+
+      reconciler apply slices/two-vms.yaml
+      reconciler apply two-vms.plan
+      reconciler apply --auto-approve slices/
+      reconciler apply --prune slices/
+      reconciler apply --no-refresh slices/two-vms.yaml
+      reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
+      reconciler apply --lock-timeout 2m slices/two-vms.yaml
+    """
+    _require_approval(auto_approve=auto_approve)
+    manner = _Manner(auto_approve, parallelism, lock_timeout, accept_data_loss)
+    saved = find_saved(paths or [])
+    if saved is not None:
+        if replace or prune:
+            option = "--replace" if replace else "--prune"
+            raise UsageError(f"{saved} is a saved plan, and is done as it is", hint=f"leave out {option}")
+        return _perform_saved(session, saved, manner)
+    inputs = session.slice_inputs(paths or [])
+    with session.store(inputs.cluster) as store:
+        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+        return _perform(session, inputs, store, _asked(replace, doomed, refresh=refresh), manner)
+
+
+def destroy(
+    session: Session,
+    slices: Annotated[list[str], typer.Argument(metavar="SLICE...", help="Slices, as owner/name or name.")],
+    *,
+    auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = 0.0,
+    parallelism: Parallelism = 10,
+) -> int:
+    """Take slices away, from what is recorded; their files may be long gone.
+
+    [bold]Examples[/bold]
+
+      reconciler destroy admin/two-vms
+      reconciler destroy --auto-approve two-vms triangle
+    """
+    from reconciler import workflow  # noqa: PLC0415
+
+    _require_approval(auto_approve=auto_approve)
+    inputs = session.inputs()
+    with session.store(inputs.cluster) as store:
+        asked = workflow.Asked(destroy=workflow.find_slices(store, slices, unfinished=True))
+        return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism, lock_timeout))
+
+
+def _doomed(inputs: Inputs, store: StateReader, paths: Sequence[Path], *, allow_many: bool) -> tuple[SliceKey, ...]:
+    """Return what a prune takes; raises UsageError where a single file is given, which says nothing of others."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    if files := [str(path) for path in paths if not path.is_dir()]:
+        raise UsageError(
+            f"--prune goes by whole folders, and {files[0]} is a file", hint="name the folder of all slices"
+        )
+    return workflow.undescribed(inputs, store, allow_many=allow_many)
+
+
+def _look(
+    session: Session, inputs: Inputs, store: StateReader, doomed: tuple[SliceKey, ...]
+) -> dict[Address, ResourceDrift]:
+    import asyncio  # noqa: PLC0415 - a plan from the record alone waits for nothing
+
+    from reconciler import workflow  # noqa: PLC0415
+
+    async def look() -> dict[Address, ResourceDrift]:
+        async with connecting(session, inputs.cluster.cluster) as connector:
+            return await workflow.look(inputs, store, connector, doomed)
+
+    return asyncio.run(look())
+
+
+def _asked(replace: Sequence[str] | None, destroy: tuple[SliceKey, ...], *, refresh: bool = True) -> Asked:
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.spec.models.names import Address  # noqa: PLC0415
+
+    addresses = tuple(Address(where) for where in replace or ())
+    return workflow.Asked(destroy=destroy, replace=addresses, refresh=refresh)
+
+
+def _require_approval(*, auto_approve: bool) -> None:
+    if not auto_approve and not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on, so nothing was changed",
+            hint="look at `reconciler plan`, then add --auto-approve",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How an apply goes about it, whatever it is to do; `lock_timeout` is in seconds."""
+
+    auto_approve: bool
+    parallelism: int
+    lock_timeout: float
+    accept_data_loss: bool = False
+
+
+def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, manner: _Manner) -> int:
+    from reconciler import workflow  # noqa: PLC0415
+
+    async def work(hosts: Hosts) -> ApplyResult:
+        return await workflow.apply(
+            inputs,
+            store,
+            hosts,
+            holder=holder(),
+            approve=_approve(session, manner),
+            accept_loss=_accept_loss(manner),
+            accept_numbers=_accept_numbers(session, manner),
+            asked=asked,
+        )
+
+    return _run(session, inputs, manner, work)
+
+
+def _perform_saved(session: Session, path: Path, manner: _Manner) -> int:
+    """Do a saved plan and nothing else; whatever makes it untrue is found before anybody is asked."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    saved = read_saved(path)
+    inputs = saved_inputs(session, saved, path)
+    with session.store(inputs.cluster) as store:
+
+        async def work(hosts: Hosts) -> ApplyResult:
+            return await workflow.apply_saved(
+                saved.plan,
+                inputs,
+                store,
+                hosts,
+                holder=holder(),
+                approve=_approve(session, manner),
+                accept_loss=_accept_loss(manner),
+            )
+
+        return _run(session, inputs, manner, work)
+
+
+def _run(session: Session, inputs: Inputs, manner: _Manner, work: Callable[[Hosts], Awaitable[ApplyResult]]) -> int:
+    """Work with hosts that can be reached and progress that is shown, and tell what came of it."""
+    lost: list[HostLost] = []
+
+    async def reaching(stop: asyncio.Event) -> ApplyResult:
+        async with at_work(
+            session,
+            inputs.cluster.cluster,
+            stop,
+            lost,
+            parallelism=manner.parallelism,
+            lock_timeout=manner.lock_timeout,
+        ) as hosts:
+            return await work(hosts)
+
+    return _tell(session, interruptible(reaching), lost)
+
+
+def show_plan(session: Session, planned: Plan) -> None:
+    """Print a plan, as text or as JSON."""
+    from reconciler.cli.paint import paint  # noqa: PLC0415
+    from reconciler.views.plan_json import render_json  # noqa: PLC0415
+    from reconciler.views.plan_text import render_text  # noqa: PLC0415
+
+    if session.json:
+        sys.stdout.write(render_json(planned))
+    else:
+        paint(session.console(), render_text(planned))
+
+
+def _show_rehearsed(session: Session, planned: Plan, inputs: Inputs, store: SqlStore, asked: Asked) -> None:
+    """Print a plan and what came of its rehearsal; as JSON, both are one document."""
+    from reconciler.cli.simulating import rehearse_plan  # noqa: PLC0415
+    from reconciler.views.plan_json import plan_data  # noqa: PLC0415
+
+    if session.json:
+        session.print_json(plan_data(planned) | {"rehearsal": rehearse_plan(session, inputs, store, asked).data()})
+        return
+    show_plan(session, planned)
+    sys.stdout.flush()  # a rehearsal takes seconds, and there is something to read meanwhile
+    sys.stdout.write(rehearse_plan(session, inputs, store, asked).text())
+
+
+def _approve(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
+    return _announce(session) if manner.auto_approve else _ask(session)
+
+
+def _announce(session: Session) -> Callable[[Plan], bool]:
+    """Show the plan and go on; as JSON, the result alone is printed."""
+
+    def approve(planned: Plan) -> bool:
+        if not session.json:
+            show_plan(session, planned)
+        return True
+
+    return approve
+
+
+def _ask(session: Session) -> Callable[[Plan], bool]:
+    """Show the plan and ask, where there is something to do."""
+    from reconciler.views.plan_text import render_text  # noqa: PLC0415
+
+    def approve(planned: Plan) -> bool:
+        if session.json:
+            sys.stderr.write(render_text(planned))  # on stdout, the result stands alone
+        else:
+            show_plan(session, planned)
+        return planned.empty or confirm("Do this?")
+
+    return approve
+
+
+def _accept_loss(manner: _Manner) -> Callable[[Plan], bool]:
+    """Ask for lost disks on their own, unless that is settled; where nobody can be asked, they are refused."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    def ask_for(agreed: Plan) -> bool:
+        for change in agreed.lost:
+            sys.stderr.write(f"{change.address} on {change.subject.host}: {change.reason}\n")
+        return confirm("Go on with an empty disk?" if len(agreed.lost) == 1 else "Go on with empty disks?")
+
+    if manner.accept_data_loss:
+        return lambda _: True
+    return workflow.refuse_loss if manner.auto_approve else ask_for
+
+
+def _accept_numbers(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
+    """Go on with other numbers where nobody was asked about the first ones; whoever was is asked by a new apply."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    def tell(planned: Plan) -> bool:
+        sys.stderr.write("Another apply was first: planned again, with new numbers for what is created.\n")
+        return _announce(session)(planned)
+
+    return tell if manner.auto_approve else workflow.keep_numbers
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; nothing, or the end of input, is a no. Raises Abort at Ctrl-C."""
+    while True:
+        answer = ask(f"{question} [y/N]: ")
+        if not answer:
+            sys.stderr.write("\n")
+        match answer.strip().lower():
+            case "y" | "yes":
+                return True
+            case "" | "n" | "no":
+                return False
+            case _:
+                sys.stderr.write("Say y or n.\n")
+
+
+def _tell(session: Session, applied: ApplyResult, lost: Sequence[HostLost]) -> int:
+    from reconciler.cli.summary import report_data, report_text  # noqa: PLC0415
+
+    if session.json:
+        session.print_json(report_data(applied, lost))
+    elif not applied.approved:
+        sys.stderr.write("Nothing was changed.\n")
+    elif applied.report is not None:
+        sys.stdout.write(report_text(applied.plan, applied.report, lost))
+    if applied.report is not None and applied.report.lost is not None:
+        _tell_lost(session, applied.report.lost)
+    elif applied.report is not None and applied.report.not_started:
+        return INTERRUPTED
+    return 0 if applied.ok else 1
+
+
+def _tell_lost(session: Session, lost: StateLost) -> None:
+    """Say who took over; as JSON, the report has said it."""
+    from reconciler.cli.errors import complain  # noqa: PLC0415
+
+    if not session.json:
+        complain(lost, as_json=False)

@@ -1,0 +1,212 @@
+"""The verb that removes what nobody records: `gc`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reconciler.cli import INTERRUPTED
+from reconciler.cli.commands.apply import AutoApprove, Parallelism, confirm
+from reconciler.cli.hosts import at_work
+from reconciler.cli.interrupt import interruptible
+from reconciler.cli.session import Session, holder
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from reconciler.apply.execution.events import HostLost
+    from reconciler.plan.model import Step
+    from reconciler.state.store import StateStore
+    from reconciler.workflow import Inputs
+    from reconciler.workflow.gc import GcDecision, GcPolicy, GcResult
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOMENT = "%Y-%m-%d %H:%M:%S UTC"
+
+
+def gc(
+    session: Session,
+    *,
+    older_than: Annotated[
+        str,
+        typer.Option(
+            "--older-than",
+            metavar="DURATION",
+            envvar="RECONCILER_OLDER_THAN",
+            help="How long ago an orphan must have been seen first, such as 90s, 10m, 2h or 1d.",
+        ),
+    ] = "10m",
+    include_unclaimed: Annotated[
+        bool,
+        typer.Option(
+            "--include-unclaimed",
+            envvar="RECONCILER_INCLUDE_UNCLAIMED",
+            help="Take orphans too of which no record on that host says that they are its own.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", envvar="RECONCILER_DRY_RUN", help="Only say what would be done; remember nothing."),
+    ] = False,
+    auto_approve: AutoApprove = False,
+    parallelism: Parallelism = 10,
+) -> int:
+    """Remove orphans: what bears our tag on a host though nobody records it, and was there in an earlier run too.
+
+    The first run that sees an orphan only remembers it. A later one removes it, if it is still the same thing and
+    nothing else stands on it. What another record may need is never touched.
+
+    [bold]Examples[/bold]
+
+      reconciler gc --dry-run
+      reconciler gc
+      reconciler gc --older-than 1h --auto-approve
+    """
+    from reconciler.workflow.gc import GcPolicy  # noqa: PLC0415
+
+    policy = GcPolicy(_duration(older_than), unclaimed=include_unclaimed)
+    if not (auto_approve or dry_run or sys.stdin.isatty()):
+        raise UsageError(
+            "there is no terminal to ask on, so nothing was changed",
+            hint="look at `reconciler gc --dry-run`, then add --auto-approve",
+        )
+    inputs = session.inputs()
+    lost: list[HostLost] = []
+    with session.store(inputs.cluster, read_only=dry_run) as store:
+        swept = _work(session, inputs, store, policy, lost, parallelism, dry_run=dry_run, ask=not auto_approve)
+    _tell(session, swept, lost, dry_run=dry_run)
+    if swept.report is not None and swept.report.not_started:
+        return INTERRUPTED
+    return 0 if swept.ok else 1
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if found is None:
+        raise UsageError(f"--older-than {text}: not a duration", hint="write a number and s, m, h or d, such as 10m")
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+
+
+def _work(  # noqa: PLR0913 - what the verb was given, and where trouble goes
+    session: Session,
+    inputs: Inputs,
+    store: StateStore,
+    policy: GcPolicy,
+    lost: list[HostLost],
+    parallelism: int,
+    *,
+    dry_run: bool,
+    ask: bool,
+) -> GcResult:
+    from reconciler.workflow import gc  # noqa: PLC0415
+
+    def approve(judged: GcResult) -> bool:
+        stream = sys.stderr if session.json else sys.stdout
+        stream.writelines(f"{line}\n" for line in _lines(judged) if ask or not session.json)
+        count = sum(decision.action is gc.GcAction.REMOVE for decision in judged.decisions)
+        return not ask or confirm(f"Remove {_count(count)}?")
+
+    async def work(stop: asyncio.Event) -> GcResult:
+        async with at_work(session, inputs.cluster.cluster, stop, lost, parallelism=parallelism) as hosts:
+            now = datetime.now(UTC)
+            if dry_run:
+                return await gc.look(inputs, store, hosts, now=now, policy=policy)
+            return await gc.collect(inputs, store, hosts, holder=holder(), now=now, policy=policy, approve=approve)
+
+    return interruptible(work)
+
+
+def _tell(session: Session, swept: GcResult, lost: Sequence[HostLost], *, dry_run: bool) -> None:
+    if session.json:
+        session.print_json(_data(swept))
+        return
+    if not swept.approved:
+        sys.stderr.write("Nothing was changed.\n")
+        return
+    from reconciler.cli.summary import troubles  # noqa: PLC0415
+
+    if swept.report is None:
+        sys.stdout.writelines(f"{line}\n" for line in (*_lines(swept), _unremoved(swept, dry_run=dry_run)))
+        return
+    hints: dict[str, str] = {host.host: host.hint for host in lost if host.hint}
+    sys.stdout.writelines(f"{line}\n" for line in troubles(swept.report, hints))
+    sys.stdout.write(f"Removed {_count(len(swept.report.done))} in {swept.report.elapsed:.1f} s.\n")
+
+
+def _lines(swept: GcResult) -> Iterator[str]:
+    from reconciler.cli.orphans import orphan_words, other_lines, unread_lines  # noqa: PLC0415
+    from reconciler.workflow.gc import GcAction  # noqa: PLC0415
+
+    others = [decision.orphan for decision in swept.decisions if decision.action is GcAction.OTHER]
+    for decision in swept.decisions:
+        if decision.action is not GcAction.OTHER:
+            yield f"{decision.action}: {orphan_words(decision.orphan)}{_why(decision)}"
+    yield from other_lines(others)
+    yield from unread_lines(swept.unread)
+
+
+def _why(decision: GcDecision) -> str:
+    from reconciler.workflow.gc import GcAction  # noqa: PLC0415
+
+    match decision.action:
+        case GcAction.IN_USE:
+            return f"; {decision.orphan.users[0].address} stands on it"
+        case GcAction.UNCLAIMED:
+            return "; --include-unclaimed takes it too"
+        case _ if decision.seen is not None:
+            times = "once" if decision.seen.count == 1 else f"{decision.seen.count} times"
+            return f"; seen {times} since {decision.seen.first.strftime(_MOMENT)}"
+        case _:
+            return ""
+
+
+def _unremoved(swept: GcResult, *, dry_run: bool) -> str:
+    from reconciler.workflow.gc import GcAction  # noqa: PLC0415
+
+    actions = [decision.action for decision in swept.decisions if decision.action is not GcAction.OTHER]
+    if dry_run and GcAction.REMOVE in actions:
+        return f"Would remove {_count(actions.count(GcAction.REMOVE))}."
+    waiting = sum(action in {GcAction.FIRST, GcAction.YOUNG} for action in actions)
+    if waiting and not dry_run:
+        return f"Nothing was removed. A later run removes {_count(waiting)} if still there."
+    return "Nothing to remove." if actions else "No orphans."
+
+
+def _data(swept: GcResult) -> dict[str, Any]:
+    from reconciler.cli.orphans import orphan_data  # noqa: PLC0415
+
+    report = swept.report
+    troubled = [*(one.step for one in report.failed), *(one.step for one in report.unknown)] if report else []
+    orphans = [
+        orphan_data(decision.orphan)
+        | {
+            "fate": decision.action,
+            "first_seen": decision.seen.first.isoformat() if decision.seen else None,
+            "seen_before": decision.seen.count if decision.seen else 0,
+        }
+        for decision in swept.decisions
+    ]
+    return {
+        "ok": swept.ok,
+        "approved": swept.approved,
+        "orphans": orphans,
+        "unread": [asdict(one) for one in swept.unread],
+        "removed": _steps(report.done if report else ()),
+        "failed": _steps(troubled),
+        "skipped": _steps([ending.step for ending in report.skipped] if report else ()),
+    }
+
+
+def _steps(steps: Iterable[Step]) -> list[dict[str, str]]:
+    return [{"address": step.address, "host": step.host} for step in steps]
+
+
+def _count(number: int) -> str:
+    return f"{number} orphan{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Allocates ids, VLANs, subnets, workers and addresses; a number that was allocated never changes."""

@@ -1,0 +1,124 @@
+"""Which worker a new VM gets, by the cluster's rule and within every worker's capacity; placed VMs stay."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import assert_never
+
+from reconciler.errors import LimitError, PlanError
+from reconciler.plan.snapshot import SliceAllocation
+from reconciler.spec.models.cluster import Cluster, Worker
+from reconciler.spec.models.fields import format_size
+from reconciler.spec.models.names import HostName, SliceKey, VmName
+
+
+class _Load:
+    """What a worker carries, against what it may carry; None is no limit."""
+
+    def __init__(self, worker: Worker) -> None:
+        capacity = worker.capacity
+        self.name = HostName(worker.name)
+        self.limits = (capacity.vms, capacity.vcpus, capacity.memory)
+        self.used = [0, 0, 0]
+
+    def holds(self, asked: tuple[int, int, int]) -> bool:
+        return all(
+            limit is None or not more or used + more <= limit
+            for limit, used, more in zip(self.limits, self.used, asked, strict=True)
+        )
+
+    def add(self, asked: tuple[int, int, int]) -> None:
+        self.used = [used + more for used, more in zip(self.used, asked, strict=True)]
+
+
+class Placement:
+    """Places VMs one after the other; `turn` is the round-robin turn after those placed so far.
+
+    The rules: `round-robin` takes workers in turn, `spread` the one with the fewest VMs, `pack` the first of the file
+    with room, `locality` the one that has the most of the VM's slice, then the one with the fewest VMs.
+    """
+
+    def __init__(self, cluster: Cluster, others: Iterable[SliceAllocation], turn: int) -> None:
+        self.turn = turn
+        self._rule = cluster.placement
+        self._together: Counter[tuple[SliceKey, HostName]] = Counter()
+        self._loads = [_Load(worker) for worker in cluster.workers]
+        self._by_name = {load.name: load for load in self._loads}
+        for slice_ in others:
+            for vm in slice_.vms.values():
+                self._count(vm.worker, (1, vm.vcpus, vm.memory))
+
+    def knows(self, worker: HostName) -> bool:
+        """Whether the cluster file still has the worker."""
+        return worker in self._by_name
+
+    def add(self, key: SliceKey, worker: HostName, vcpus: int, memory: int) -> None:
+        """Count a VM of a slice that is there already; capacity never evicts one."""
+        self._together[key, worker] += 1
+        self._count(worker, (1, vcpus, memory))
+
+    def _count(self, worker: HostName, more: tuple[int, int, int]) -> None:
+        if load := self._by_name.get(worker):
+            load.add(more)
+
+    def grow(self, label: str, worker: HostName, vcpus: int, memory: int) -> None:
+        """Count what a VM that is there already gets more of; raises LimitError where its worker has no room for it."""
+        asked = (0, vcpus, memory)
+        load = self._by_name[worker]
+        if not load.holds(asked):
+            raise _no_room(label, [load], asked)
+        load.add(asked)
+
+    def place(self, key: SliceKey, vm: VmName, pinned: str | None, vcpus: int, memory: int) -> HostName:
+        """Return a worker for a new VM and count it there; raises LimitError where none has room for it.
+
+        A pinned VM takes no turn.
+        """
+        asked = (1, vcpus, memory)
+        candidates = [self._by_name[HostName(pinned)]] if pinned is not None else self._candidates(key)
+        position = next((place for place, load in enumerate(candidates) if load.holds(asked)), None)
+        if position is None:
+            raise _no_room(f"{key}/{vm}", self._loads if pinned is None else candidates, asked)
+        if pinned is None and self._rule == "round-robin":
+            self.turn += position + 1
+        worker = candidates[position].name
+        self.add(key, worker, vcpus, memory)
+        return worker
+
+    def _candidates(self, key: SliceKey) -> list[_Load]:
+        """Return the workers in the order in which the rule prefers them."""
+        match self._rule:
+            case "round-robin":
+                start = self.turn % len(self._loads)
+                return self._loads[start:] + self._loads[:start]
+            case "spread":
+                return sorted(self._loads, key=lambda load: load.used[0])
+            case "pack":
+                return self._loads
+            case "locality":
+                return sorted(self._loads, key=lambda load: (-self._together[key, load.name], load.used[0]))
+            case _:
+                assert_never(self._rule)
+
+
+def _no_room(label: str, loads: list[_Load], asked: tuple[int, int, int]) -> PlanError:
+    """Name the resource that is short: the first of which not even one worker has enough."""
+    names = ", ".join(load.name for load in loads)
+    for index, what in enumerate(("VMs", "vCPUs", "memory")):
+        free = {load: limit - load.used[index] for load in loads if (limit := load.limits[index]) is not None}
+        if len(free) < len(loads) or max(free.values()) >= asked[index]:
+            continue
+        short, whose = loads, names
+        if sum(free.values()) >= asked[index]:  # enough in all, but spread out: say how far the best worker gets
+            short = [max(free, key=free.__getitem__)]
+            whose = f"{short[0].name}, which has the most free of {names},"
+        return LimitError(
+            f"{what} of {whose} for {label}",
+            limit=sum(load.limits[index] or 0 for load in short),
+            used=sum(load.used[index] for load in short),
+            asked=asked[index],
+            show=format_size if what == "memory" else str,
+            hint="destroy a VM, or add a worker or raise its capacity in the cluster file",
+        )
+    return PlanError(f"no worker of {names} has room for {label}", hint="add a worker, or raise a capacity")

@@ -1,0 +1,126 @@
+"""VLAN blocks of slices and subnets of links: what is free, and which is preferred; pure, what is taken comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from reconciler.errors import LimitError
+from reconciler.plan.snapshot import FIRST_SLICE_ID, Block, StateSnapshot
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import SliceId, SliceKey, VlanId
+
+_LINK_PREFIX = 24
+
+
+class VlanBlocks:
+    """The cluster's VLAN range in blocks of `per_slice`; taken VLANs are the bits of one integer."""
+
+    def __init__(self, cluster: Cluster, recorded: StateSnapshot) -> None:
+        self.range = cluster.vlans.range
+        self.size = cluster.vlans.per_slice
+        self._starts = range(self.range.first, self.range.last - self.size + 2, self.size)
+        self._taken = 0
+        for vlan in (cluster.internet.vlan, *cluster.vlans.reserved):
+            self._taken |= 1 << vlan
+        for had in recorded.allocations.values():
+            for block in had.pool:
+                self._take(block.first, block.last)
+        for claim in (claim for held in recorded.held.values() for claim in held):
+            if claim.kind == "vlan":
+                self._take(int(claim.value), int(claim.value))
+            if claim.kind == "vlan-block":
+                self._take(int(claim.value), int(claim.value) + self.size - 1)
+
+    def give(self, slice_id: SliceId, key: SliceKey, asked: int) -> Block:
+        """Take the block that the slice's id prefers, else the first free one; raises LimitError where none is left.
+
+        A block with a reserved VLAN in it is never given.
+        """
+        preferred = self.range.first + self.size * (slice_id - FIRST_SLICE_ID)
+        for start in (preferred, *self._starts) if preferred in self._starts else self._starts:
+            if self._is_free(start):
+                self._take(start, start + self.size - 1)
+                return Block(VlanId(start), VlanId(start + self.size - 1))
+        raise LimitError(
+            f"VLANs of range {self.range} for {key}",
+            limit=len(self._starts) * self.size,
+            used=sum(not self._is_free(start) for start in self._starts) * self.size,
+            asked=asked,
+            hint="destroy a slice, or widen vlans.range in the cluster file",
+        )
+
+    def _is_free(self, start: int) -> bool:
+        return not self._taken >> start & ((1 << self.size) - 1)
+
+    def _take(self, first: int, last: int) -> None:
+        self._taken |= ((1 << (last - first + 1)) - 1) << first
+
+
+def vlans_of(pool: Sequence[Block], limit: int) -> list[VlanId]:
+    """Return the VLANs of a pool in order, at most `limit`."""
+    return [VlanId(vlan) for block in pool for vlan in range(block.first, block.last + 1)][:limit]
+
+
+class Subnets:
+    """The subnets of one slice's links; they must differ within the slice, whose router joins them all.
+
+    Slices have routers of their own, so two slices may use the same subnet.
+    """
+
+    def __init__(self, cluster: Cluster, written: Iterable[IPv4Network]) -> None:
+        self._whole = cluster.links.subnets
+        self._step = max(_LINK_PREFIX, self._whole.prefixlen)
+        self._count = 2 ** (self._step - self._whole.prefixlen)
+        self._first = int(self._whole.network_address)
+        self._avoided = [_span(str(network)) for network in (*written, cluster.internet.subnet)]
+        self._used: set[str] = set()
+
+    def keep(self, subnet: str) -> bool:
+        """Take a recorded subnet again; False where a written one has come to overlap it."""
+        free = self._is_free(subnet)
+        if free:
+            self._used.add(subnet)
+        return free
+
+    def avoid(self, subnet: str) -> None:
+        """Leave a subnet out: the segment that had it may still stand."""
+        self._avoided.append(_span(subnet))
+
+    def give(self, vlan: VlanId) -> str:
+        """Take `192.168.{vlan % 256}.0/24` where that is free, else the next free one; raises LimitError for none."""
+        for offset in range(self._count):
+            subnet = _subnet(self._first, self._step, (vlan % 256 + offset) % self._count)
+            if self._is_free(subnet):
+                self._used.add(subnet)
+                return subnet
+        raise LimitError("subnets for links of one slice", limit=self._count, used=self._count, asked=1)
+
+    def _is_free(self, subnet: str) -> bool:
+        if subnet in self._used:
+            return False
+        first, last = _span(subnet)
+        return not any(first <= other.last and other.first <= last for other in self._avoided)
+
+
+class _Span(NamedTuple):
+    """The first and last address of a subnet as numbers, which compare many times as fast as networks do."""
+
+    first: int
+    last: int
+
+
+# Slices have routers of their own, and so the same few subnets come up again and again.
+
+
+@lru_cache(maxsize=2**12)
+def _span(subnet: str) -> _Span:
+    network = IPv4Network(subnet)
+    return _Span(int(network.network_address), int(network.broadcast_address))
+
+
+@lru_cache(maxsize=2**12)
+def _subnet(first: int, prefix: int, index: int) -> str:
+    return str(IPv4Network((first + (index << (32 - prefix)), prefix)))

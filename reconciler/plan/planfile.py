@@ -1,0 +1,162 @@
+"""A plan as the text of a file, sealed by a digest, and back; whether it may still be applied is workflow's to say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reconciler.errors import PlanFileError
+from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan, Step
+from reconciler.plan.resources import Resource, from_data, to_data
+from reconciler.plan.snapshot import Counters, allocation_data, allocation_from_data
+from reconciler.spec.models.fields import UpdatePolicy
+
+FORMAT = 1
+"""The version of the text; a reader refuses every newer one."""
+
+MARK = "reconciler_plan"
+"""The first key of the text, by which a saved plan is told from every other file; its value is the format."""
+
+_SEAL = "digest"
+_AGAIN = "make the plan again; this file was edited, or is not whole"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """A plan, and which of its input files are the cluster's and the slices': others are those that these speak of."""
+
+    plan: Plan
+    cluster: str
+    slices: tuple[str, ...] = ()
+
+
+def is_plan(beginning: str) -> bool:
+    """Whether a text that begins like this was written by `write_plan`, be it damaged further on."""
+    return beginning.lstrip().removeprefix("{").lstrip().startswith(f'"{MARK}"')
+
+
+def write_plan(saved: SavedPlan) -> str:
+    """Write a plan as JSON, ending with a newline; the same plan gives the same text."""
+    data = {MARK: FORMAT, "cluster": saved.cluster, "slice_files": list(saved.slices)} | _data(saved.plan)
+    return json.dumps(data | {_SEAL: _digest(data)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_plan(text: str, name: str) -> SavedPlan:
+    """Read what `write_plan` wrote; `name` is the file's, for the sentence.
+
+    Raises PlanFileError for what is edited, truncated, of another format, or no saved plan at all.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PlanFileError(f"{name} is damaged: it is not JSON, or ends too early", hint=_AGAIN) from error
+    if not isinstance(data, dict) or MARK not in data:
+        raise PlanFileError(f"{name} is no saved plan", hint="`reconciler plan -o FILE` writes one")
+    if data[MARK] != FORMAT:
+        raise PlanFileError(
+            f"{name} was made by another version (its format is {data[MARK]!r}, this version reads {FORMAT})",
+            hint="use the version of topology-reconciler that wrote it, or make the plan again",
+        )
+    if data.pop(_SEAL, None) != _digest(data):
+        raise PlanFileError(f"{name} is damaged: its digest is not that of its content", hint=_AGAIN)
+    try:
+        return SavedPlan(_plan(data), data["cluster"], tuple(data["slice_files"]))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise PlanFileError(f"{name} is damaged: what it holds cannot be read", hint=_AGAIN) from error
+
+
+def _data(plan: Plan) -> dict[str, Any]:
+    return {
+        "format": plan.format,
+        "tool": plan.tool,
+        "lineage": plan.lineage,
+        "serial": plan.serial,
+        "inputs": dict(plan.inputs),
+        "slices": list(plan.slices),
+        "counts": asdict(plan.counts),
+        "counters": asdict(plan.counters),
+        "allocations": {key: allocation_data(given) for key, given in plan.allocations.items()},
+        "changes": [_change_data(change) for change in plan.changes],
+        "disturbed": [asdict(item) for item in plan.disturbed],
+        "steps": [_step_data(step) for step in plan.steps],
+    }
+
+
+def _plan(data: Mapping[str, Any]) -> Plan:
+    return Plan(
+        tool=data["tool"],
+        lineage=data["lineage"],
+        serial=data["serial"],
+        slices=tuple(data["slices"]),
+        changes=tuple(_change(item) for item in data["changes"]),
+        steps=tuple(_step(item) for item in data["steps"]),
+        counts=Counts(**data["counts"]),
+        counters=Counters(**data["counters"]),
+        allocations={key: allocation_from_data(given) for key, given in data["allocations"].items()},
+        disturbed=tuple(Disturbance(**item) for item in data["disturbed"]),
+        inputs=dict(data["inputs"]),
+        format=data["format"],
+    )
+
+
+def _change_data(change: Change) -> dict[str, Any]:
+    return {
+        "action": change.action,
+        "address": change.address,
+        "reason": change.reason,
+        "before": _resource_data(change.before),
+        "after": _resource_data(change.after),
+        "attributes": [asdict(item) for item in change.attributes],
+    }
+
+
+def _change(data: Mapping[str, Any]) -> Change:
+    attributes = (item | {"policy": UpdatePolicy(item["policy"])} for item in data["attributes"])
+    return Change(
+        action=Action(data["action"]),
+        address=data["address"],
+        before=_resource(data["before"]),
+        after=_resource(data["after"]),
+        reason=data["reason"],
+        attributes=tuple(AttributeChange(**item) for item in attributes),
+    )
+
+
+def _step_data(step: Step) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "action": step.action,
+        "address": step.address,
+        "host": step.host,
+        "needs": list(step.needs),
+        "before": _resource_data(step.before),
+        "after": _resource_data(step.after),
+    }
+
+
+def _step(data: Mapping[str, Any]) -> Step:
+    return Step(
+        id=data["id"],
+        action=Action(data["action"]),
+        address=data["address"],
+        host=data["host"],
+        before=_resource(data["before"]),
+        after=_resource(data["after"]),
+        needs=tuple(data["needs"]),
+    )
+
+
+def _resource_data(resource: Resource | None) -> dict[str, Any] | None:
+    return None if resource is None else to_data(resource)
+
+
+def _resource(data: Mapping[str, Any] | None) -> Resource | None:
+    return None if data is None else from_data(data)
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    text = json.dumps(data, separators=(",", ":"), sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,181 @@
+"""What the cluster file may say, as frozen models; rules across fields are check.py's."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+
+from reconciler.spec.models.fields import Ipv4, Ipv4Net, Model, Size, Version
+from reconciler.spec.models.names import HostName, Name
+
+PARKING_VLAN = 4094
+"""Always in a trunk port's `trunks` column and never given out: an empty column would mean every VLAN."""
+
+
+class VlanRange(NamedTuple):
+    """The VLANs that slices may get, both ends included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """Write it as the file does."""
+        return f"{self.first}-{self.last}"
+
+
+def parse_vlan_range(value: Any) -> VlanRange:
+    """Read `100-3999`; raises ValueError unless 1 <= first <= last <= 4093."""
+    match = re.fullmatch(r"([1-9][0-9]{0,3})-([1-9][0-9]{0,3})", value) if isinstance(value, str) else None
+    if match and 1 <= int(match[1]) <= int(match[2]) < PARKING_VLAN:
+        return VlanRange(int(match[1]), int(match[2]))
+    msg = f"write VLANs as first-last within 1-{PARKING_VLAN - 1}, such as 100-3999"
+    raise ValueError(msg)
+
+
+VlanRangeField = Annotated[
+    VlanRange,
+    BeforeValidator(parse_vlan_range),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}-[1-9][0-9]{0,3}$"}),
+]
+INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
+HOST_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:%-]{0,252}$"
+USER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+InterfaceName = Annotated[str, StringConstraints(pattern=INTERFACE_NAME_PATTERN)]
+"""A network interface or bridge as the kernel allows it: at most 15 characters."""
+
+Vlan = Annotated[int, Field(ge=1, lt=PARKING_VLAN)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Capacity(Model):
+    """What a worker or a user may hold at most; what is left out is not limited."""
+
+    vms: Annotated[int, Field(ge=0)] | None = None
+    vcpus: Annotated[int, Field(ge=0)] | None = None
+    memory: Size | None = None
+
+
+class Quota(Capacity):
+    """What one user may hold at most; what is left out is not limited."""
+
+    slices: Annotated[int, Field(ge=0)] | None = None
+    vlans: Annotated[int, Field(ge=0)] | None = None
+
+
+class Login(Model):
+    """How to reach a host over SSH; a host's own settings win over the cluster's."""
+
+    host: Annotated[str, StringConstraints(pattern=HOST_PATTERN)] | None = None
+    user: Annotated[str, StringConstraints(pattern=USER_PATTERN)] | None = None
+    port: Port | None = None
+    identity_file: str | None = None
+    known_hosts: str | None = None
+    sudo: bool | None = None
+
+
+class Host(Model):
+    """A Linux host; `address` is its own name for itself, `ssh` says how to connect where that differs."""
+
+    name: Name
+    address: Ipv4
+    ssh: Login = Login()
+
+
+class Worker(Host):
+    """A host that runs VMs."""
+
+    capacity: Capacity = Capacity()
+
+
+class NetworkNode(Host):
+    """The host that carries the slices' routers and the way to the internet."""
+
+    uplink: InterfaceName
+
+
+class Bridge(Model):
+    """The Open vSwitch bridge that every host has, and its port towards the other hosts."""
+
+    name: InterfaceName = "br-int"
+    trunk: InterfaceName
+
+
+class Vlans(Model):
+    """Which VLANs slices get, and how many each."""
+
+    range: VlanRangeField = VlanRange(100, 3999)
+    per_slice: Annotated[int, Field(ge=1, le=4094)] = 20
+    reserved: tuple[Vlan, ...] = Field(default=(), strict=False)
+
+
+class Internet(Model):
+    """The internet VLAN: its gateway stands on the network node and translates addresses."""
+
+    vlan: Vlan = 400
+    subnet: Ipv4Net = IPv4Network("10.60.7.0/24")
+    gateway: Ipv4 = IPv4Address("10.60.7.1")
+    dns: tuple[Ipv4, ...] = Field(default=(), strict=False)
+
+
+class LinkSubnets(Model):
+    """Where links get their subnets from."""
+
+    subnets: Ipv4Net = IPv4Network("192.168.0.0/16")
+
+
+class Image(Model):
+    """A base image: a QCOW2 file beside the cluster file, and what it must hash to."""
+
+    file: str
+    sha256: Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+
+
+class Flavor(Model):
+    """A size of VM."""
+
+    image: Name
+    vcpus: Annotated[int, Field(ge=1, le=256)]
+    memory: Size
+    disk: Size
+
+
+class User(Model):
+    """Someone who may own slices."""
+
+    quota: Quota = Quota()
+
+
+class Cluster(Model):
+    """A cluster file: the hosts, what they offer, and who may use it."""
+
+    version: Version
+    name: Name
+    workers: Annotated[tuple[Worker, ...], Field(min_length=1, strict=False)]
+    network_node: NetworkNode
+    ssh: Login = Login()
+    bridge: Bridge
+    accelerator: Literal["kvm", "tcg"] = "kvm"
+    placement: Literal["round-robin", "spread", "pack", "locality"] = "round-robin"
+    vlans: Vlans = Vlans()
+    internet: Internet = Internet()
+    links: LinkSubnets = LinkSubnets()
+    images: dict[Name, Image] = Field(default_factory=dict)
+    flavors: dict[Name, Flavor] = Field(default_factory=dict)
+    users: dict[Name, User] = Field(default_factory=dict)
+
+    def hosts(self) -> tuple[Host, ...]:
+        """Return the workers in the order of the file, then the network node."""
+        return (*self.workers, self.network_node)
+
+    def host(self, name: str) -> Host:
+        """Return a host by its name; raises KeyError for an unknown one."""
+        for host in self.hosts():
+            if host.name == name:
+                return host
+        raise KeyError(HostName(name))

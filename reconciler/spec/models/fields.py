@@ -1,0 +1,105 @@
+"""The field types that slice and cluster files share: the strict base model, sizes with units, update policies."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+from reconciler.spec.models.names import Bytes
+
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8})(?P<unit>[KMGT]iB)")
+
+
+class Model(BaseModel):
+    """The base of everything users write: frozen, strict (nothing is coerced), unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class UpdatePolicy(StrEnum):
+    """What a change to a field of a running slice costs."""
+
+    LIVE = "live"
+    RESTART = "restart"
+    RECREATE = "recreate"
+    IMMUTABLE = "immutable"
+
+
+def update_policy(model: type[BaseModel], field: str) -> UpdatePolicy:
+    """Return the policy that a model's field carries; raises LookupError where it carries none."""
+    for item in model.model_fields[field].metadata:
+        if isinstance(item, UpdatePolicy):
+            return item
+    msg = f"{model.__name__}.{field} carries no update policy"
+    raise LookupError(msg)
+
+
+def parse_size(value: Any) -> Bytes:
+    """Read `256MiB` or `1GiB` as bytes; raises ValueError for anything else, bare numbers included."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        return Bytes(int(match["count"]) * _UNITS[match["unit"]])
+    msg = "write a size with a unit: KiB, MiB, GiB or TiB, such as 256MiB"
+    raise ValueError(msg)
+
+
+def parse_version(value: Any) -> Any:
+    """Refuse `true`, which Python takes for 1; raises ValueError."""
+    if isinstance(value, bool):
+        msg = "write `version: 1`"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError alone
+    return value
+
+
+def format_size(size: int) -> str:
+    """Write bytes in the largest unit that divides them, as users do."""
+    for unit, factor in reversed(_UNITS.items()):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B"
+
+
+def parse_address(value: Any) -> IPv4Address:
+    """Read an IPv4 address; raises ValueError for anything else."""
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        return IPv4Address(value if isinstance(value, str) else "")
+    except ValueError:
+        msg = "write an IPv4 address, such as 10.0.10.1"
+        raise ValueError(msg) from None
+
+
+def parse_network(value: Any) -> IPv4Network:
+    """Read an IPv4 network without host bits; raises ValueError for anything else."""
+    if isinstance(value, IPv4Network):
+        return value
+    try:
+        return IPv4Network(value if isinstance(value, str) else "")
+    except ValueError:
+        msg = "write an IPv4 network, such as 192.168.77.0/24"
+        raise ValueError(msg) from None
+
+
+Ipv4 = Annotated[IPv4Address, BeforeValidator(parse_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
+Ipv4Net = Annotated[
+    IPv4Network,
+    BeforeValidator(parse_network),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+/[0-9]{1,2}$"}),
+]
+
+Version = Annotated[Literal[1], BeforeValidator(parse_version)]
+"""The version of the file format; a later format gets a later number."""
+
+Size = Annotated[
+    Bytes,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^{_SIZE.pattern}$".replace("?P<count>", "").replace("?P<unit>", "")}
+    ),
+]
+"""A size as users write it, with its unit; bytes in the model."""

@@ -1,0 +1,143 @@
+"""What a slice file may say: frozen models with an update policy on each field; rules across fields are check.py's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from reconciler.spec.models.fields import Ipv4Net, Model, Size, UpdatePolicy, Version
+from reconciler.spec.models.names import INTERFACE_PATTERN, MAX_INTERFACES, NAME_PATTERN, Name, SliceKey, slice_key
+from reconciler.spec.models.secret import UserData
+
+LIVE, RESTART, RECREATE, IMMUTABLE = UpdatePolicy
+_ENDPOINT = re.compile(rf"(?P<vm>{NAME_PATTERN})(?::(?P<interface>{INTERFACE_PATTERN}))?")
+
+
+class Endpoint(NamedTuple):
+    """One end of a link: a VM and its data interface, or None for the next free one."""
+
+    vm: str
+    interface: str | None = None
+
+    def __str__(self) -> str:
+        """Write it as the file does."""
+        return self.vm if self.interface is None else f"{self.vm}:{self.interface}"
+
+
+def parse_endpoint(value: Any) -> Endpoint:
+    """Read `web` or `web:eth1`; raises ValueError for anything else."""
+    if isinstance(value, Endpoint):
+        return value
+    if isinstance(value, str) and (match := _ENDPOINT.fullmatch(value)):
+        return Endpoint(match["vm"], match["interface"])
+    if isinstance(value, str) and value.endswith(":eth0"):
+        msg = "eth0 is the internet interface and never part of a link; take eth1 or a later one"
+    else:
+        msg = "write a link's end as a VM's name, or as name:eth1"
+    raise ValueError(msg)
+
+
+EndpointField = Annotated[
+    Endpoint,
+    BeforeValidator(parse_endpoint),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}(:{INTERFACE_PATTERN})?$"}),
+]
+
+
+class VmDefaults(Model):
+    """What VMs have in common: the fields that `defaults`, a group and a VM may all set; the nearest wins."""
+
+    flavor: Annotated[Name | None, RECREATE] = Field(default=None, description="a flavor of the cluster file")
+    image: Annotated[Name | None, RECREATE] = Field(
+        default=None, description="an image of the cluster file, in place of the flavor's"
+    )
+    vcpus: Annotated[int | None, RESTART] = Field(
+        default=None, ge=1, le=256, description="virtual CPUs, in place of the flavor's"
+    )
+    memory: Annotated[Size | None, RESTART] = Field(default=None, description="memory, such as 512MiB")
+    disk: Annotated[Size | None, RECREATE] = Field(default=None, description="size of the disk, such as 4GiB")
+    interfaces: Annotated[int | None, RESTART] = Field(
+        None, ge=0, le=MAX_INTERFACES, description="data interfaces eth1 and up; default: as many as its links need"
+    )
+    internet: Annotated[bool | None, LIVE] = Field(default=None, description="connect eth0 to the internet VLAN")
+    cloud_init: Annotated[UserData | None, RESTART] = Field(
+        default=None, description="cloud-init's user-data, as text or as {file: path}; a secret, and never shown"
+    )
+    labels: Annotated[dict[str, str], LIVE] = Field(
+        default_factory=dict, description="free text for people and programs"
+    )
+
+
+class Vm(VmDefaults):
+    """One VM of a slice."""
+
+    worker: Annotated[Name | None, RECREATE] = Field(
+        default=None, description="the worker it must run on; default: placed"
+    )
+    group: Annotated[Name | None, LIVE] = Field(
+        default=None, description="a group of this file whose settings it takes"
+    )
+
+
+class Link(Model):
+    """A layer-2 link between two VMs; `[a:eth1, b:eth1]` is short for `{endpoints: [a:eth1, b:eth1]}`."""
+
+    endpoints: Annotated[tuple[EndpointField, EndpointField], RECREATE] = Field(strict=False)
+    dhcp: Annotated[bool, LIVE] = Field(default=True, description="the slice's router answers DHCP on this link")
+    gateway: Annotated[bool, LIVE] = Field(default=True, description="the slice's router has an address on this link")
+    subnet: Annotated[Ipv4Net | None, RECREATE] = Field(default=None, description="an IPv4 network; default: allocated")
+    mtu: Annotated[int, LIVE] = Field(default=1500, ge=576, le=9000, description="largest packet in bytes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"endpoints": value} if isinstance(value, list) else value
+
+
+class Slice(Model):
+    """A slice file: one virtual network topology of one owner."""
+
+    version: Annotated[Version, LIVE] = Field(description="1, the version of the file format")
+    name: Annotated[Name, IMMUTABLE] = Field(description="unique per owner")
+    owner: Annotated[Name, IMMUTABLE] = Field(description="a user of the cluster file")
+    topology: Annotated[Literal["custom"], LIVE] = Field(default="custom", description="how vms and links are given")
+    labels: Annotated[dict[str, str], LIVE] = Field(
+        default_factory=dict, description="free text for people and programs"
+    )
+    vlans: Annotated[int | None, LIVE] = Field(default=None, ge=1, le=4094, description="size of the VLAN pool")
+    defaults: Annotated[VmDefaults, LIVE] = Field(default_factory=VmDefaults, description="what all VMs have in common")
+    groups: Annotated[dict[Name, VmDefaults], LIVE] = Field(
+        default_factory=dict, description="what some VMs have in common"
+    )
+    vms: Annotated[dict[Name, Vm], LIVE] = Field(default_factory=dict)
+    links: Annotated[tuple[Link, ...], LIVE] = Field(default=(), strict=False)
+
+    @property
+    def key(self) -> SliceKey:
+        """The slice's identity, `owner/name`."""
+        return slice_key(self.owner, self.name)
+
+    def effective(self, vm: str) -> Vm:
+        """Return a VM with its group's settings and the defaults filled in; raises KeyError for an unknown one."""
+        return _effective(self, self.vms[vm])
+
+
+def _effective(whole: Slice, vm: Vm) -> Vm:
+    """Fill a VM's open fields from its group, then from the slice's defaults; labels add up, the nearest wins."""
+    layers = [whole.defaults, *([whole.groups[vm.group]] if vm.group else []), vm]
+    if all(layer is vm or not layer.model_fields_set for layer in layers):
+        return vm
+    merged: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    for layer in layers:
+        merged.update({name: getattr(layer, name) for name in layer.model_fields_set})
+        labels.update(layer.labels)
+    return vm.model_copy(update=_given(merged) | {"labels": labels})
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

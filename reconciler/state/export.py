@@ -1,0 +1,173 @@
+"""A whole record as one JSON text, sealed by a digest, the same from every database; rows are transfer's part."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from reconciler.errors import StateUnreadable
+from reconciler.plan.resources import from_data
+from reconciler.plan.snapshot import Claim, Status, claims
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.sql.codec import decode_allocation
+
+FORMAT: Final = 2
+"""The version of the text; a reader refuses every newer one. The first knew no orphans."""
+
+_SEAL = "digest"
+_AGAIN = "export the record again; this file was edited, or is not whole"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ExportedCounters(_Part):
+    """What was given out last or comes next, of every sort that only grows."""
+
+    slice_id: int
+    vm_id: int
+    link_id: int
+    turn: int
+    applies: int
+    token: int
+
+
+class ExportedSlice(_Part):
+    """A slice: the serial at which it last changed, its allocation as the codec writes it, and its held claims."""
+
+    key: str
+    moved: int
+    leaving: bool
+    allocation: dict[str, Any] | None
+    held: tuple[Claim, ...]
+
+
+class ExportedResource(_Part):
+    """A resource as it stands in the record; `resource` and `pending` are its plain data."""
+
+    status: Status
+    due: bool
+    resource: dict[str, Any]
+    pending: dict[str, Any] | None
+
+
+class ExportedStep(_Part):
+    """One entry of an apply's journal."""
+
+    step: int
+    action: str
+    address: str
+    host: str
+    intended: AwareDatetime
+    recorded: AwareDatetime | None
+    outcome: str | None
+    words: str
+
+
+class ExportedApply(_Part):
+    """One apply, with its journal in the order of intents."""
+
+    id: int
+    slices: tuple[str, ...]
+    user: str
+    host: str
+    pid: int
+    started: AwareDatetime
+    finished: AwareDatetime | None
+    result: str
+    digest: str
+    done: int
+    failed: int
+    skipped: int
+    journal: tuple[ExportedStep, ...]
+
+
+class ExportedOrphan(_Part):
+    """What was seen on a host and nobody records."""
+
+    host: str
+    address: str
+    fingerprint: str
+    first_seen: AwareDatetime
+    seen: int
+
+
+class Export(_Part):
+    """A whole record but its locks, which are of processes that run now. `history` is in the order of the applies."""
+
+    format: Literal[1, 2] = FORMAT
+    cluster: str
+    lineage: str
+    serial: int
+    shared_moved: int
+    given_moved: int
+    counters: ExportedCounters
+    slices: tuple[ExportedSlice, ...]
+    resources: tuple[ExportedResource, ...]
+    history: tuple[ExportedApply, ...]
+    orphans: tuple[ExportedOrphan, ...] = ()
+
+
+def write_export(export: Export) -> str:
+    """Write a record as text: the same record gives the same bytes, whichever database it comes from."""
+    data = export.model_dump(mode="json")
+    return json.dumps(data | {_SEAL: _digest(data)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_export(text: str, name: str) -> Export:
+    """Read what `write_export` wrote; `name` is the file's, for the sentence.
+
+    Raises StateUnreadable for what is edited, truncated, of a newer format, or no export at all.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StateUnreadable(f"{name} is no exported record: it is not JSON", hint=_AGAIN) from error
+    if not isinstance(data, dict) or not {"format", _SEAL, "lineage"} <= data.keys():
+        raise StateUnreadable(f"{name} is no exported record", hint="`reconciler state export` writes one")
+    if data["format"] not in range(1, FORMAT + 1):
+        raise StateUnreadable(
+            f"{name} was made by another version (its format is {data['format']}, this version reads up to {FORMAT})",
+            hint="use the version of topology-reconciler that wrote it, or a newer one",
+        )
+    if data.pop(_SEAL) != _digest(data):
+        raise StateUnreadable(f"{name} is damaged: its digest is not that of its content", hint=_AGAIN)
+    try:
+        export = Export.model_validate_json(json.dumps(data))
+        _check(export)
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StateUnreadable(f"{name} is damaged: what it holds cannot be read", hint=_AGAIN) from error
+    return export
+
+
+def claimed(export: Export) -> dict[Claim, tuple[SliceKey, bool]]:
+    """Return who claims what, and whether it is only held; raises ValueError where two slices claim the same."""
+    found: dict[Claim, tuple[SliceKey, bool]] = {}
+    for entry in export.slices:
+        key = SliceKey(entry.key)
+        allocation = None if entry.allocation is None else decode_allocation(json.dumps(entry.allocation))
+        given = [] if allocation is None else [(claim, False) for claim in claims(key, allocation)]
+        for claim, held in [*given, *((claim, True) for claim in entry.held)]:
+            if claim in found:
+                msg = f"{claim} is claimed twice"
+                raise ValueError(msg)
+            found[claim] = (key, held)
+    return found
+
+
+def _check(export: Export) -> None:
+    """Read every part as the store will; raises what the readers of the parts raise."""
+    claimed(export)
+    for entry in export.resources:
+        for data in (entry.resource, entry.pending):
+            if data is not None:
+                from_data(data)
+
+
+def _digest(data: dict[str, Any]) -> str:
+    text = json.dumps(data, separators=(",", ":"), sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

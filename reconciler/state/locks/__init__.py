@@ -1,0 +1,1 @@
+"""Locks on slices: leases with fencing tokens."""

@@ -1,0 +1,1 @@
+"""The state store in SQL, on SQLite or PostgreSQL."""

@@ -1,0 +1,149 @@
+"""How resources stand, as rows: before a step is attempted, after it ended, and as read back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Executable, Update, bindparam, delete, insert, or_, select, true, update
+
+from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.resources import Resource
+from reconciler.plan.snapshot import ResourceState, Status
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.state.sql import schema
+from reconciler.state.sql.allocations import CHUNK, chunks
+from reconciler.state.sql.codec import decode_resource, encode_resource
+from reconciler.state.store import StepResult
+
+_ROWS = schema.resources
+_THIS = _ROWS.c.address == bindparam("b_address")
+
+DONE = "done"
+"""The outcome of a step that did what it was to do; every other leaves the resource as its status says."""
+
+
+def expect(connection: Connection, plan: Plan) -> None:
+    """Mark as due what a plan is yet to change or remove, and whatever in its scope does not stand as recorded."""
+    for some in chunks(plan.slices):
+        unfinished = _ROWS.c.status != Status.PRESENT.value
+        connection.execute(update(_ROWS).where(_ROWS.c.slice.in_(some)).values(due=unfinished))
+    _each(connection, _set(due=true()), [{"b_address": step.address} for step in plan.steps])
+
+
+def intend(connection: Connection, steps: Sequence[Step]) -> None:
+    """Write how resources stand once these steps may have begun."""
+    standing = dict(_due(connection, [step.address for step in steps]))
+    new: list[dict[str, Any]] = []
+    leaving: list[dict[str, Any]] = []
+    changing: list[dict[str, Any]] = []
+    for step in steps:
+        if step.action is Action.CREATE or step.address not in standing:
+            new.append(_attempted(step, due=standing.get(step.address, False)))
+        elif step.action is Action.DELETE:
+            leaving.append({"b_address": step.address})
+        else:
+            changing.append({"b_address": step.address, "b_pending": _text(step.after)})
+    _put(connection, new)
+    _each(connection, _set(status=Status.DELETING.value), leaving)
+    _each(connection, _set(status=Status.UNKNOWN.value, pending=bindparam("b_pending")), changing)
+
+
+def record(connection: Connection, results: Iterable[StepResult]) -> None:
+    """Write how resources stand after these steps; of a removal and a making of one address, the later one counts."""
+    gone: list[dict[str, Any]] = []
+    done: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    other: list[dict[str, Any]] = []
+    for ending in {ending.step.address: ending for ending in results}.values():
+        address = {"b_address": ending.step.address}
+        if ending.status is None:
+            gone.append(address)
+        elif ending.status is not Status.PRESENT:
+            other.append({**address, "b_status": ending.status.value})
+        elif ending.outcome == DONE and ending.step.after is not None:
+            done.append(_row(ending.step.after, Status.PRESENT, None, due=False))
+        else:
+            refused.append(address)
+    _put(connection, done)
+    _each(connection, delete(_ROWS).where(_THIS), gone)
+    _each(connection, _set(status=Status.PRESENT.value, pending=None), refused)
+    _each(connection, _set(status=bindparam("b_status")), other)
+
+
+def forget(connection: Connection, addresses: Collection[Address]) -> dict[Address, ResourceState]:
+    """Remove resources from the record, and return how they stood; those that are not recorded are not in it."""
+    found: dict[Address, ResourceState] = {}
+    for some in chunks(addresses):
+        rows = connection.execute(select(_ROWS).where(_ROWS.c.address.in_(some)).order_by(_ROWS.c.address))
+        found.update((row.address, _recorded(row)) for row in rows)
+        connection.execute(delete(_ROWS).where(_ROWS.c.address.in_(some)))
+    return found
+
+
+def read(connection: Connection, scope: Collection[SliceKey] | None) -> Iterator[tuple[Address, ResourceState]]:
+    """Yield the resources of the slices in scope (None: of all) and of what slices share, by address.
+
+    Raises ValueError, KeyError or TypeError for a row that is none of ours.
+    """
+    query = select(_ROWS.c.address, _ROWS.c.slice, _ROWS.c.status, _ROWS.c.attributes, _ROWS.c.pending)
+    if scope is not None and len(scope) <= CHUNK:
+        query = query.where(or_(_ROWS.c.slice.in_(sorted(scope)), _ROWS.c.slice.is_(None)))
+    wanted = None if scope is None else frozenset(scope)
+    for row in connection.execute(query.order_by(_ROWS.c.address)):
+        if wanted is None or row.slice is None or row.slice in wanted:
+            yield row.address, _recorded(row)
+
+
+def _due(connection: Connection, addresses: Sequence[Address]) -> Iterator[tuple[Address, bool]]:
+    for some in chunks(addresses):
+        for row in connection.execute(select(_ROWS.c.address, _ROWS.c.due).where(_ROWS.c.address.in_(some))):
+            yield row.address, row.due
+
+
+def _attempted(step: Step, *, due: bool) -> dict[str, Any]:
+    """Form the row of a resource that is not recorded, or recorded but to be made anew."""
+    match step.action:
+        case Action.CREATE:
+            return _row(step.subject, Status.CREATING, None, due=due)
+        case Action.DELETE:
+            return _row(step.subject, Status.DELETING, None, due=True)
+        case Action.UPDATE | Action.REPLACE:
+            return _row(step.before or step.subject, Status.UNKNOWN, step.after, due=True)
+
+
+def _row(resource: Resource, status: Status, pending: Resource | None, *, due: bool) -> dict[str, Any]:
+    return {
+        "address": resource.address,
+        "kind": resource.kind,
+        "slice": resource.slice,
+        "host": resource.host,
+        "status": status.value,
+        "attributes": encode_resource(resource),
+        "pending": _text(pending),
+        "due": due,
+    }
+
+
+def _set(**values: Any) -> Update:
+    return update(_ROWS).where(_THIS).values(values)
+
+
+def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write whole rows, in the place of any there are."""
+    _each(connection, delete(_ROWS).where(_THIS), [{"b_address": row["address"]} for row in rows])
+    _each(connection, insert(_ROWS), rows)
+
+
+def _each(connection: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, list(rows))
+
+
+def _recorded(row: Any) -> ResourceState:
+    pending = None if row.pending is None else decode_resource(row.pending)
+    return ResourceState(decode_resource(row.attributes), Status(row.status), pending)
+
+
+def _text(resource: Resource | None) -> str | None:
+    return None if resource is None else encode_resource(resource)

@@ -1,0 +1,78 @@
+"""A plan as JSON for programs, in the widely read shape `resource_changes[] {address, change {actions, ...}}`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from reconciler.plan.model import Action, Change, Plan, Step
+from reconciler.plan.resources import Resource, to_data
+from reconciler.views.plan_text import summary
+
+_ACTIONS = {
+    Action.CREATE: ["create"],
+    Action.UPDATE: ["update"],
+    Action.DELETE: ["delete"],
+    Action.REPLACE: ["delete", "create"],
+}
+
+
+def render_json(plan: Plan) -> str:
+    """Return the plan as indented JSON, ending with a newline; the same plan gives the same bytes."""
+    return json.dumps(plan_data(plan), indent=2, ensure_ascii=False) + "\n"
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """Return the plan as plain data: format version first, then inputs, changes, steps and allocations."""
+    return {
+        "format_version": plan.format,
+        "tool_version": plan.tool,
+        "lineage": plan.lineage,
+        "serial": plan.serial,
+        "inputs": dict(plan.inputs),
+        "slices": list(plan.slices),
+        "summary": summary(plan),
+        "counts": asdict(plan.counts),
+        "resource_changes": [_change(change) for change in plan.changes],
+        "disturbed": [{"address": item.address, "reason": item.reason} for item in plan.disturbed],
+        "steps": [_step(step) for step in plan.steps],
+        "allocations": {key: asdict(given) for key, given in plan.allocations.items()},
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "address": change.address,
+        "type": change.subject.kind,
+        "slice": change.subject.slice,
+        "host": change.subject.host,
+        "change": {
+            "actions": _ACTIONS[change.action],
+            "before": _resource(change.before),
+            "after": _resource(change.after),
+        },
+        "reason": change.reason,
+        "data_lost": change.loses_data,
+        "attributes": [asdict(item) for item in change.attributes],
+    }
+
+
+def _resource(resource: Resource | None) -> dict[str, Any] | None:
+    return None if resource is None else to_data(resource)
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "id": step.id,
+        "action": step.action,
+        "address": step.address,
+        "host": step.host,
+        "needs": list(step.needs),
+    }
+
+
+def plan_digest(plan: Plan) -> str:
+    """Return the SHA-256 of a plan's JSON, by which an approval and a history name it."""
+    return hashlib.sha256(render_json(plan).encode()).hexdigest()

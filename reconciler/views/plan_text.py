@@ -1,0 +1,96 @@
+"""A plan as text for people: what changes, slice by slice, each with its reason, and one line that counts it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan
+from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.views.values import essence, show_change
+
+SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.REPLACE: "-/+"}
+DISTURBED = "!"
+_WIDTH = 3
+_NOTES = {
+    UpdatePolicy.RECREATE: "forces replacement",
+    UpdatePolicy.IMMUTABLE: "forces replacement",
+    UpdatePolicy.RESTART: "restarts the VM",
+}
+
+
+def render_text(plan: Plan) -> str:
+    """Return the whole plan, ending with a newline; the same plan gives the same text."""
+    if plan.empty:
+        return f"{summary(plan)}\n"
+    lines: list[str] = []
+    for key, group in groupby(plan.changes, key=lambda change: change.subject.slice):
+        lines.append(f"{_title(plan, key)}:")
+        lines.extend(line for change in group for line in _change(change))
+        lines.extend(_disturbance(item) for item in plan.disturbed if item.slice == key)
+        lines.append("")
+    shown = {change.subject.slice for change in plan.changes}
+    for key, others in groupby((item for item in plan.disturbed if item.slice not in shown), lambda item: item.slice):
+        lines.extend([f"{_title(plan, key)}:", *map(_disturbance, others), ""])
+    lines.append(summary(plan))
+    return "\n".join(lines) + "\n"
+
+
+def summary(plan: Plan) -> str:
+    """Return the one line that counts what a plan does."""
+    if plan.empty:
+        count = len(plan.slices)
+        return f"No changes. {_count(count, 'slice')} {'matches' if count == 1 else 'match'} the recorded state."
+    counts = plan.counts
+    changes = (
+        f"{counts.add} to add, {counts.change} to change, {counts.replace} to replace, {counts.destroy} to destroy"
+    )
+    return f"Plan: {changes}.{_impact(counts)}"
+
+
+def _impact(counts: Counts) -> str:
+    parts = []
+    if counts.restarts:
+        parts.append(f"{_count(counts.restarts, 'VM')} {'restarts' if counts.restarts == 1 else 'restart'}")
+    if counts.interrupted:
+        parts.append(f"{_count(counts.interrupted, 'link')} interrupted")
+    if counts.lost:
+        parts.append(f"{_count(counts.lost, 'overlay')} lost with {'its' if counts.lost == 1 else 'their'} data")
+    return f" {', '.join(parts)}." if parts else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _title(plan: Plan, key: str | None) -> str:
+    if key is None:
+        return "shared by slices"
+    given = next((had for name, had in plan.allocations.items() if name == key), None)
+    if given is None:
+        return f"slice {key}"
+    pool = ", ".join(str(block) for block in given.pool)
+    return f"slice {key} (id {given.id}, VLANs {pool})"
+
+
+def _change(change: Change) -> Iterator[str]:
+    subject = change.subject
+    place = f"on {subject.host}"
+    if change.action is Action.REPLACE and change.before and change.before.host != subject.host:
+        place = f"from {change.before.host} to {subject.host}"
+    kind, _, name = change.address.partition("/")
+    yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {kind} {name} {place}  # {change.action}: {change.reason}"
+    if change.action is Action.CREATE:
+        yield f"          {essence(subject)}"
+    yield from (_attribute(item) for item in change.attributes)
+
+
+def _attribute(item: AttributeChange) -> str:
+    before, after = show_change(item.name, item.before, item.after)
+    note = f"  # {item.name}: {_NOTES[item.policy]}" if item.policy in _NOTES else ""
+    return f"          {item.name} = {before} -> {after}{note}"
+
+
+def _disturbance(item: Disturbance) -> str:
+    kind, _, name = item.address.partition("/")
+    return f"  {DISTURBED:>{_WIDTH}} {kind} {name}  # unchanged, but {item.reason}"

@@ -1,0 +1,157 @@
+"""What slices look like from the record: their VMs, cards, addresses and links; the data behind `status` and `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconciler.plan.graph import ends, natural
+from reconciler.plan.resources import Disk, Port, Reservation, Segment, Vm, address
+from reconciler.plan.snapshot import LinkAllocation, ResourceState, SliceAllocation, StateSnapshot, Status, VmAllocation
+from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
+
+
+class Sync(StrEnum):
+    """Whether what is recorded is what was asked for."""
+
+    SYNCED = "Synced"
+    OUT_OF_SYNC = "OutOfSync"
+
+
+@dataclass(frozen=True, slots=True)
+class NicView:
+    """One network card: `vlan` is None where it is connected to nothing, `ip` where DHCP keeps no address for it."""
+
+    name: str
+    mac: str
+    tap: str
+    vlan: int | None
+    ip: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VmView:
+    """One VM; `vnc` is an address on its worker's loopback."""
+
+    name: VmName
+    id: int
+    worker: str
+    status: str
+    vcpus: int
+    memory: int
+    image: str
+    disk: str
+    vnc: str
+    serial: str
+    nics: tuple[NicView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """One link; `gateway` is the router's address on it, or None; `status` is that of its ports and its segment."""
+
+    key: LinkKey
+    id: int
+    vlan: int
+    subnet: str
+    gateway: str | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class SliceView:
+    """One slice as recorded."""
+
+    key: SliceKey
+    id: int
+    pool: tuple[str, ...]
+    sync: Sync
+    vms: tuple[VmView, ...]
+    links: tuple[LinkView, ...]
+
+
+def slice_views(recorded: StateSnapshot) -> tuple[SliceView, ...]:
+    """Return every recorded slice; `recorded.resources` must cover them."""
+    by_slice: dict[str, list[ResourceState]] = {}
+    for entry in recorded.resources.values():
+        by_slice.setdefault(entry.resource.slice or "", []).append(entry)
+    return tuple(
+        _slice(key, recorded.allocations[key], recorded.resources, by_slice.get(key, []))
+        for key in sorted(recorded.allocations, key=natural)
+    )
+
+
+def _slice(
+    key: SliceKey,
+    given: SliceAllocation,
+    resources: Mapping[Address, ResourceState],
+    own: Iterable[ResourceState],
+) -> SliceView:
+    entries = list(own)
+    addresses = _addresses(entries)
+    settled = all(entry.status is Status.PRESENT for entry in entries)
+    complete = all(address(Vm, f"{key}/{vm}") in resources for vm in given.vms)
+    return SliceView(
+        key=key,
+        id=given.id,
+        pool=tuple(str(block) for block in given.pool),
+        sync=Sync.SYNCED if settled and complete else Sync.OUT_OF_SYNC,
+        vms=tuple(_vm(key, name, given.vms[name], resources, addresses) for name in sorted(given.vms, key=natural)),
+        links=tuple(_link(key, name, given.links[name], resources) for name in sorted(given.links, key=natural)),
+    )
+
+
+def _addresses(entries: Iterable[ResourceState]) -> dict[str, str]:
+    """Map MACs to the addresses that DHCP keeps for them."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        match entry.resource:
+            case Segment(leases=leases):
+                found.update((lease.mac, lease.ip) for lease in leases)
+            case Reservation(mac=mac, ip=ip):
+                found[mac] = ip
+            case _:
+                pass
+    return found
+
+
+def _vm(
+    key: SliceKey,
+    name: VmName,
+    given: VmAllocation,
+    resources: Mapping[Address, ResourceState],
+    addresses: Mapping[str, str],
+) -> VmView:
+    entry = resources.get(address(Vm, f"{key}/{name}"))
+    disk = resources.get(address(Disk, f"{key}/{name}"))
+    ports = (resources.get(address(Port, f"{key}/{name}:eth{nic}")) for nic in range(given.nics))
+    return VmView(
+        name=name,
+        id=given.id,
+        worker=given.worker,
+        status=str(entry.status) if entry else "missing",
+        vcpus=given.vcpus,
+        memory=given.memory,
+        image=given.image,
+        disk=disk.resource.path if disk and isinstance(disk.resource, Disk) else "",
+        vnc=f"127.0.0.1:{given.vnc}",
+        serial=entry.resource.serial if entry and isinstance(entry.resource, Vm) else "",
+        nics=tuple(
+            NicView(
+                f"eth{nic}", port.resource.mac, port.resource.tap, port.resource.vlan, addresses.get(port.resource.mac)
+            )
+            for nic, port in enumerate(ports)
+            if port and isinstance(port.resource, Port)
+        ),
+    )
+
+
+def _link(key: SliceKey, name: LinkKey, given: LinkAllocation, resources: Mapping[Address, ResourceState]) -> LinkView:
+    segment = resources.get(address(Segment, f"{key}/{name}"))
+    gateway = segment.resource.ip.partition("/")[0] if segment and isinstance(segment.resource, Segment) else None
+    ports = [resources.get(address(Port, f"{key}/{vm}:eth{nic}")) for vm, nic in ends(name)]
+    standing = [entry.status for entry in (segment, *ports) if entry]
+    unfinished = [str(status) for status in standing if status is not Status.PRESENT]
+    status = next(iter(unfinished), str(Status.PRESENT)) if all(ports) else "missing"
+    return LinkView(name, given.id, given.vlan, given.subnet, gateway, status)

@@ -1,0 +1,265 @@
+"""Lives of a cluster at random: edits, applies, crashes, lost hosts and drift, in any order; nothing may ever be amiss.
+
+The hosts are a model in memory; plans, executor, journal and record are the real ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from itertools import combinations, count
+from random import Random
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from reconciler import workflow
+from reconciler.errors import StateLost, UsageError
+from reconciler.plan.snapshot import Status, claims
+from reconciler.simulation.hosts import amiss, place_of
+from reconciler.simulation.simulation import Interruption, Simulation
+from reconciler.spec.check.files import check
+from reconciler.spec.load import ClusterFile, SliceFile
+from reconciler.spec.models.names import HostName, SliceKey
+from reconciler.spec.models.slice import Slice
+from reconciler.spec.yaml.source import Source
+from reconciler.state.store import Holder
+from tests.conftest import Tell
+from tests.plan.examples import LAB1, LAB2, cluster, lab
+
+KEYS: Final = (LAB1, LAB2)
+CLUSTER: Final = ClusterFile("cluster.yaml", cluster(), "c" * 64, Source("cluster.yaml", ""))
+HOSTS: Final = tuple(HostName(host.name) for host in CLUSTER.cluster.hosts())
+THIEF: Final = Holder(user="other", host="elsewhere", pid=1)
+
+LIVES: Final = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=90,
+    stateful_step_count=40,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+WANTED: Final = st.sets(st.sampled_from(KEYS), min_size=1)
+CUTS: Final = st.tuples(st.integers(1, 12), st.booleans(), st.booleans())
+
+seen: Counter[str] = Counter()
+"""What has happened in all lives together."""
+
+
+@st.composite
+def edits(draw: st.DrawFn, key: SliceKey) -> Slice:
+    """Draw a slice of a few VMs and links; two draws of one key are an edit of it."""
+    vms: dict[str, Any] = {}
+    for name in draw(st.lists(st.sampled_from("abc"), unique=True, min_size=draw(st.integers(0, 1)), max_size=2)):
+        vms[name] = {"internet": draw(st.booleans())}
+        if draw(st.integers(0, 2)) == 0:
+            vms[name]["worker"] = draw(st.sampled_from(["worker1", "worker2"]))
+        if draw(st.integers(0, 3)) == 0:
+            vms[name] |= draw(st.sampled_from([{"flavor": "ubuntu"}, {"disk": "2GiB"}, {"vcpus": 2}]))
+    pairs = list(combinations(sorted(vms), 2))
+    links = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
+    return lab(vms, [{"endpoints": list(pair)} for pair in links], key=key)
+
+
+class Lives(RuleBasedStateMachine):
+    """One cluster with two slices, and what may befall it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Simulation(CLUSTER.cluster.name, HOSTS)
+        self.files: dict[SliceKey, Slice] = {}
+
+    # What people do.
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        for key in KEYS:
+            self.edit(data, key)
+
+    @rule(data=st.data(), key=st.sampled_from(KEYS))
+    def edit(self, data: st.DataObject, key: SliceKey) -> None:
+        written = data.draw(edits(key))
+        assert not check(CLUSTER, [_file(written)])
+        self.files[key] = written
+
+    @rule(wanted=WANTED)
+    def plan(self, wanted: set[SliceKey]) -> None:
+        before, hosts = self.stage.store.frozen(), self.stage.scene().hosts
+        inputs = self.inputs(wanted)
+        assert workflow.plan(inputs, self.stage.store) == workflow.plan(inputs, self.stage.store)
+        assert self.stage.store.frozen() == before
+        assert self.stage.hosts == hosts
+
+    @rule(data=st.data())
+    def apply(self, data: st.DataObject) -> None:
+        inputs, asked = self.draw_work(data)
+        if any(host.down for host in self.stage.hosts.values()):
+            self.note("applies with a host lost", self.stage.apply(inputs, asked))
+        else:
+            self.finish(inputs, asked)
+
+    @precondition(lambda self: any(host.things for host in self.stage.hosts.values()))
+    @rule(data=st.data())
+    def remove_by_hand(self, data: st.DataObject) -> None:
+        if standing := sorted(self.stage.standing()):
+            host, place = data.draw(st.sampled_from(standing))
+            del self.stage.hosts[host].things[place]
+            seen["things removed by hand"] += 1
+
+    # What befalls them.
+
+    @rule(data=st.data(), seed=st.integers(0, 2**16), cut=st.booleans())
+    def crash(self, data: st.DataObject, seed: int, *, cut: bool) -> None:
+        inputs, asked = self.draw_work(data)
+        chance = Random(seed)  # noqa: S311 - any of the moments, each as likely as the others
+        if stops := self.stage.stops(inputs, asked, lambda number: chance.randrange(number) == 0):
+            self.stage.rewind(stops[-1].scene.cut() if cut else stops[-1].scene)
+            seen["crashes"] += 1
+
+    @rule(data=st.data(), cuts=st.dictionaries(st.sampled_from(HOSTS), CUTS, min_size=1, max_size=2))
+    def lose_connections(self, data: st.DataObject, cuts: dict[HostName, tuple[int, bool, bool]]) -> None:
+        inputs, asked = self.draw_work(data)
+        self.stage.cuts = {host: Interruption(*cut) for host, cut in cuts.items()}
+        applied = self.stage.apply(inputs, asked)
+        if len(self.stage.cuts) < len(cuts):
+            self.note("applies with a connection lost", applied)
+        self.stage.cuts = {}
+
+    @rule(data=st.data(), moment=st.integers(1, 25))
+    def overtake(self, data: st.DataObject, moment: int) -> None:
+        inputs, asked = self.draw_work(data)
+        moments = count(1)
+
+        def passing(_: str) -> None:
+            if next(moments) == moment:
+                self.steal()
+                seen["applies overtaken"] += 1
+
+        self.stage.passing = passing
+        with suppress(StateLost):
+            self.stage.apply(inputs, asked)
+        self.stage.passing = lambda _: None
+
+    @precondition(lambda self: self.stage.store.locks())
+    @rule()
+    def steal_what_a_stopped_run_holds(self) -> None:
+        self.steal()
+        seen["locks stolen afterwards"] += 1
+        assert self.stage.store.locks() == ()
+
+    @rule(host=st.sampled_from(HOSTS))
+    def lose_host(self, host: HostName) -> None:
+        self.stage.hosts[host].down = True
+
+    @precondition(lambda self: any(host.down for host in self.stage.hosts.values()))
+    @rule()
+    def find_hosts_again(self) -> None:
+        for host in self.stage.hosts.values():
+            host.down = False
+
+    @invariant()
+    def nothing_is_amiss(self) -> None:
+        seen["steps"] += 1
+        assert amiss(self.stage.hosts) == []
+        recorded = self.stage.store.read(None)
+        taken = [claim for key, given in recorded.allocations.items() for claim in claims(key, given)]
+        own = [claim for claim in taken if claim.kind not in {"image", "uplink"}]
+        assert len(own) == len(set(own))
+
+    def teardown(self) -> None:
+        try:
+            self.come_to_rest()
+        finally:
+            self.stage.store.close()
+
+    def come_to_rest(self) -> None:
+        """With all hosts back, one apply of what is wanted and one destroy of what is not leave all as it should be."""
+        self.find_hosts_again()
+        self.finish(self.inputs(KEYS), workflow.NOTHING_ELSE)
+        if unwanted := tuple(key for key in self.known() if key not in self.files):
+            self.finish(self.inputs(()), workflow.Asked(destroy=unwanted))
+        recorded = self.stage.store.read(None)
+        assert {entry.status for entry in recorded.resources.values()} <= {Status.PRESENT}
+        assert not any(recorded.held.values())
+        standing = self.stage.standing()
+        assert all(thing.whole for thing in standing.values())
+        assert {where: thing.resource for where, thing in standing.items()} == {
+            (entry.resource.host, place_of(entry.resource)): entry.resource for entry in recorded.resources.values()
+        }
+        if known := self.known():
+            self.finish(self.inputs(()), workflow.Asked(destroy=known))
+        recorded = self.stage.store.read(None)
+        assert (recorded.resources, recorded.allocations, recorded.held) == ({}, {}, {})
+        assert self.stage.standing() == {}
+
+    def finish(self, inputs: workflow.Inputs, asked: workflow.Asked) -> None:
+        applied = self.stage.apply(inputs, asked)
+        assert applied.ok, applied.report
+        seen["applies completed" if applied.report else "applies with nothing to do"] += 1
+        again = workflow.plan(inputs, self.stage.store, asked)
+        assert again.empty, [(change.address, change.action, change.reason) for change in again.changes]
+
+    def note(self, what: str, applied: workflow.ApplyResult) -> None:
+        """Count what was survived."""
+        if applied.report is not None:
+            seen[what + (", completed" if applied.ok else ", not completed")] += 1
+
+    def draw_work(self, data: st.DataObject) -> tuple[workflow.Inputs, workflow.Asked]:
+        """Draw slices to apply, or to destroy."""
+        known = self.known()
+        if known and data.draw(st.integers(0, 3)) == 0:
+            key = data.draw(st.sampled_from(known))
+            self.files.pop(key, None)
+            return self.inputs(()), workflow.Asked(destroy=(key,))
+        wanted = data.draw(WANTED)
+        for key in sorted(wanted):
+            if key not in self.files or data.draw(st.booleans()):
+                self.edit(data, key)
+        return self.inputs(wanted), workflow.NOTHING_ELSE
+
+    def steal(self) -> None:
+        """Take over all locks as one does who has seen their holder silent, and let go of them."""
+        held = self.stage.store.locks()
+        with self.stage.store.lock({lock.name for lock in held}, THIEF, silent=held):
+            pass
+
+    def known(self) -> tuple[SliceKey, ...]:
+        """Return the slices that the record knows of, or that an apply has left unfinished."""
+        return tuple(key for key in KEYS if _finds(self.stage, key))
+
+    def inputs(self, wanted: Any) -> workflow.Inputs:
+        """Return those of the files that are wanted."""
+        return workflow.Inputs(CLUSTER, tuple(_file(self.files[key]) for key in sorted(wanted) if key in self.files))
+
+
+def _finds(stage: Simulation, key: SliceKey) -> bool:
+    try:
+        return bool(workflow.find_slices(stage.store, [key], unfinished=True))
+    except UsageError:
+        return False
+
+
+def _file(written: Slice) -> SliceFile:
+    path = f"{written.key}.yaml"
+    return SliceFile(path, written, "d" * 64, Source(path, ""))
+
+
+def test_a_cluster_comes_to_rest_whatever_befalls_it(tell: Tell) -> None:
+    run_state_machine_as_test(Lives, settings=LIVES)
+    tell("lives of a cluster: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
+    assert seen["steps"] >= 2000
+    assert seen["crashes"] >= 100
+    assert seen["applies overtaken"] >= 50
+    assert seen["applies with a connection lost, not completed"] >= 20
