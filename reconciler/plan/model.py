@@ -141,6 +141,6 @@ class Plan:
         return not self.steps
 
     @property
-    def lost(self) -> tuple[Change, ...]:
+    def data_lost(self) -> tuple[Change, ...]:
         """The changes that make a new, empty disk where one with a guest's data went missing."""
         return tuple(change for change in self.changes if change.loses_data)

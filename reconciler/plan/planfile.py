@@ -44,6 +44,11 @@ def write_plan(saved: SavedPlan) -> str:
     return json.dumps(data | {_SEAL: _digest(data)}, indent=1, ensure_ascii=False) + "\n"
 
 
+def plan_digest(plan: Plan) -> str:
+    """Return the SHA-256 of a plan's content, in hexadecimal. An approval and the history name the plan by it."""
+    return _sha256(_data(plan))
+
+
 def read_plan(text: str, name: str) -> SavedPlan:
     """Read what `write_plan` wrote; `name` is the file's, for the sentence.
 
@@ -158,5 +163,9 @@ def _resource(data: Mapping[str, Any] | None) -> Resource | None:
 
 
 def _digest(data: Mapping[str, Any]) -> str:
+    return f"sha256:{_sha256(data)}"
+
+
+def _sha256(data: Mapping[str, Any]) -> str:
     text = json.dumps(data, separators=(",", ":"), sort_keys=True)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return hashlib.sha256(text.encode()).hexdigest()

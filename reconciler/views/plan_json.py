@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from typing import Any
@@ -71,8 +70,3 @@ def _step(step: Step) -> dict[str, Any]:
         "host": step.host,
         "needs": list(step.needs),
     }
-
-
-def plan_digest(plan: Plan) -> str:
-    """Return the SHA-256 of a plan's JSON, by which an approval and a history name it."""
-    return hashlib.sha256(render_json(plan).encode()).hexdigest()

@@ -22,6 +22,7 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Plan, Step
+from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import Resource, Seed
 from reconciler.plan.snapshot import SHARED, ResourceDrift, StateSnapshot, Status
 from reconciler.spec.check.files import check
@@ -29,7 +30,6 @@ from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slic
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.models.secret import Secret
 from reconciler.state.store import ApplyId, Holder, Lock, StateReader, StateStore
-from reconciler.views.plan_json import plan_digest
 from reconciler.workflow.journal import StoreJournal
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ NOTHING_ELSE = Asked()
 
 def refuse_loss(agreed: Plan) -> bool:
     """Raise DataLoss, which names the disks that went missing with their data."""
-    names = ", ".join(f"{change.address} on {change.subject.host}" for change in agreed.lost)
+    names = ", ".join(f"{change.address} on {change.subject.host}" for change in agreed.data_lost)
     raise DataLoss(
         f"the data of {names} is gone: the overlay is missing, and a new one would be empty",
         hint="nothing was changed; put the file back, or add --accept-data-loss to go on with an empty disk",
@@ -287,7 +287,7 @@ class _Work:
 
 async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None) -> ApplyResult:
     """Ask for approval, and perform the plan."""
-    if not work.approve(agreed) or (agreed.lost and not work.accept_loss(agreed)):
+    if not work.approve(agreed) or (agreed.data_lost and not work.accept_loss(agreed)):
         return ApplyResult(agreed, approved=False)
     if agreed.empty and not _allocations_moved(agreed, work.store.read(())):
         return ApplyResult(agreed, approved=True)

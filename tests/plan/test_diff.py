@@ -201,7 +201,7 @@ def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew()
     record = replay(EMPTY, plan(lab(["a"])))
     found = plan(lab(["a"]), record=record.seen(gone("disk/alice/lab1/a")))
     assert change(found, "disk/alice/lab1/a").reason == DATA_LOST
-    assert (found.lost, found.counts.lost) == ((change(found, "disk/alice/lab1/a"),), 1)
+    assert (found.data_lost, found.counts.lost) == ((change(found, "disk/alice/lab1/a"),), 1)
     assert actions(found) == {"disk/alice/lab1/a": Action.CREATE, WHERE: REPLACE}
     assert change(found, WHERE).reason == "disk/alice/lab1/a is made anew"
 

@@ -43,7 +43,7 @@ def test_another_change_to_what_is_there_is_more_than_a_number() -> None:
 def test_an_empty_disk_in_the_place_of_a_lost_one_is_nothing_new() -> None:
     where = address(Disk, f"{LAB1}/a")
     lost = plan(LINKED, record=replay(EMPTY, plan(LINKED)).seen({where: ResourceDrift(gone=True)}))
-    assert [item.address for item in lost.lost] == [where]
+    assert [item.address for item in lost.data_lost] == [where]
     assert same_but_for_numbers(plan(LINKED), _resized(plan(LINKED), where))
     assert not same_but_for_numbers(lost, _resized(lost, where))
 

@@ -10,12 +10,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.plan.model import Plan
+from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import NOUNS
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.load import parse_slice
 from reconciler.spec.models.names import Address
 from reconciler.spec.models.slice import Slice
-from reconciler.views.plan_json import plan_digest, render_json
+from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text, summary
 from reconciler.views.values import essence, show_value
 from tests.conftest import Golden

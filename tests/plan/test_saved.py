@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from reconciler.errors import PlanFileError
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan
-from reconciler.plan.planfile import MARK, SavedPlan, is_plan, read_plan, write_plan
+from reconciler.plan.planfile import MARK, SavedPlan, is_plan, plan_digest, read_plan, write_plan
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.spec.models.slice import Slice
-from reconciler.views.plan_json import plan_digest
 from reconciler.views.plan_text import render_text
 from tests.plan.examples import EMPTY, LAB1, lab, plan
 from tests.plan.replay import replay
@@ -54,7 +53,7 @@ def test_what_was_seen_and_lost_is_kept() -> None:
     made = plan(
         lab(), record=record.seen({disk: ResourceDrift(gone=True), vm: ResourceDrift(gone=False, values={"vcpus": 7})})
     )
-    assert made.lost
+    assert made.data_lost
     assert back(made) == made
 
 

@@ -391,9 +391,9 @@ def _accept_loss(manner: _Manner) -> Callable[[Plan], bool]:
     from reconciler import workflow  # noqa: PLC0415
 
     def ask_for(agreed: Plan) -> bool:
-        for change in agreed.lost:
+        for change in agreed.data_lost:
             sys.stderr.write(f"{change.address} on {change.subject.host}: {change.reason}\n")
-        return confirm("Go on with an empty disk?" if len(agreed.lost) == 1 else "Go on with empty disks?")
+        return confirm("Go on with an empty disk?" if len(agreed.data_lost) == 1 else "Go on with empty disks?")
 
     if manner.accept_data_loss:
         return lambda _: True
