@@ -1,24 +1,24 @@
-"""The one error tree: what went wrong, where, and what to do; printing is left to the front end.
+"""Defines every error that a user can see: code, message, location and hint.
 
-ReconcilerError                 anything a user may be shown; `code` names it in docs/errors.md
-├── UsageError                  the command line asks for something that cannot be
-├── SpecError                   the files are wrong; carries every `Problem`, never just the first
-├── PlanError                   the files are right, but no plan can be made
-│   ├── DataLoss                a plan would put empty disks in the place of lost ones, and nobody agreed to that
+ReconcilerError                 the base class; `code` names its entry in docs/errors.md
+├── UsageError                  the command line asks for something that is not possible
+├── SpecError                   the input files are wrong; carries every `Problem`, not only the first
+├── PlanError                   the input files are valid, but no plan can be made
+│   ├── DataLoss                the plan replaces missing disks by empty ones, and nobody agreed to that
 │   ├── LimitError              a pool, range, quota or capacity is exhausted
-│   └── RehearsalError          an apply of a plan, stopped on the model of the hosts, is not completed by the next
-├── StateError                  the recorded state cannot be used
+│   └── SimulationError         in the simulation, an interrupted apply was not completed by the next one
+├── StateError                  the state cannot be used
 │   ├── StateLocked             another process holds the lock of a slice
-│   ├── StateLost               another has taken over a lock that was held here
-│   ├── StateMoved              the record has changed since the plan was made
-│   └── StateUnreadable         damaged, of a newer schema, or of another lineage
+│   ├── StateLost               another process took over a lock that this process held
+│   ├── StateMoved              the state changed after the plan was made
+│   └── StateUnreadable         the state is damaged, of a newer schema, or of another lineage
 ├── HostError                   a host could not do its part
 │   ├── HostUnreachable         no connection: refused, timed out, or lost half-way
 │   ├── HostKeyRejected         the host key is unknown or has changed
 │   ├── LoginRejected           the host accepts none of our keys
-│   └── ForeignObject           something that is not ours is in the way
+│   └── ForeignObject           an object that is not ours is in the way
 ├── PlanFileError               a saved plan is damaged, stale, or made by another version
-└── LabError                    the lab cannot be set up, or is not there
+└── LabError                    the lab cannot be set up, or does not exist
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Stable names of everything that can go wrong; each has an entry in docs/errors.md."""
+    """Stable codes of all errors; each has an entry in docs/errors.md."""
 
     USAGE = "usage"
     FILE_UNREADABLE = "file-unreadable"
@@ -69,22 +69,22 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A place in a file; line and column count from 1, as editors do."""
+    """A position in a file; line and column count from 1, as in editors."""
 
     file: str
     line: int = 1
     column: int = 1
 
     def __str__(self) -> str:
-        """Write it as compilers do, so that terminals and editors can jump there."""
+        """Return `file:line:column`, which terminals and editors recognise as a link."""
         return f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the files: a sentence, where it is, and what to do about it.
+    """One thing that is wrong with the input files: code, message, location and hint.
 
-    `excerpt` is the offending line as written, without its newline, or None where there is none to show.
+    `summary` is the message, one sentence. `excerpt` is the line of the file as written, without its newline, or None.
     """
 
     code: Code
@@ -95,7 +95,7 @@ class Problem:
 
 
 class ReconcilerError(Exception):
-    """The root: a sentence for the user, an optional hint, and the code that the documentation explains."""
+    """The base class: a message for the user (`summary`), an optional hint, and a documented code."""
 
     code: Code = Code.PLAN
 
@@ -107,23 +107,23 @@ class ReconcilerError(Exception):
             self.code = code
 
     def problems(self) -> tuple[Problem, ...]:
-        """Return what went wrong as data, one entry for each thing to mend."""
+        """Return what is wrong as data, one entry for each thing to fix."""
         return (Problem(code=self.code, summary=self.summary, hint=self.hint),)
 
 
 class UsageError(ReconcilerError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something that is not possible."""
 
     code = Code.USAGE
 
 
 class SpecError(ReconcilerError):
-    """The files are wrong; `found` holds every problem, sorted by place."""
+    """The input files are wrong; `found` holds every problem, sorted by location."""
 
     code = Code.WRONG_VALUE
 
     def __init__(self, found: Sequence[Problem]) -> None:
-        self.found = tuple(sorted(found, key=_by_place))
+        self.found = tuple(sorted(found, key=_by_location))
         count = len(self.found)
         super().__init__(f"{count} problem{'' if count == 1 else 's'} in the files")
 
@@ -133,19 +133,19 @@ class SpecError(ReconcilerError):
 
 
 class PlanError(ReconcilerError):
-    """The files are right, but no plan can be made from them."""
+    """The input files are valid, but no plan can be made from them."""
 
     code = Code.PLAN
 
 
 class DataLoss(PlanError):
-    """A plan would put new, empty disks in the place of lost ones, and nobody agreed to that."""
+    """The plan replaces missing disks by empty ones, and nobody agreed to that."""
 
     code = Code.DATA_LOSS
 
 
 class LimitError(PlanError):
-    """A pool, range, quota or capacity, named by `what`, is exhausted; the sentence tells limit, used, asked, free."""
+    """A pool, range, quota or capacity is exhausted; `what` names it, the message gives limit, used, asked and free."""
 
     code = Code.LIMIT
 
@@ -166,13 +166,13 @@ class LimitError(PlanError):
 
 
 class SimulationError(PlanError):
-    """An apply of a plan, stopped on the model of the hosts, is not completed by the next; the sentence says where."""
+    """In the simulation, an interrupted apply was not completed by the next one; the message says where."""
 
     code = Code.REHEARSAL
 
 
 class StateError(ReconcilerError):
-    """The recorded state cannot be used as asked."""
+    """The state cannot be used as requested."""
 
     code = Code.STATE
 
@@ -184,9 +184,9 @@ class StateLocked(StateError):
 
 
 class StateLost(StateError):
-    """A lock that was held here is another's now: nothing more may be changed, neither in the record nor on hosts.
+    """Another process took over a lock that this process held; it may no longer change the state or any host.
 
-    `host` is the host that said so, having seen the token `seen` of a later holder; None where the record did.
+    `host` is the host that refused a batch because it knows the newer token `seen`; None if the state refused.
     """
 
     code = Code.STATE_LOST
@@ -198,13 +198,13 @@ class StateLost(StateError):
 
 
 class StateMoved(StateError):
-    """The record has changed since the plan was made."""
+    """The state changed after the plan was made."""
 
     code = Code.STATE_MOVED
 
 
 class StateUnreadable(StateError):
-    """The record is damaged, of a newer schema, or of another lineage; it is never read as empty."""
+    """The state is damaged, of a newer schema, or of another lineage; it is never treated as empty."""
 
     code = Code.STATE_UNREADABLE
 
@@ -220,7 +220,7 @@ class HostError(ReconcilerError):
 
 
 class HostUnreachable(HostError):
-    """No connection: refused, timed out, or lost half-way, so what ran there is unknown."""
+    """No connection: refused, timed out, or lost half-way; if lost, the result of running commands is unknown."""
 
     code = Code.HOST_UNREACHABLE
 
@@ -238,7 +238,7 @@ class LoginRejected(HostError):
 
 
 class ForeignObject(HostError):
-    """Something that is not ours stands where ours would be; it was left alone."""
+    """An object that is not ours is in the way; it was not changed."""
 
     code = Code.FOREIGN_OBJECT
 
@@ -250,11 +250,11 @@ class PlanFileError(ReconcilerError):
 
 
 class LabError(ReconcilerError):
-    """The lab cannot be set up, or is not there."""
+    """The lab cannot be set up, or does not exist."""
 
     code = Code.LAB
 
 
-def _by_place(problem: Problem) -> tuple[str, int, int, str]:
-    place = problem.location or Location("")
-    return (place.file, place.line, place.column, problem.summary)
+def _by_location(problem: Problem) -> tuple[str, int, int, str]:
+    location = problem.location or Location("")
+    return (location.file, location.line, location.column, problem.summary)

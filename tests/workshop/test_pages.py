@@ -56,7 +56,7 @@ def test_decisions_are_numbered_without_gap_and_tell_what_was_rejected() -> None
     for path in decisions:
         title, *headings = re.findall(r"^#+ .*$", path.read_text(), flags=re.MULTILINE)
         assert title.startswith("# ")
-        assert headings == ["## Why", "## Rejected", "## So"], path.name
+        assert headings == ["## Why", "## Rejected", "## Consequences"], path.name
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
