@@ -18,6 +18,7 @@ ReconcilerError                 the base class; `code` names its entry in docs/e
 │   ├── LoginRejected           the host accepts none of our keys
 │   └── ForeignObject           an object that is not ours is in the way
 ├── PlanFileError               a saved plan is damaged, stale, or made by another version
+├── FileWriteError              a file cannot be written; the old one, if any, is unchanged
 └── LabError                    the lab cannot be set up, or does not exist
 """
 
@@ -33,6 +34,7 @@ class Code(StrEnum):
 
     USAGE = "usage"
     FILE_UNREADABLE = "file-unreadable"
+    FILE_UNWRITABLE = "file-unwritable"
     YAML_SYNTAX = "yaml-syntax"
     YAML_FEATURE = "yaml-feature"
     DUPLICATE_KEY = "duplicate-key"
@@ -247,6 +249,12 @@ class PlanFileError(ReconcilerError):
     """A saved plan is damaged, stale, or made by another version."""
 
     code = Code.PLAN_FILE
+
+
+class FileWriteError(ReconcilerError):
+    """A file cannot be written; the old one, if any, is unchanged."""
+
+    code = Code.FILE_UNWRITABLE
 
 
 class LabError(ReconcilerError):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from reconciler.errors import PlanFileError, SpecError, StateError, UsageError
+from reconciler.errors import FileWriteError, PlanFileError, SpecError, UsageError
+from reconciler.files import write_file
 
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
@@ -42,13 +43,11 @@ def check_place(out: Path, inputs: Inputs) -> None:
 def save(planned: Plan, inputs: Inputs, out: Path) -> None:
     """Write a plan whole or not at all, for its owner alone: it tells all of a topology."""
     from reconciler.plan.planfile import SavedPlan, write_plan  # noqa: PLC0415
-    from reconciler.state.copies import write_private  # noqa: PLC0415
 
+    text = write_plan(SavedPlan(planned, inputs.cluster.path, tuple(file.path for file in inputs.slices)))
     try:
-        write_private(
-            out, write_plan(SavedPlan(planned, inputs.cluster.path, tuple(file.path for file in inputs.slices)))
-        )
-    except StateError as error:
+        write_file(out, text)
+    except FileWriteError as error:
         raise PlanFileError(error.summary) from error
 
 

@@ -15,6 +15,7 @@ from typing import Final
 import platformdirs
 
 from reconciler.errors import LabError
+from reconciler.files import SHARED, write_file
 
 NAME_PATTERN: Final = re.compile(r"[a-z][a-z0-9-]{0,20}")
 GATEWAY: Final = "gateway"
@@ -102,9 +103,9 @@ class Folder:
             ) from error
 
     def save(self, settings: Settings) -> None:
-        """Write the settings whole or not at all."""
+        """Write the settings atomically."""
         written = json.dumps({"workers": settings.workers, "ports": dict(settings.ports)}, indent=2)
-        write_whole(self.settings_file, written + "\n")
+        write_file(self.settings_file, written + "\n", mode=SHARED)
 
 
 def locate(name: str) -> Folder:
@@ -122,14 +123,6 @@ def locate(name: str) -> Folder:
 def address_of(host: str) -> str:
     """Return a host's address on the lab's management network, as in the reference cluster."""
     return "10.0.10.254" if host == GATEWAY else f"10.0.10.{host.removeprefix('worker')}"
-
-
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace a file so that a reader, or a kill at any moment, sees the old text or the new."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(text)
-    fresh.chmod(mode)
-    fresh.replace(path)
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from reconciler.apply import transport
 from reconciler.errors import LabError
+from reconciler.files import SHARED, write_file
 from reconciler.lab import process
-from reconciler.lab.folder import GATEWAY, Folder, Host, Settings, write_whole
+from reconciler.lab.folder import GATEWAY, Folder, Host, Settings
 from reconciler.lab.network import TRUNK, UPLINK
 
 _SSHD_CONFIG: Final = """\
@@ -48,7 +49,7 @@ def write_keys(folder: Folder, settings: Settings) -> None:
         (place / "authorized_keys").write_text(_public(folder.client_key))
         kind, key = _public(place / "host_key").split()[:2]
         lines.append(f"[127.0.0.1]:{host.port} {kind} {key}\n")
-    write_whole(folder.known_hosts, "".join(lines), mode=0o600)
+    write_file(folder.known_hosts, "".join(lines))
 
 
 def write_cluster_file(folder: Folder, settings: Settings, image: Path) -> None:
@@ -59,7 +60,7 @@ def write_cluster_file(folder: Folder, settings: Settings, image: Path) -> None:
     text.seek(0, 2)
     yaml = YAML()
     yaml.dump(_cluster(folder, settings, image), text)
-    write_whole(folder.cluster_file, text.getvalue())
+    write_file(folder.cluster_file, text.getvalue(), mode=SHARED)
 
 
 def _cluster(folder: Folder, settings: Settings, image: Path) -> dict[str, Any]:

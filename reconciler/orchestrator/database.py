@@ -16,10 +16,10 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from reconciler.errors import Code, ReconcilerError
+from reconciler.files import SHARED, write_file
 from reconciler.orchestrator.locking import locked
 from reconciler.orchestrator.round_trip import dump, flow_list, load
 from reconciler.orchestrator.tally import owned_slices, used_vms
-from reconciler.orchestrator.whole_file import write
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.cluster import Quota
 
@@ -71,7 +71,8 @@ class Database:
         self.path = Path(path).absolute()
         with self.locked():
             if not self.path.exists():
-                write(self.path, _FIRST)
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_file(self.path, _FIRST, mode=SHARED)
         self.read()
 
     @property
@@ -107,7 +108,7 @@ class Database:
             entry["used_vms"] = used_vms(recorded, name)
         after = dump(document)
         if after != before:
-            write(self.path, after)
+            write_file(self.path, after, mode=SHARED)
 
     def _read(self) -> tuple[Any, Contents]:
         try:

@@ -16,6 +16,7 @@ from typing import Final
 
 from reconciler import workflow
 from reconciler.errors import ReconcilerError, SpecError
+from reconciler.files import SHARED, replacing, write_file
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.cluster_view import listed, narrowed
 from reconciler.orchestrator.database import Database
@@ -23,7 +24,6 @@ from reconciler.orchestrator.remote_executor import Approve, RemoteExecutor
 from reconciler.orchestrator.slice_at_work import SliceAtWork, adds_only, at_work
 from reconciler.orchestrator.tally import owner
 from reconciler.orchestrator.views import State, slice_state
-from reconciler.orchestrator.whole_file import drafted, write
 from reconciler.plan.resources import Disk, address
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.cluster import Cluster
@@ -75,7 +75,9 @@ class SliceEdit(SliceAtWork):
 
     def _number(self, text: str, approve: Approve) -> None:
         with self.database.locked():
-            with drafted(self.path, text) as draft:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path, mode=SHARED) as draft:
+                draft.write_text(text, encoding="utf-8")
                 self.executor.apply(self._draft(draft), _NUMBERS, approve)
             self.database.mirror(self.executor.recorded())
 
@@ -97,5 +99,5 @@ class SliceEdit(SliceAtWork):
         except (Refused, ReconcilerError):
             _LOG.exception("%s: what was begun is not all taken back; the next apply does it", self.key)
             with self.database.locked():
-                write(self.path, before)
+                write_file(self.path, before, mode=SHARED)
                 self.database.mirror(self.executor.recorded())

@@ -1,35 +1,32 @@
-"""Files that keep a record safe: whole or not there, for their owner alone; what is written in them is others' part."""
+"""Writes copies of a state: exports as text, and whole SQLite databases, each private and complete or absent."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from reconciler.errors import StateError
+from reconciler.errors import FileWriteError, StateError
+from reconciler.files import replacing, write_file
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a text with mode 0600, in the place of any file of that name; raises StateError where it cannot be."""
-    with _taking_place_of(file) as fresh:
-        fresh.write_text(text, encoding="utf-8")
+    """Write a text that only the owner may read, replacing any file of that name; raises StateError on failure."""
+    with _mapped():
+        write_file(file, text)
 
 
 def keep(file: Path, text: str) -> Path:
-    """Write a text beside what is already there, never over it: a number is added to the name where it is taken.
-
-    Returns the file that was written.
-    """
+    """Write a text to a name that is free, adding a number to it where it is taken, and return the path."""
     free = next(path for path in _numbered(file) if not path.exists())
     write_private(free, text)
     return free
 
 
 def copy_database(file: Path, copy: Path) -> None:
-    """Copy a SQLite database as it was last committed, with its log of writes; other processes may go on using it."""
-    with _taking_place_of(copy) as fresh:
+    """Copy the last committed content of a SQLite database; other processes may go on using it."""
+    with _mapped(), replacing(copy) as fresh:
         try:
             with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(fresh)) as target:
                 source.backup(target)
@@ -46,27 +43,8 @@ def _numbered(file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _taking_place_of(file: Path) -> Iterator[Path]:
-    """Yield an empty private file, which takes the place of `file` once it is on the disk."""
-    if not file.name or "\0" in str(file):
-        raise StateError(f"{str(file)!r} is not the name of a file", hint="name a file to write")
-    fresh = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
+def _mapped() -> Iterator[None]:
     try:
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        yield fresh
-        _sync(fresh)
-        fresh.replace(file)
-        _sync(file.parent)
-    except OSError as error:
-        raise StateError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except FileWriteError as error:
+        raise StateError(error.summary, hint=error.hint) from error

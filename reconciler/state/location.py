@@ -12,6 +12,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from reconciler.errors import StateError, StateUnreadable
+from reconciler.files import create_beside, sync
 from reconciler.state.sql.faults import RESTORE
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -93,13 +94,11 @@ def reserve(file: Path) -> Path:
 
     The folder is made where it is missing. Raises StateError where that is not allowed.
     """
-    fresh = file.with_name(f".{file.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
     try:
         _make_folder(file.parent)
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return create_beside(file)
     except OSError as error:
         raise StateError(f"the record {file} cannot be made: {error.strerror}", hint=_ELSEWHERE) from error
-    return fresh
 
 
 _ELSEWHERE = "name another place with --state"
@@ -108,9 +107,9 @@ _ELSEWHERE = "name another place with --state"
 def publish(fresh: Path, file: Path) -> None:
     """Give a finished file its name, unless another process was first: then that one's stands. Survives a crash."""
     try:
-        _sync(fresh)
+        sync(fresh)
         os.link(fresh, file)
-        _sync(file.parent)
+        sync(file.parent)
     except FileExistsError:
         pass
     except OSError as error:
@@ -128,11 +127,3 @@ def _make_folder(folder: Path) -> None:
     if not folder.exists():
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

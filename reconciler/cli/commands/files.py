@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reconciler.cli.session import Session
-from reconciler.errors import UsageError
+from reconciler.errors import FileWriteError, UsageError
+from reconciler.files import SHARED, replacing
 from reconciler.spec.quoting import escape, shown
 
 Paths = Annotated[
@@ -60,21 +60,16 @@ def init(
 
 
 def _write_all(texts: Mapping[Path, str]) -> None:
-    """Write files under other names first, so that each is there whole or not at all."""
-    fresh = {target: target.with_name(f".{target.name}.{os.getpid()}.new") for target in texts}
-    at = None
+    """Write all files beside their places first, then rename each, so that a file is complete or absent."""
     try:
-        for at, text in texts.items():
-            at.parent.mkdir(parents=True, exist_ok=True)
-            fresh[at].write_text(text, encoding="utf-8")
-        for at in texts:
-            fresh[at].replace(at)
+        with ExitStack() as stack:
+            for path, text in texts.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(replacing(path, mode=SHARED)).write_text(text, encoding="utf-8")
+    except FileWriteError as error:
+        raise UsageError(error.summary, hint="choose another folder") from error
     except OSError as error:
-        raise UsageError(f"{at} cannot be written: {error.strerror}", hint="choose another folder") from error
-    finally:
-        for part in fresh.values():
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="choose another folder") from error
 
 
 def validate(session: Session, paths: Paths = None) -> None:
