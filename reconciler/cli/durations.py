@@ -1,4 +1,4 @@
-"""Lengths of time as options take them: `30s`, `2m`, `1h`, or plain seconds; what they bound is the verbs' part."""
+"""Defines the options that take a duration."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from reconciler.state.locks.ttl import read_duration
+from reconciler.spec.models.durations import parse_duration
 
 
 def duration(text: str) -> float:
-    """Read a length of time, in seconds; raises typer.BadParameter for what is none."""
+    """Return a duration in seconds; raises typer.BadParameter."""
     try:
-        return read_duration(str(text))
+        return parse_duration(str(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -23,9 +23,9 @@ LockTimeout = Annotated[
         "--lock-timeout",
         metavar="DURATION",
         parser=duration,
-        show_default="0: not at all",
+        show_default="0: do not wait",
         envvar="RECONCILER_LOCK_TIMEOUT",
-        help="How long to wait for slices that another apply holds, such as 30s or 2m; a holder that gives no sign of "
-        "life meanwhile is taken over from.",
+        help="How long to wait for slices that another apply holds, such as 30s or 2m; takes over if the holder's "
+        "lease expires.",
     ),
 ]

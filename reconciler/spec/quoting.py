@@ -1,4 +1,4 @@
-"""How users' text stands in our sentences: escaped, cut, quoted; and "did you mean"; the sentences are others'."""
+"""Formats names, counts and text that users wrote for messages: escaped, cut, quoted, with "did you mean" hints."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import difflib
 from collections.abc import Iterable
 
 MAX_SHOWN = 60
-"""Characters of a user's text that a sentence repeats at most."""
+"""Characters of a user's text that a message repeats at most."""
 
 
 def escape(text: str) -> str:
-    """Write control and invisible characters as escapes, so that no terminal acts on them."""
+    """Write control and invisible characters as escapes, so that a terminal does not act on them."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def shown(text: str, *, quote: bool = True) -> str:
-    """Return a user's text as it may stand in a sentence: escaped, at most MAX_SHOWN characters, in quotes."""
+    """Return a user's text for a message: escaped, at most MAX_SHOWN characters, in quotes."""
     safe = escape(text[: MAX_SHOWN + 1])
     if len(safe) > MAX_SHOWN:
         safe = safe[: MAX_SHOWN - 3] + "..."
     return f"'{safe}'" if quote else safe
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 slice`, `2 slices`, `3 entries`."""
+    if count == 1:
+        return f"1 {noun}"
+    ending = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+    return f"{count} {ending}"
+
+
 def did_you_mean(word: str, known: Iterable[str], *, else_list: bool = True) -> str | None:
-    """Return a hint with the likeliest known word, else with the known ones if wanted; None where there are none."""
+    """Return a hint: the most similar known word, or the list of known words; None if nothing is known."""
     choices = sorted(known)
     close = difflib.get_close_matches(word[:MAX_SHOWN], choices, n=1, cutoff=0.6)
     if close:

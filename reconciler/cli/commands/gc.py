@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import typer
 
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.commands.apply import AutoApprove, Parallelism, confirm
+from reconciler.cli.durations import duration
 from reconciler.cli.hosts import at_work
 from reconciler.cli.interrupt import interruptible
 from reconciler.cli.session import Session, holder
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from reconciler.workflow import Inputs
     from reconciler.workflow.gc import GcDecision, GcPolicy, GcResult
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 
 
@@ -35,14 +34,16 @@ def gc(
     session: Session,
     *,
     older_than: Annotated[
-        str,
+        float,
         typer.Option(
             "--older-than",
             metavar="DURATION",
+            parser=duration,
+            show_default="10m",
             envvar="RECONCILER_OLDER_THAN",
             help="How long ago an orphan must have been seen first, such as 90s, 10m, 2h or 1d.",
         ),
-    ] = "10m",
+    ] = 600.0,
     include_unclaimed: Annotated[
         bool,
         typer.Option(
@@ -71,7 +72,7 @@ def gc(
     """
     from reconciler.workflow.gc import GcPolicy  # noqa: PLC0415
 
-    policy = GcPolicy(_duration(older_than), unclaimed=include_unclaimed)
+    policy = GcPolicy(timedelta(seconds=older_than), unclaimed=include_unclaimed)
     if not (auto_approve or dry_run or sys.stdin.isatty()):
         raise UsageError(
             "there is no terminal to ask on, so nothing was changed",
@@ -85,13 +86,6 @@ def gc(
     if swept.report is not None and swept.report.not_started:
         return INTERRUPTED
     return 0 if swept.ok else 1
-
-
-def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if found is None:
-        raise UsageError(f"--older-than {text}: not a duration", hint="write a number and s, m, h or d, such as 10m")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
 
 
 def _work(  # noqa: PLR0913 - what the verb was given, and where trouble goes

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
 from reconciler.errors import UsageError
+from reconciler.spec.models.durations import DURATION_FORMS, parse_duration
 
 LEASE_TTL: Final = "RECONCILER_LEASE_TTL"
 """The variable that says it."""
@@ -16,18 +16,6 @@ TTL: Final = timedelta(seconds=30)
 """What holds where the variable does not say otherwise."""
 
 _SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(hours=1)
-_FORM = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h)?")
-_FORMS = "30s, 2m, 1h or plain seconds"
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
-
-
-def read_duration(text: str) -> float:
-    """Read a length of time as one types it (`30s`, `2m`, `1h`, plain seconds), in seconds; raises ValueError."""
-    found = _FORM.fullmatch(text.strip())
-    if found is None:
-        msg = f"{text!r} is no length of time; write {_FORMS}"
-        raise ValueError(msg)
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 def lease_ttl(environ: Mapping[str, str]) -> timedelta:
@@ -36,9 +24,9 @@ def lease_ttl(environ: Mapping[str, str]) -> timedelta:
     if not text:
         return TTL
     try:
-        ttl = timedelta(seconds=read_duration(text))
+        ttl = timedelta(seconds=parse_duration(text))
     except ValueError:
-        raise UsageError(f"{LEASE_TTL}: {text!r} is no length of time", hint=f"write {_FORMS}") from None
+        raise UsageError(f"{LEASE_TTL}: {text!r} is not a valid duration", hint=f"write {DURATION_FORMS}") from None
     if not _SHORTEST <= ttl <= _LONGEST:
         raise UsageError(
             f"{LEASE_TTL} is {text}, but must be between 1s and 1h",
