@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 from time import perf_counter
 
 from reconciler import lab as labs
@@ -96,7 +97,7 @@ def apply(cluster: Path, state: Path, *paths: Path, destroy: tuple[SliceKey, ...
     with closing(open_store(state, cluster=inputs.cluster.cluster.name, clock=lambda: datetime.now(UTC))) as store:
         done, sent = asyncio.run(_apply(inputs, store, destroy))
     if not done.ok:
-        raise RuntimeError(f"the bench's own apply failed: {done.report}")
+        raise RuntimeError(f"the apply of the bench failed: {shorten(str(done.report), 2000)}")
     return Went(perf_counter() - started, sent)
 
 
