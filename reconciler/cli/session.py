@@ -103,9 +103,9 @@ class Session:
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
         """Open the record of a cluster."""
-        from reconciler.state.sql.store import open_record  # noqa: PLC0415
+        from reconciler.state.sql.store import open_state  # noqa: PLC0415
 
-        store = open_record(cluster.cluster.name, self.state, read_only=read_only)
+        store = open_state(cluster.cluster.name, self.state, read_only=read_only)
         try:
             yield store
         finally:

@@ -28,7 +28,7 @@ from reconciler.spec.load import find_cluster
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.locks.process import this_process
-from reconciler.state.sql.store import SqlStore, open_record
+from reconciler.state.sql.store import SqlStore, open_state
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class RemoteExecutor:
     @contextmanager
     def record(self) -> Iterator[SqlStore]:
         """Open the cluster's record."""
-        with closing(open_record(self.cluster().name, self.state)) as store:
+        with closing(open_state(self.cluster().name, self.state)) as store:
             yield store
 
     def recorded(self, *scope: SliceKey) -> StateSnapshot:
@@ -116,7 +116,7 @@ class RemoteExecutor:
         connector = SshConnector(inputs.cluster.cluster)
         hosts = workflow.Hosts(connector, PARALLELISM, _unheard, asyncio.Event(), LOCK_TIMEOUT)
         try:
-            with closing(open_record(inputs.cluster.cluster.name, self.state)) as store:
+            with closing(open_state(inputs.cluster.cluster.name, self.state)) as store:
                 return await workflow.apply(inputs, store, hosts, holder=this_process(), approve=approved, asked=asked)
         finally:
             await connector.close()

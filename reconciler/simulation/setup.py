@@ -20,7 +20,7 @@ def set_up(cluster: Cluster, store: SqlStore, drivers: Drivers = DRIVERS) -> Sim
     stage = Simulation(cluster.name, [host.name for host in cluster.hosts()], drivers)
     if store.read(()).serial:  # else nothing is recorded, as on the stage
         bare = store.export().model_copy(update={"history": (), "orphans": ()})
-        stage.store.take_in(bare, HOLDER, _forget)
+        stage.store.import_state(bare, HOLDER, _forget)
     for entry in stage.store.read().resources.values():
         resource = entry.may_stand()
         thing = Thing(resource.address, resource, whole=entry.status is Status.PRESENT)

@@ -136,7 +136,7 @@ def _entry(row: Row[Any]) -> JournalEntry:
         address=row.address,
         host=row.host,
         intended=row.intended,
-        recorded=row.recorded,
-        outcome=row.outcome,
-        words=row.words,
+        finished=row.recorded,
+        status=row.outcome,
+        message=row.words,
     )

@@ -71,7 +71,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One attempted step: intent, and result where one was written; `outcome` is None while it is open."""
+    """One attempted step: when it was intended, and its result; `status` is None while no result is written."""
 
     apply: ApplyId
     step: int
@@ -79,9 +79,9 @@ class JournalEntry:
     address: str
     host: str
     intended: datetime
-    recorded: datetime | None
-    outcome: str | None
-    words: str
+    finished: datetime | None
+    status: str | None
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class OrphanId(NamedTuple):
 class SeenOrphan:
     """An orphan that was seen `count` times, at first then; UTC."""
 
-    trace: OrphanId
+    orphan: OrphanId
     first: datetime
     count: int
 
@@ -209,7 +209,7 @@ class StateStore(StateReader, Protocol):
         """
         ...
 
-    def see_orphans(self, traces: Collection[OrphanId], hosts: Collection[HostName]) -> None:
+    def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:
         """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
         ...
 

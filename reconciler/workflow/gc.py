@@ -70,7 +70,7 @@ def decide(
     found: workflow.ClusterDrift, seen: Iterable[SeenOrphan], now: datetime, policy: GcPolicy
 ) -> tuple[GcDecision, ...]:
     """Decide on every orphan; on a host that was not read whole, something may stand on any of them."""
-    known = {one.trace: one for one in seen}
+    known = {one.orphan: one for one in seen}
     blind = {one.host for one in found.unread}
     actions = {orphan.spot: _action(orphan, known.get(trace(orphan)), now, policy, blind) for orphan in found.orphans}
     ripe = [orphan for orphan in found.orphans if actions[orphan.spot] is GcAction.REMOVE]

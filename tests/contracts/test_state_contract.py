@@ -263,7 +263,7 @@ class TestSteps:
         first.close()
         later = opened()
         assert standing(later)[router().address].status is Status.CREATING
-        assert [entry.outcome for entry in later.journal(apply)] == [None]
+        assert [entry.status for entry in later.journal(apply)] == [None]
 
     def test_every_write_raises_the_serial(self, store: SqlStore) -> None:
         todo = steps((None, router()))

@@ -49,10 +49,10 @@ class TestHistory:
         )
         entries = store.journal(apply)
         assert [entry.step for entry in entries] == [3, 1, 2]
-        assert [entry.outcome for entry in entries] == ["failed", "done", None]
-        assert entries[0].words == "disk full"
+        assert [entry.status for entry in entries] == ["failed", "done", None]
+        assert entries[0].message == "disk full"
         assert (entries[1].action, entries[1].address, entries[1].host) == ("create", router().address, NETWORK)
-        assert (entries[2].recorded, entries[2].words) == (None, "")
+        assert (entries[2].finished, entries[2].message) == (None, "")
 
     def test_a_step_attempted_twice_has_two_entries(self, store: SqlStore) -> None:
         todo = steps((None, router()))
@@ -61,11 +61,11 @@ class TestHistory:
         store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown", "cut")])
         store.intend(apply, todo)
         store.record(apply, done(todo))
-        assert [(entry.outcome, entry.words) for entry in store.journal(apply)] == [("unknown", "cut"), ("done", "")]
+        assert [(entry.status, entry.message) for entry in store.journal(apply)] == [("unknown", "cut"), ("done", "")]
 
     def test_hostile_words_are_kept_as_text(self, store: SqlStore) -> None:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
         store.record(apply, [StepResult(todo[0], None, "failed", "a\0b\ud800'); DROP TABLE journal; --")])
-        assert store.journal(apply)[0].words == "a\ufffdb?'); DROP TABLE journal; --"
+        assert store.journal(apply)[0].message == "a\ufffdb?'); DROP TABLE journal; --"

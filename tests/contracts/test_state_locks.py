@@ -94,7 +94,7 @@ class TestLocks:
         process.join()
         with store.lock([LAB1], ANNA):
             assert standing(store) == {router().address: ResourceState(router(), Status.CREATING)}
-            assert [entry.outcome for entry in store.journal(ApplyId(1))] == [None]
+            assert [entry.status for entry in store.journal(ApplyId(1))] == [None]
             assert store.history()[0].finished is None
 
     def test_a_lost_lock_is_not_released_from_under_its_new_holder(self, store: SqlStore) -> None:

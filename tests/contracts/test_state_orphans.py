@@ -71,13 +71,13 @@ def test_removing_an_orphan_leaves_the_resource_of_its_address_alone(store: SqlS
     todo = steps((port(101), None))
     apply = store.begin_removal({LAB1}, ANNA, "digest")
     store.intend_removal(apply, todo)
-    assert [entry.outcome for entry in store.journal(apply)] == [None]
+    assert [entry.status for entry in store.journal(apply)] == [None]
     store.record_removal(apply, [StepResult(todo[0], None, "done")], [HERE])
     store.finish(apply, "done", 0)
     after = store.read()
     assert (after.resources, after.allocations, after.held) == (before.resources, before.allocations, before.held)
     assert after.resources[port(100).address].status is Status.PRESENT
     assert after.serial > before.serial
-    assert [orphan.trace for orphan in store.orphans()] == [THERE]
+    assert [orphan.orphan for orphan in store.orphans()] == [THERE]
     (latest, _) = store.history()
     assert (latest.id, latest.slices, latest.result, latest.done) == (apply, (LAB1,), "done", 1)

@@ -81,7 +81,7 @@ class TestRoundTrip:
             where = empty_schema(request.getfixturevalue("postgres_port"))
         target = Database(where).open()
         try:
-            target.take_in(read_export(text, "file"), ANNA, nowhere)
+            target.import_state(read_export(text, "file"), ANNA, nowhere)
             assert write_export(target.export()) == text
             assert rows(target) == rows(full)
             assert target.read() == full.read()
@@ -91,12 +91,12 @@ class TestRoundTrip:
 
     def test_a_moved_record_goes_on(self, full: SqlStore, tmp_path: Path) -> None:
         target = Database(f"sqlite:///{tmp_path}/other.db").open()
-        target.take_in(full.export(), ANNA, nowhere)
+        target.import_state(full.export(), ANNA, nowhere)
         for store in (full, target):
             apply = perform(store, plan(store, {}, todo=steps((router(LAB2), None)), leaving=(LAB2,)))
             assert apply == 5
             assert LAB2 not in store.read().allocations
-            assert [entry.outcome for entry in store.journal(apply)] == ["done"]
+            assert [entry.status for entry in store.journal(apply)] == ["done"]
         target.close()
 
     def test_an_export_of_the_first_format_is_still_read(self, full: SqlStore) -> None:
@@ -157,13 +157,13 @@ class TestRefusals:
             with pytest.raises(StateError, match=reason):
                 full.check_import(copy)
             with pytest.raises(StateError, match=reason):
-                full.take_in(copy, ANNA, nowhere)
+                full.import_state(copy, ANNA, nowhere)
         assert rows(full) == before
 
     def test_nothing_is_taken_in_while_somebody_works(self, full: SqlStore) -> None:
         export = full.export()
         with full.lock([LAB1], BERT), pytest.raises(StateLocked, match="alice/lab1 is being changed by bert"):
-            full.take_in(export, ANNA, nowhere)
+            full.import_state(export, ANNA, nowhere)
 
 
 class TestTakingIn:
@@ -172,7 +172,7 @@ class TestTakingIn:
         with full.lock([LAB1, SHARED], ANNA) as (_, last):
             pass
         kept: list[Export] = []
-        full.take_in(export, ANNA, kept.append)
+        full.import_state(export, ANNA, kept.append)
         assert [before.serial for before in kept] == [export.serial]
         with full.lock([LAB1], ANNA) as (lock,):
             assert lock.token > last.token
@@ -184,7 +184,7 @@ class TestTakingIn:
             raise StateError("no room")
 
         with pytest.raises(StateError, match="no room"):
-            full.take_in(export.model_copy(update={"resources": ()}), ANNA, no_room)
+            full.import_state(export.model_copy(update={"resources": ()}), ANNA, no_room)
         assert rows(full) == before
 
 

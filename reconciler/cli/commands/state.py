@@ -211,7 +211,7 @@ def import_record(
         if not _agreed("Import it?", auto_approve=auto_approve):
             return DECLINED
         folder = _backups(session, cluster.cluster.name)
-        store.take_in(export, holder(), lambda before: kept.append(_keep(folder, before)))
+        store.import_state(export, holder(), lambda before: kept.append(_keep(folder, before)))
     data = _export_data(export) | {"imported": str(file), "kept": str(kept[0]) if kept else None}
     saved = f" What was here is kept in {kept[0]}." if kept else ""
     _tell(session, data, f"Imported {file}.{saved}")
@@ -399,14 +399,14 @@ def _tell_steps(session: Session, entries: Sequence[JournalEntry]) -> None:
             "action": entry.action,
             "address": entry.address,
             "host": entry.host,
-            "outcome": entry.outcome,
-            "words": entry.words or None,
+            "outcome": entry.status,
+            "words": entry.message or None,
         }
         for entry in entries
     ]
     if session.json:
         times = [
-            {"intended": entry.intended.isoformat(), "recorded": entry.recorded.isoformat() if entry.recorded else None}
+            {"intended": entry.intended.isoformat(), "recorded": entry.finished.isoformat() if entry.finished else None}
             for entry in entries
         ]
         session.print_json([row | time for row, time in zip(rows, times, strict=True)])

@@ -59,7 +59,7 @@ class LockWait:
     """How long locks are waited for, in seconds; `tell` is told once of each holder, `stop` ends the wait."""
 
     seconds: float
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     stop: asyncio.Event
 
 
@@ -68,7 +68,7 @@ async def hold(
     store: StateStore,
     names: Collection[str],
     holder: Holder,
-    patience: LockWait,
+    wait: LockWait,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[tuple[Lock, ...]]:
     """Hold all of these locks while the block runs, and renew them; a lease that falls silent is taken over.
@@ -76,7 +76,7 @@ async def hold(
     Raises StateLocked where one stays another's.
     """
     with ExitStack() as stack:
-        taken = await _wait(stack, store, names, holder, patience, monotonic)
+        taken = await _wait(stack, store, names, holder, wait, monotonic)
         stack.enter_context(renewed(store, taken))
         yield taken
 
@@ -86,24 +86,24 @@ async def _wait(
     store: StateStore,
     names: Collection[str],
     holder: Holder,
-    patience: LockWait,
+    wait: LockWait,
     monotonic: Callable[[], float],
 ) -> tuple[Lock, ...]:
     watch = Watch(store.ttl.total_seconds(), monotonic)
-    deadline = monotonic() + patience.seconds
+    deadline = monotonic() + wait.seconds
     silent: Sequence[Lock] = ()
     told: set[Holder] = set()
     while True:
         try:
             return stack.enter_context(store.lock(names, holder, silent))
         except StateLocked as error:
-            if monotonic() >= deadline or patience.stop.is_set():
+            if monotonic() >= deadline or wait.stop.is_set():
                 raise
             standing = [lock for lock in store.locks() if lock.name in names]
             silent = watch.silent(standing)
             holders = {lock.holder for lock in standing}
             if holders - told:
-                patience.tell(error.summary)
+                wait.notify(error.summary)
                 told |= holders
         await asyncio.sleep(min(LOOK_AGAIN, max(deadline - monotonic(), 0)))
 

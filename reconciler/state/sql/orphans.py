@@ -24,31 +24,31 @@ def read(connection: Connection) -> tuple[SeenOrphan, ...]:
     """Return what was seen, by host and address."""
     rows = connection.execute(select(_ROWS))
     found = (SeenOrphan(OrphanId(row.host, row.address, row.fingerprint), row.first_seen, row.seen) for row in rows)
-    return tuple(sorted(found, key=lambda one: one.trace))
+    return tuple(sorted(found, key=lambda one: one.orphan))
 
 
-def see(connection: Connection, traces: Collection[OrphanId], hosts: Collection[HostName], now: datetime) -> None:
+def see(connection: Connection, found: Collection[OrphanId], hosts: Collection[HostName], now: datetime) -> None:
     """Count what is seen now, and forget what no longer is on these hosts.
 
     A moment that lies ahead is one that a wrong clock wrote: counting begins anew.
     """
-    known = {one.trace: one for one in read(connection)}
-    kept = [one for trace, one in known.items() if trace.host not in hosts and trace not in set(traces)]
-    rows = [_row(one.trace, one.first, one.count) for one in kept]
-    for trace in sorted(set(traces)):
-        before = known.get(trace)
-        rows.append(_row(trace, min(before.first, now), before.count + 1) if before else _row(trace, now, 1))
+    known = {one.orphan: one for one in read(connection)}
+    kept = [one for orphan, one in known.items() if orphan.host not in hosts and orphan not in set(found)]
+    rows = [_row(one.orphan, one.first, one.count) for one in kept]
+    for orphan in sorted(set(found)):
+        before = known.get(orphan)
+        rows.append(_row(orphan, min(before.first, now), before.count + 1) if before else _row(orphan, now, 1))
     connection.execute(delete(_ROWS))
     if rows:
         connection.execute(insert(_ROWS), rows)
 
 
-def forget(connection: Connection, traces: Collection[OrphanId]) -> None:
+def forget(connection: Connection, found: Collection[OrphanId]) -> None:
     """Forget what was removed."""
-    if traces:
-        rows = [{f"b_{name}": value for name, value in trace._asdict().items()} for trace in traces]
+    if found:
+        rows = [{f"b_{name}": value for name, value in orphan._asdict().items()} for orphan in found]
         connection.execute(delete(_ROWS).where(_THIS), rows)
 
 
-def _row(trace: OrphanId, first: datetime, count: int) -> dict[str, Any]:
-    return {**trace._asdict(), "first_seen": first, "seen": count}
+def _row(orphan: OrphanId, first: datetime, count: int) -> dict[str, Any]:
+    return {**orphan._asdict(), "first_seen": first, "seen": count}

@@ -46,7 +46,7 @@ from reconciler.state.store import (
 if TYPE_CHECKING:
     from reconciler.state.export import Export
 
-__all__ = ["SqlStore", "default_place", "open_record", "open_store"]
+__all__ = ["SqlStore", "default_place", "open_state", "open_store"]
 
 
 def open_store(
@@ -64,7 +64,7 @@ def open_store(
     return SqlStore(engine, name_of(url), clock, read_only=read_only, ttl=ttl)
 
 
-def open_record(cluster: str, where: str | None, *, read_only: bool = False) -> SqlStore:
+def open_state(cluster: str, where: str | None, *, read_only: bool = False) -> SqlStore:
     """Open a cluster's record as its users do: where they say or else at its default place, by this machine's clock."""
     return open_store(
         where or default_place(cluster),
@@ -183,13 +183,13 @@ class SqlStore:
             return transfer.read(connection, self._meta(connection))
 
     def check_import(self, export: Export) -> None:
-        """Raise StateError where `take_in` would, but for locks; changes nothing."""
+        """Raise StateError where `import_state` would, but for locks; changes nothing."""
         from reconciler.state import transfer  # noqa: PLC0415 - as above
 
         with self._reading() as connection:
             transfer.check(self._meta(connection), export)
 
-    def take_in(self, export: Export, holder: Holder, keep: Callable[[Export], object]) -> None:
+    def import_state(self, export: Export, holder: Holder, keep: Callable[[Export], object]) -> None:
         """Put an exported record in the place of this one, once `keep` has put away what was here.
 
         Raises StateError where this record is not empty and the exported one is of another lineage or older, or is of
@@ -273,10 +273,10 @@ class SqlStore:
         with self._reading() as connection:
             return orphans.read(connection)
 
-    def see_orphans(self, traces: Collection[OrphanId], hosts: Collection[HostName]) -> None:
+    def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:
         """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
         with self._writing() as (connection, _):
-            orphans.see(connection, traces, hosts, self._clock())
+            orphans.see(connection, found, hosts, self._clock())
 
     def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
         """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
