@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings up a lab, applies a slice to it and proves that its guests reach each other; shows every command that it runs.
+# Brings up a lab, applies a slice to it and checks that its guests reach each other; shows every command that it runs.
 #   demo.sh LAB
 set -eu
 lab=$1
@@ -28,8 +28,8 @@ run reconciler plan "$file"
 run reconciler show "$slice"
 run reconciler verify
 run reconciler status
-show "reconciler show $slice --json | python scripts/prove.py $lab"
-reconciler show "$slice" --json | python scripts/prove.py "$lab"
+show "reconciler show $slice --json | python scripts/check_guests.py $lab"
+reconciler show "$slice" --json | python scripts/check_guests.py "$lab"
 
 cat << END
 

@@ -1,1 +1,1 @@
-"""Proof that the switches of all hosts carry exactly the declared graph; pure: hosts are asked by apply/trace.py."""
+"""Compares what the live network would carry with the declared links. Pure: no host is contacted here."""

@@ -1,4 +1,4 @@
-"""What the record declares: the stations, which of them share a link, and the VLANs of each trunk; no host is asked."""
+"""Builds the declared graph from the state: the endpoints, which of them share a link, and the VLANs of each trunk."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from reconciler.plan.resources import Port, Resource, Segment, Trunk, Uplink, ad
 from reconciler.spec.models.names import Address, HostName, LinkKey, VlanId
 
 Station = Port | Segment | Uplink
-"""What sends and receives frames: a VM's card, a router's interface, the internet VLAN's gateway."""
+"""An endpoint that sends and receives frames: a VM's NIC, a router's interface, or the internet VLAN's gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The graph that must be there, and nothing else.
+    """The graph that the live network must carry, and no more.
 
-    `graph` has the address of every station as a node and an edge between any two that reach each other without a
-    router; `carried` are the VLANs that each host's trunk port must carry; `guarded` the hosts whose trunk lets in, on
-    these VLANs, only what the gateway has sent.
+    `graph` has a node for the address of every station, and an edge between two stations that reach each other without
+    a router. `carried` has the VLANs that each host's trunk port must carry. `guarded` has, for each host, the VLANs on
+    which its trunk accepts only frames that the gateway has sent.
     """
 
     stations: Mapping[Address, Station]
@@ -31,35 +31,35 @@ class Declared:
 
     @property
     def vlans(self) -> frozenset[VlanId]:
-        """Every VLAN that something is declared on."""
+        """Every VLAN that a station or a trunk is declared on."""
         on_stations = {station.vlan for station in self.stations.values() if station.vlan is not None}
         return frozenset(on_stations).union(*self.carried.values())
 
     @property
     def undeclared(self) -> int:
-        """How many pairs of stations must not reach each other."""
+        """The number of pairs of stations that must not reach each other."""
         count = self.graph.number_of_nodes()
         return count * (count - 1) // 2 - self.graph.number_of_edges()
 
     def at(self, host: HostName, port: str) -> Address | None:
-        """Return the station behind a switch port, or None where the record knows of none."""
+        """Return the station behind a switch port, or None if no declared station has it."""
         return next((where for where, one in self.stations.items() if (one.host, port_of(one)) == (host, port)), None)
 
 
 def declare(resources: Iterable[Resource]) -> Declared:
-    """Read the declared graph from what is recorded as standing.
+    """Build the declared graph from the resources that the state has as present.
 
-    The two ends of a link and its segment reach one another, and so do the internet VLAN's gateway and each port there;
-    who meets whom is taken from names and not from VLANs, so that a VLAN given twice is found.
+    The two ends of a link and its segment reach one another. So do the internet VLAN's gateway and each port on that
+    VLAN. Pairs are taken from names and not from VLANs, so that a VLAN that was given out twice is found.
     """
-    standing = list(resources)
-    stations = {one.address: one for one in standing if isinstance(one, Port | Segment | Uplink)}
+    present = list(resources)
+    stations = {one.address: one for one in present if isinstance(one, Port | Segment | Uplink)}
     graph: nx.Graph[Address] = nx.Graph()
     graph.add_nodes_from(sorted(stations))
     graph.add_edges_from(pair for pair in _pairs(stations) if all(end in stations for end in pair))
     carried: dict[HostName, frozenset[VlanId]] = {one.host: frozenset() for one in stations.values()}
     guarded: dict[HostName, frozenset[VlanId]] = {}
-    for trunk in standing:
+    for trunk in present:
         if isinstance(trunk, Trunk):
             carried[trunk.host] = carried.get(trunk.host, frozenset()) | {*trunk.vlans}
             if trunk.gateway_mac is not None:
@@ -73,7 +73,7 @@ def port_of(station: Station) -> str:
 
 
 def mac_of(station: Station) -> str | None:
-    """Return a station's MAC address, or None for a router's interface, whose MAC is its host's own choice."""
+    """Return a station's MAC address, or None for a router's interface, whose MAC its host chooses."""
     return None if isinstance(station, Segment) else station.mac
 
 

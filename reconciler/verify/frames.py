@@ -1,6 +1,6 @@
-"""Frames to ask the switches about, as Open vSwitch writes flows, and where a trace says that they come out; pure.
+"""Writes test frames in the flow syntax of Open vSwitch, and reads from its traces which ports the frames leave by.
 
-The notation is that of ovs-fields(7); what a trace prints is described under `ofproto/trace` in ovs-vswitchd(8).
+The syntax is that of ovs-fields(7). The output of `ofproto/trace` is described in ovs-vswitchd(8).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 from reconciler.spec.models.names import Address, HostName
 
 BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
-NOBODY: Final = "02:00:00:00:00:fd"
-"""A MAC address that no station has: it is administered locally, and those given out start with 52:54:00."""
+UNUSED_MAC: Final = "02:00:00:00:00:fd"
+"""A locally administered MAC address that no station has; allocated ones start with 52:54:00."""
 
 GROUP: Final = "01:00:5e:00:00:01"
 """The MAC address of the multicast group of all stations (RFC 1112, 6.4)."""
@@ -23,15 +23,15 @@ GROUP: Final = "01:00:5e:00:00:01"
 ALL_NODES: Final = "33:33:00:00:00:01"
 """The MAC address of all IPv6 nodes (RFC 2464, 7)."""
 
-STRANGER: Final = "02:00:00:00:00:fe"
-"""Another one, for the sender of what is forged."""
+UNKNOWN_MAC: Final = "02:00:00:00:00:fe"
+"""A second unused MAC address, for the sender of forged frames."""
 
 _PUSH: Final = re.compile(r"push_vlan\((?:[^()]*,)?vid=(\d+)[^()]*\)")
 _MARK: Final = "Datapath actions: "
 
 
-class Sort(StrEnum):
-    """What a frame is to show; from `SPOOFED` on they must arrive nowhere."""
+class FrameKind(StrEnum):
+    """What a test frame checks. Kinds from `SPOOFED` on are forged: no port may receive them."""
 
     BROADCAST = "a broadcast"
     KNOWN = "a frame to its MAC"
@@ -45,23 +45,23 @@ class Sort(StrEnum):
     TAGGED = "a frame tagged for another VLAN"
     PRIORITY = "a frame with a priority tag"
     DOUBLE = "a frame with two tags"
-    ARP_SPOOFED = "an ARP answer for another's address"
-    IP_SPOOFED = "a packet from another's address"
+    ARP_SPOOFED = "an ARP reply for another VM's address"
+    IP_SPOOFED = "a packet with another VM's source address"
     ADVERTISING = "an IPv6 router advertisement"
-    SERVING = "an answer of a DHCP server"
-    INTRUDING = "a frame of a stranger on the trunk"
+    SERVING = "a reply of a DHCP server"
+    UNEXPECTED = "a frame from an unknown MAC on the trunk"
 
     @property
     def forged(self) -> bool:
-        """Whether no switch may let it pass."""
-        return self not in {Sort.BROADCAST, Sort.KNOWN, Sort.UNKNOWN}
+        """Whether every switch must drop the frame."""
+        return self not in {FrameKind.BROADCAST, FrameKind.KNOWN, FrameKind.UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An Ethernet frame with IPv4 or ARP in it; `ip` is its sender's address, `vlan` its 802.1Q tag if it has one."""
+    """An Ethernet frame that carries IPv4 or ARP; `ip` is the sender's address, `vlan` the 802.1Q tag, or None."""
 
-    sort: Sort
+    kind: FrameKind
     source: str
     target: str
     ip: str | None = None
@@ -70,10 +70,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question for one switch: where does a frame go that comes in at this port.
+    """One query to one switch: which ports a frame leaves by if it enters at this port.
 
-    `origin` is who sent it, the address of a station or words. `number` is the port's OpenFlow number. `target` is the
-    one station that must hear it, where there is one; `path` how it came here, in words, where it came by a trunk.
+    `origin` is the sender: the address of a station, or a description. `number` is the port's OpenFlow number. `target`
+    is the station that must receive the frame, if there is exactly one. `path` has the hops before this switch, for a
+    frame that enters by a trunk.
     """
 
     origin: str
@@ -86,32 +87,32 @@ class Probe:
 
     @property
     def way(self) -> tuple[str, ...]:
-        """Say how the frame got here, hop by hop."""
-        return self.path or (f"{self.frame.sort} from {self.port} of {self.host}",)
+        """The hops of the frame up to this switch."""
+        return self.path or (f"{self.frame.kind} from {self.port} of {self.host}",)
 
     @property
     def flow(self) -> str:
-        """Write the frame as `ofproto/trace` reads it."""
+        """The frame in the syntax of `ofproto/trace`."""
         return ",".join(_fields(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """A switch port that a frame comes out of, and the 802.1Q tag that it then has."""
+    """A switch port that a frame leaves by, and the 802.1Q tag that it then has."""
 
     port: str
     vlan: int | None
 
 
 def arriving(probe: Probe, host: HostName, port: str, number: int, left: Exit) -> Probe:
-    """Return the question for the next switch, where a frame comes in that left another one by its trunk."""
+    """Return the probe for the next switch, which a frame enters after it left another switch by its trunk."""
     hop = f"out of trunk {left.port} of {probe.host} on VLAN {left.vlan}, into {host}"
     frame = replace(probe.frame, vlan=left.vlan)
     return replace(probe, host=host, port=port, number=number, frame=frame, path=(*probe.way, hop))
 
 
 def read_exits(trace: str, vlan: int | None) -> tuple[Exit, ...]:
-    """Read from a trace where a frame comes out that came in with this tag; raises ValueError for what is not clear."""
+    """Read the exits of a frame from a trace; `vlan` is its tag on entry. Raises ValueError if the trace is unclear."""
     _, found, rest = trace.rpartition(_MARK)
     if not found:
         msg = f"a trace without {_MARK.strip()!r}"
@@ -128,7 +129,7 @@ def _exits(actions: str, vlan: int | None) -> Iterator[Exit]:
         elif action == "pop_vlan":
             vlan = None
         elif "(" in action:
-            msg = f"a switch would do something that cannot be followed: {action}"
+            msg = f"a switch action that cannot be followed: {action}"
             raise ValueError(msg)
         else:
             yield Exit(action.strip('"'), vlan)
@@ -139,15 +140,15 @@ def _fields(probe: Probe) -> Iterator[str]:
     yield f"in_port={probe.number},dl_src={frame.source},dl_dst={frame.target}"
     if frame.vlan is not None:
         yield f"dl_vlan={frame.vlan}"
-    sender = frame.ip or "0.0.0.0"  # noqa: S104 - the sender of those that have no address; nothing is bound to it
-    match frame.sort:
-        case Sort.DOUBLE:
-            yield "dl_type=0x8100"  # the switch looks at one tag: `vlan-limit` of ovs-vswitchd.conf.db(5)
-        case Sort.ARP_SPOOFED:
+    sender = frame.ip or "0.0.0.0"  # noqa: S104 - the sender of a station without an address; nothing is bound
+    match frame.kind:
+        case FrameKind.DOUBLE:
+            yield "dl_type=0x8100"  # the switch parses one tag: `vlan-limit` of ovs-vswitchd.conf.db(5)
+        case FrameKind.ARP_SPOOFED:
             yield f"arp,arp_op=2,arp_sha={frame.source},arp_spa={sender}"
-        case Sort.ADVERTISING:
+        case FrameKind.ADVERTISING:
             yield "icmp6,icmpv6_type=134,icmpv6_code=0"
-        case Sort.SERVING:
+        case FrameKind.SERVING:
             yield f"udp,nw_src={sender},udp_src=67,udp_dst=68"
         case _ if frame.target == BROADCAST:
             yield f"dl_type=0x0806,arp_op=1,arp_sha={frame.source},arp_spa={sender}"

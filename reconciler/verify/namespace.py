@@ -1,6 +1,6 @@
-"""A network namespace as its kernel has it: interfaces, routes and rules, and where it would send a packet; pure.
+"""Parses a network namespace (interfaces, routes, rules) and computes where its kernel would send a packet.
 
-The JSON is what `ip -j -d` prints; what is not understood counts as the worst: a packet may then go any way there is.
+The JSON is the output of `ip -j -d`. Anything unknown counts as the worst case: a packet may then take every route.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ _PLAIN_RULE: Final = {"priority", "src", "srclen", "dst", "dstlen", "iif", "tabl
 
 
 class Inside(StrEnum):
-    """Where a packet goes that leaves by no interface."""
+    """The destination of a packet that leaves by no interface."""
 
     HERE = "the host itself"
     NOWHERE = "nowhere"
 
 
 Hop = str | Inside
-"""The interface by which a packet leaves, or that it leaves by none."""
+"""The interface that a packet leaves by, or its destination if it leaves by none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface; `link` is the index of the other end of a veth, or of what lies below.
+    """A network interface; `link` is the index of the other end of a veth, or of the interface below.
 
-    `lower` is the name of that where it is in the same namespace, `master` that of the bridge or switch it belongs to.
-    `vlan` is the tag that it takes off, where it is an interface for one.
+    `lower` is the name of that interface if it is in the same namespace. `master` is the bridge or switch that this one
+    belongs to. `vlan` is the VLAN of a VLAN interface, else None.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route: where to, how dear it is, of which type, and by which interfaces."""
+    """A route: destination, metric, type, and the interfaces that it leads out of."""
 
     to: IPv4Network
     metric: int
@@ -61,9 +61,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One network namespace of a host; the host's own has no name.
+    """One network namespace of a host; the host's own namespace has an empty name.
 
-    `forwarding` are the interfaces of which IPv4 packets are forwarded that come in there, `ipv6` those with IPv6.
+    IPv4 packets that enter by an interface of `forwarding` are forwarded. The interfaces of `ipv6` have IPv6 enabled.
     """
 
     name: str
@@ -79,17 +79,17 @@ class Namespace:
     )
 
     def __str__(self) -> str:
-        """Name it in words."""
+        """Return a description for messages."""
         return f"the namespace {self.name}" if self.name else "the host's own namespace"
 
     def forwards(self, packet: Packet) -> bool:
-        """Whether a packet that comes in is sent on at all."""
+        """Whether an incoming packet is forwarded at all."""
         if packet.version == 4:  # noqa: PLR2004
             return packet.inward in self.forwarding
         return self.forwards_ipv6 and packet.inward in self.ipv6
 
     def hops(self, packet: Packet) -> frozenset[Hop]:
-        """Return every way that a packet may take, by the policy rules and the routes that they name."""
+        """Return every hop that a packet may take, by the policy rules and the routing tables that they name."""
         if packet.version != 4:  # noqa: PLR2004
             return frozenset(self.ipv6 - {packet.inward or ""})
         simple = all(rule.keys() <= {"priority", "src", "table", "protocol"} for rule in self.policy)
@@ -100,11 +100,11 @@ class Namespace:
 
     def _hops(self, packet: Packet) -> Iterator[Hop]:
         for rule in self.policy:
-            known = _concerns(rule, packet)
+            known = _applies(rule, packet)
             if known is False:
                 continue
             if known is None or "table" not in rule:
-                yield from self._all_ways()
+                yield from self._all_hops()
                 continue
             found = self._look_up(self.routes.get(str(rule["table"]), ()), packet.target)
             yield from found
@@ -117,19 +117,19 @@ class Namespace:
         if target is not None and fitting:
             best = max((route.to.prefixlen, -route.metric) for route in fitting)
             fitting = [route for route in fitting if (route.to.prefixlen, -route.metric) == best]
-        return frozenset(hop for route in fitting for hop in _ways(route))
+        return frozenset(hop for route in fitting for hop in _hops_of(route))
 
-    def _all_ways(self) -> Iterator[Hop]:
+    def _all_hops(self) -> Iterator[Hop]:
         yield Inside.NOWHERE
         for routes in self.routes.values():
             for route in routes:
-                yield from _ways(route)
+                yield from _hops_of(route)
 
 
 def parse_namespace(
     name: str, rules: str, network: str, settings: Mapping[str, tuple[bool, bool]], forwards_ipv6: bool
 ) -> Namespace:
-    """Read a namespace as it was printed; raises ValueError for what is none."""
+    """Parse the printed form of a namespace; raises ValueError if it is malformed."""
     try:
         links, addressed, routes, policy = _documents(network)
         addresses = {entry["ifname"]: _addresses(entry) for entry in addressed if "ifname" in entry}
@@ -147,7 +147,7 @@ def parse_namespace(
             forwards_ipv6=forwards_ipv6,
         )
     except (KeyError, TypeError, AttributeError) as error:
-        msg = f"ip printed something unexpected: {error}"
+        msg = f"unexpected output of ip: {error}"
         raise ValueError(msg) from error
 
 
@@ -185,7 +185,7 @@ def _route(entry: Mapping[str, Any]) -> Route:
     return Route(IPv4Network(to), int(entry.get("metric", 0)), str(entry.get("type", "unicast")), tuple(out))
 
 
-def _ways(route: Route) -> Iterator[Hop]:
+def _hops_of(route: Route) -> Iterator[Hop]:
     if route.kind == "unicast" or route.kind not in _KINDS:
         yield from route.out
     elif route.kind in _REFUSALS:
@@ -194,8 +194,8 @@ def _ways(route: Route) -> Iterator[Hop]:
         yield Inside.HERE
 
 
-def _concerns(rule: Mapping[str, Any], packet: Packet) -> Known:
-    """Tell whether a policy rule is for a packet; one that looks at anything but addresses and interface may be."""
+def _applies(rule: Mapping[str, Any], packet: Packet) -> Known:
+    """Return whether a policy rule applies to a packet; None if it matches on more than addresses and interface."""
     if not rule.keys() <= _PLAIN_RULE:
         return None
     if "iif" in rule and rule["iif"] != packet.inward:

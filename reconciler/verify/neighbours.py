@@ -1,4 +1,4 @@
-"""Which guests must answer where, and what their answers prove: each under its own MAC, and nobody else; pure."""
+"""Lists the guests that must reply to ARP, and checks that each reply comes from the guest's own MAC only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from reconciler.plan.resources import Port, Segment, Uplink
 from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
-from reconciler.verify.proof import Probed, Violation, ViolationKind
+from reconciler.verify.verification import Probed, Violation, ViolationKind
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A network card that is asked for at a router's interface: its address there, and the MAC that must answer."""
+    """A NIC that a router asks for by ARP: its address on the router's interface, and the MAC that must reply."""
 
     port: Address
     host: HostName
@@ -25,17 +25,17 @@ class Neighbour:
 
 
 def neighbours(declared: Declared, scope: Collection[str] | None = None) -> tuple[Neighbour, ...]:
-    """Return whom to ask for, of some slices or of all: each card that an address is kept for, at its router."""
+    """Return the NICs to ask for, of some slices or of all: each NIC with a known address, at its router."""
     return tuple(one for one in _neighbours(declared) if scope is None or declared.stations[one.port].slice in scope)
 
 
-def judge(
-    asked: Sequence[Neighbour], answers: Mapping[Neighbour, frozenset[str]]
+def check_replies(
+    asked: Sequence[Neighbour], replies: Mapping[Neighbour, frozenset[str]]
 ) -> tuple[Probed, tuple[Violation, ...]]:
-    """Tell who answered, who is silent, and which answers came from another's MAC."""
-    strange = tuple(_strange(asked, answers))
-    silent = tuple(f"{one.port} ({one.ip})" for one in asked if not answers[one])
-    own = sum(answers[one] == {one.mac} for one in asked)
+    """Return how many NICs replied, which are silent, and a violation for each reply from another MAC."""
+    strange = tuple(_strange(asked, replies))
+    silent = tuple(f"{one.port} ({one.ip})" for one in asked if not replies[one])
+    own = sum(replies[one] == {one.mac} for one in asked)
     return Probed(own, silent), strange
 
 
@@ -56,9 +56,9 @@ def _neighbours(declared: Declared) -> Iterator[Neighbour]:
                     yield Neighbour(port.address, station.host, "", station.interface, router, port.ip, port.mac)
 
 
-def _strange(asked: Sequence[Neighbour], answers: Mapping[Neighbour, frozenset[str]]) -> Iterator[Violation]:
+def _strange(asked: Sequence[Neighbour], replies: Mapping[Neighbour, frozenset[str]]) -> Iterator[Violation]:
     for one in asked:
-        for mac in sorted(answers[one] - {one.mac}):
-            words = f"{mac} answers for {one.ip}, which is {one.port}'s"
-            way = (f"asked by ARP from {one.interface} of {one.host}", f"an answer from {mac} and not from {one.mac}")
-            yield Violation(ViolationKind.IMPOSTOR, (one.port, mac), words, way)
+        for mac in sorted(replies[one] - {one.mac}):
+            message = f"{mac} replies for {one.ip}, the address of {one.port}"
+            way = (f"an ARP request from {one.interface} of {one.host}", f"a reply from {mac} instead of {one.mac}")
+            yield Violation(ViolationKind.IMPOSTOR, (one.port, mac), message, way)

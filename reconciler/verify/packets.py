@@ -1,7 +1,7 @@
-"""Packets followed through routers: by the routes and rules of each namespace, from one to the next; pure.
+"""Follows packets through routers, by the routes and rules of each namespace.
 
-They enter where guests and the outside send them in. For what must not pass, all that a sender can choose counts as
-chosen for the worst; for what must pass, every rule on the way has to let it through without doubt.
+Packets enter where guests and the outside send them. For packets that must not pass, everything that a sender can
+choose is assumed at its worst. For packets that must pass, every rule on the path must certainly accept them.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from reconciler.verify.namespace import Inside, Interface, Namespace
 from reconciler.verify.rules import Packet, PacketVerdict
 
 OUTSIDE: Final = IPv4Address("198.51.100.7")
-"""An address that stands for all of the internet: TEST-NET-2 of RFC 5737."""
+"""An address that represents the whole internet (TEST-NET-2, RFC 5737)."""
 
-_LONGEST_WAY: Final = 16  # namespaces on the way of one packet
+_LONGEST_PATH: Final = 16  # namespaces on the path of one packet
 
 Way = tuple[str, ...]
-"""How a packet goes, hop by hop, in words."""
+"""The hops of a packet, each as a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What lies behind the switch of one host: its namespaces; `ends` says what is behind interfaces, by name."""
+    """The namespaces of one host; `ends` maps interface names to what is behind them."""
 
     host: HostName
     namespaces: Sequence[Namespace]
     ends: Mapping[str, str]
 
     def at(self, interface: str) -> Iterator[Namespace]:
-        """Yield each namespace that has an interface of this name, which is up."""
+        """Yield each namespace in which an interface of this name is up."""
         for one in self.namespaces:
             if (found := one.interfaces.get(interface)) is not None and found.up:
                 yield one
@@ -43,10 +43,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """Where packets enter: a segment's interface, the internet VLAN's gateway, or the uplink with the world behind it.
+    """Where packets enter: a segment's interface, the internet VLAN's gateway, or the uplink.
 
-    `guest` is the address of somebody there, `gateway` whether packets pass at all. With `apart` those who are there
-    must not reach one another this way; on a segment they are on one link in any case.
+    `guest` is an address behind it. `gateway` says whether packets pass at all. With `apart`, guests behind the same
+    entrance must not reach each other through the router; on a segment they share a link anyway.
     """
 
     end: str
@@ -60,60 +60,60 @@ class Entrance:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """The end that a packet may reach, and its way there."""
+    """The end that a packet may reach, and its path."""
 
     end: str
     way: Way
 
 
 def entrances(declared: Declared) -> tuple[Entrance, ...]:
-    """Return where packets enter and may come out, by what is declared."""
+    """Return the declared entrances, where packets enter and may leave."""
     return tuple(_entrances(declared))
 
 
 def outside_of(uplink: Uplink) -> str:
-    """Name what lies behind an uplink."""
+    """Return the name of the network behind an uplink."""
     return f"the outside behind {uplink.uplink} of {uplink.host}"
 
 
 def arrivals(network: Network, entrance: Entrance, targets: Iterable[IPv4Address]) -> Iterator[Arrival]:
-    """Yield every end that packets to these addresses may reach, in the worst case; the same end perhaps often."""
+    """Yield every end that packets to these addresses may reach, in the worst case; an end may be repeated."""
     for space in network.at(entrance.interface):
         start = Packet(entrance.interface, None, None, None)
         packets = [replace(start, target=target) for target in targets]
         if entrance.interface in space.ipv6:
             packets.append(replace(start, version=6))
         for packet in packets:
-            way = (f"{_words(packet)} into {entrance.interface} in {space} on {network.host}",)
+            way = (f"{_describe(packet)} into {entrance.interface} in {space} on {network.host}",)
             yield from _Walk(network, set()).onward(space, packet, way)
 
 
-def stopped(network: Network, entrance: Entrance, other: Entrance) -> Way | None:
-    """Return how far a packet surely comes that must pass from one entrance to another, or None where it passes."""
+def blocked_path(network: Network, entrance: Entrance, other: Entrance) -> Way | None:
+    """Return the path up to where a packet between two entrances may be stopped, or None if it certainly passes."""
     packet = Packet(entrance.interface, None, entrance.guest, other.guest, exact=True)
     for one in (entrance, other):
         spaces = [*network.at(one.interface)]
         if len(spaces) != 1:
             return (f"{one.interface} of {network.host} is {'in several namespaces' if spaces else 'down'}",)
     space = next(network.at(entrance.interface))
-    way = f"{_words(packet)} into {entrance.interface} in {space} on {network.host}"
-    before = _meet(space, ("ingress", "prerouting"), packet)
+    way = f"{_describe(packet)} into {entrance.interface} in {space} on {network.host}"
+    before = _verdict(space, ("ingress", "prerouting"), packet)
     hops = space.hops(packet)
     onward = replace(packet, outward=other.interface)
-    after = _meet(space, ("forward", "postrouting", "egress"), onward)
+    after = _verdict(space, ("forward", "postrouting", "egress"), onward)
     if before.drops or before.targets:
-        return way, f"there {', '.join(before.stops) or 'a rule'} may not let it pass"
+        return way, f"there {', '.join(before.stops) or 'a rule'} may drop it"
     if not space.forwards(packet):
-        return way, "there nothing is forwarded"
+        return way, "there forwarding is off"
     if hops != {other.interface}:
         return way, f"there routed to {', '.join(sorted(map(str, hops)))}"
     if after.drops:
-        return way, f"there {', '.join(after.stops)} may not let it pass"
+        return way, f"there {', '.join(after.stops)} may drop it"
     return None
 
 
 def targets(networks: Iterable[Network], known: Iterable[Entrance]) -> tuple[IPv4Address, ...]:
-    """Return the addresses that stand for all there are: a guest's behind each entrance, and one on each route."""
+    """Return the destination addresses to try: a guest behind each entrance, and one address of each route."""
     spaces = [space for network in networks for space in network.namespaces]
     own = {address for space in spaces for each in space.interfaces.values() for address in each.addresses}
     tables = [routes for space in spaces for routes in space.routes.values()]
@@ -123,7 +123,7 @@ def targets(networks: Iterable[Network], known: Iterable[Entrance]) -> tuple[IPv
 
 
 def _example(route: IPv4Network, own: set[IPv4Address]) -> IPv4Address:
-    """Return an address within a network, of somebody else where there is one."""
+    """Return an address of a network, not one of our own if there is another."""
     size = min(route.num_addresses, 8)
     inside = (route[at] for at in range(1 if size > 2 else 0, size))  # noqa: PLR2004 - the first names the network
     return next((one for one in inside if one not in own), route[0])
@@ -143,76 +143,76 @@ def _entrances(declared: Declared) -> Iterator[Entrance]:
 
 
 def _neighbour(ip: str) -> IPv4Address:
-    """Return an address beside a router's own in its network."""
+    """Return an address of a router's network other than its own."""
     router = IPv4Interface(ip)
     return _example(router.network, {router.ip})
 
 
 @dataclass(slots=True)
 class _Walk:
-    """Follows one packet through all namespaces that it comes to; `been` are the interfaces by which it came in."""
+    """Follows one packet through all namespaces that it enters; `been` has the interfaces that it entered by."""
 
     network: Network
     been: set[tuple[str, str, IPv4Address | None]]
 
     def onward(self, space: Namespace, packet: Packet, way: Way) -> Iterator[Arrival]:
         key = (space.name, packet.inward or "", packet.target)
-        if key in self.been or len(way) > _LONGEST_WAY:
+        if key in self.been or len(way) > _LONGEST_PATH:
             return
         self.been.add(key)
-        before = _meet(space, ("ingress", "prerouting"), packet)
+        before = _verdict(space, ("ingress", "prerouting"), packet)
         yield from self._copied(space, packet, before, way)
         if not before.passes or not space.forwards(packet):
             return
         for target in sorted({packet.target, *before.targets}, key=str):
             turned = replace(packet, target=target)
-            told = way if target == packet.target else (*way, f"there sent to {target or 'any address'}")
+            path = way if target == packet.target else (*way, f"there sent to {target or 'any address'}")
             for hop in sorted(space.hops(turned), key=str):
                 if not isinstance(hop, Inside):
-                    yield from self._out(space, replace(turned, outward=hop), told)
+                    yield from self._out(space, replace(turned, outward=hop), path)
 
     def _out(self, space: Namespace, packet: Packet, way: Way) -> Iterator[Arrival]:
-        after = _meet(space, ("forward", "postrouting", "egress"), packet)
+        after = _verdict(space, ("forward", "postrouting", "egress"), packet)
         yield from self._copied(space, packet, after, way)
         if after.passes and packet.outward is not None:
             yield from self._leave(space, packet, packet.outward, way)
 
     def _copied(self, space: Namespace, packet: Packet, outcome: PacketVerdict, way: Way) -> Iterator[Arrival]:
         for device in sorted(outcome.copies):
-            yield from self._leave(space, packet, device, (*way, "there copied or turned by a rule"))
+            yield from self._leave(space, packet, device, (*way, "there copied or redirected by a rule"))
 
     def _leave(self, space: Namespace, packet: Packet, name: str, way: Way) -> Iterator[Arrival]:
-        """Yield where a packet gets that leaves by an interface: a bridge floods it, a veth brings it elsewhere."""
+        """Yield the ends of a packet that leaves by an interface: a bridge floods it, a veth leads elsewhere."""
         interface = space.interfaces.get(name)
-        told = (*way, f"out of {name}")
+        path = (*way, f"out of {name}")
         if interface is None or not interface.up or name == "lo":
             return
         if name in self.network.ends:
-            yield Arrival(self.network.ends[name], told)
+            yield Arrival(self.network.ends[name], path)
             return
         if interface.kind == "bridge":
             for member in space.interfaces.values():
                 if member.master == name and member.name != packet.inward:
-                    yield from self._leave(space, packet, member.name, told)
+                    yield from self._leave(space, packet, member.name, path)
         peers = [*self._peers(space, interface)]
         if not peers:
-            yield Arrival(f"the interface {name} in {space} on {self.network.host}", told)
+            yield Arrival(f"the interface {name} in {space} on {self.network.host}", path)
         for there, peer in peers:
-            yield from self._arrive(there, peer, replace(packet, inward=peer.name, outward=None, source=None), told)
+            yield from self._arrive(there, peer, replace(packet, inward=peer.name, outward=None, source=None), path)
 
     def _arrive(self, space: Namespace, peer: Interface, packet: Packet, way: Way) -> Iterator[Arrival]:
-        told = (*way, f"into {peer.name} in {space}")
+        path = (*way, f"into {peer.name} in {space}")
         if not space.name and peer.name in self.network.ends:
-            yield Arrival(self.network.ends[peer.name], told)
+            yield Arrival(self.network.ends[peer.name], path)
             return
         bridge = space.interfaces.get(peer.master or "")
         if bridge is not None and bridge.kind == "bridge":
-            yield from self._leave(space, packet, bridge.name, told)
+            yield from self._leave(space, packet, bridge.name, path)
             packet = replace(packet, inward=bridge.name)
-        yield from self.onward(space, packet, told)
+        yield from self.onward(space, packet, path)
 
     def _peers(self, space: Namespace, interface: Interface) -> Iterator[tuple[Namespace, Interface]]:
-        """Yield what may be the other end of a veth: each names the other's index."""
+        """Yield the possible other ends of a veth: each end has the other's index."""
         if interface.kind != "veth":
             return
         for there in self.network.namespaces:
@@ -225,11 +225,11 @@ class _Walk:
                     yield there, other
 
 
-def _meet(space: Namespace, hooks: Iterable[str], packet: Packet) -> PacketVerdict:
-    """Return what becomes of a packet at several hooks, one after the other."""
+def _verdict(space: Namespace, hooks: Iterable[str], packet: Packet) -> PacketVerdict:
+    """Return the verdict on a packet that passes several hooks in turn."""
     total = PacketVerdict()
     for hook in hooks:
-        met = space.ruleset.meet(hook, packet)
+        met = space.ruleset.verdict(hook, packet)
         total = PacketVerdict(
             total.passes and met.passes,
             total.drops or met.drops,
@@ -240,7 +240,7 @@ def _meet(space: Namespace, hooks: Iterable[str], packet: Packet) -> PacketVerdi
     return total
 
 
-def _words(packet: Packet) -> str:
+def _describe(packet: Packet) -> str:
     if packet.version != 4:  # noqa: PLR2004
         return "an IPv6 packet"
     sender = "any address" if packet.source is None else packet.source

@@ -1,7 +1,7 @@
-"""What a namespace's nftables rules do with a packet, as `nft -j list ruleset` prints them; pure.
+"""Evaluates the nftables rules of a namespace, as printed by `nft -j list ruleset`, for one packet.
 
-What is not understood counts as the worst: a match may hold or not, and a statement may accept or drop. The JSON is
-that of libnftables-json(5).
+Anything unknown counts as the worst case: a match may hold or not, and a statement may accept or drop. The JSON is
+described in libnftables-json(5).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 Known = bool | None
-"""What is known of a match: it holds, it does not, or it cannot be said."""
+"""Whether a match holds: True, False, or None if that is unknown."""
 
 _Key = tuple[str, str, str]
 """The family, table and name of a chain or a set."""
 
 _FAMILIES: Final = {4: ("inet", "ip"), 6: ("inet", "ip6")}
 _STATE: Final = "new"
-"""The state of the packets that are followed: what answers one that was let through is let through as well."""
+"""The connection state of followed packets: replies to an accepted packet are accepted as well."""
 
 _ABSENT: Final = "no such header"
 _UNSURE: Final = frozenset({"limit", "quota", "connlimit", "ct count"})
@@ -30,7 +30,7 @@ _ADDRESSES: Final = frozenset({("ip", "daddr"), ("ip6", "daddr")})
 
 
 class End(StrEnum):
-    """What becomes of a packet: in a chain, `NEXT` goes on to the next rule and `BACK` to the calling chain."""
+    """The result of a rule or chain: `NEXT` continues with the next rule, `BACK` returns to the calling chain."""
 
     ACCEPT = "accept"
     DROP = "drop"
@@ -46,7 +46,7 @@ _VERDICTS: Final = {
     "masquerade": End.ACCEPT,
     "drop": End.DROP,
     "reject": End.DROP,
-    "redirect": End.DROP,  # this and the next bring it to the host itself
+    "redirect": End.DROP,  # redirect and tproxy deliver the packet to the host itself
     "tproxy": End.DROP,
     "return": End.BACK,
 }
@@ -54,12 +54,11 @@ _VERDICTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A packet that opens a conversation, at one of the kernel's hooks.
+    """The first packet of a connection, at one of the kernel's hooks.
 
-    `inward` and `outward` are the interfaces by which it came in and leaves, None where there is none at this hook. An
-    address that is None may be any: its sender can choose it. So can it choose all that is not named here. A target is
-    that of routes; for rules it stands for every one beside it, unless it is `exact`. `version` is that of IP, and
-    packets of 6 have no addresses here.
+    `inward` and `outward` are the interfaces that it enters and leaves by, None if the hook has none. An address of
+    None is any address, chosen by the sender; so is every field that is not modelled. Routes use `target` as it is.
+    Rules treat it as any address unless `exact` is set. `version` is the IP version; IPv6 packets have no addresses.
     """
 
     inward: str | None
@@ -72,9 +71,10 @@ class Packet:
 
 @dataclass(slots=True)
 class PacketVerdict:
-    """What a hook does: whether a packet may pass and may be dropped, which chains may drop it, where else it may go.
+    """The result of a hook: whether a packet may pass, whether it may be dropped, and which chains may drop it.
 
-    `targets` are addresses that it may be redirected to, None for any; `copies` interfaces that it may be sent out of.
+    `targets` has the addresses that it may be redirected to, None for any. `copies` has the interfaces that it may be
+    copied to.
     """
 
     passes: bool = True
@@ -86,7 +86,7 @@ class PacketVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain with its rules; `hook` and what follows are empty for one that only others jump to."""
+    """A chain with its rules; `hook`, `policy` and `devices` are empty for a chain that others jump to."""
 
     family: str
     table: str
@@ -97,12 +97,12 @@ class Chain:
     rules: list[list[Mapping[str, Any]]]
 
     def __str__(self) -> str:
-        """Name it as nft does."""
+        """Return the name as nft writes it."""
         return f"{self.family} {self.table} {self.name}"
 
 
 class Ruleset:
-    """All tables of one namespace, whosever they are."""
+    """All tables of one namespace, by any owner."""
 
     def __init__(self, chains: Mapping[_Key, Chain], sets: Mapping[_Key, Sequence[Any]]) -> None:
         self.chains = chains
@@ -113,27 +113,27 @@ class Ruleset:
                 self._base.setdefault(chain.hook, []).append(chain)
 
     def members(self, family: str, table: str, name: str) -> Sequence[Any] | None:
-        """Return the elements of a named set, or None where there is no such set."""
+        """Return the elements of a named set, or None if there is no such set."""
         return self._sets.get((family, table, name))
 
-    def meet(self, hook: str, packet: Packet) -> PacketVerdict:
-        """Return what becomes of a packet at a hook: it must pass every base chain there, in whichever order."""
-        outcome = PacketVerdict()
-        passage = _Passage(self, packet, outcome)
+    def verdict(self, hook: str, packet: Packet) -> PacketVerdict:
+        """Return the verdict on a packet at a hook: it must pass every base chain there, in any order."""
+        verdict = PacketVerdict()
+        passage = _Passage(self, packet, verdict)
         for chain in self._base.get(hook, ()):
-            if not _concerns(chain, hook, packet):
+            if not _applies(chain, hook, packet):
                 continue
             ends = passage.through(chain)
             if End.BACK in ends:
                 ends = ends - {End.BACK} | {End(chain.policy)}
-            outcome.passes &= End.ACCEPT in ends
-            outcome.drops |= End.DROP in ends
+            verdict.passes &= End.ACCEPT in ends
+            verdict.drops |= End.DROP in ends
             if End.DROP in ends:
-                outcome.stops.append(str(chain))
-        return outcome
+                verdict.stops.append(str(chain))
+        return verdict
 
 
-def _concerns(chain: Chain, hook: str, packet: Packet) -> bool:
+def _applies(chain: Chain, hook: str, packet: Packet) -> bool:
     if chain.devices:
         return (packet.outward if hook == "egress" else packet.inward) in chain.devices
     return chain.family in _FAMILIES[packet.version]
@@ -141,15 +141,15 @@ def _concerns(chain: Chain, hook: str, packet: Packet) -> bool:
 
 @dataclass(slots=True)
 class _Passage:
-    """A packet on its way through the chains of one hook."""
+    """One packet's evaluation by the chains of one hook."""
 
     ruleset: Ruleset
     packet: Packet
-    outcome: PacketVerdict
+    verdict: PacketVerdict
     been: dict[_Key, frozenset[End]] = field(default_factory=dict)
 
     def through(self, chain: Chain) -> frozenset[End]:
-        """Return every end that the packet may find in a chain; one that leads back to itself has any."""
+        """Return every result that a chain may have for the packet; a chain that reaches itself may have any."""
         key = (chain.family, chain.table, chain.name)
         if key not in self.been:
             self.been[key] = _ANY
@@ -183,7 +183,7 @@ class _Passage:
         return _ON
 
     def _verdict(self, chain: Chain, kind: str, value: Any) -> frozenset[End]:
-        """Return where a statement leads that ends the packet's way through the chain, or takes it elsewhere."""
+        """Return the results of a statement that ends the evaluation of the chain or redirects the packet."""
         if kind in _VERDICTS:
             return frozenset({_VERDICTS[kind]})
         match kind, value:
@@ -196,14 +196,14 @@ class _Passage:
                 return self._diverted(kind, value)
 
     def _diverted(self, kind: str, value: Any) -> frozenset[End]:
-        """Note where else the packet goes, and return whether it also goes on."""
+        """Add where else the packet goes to the verdict, and return whether evaluation continues."""
         match kind, value:
             case "dnat", {"addr": str(text)} if (known := _address(text)) is not None:
-                self.outcome.targets.add(known)
+                self.verdict.targets.add(known)
             case (("dnat" | "mangle"), _):
-                self.outcome.targets.add(None)
+                self.verdict.targets.add(None)
             case (("fwd" | "dup"), {"dev": str(device)}):
-                self.outcome.copies.add(device)
+                self.verdict.copies.add(device)
             case _:
                 return _ANY
         return {"dnat": frozenset({End.ACCEPT}), "fwd": frozenset({End.DROP})}.get(kind, _ON)
@@ -211,7 +211,7 @@ class _Passage:
     def _mapped(self, chain: Chain, key: Any, pairs: Iterable[Any]) -> frozenset[End]:
         ends: set[End] = set()
         for pair in pairs:
-            if not isinstance(pair, list) or len(pair) != 2:  # noqa: PLR2004 - what is looked for, and what then
+            if not isinstance(pair, list) or len(pair) != 2:  # noqa: PLR2004 - a key and its verdict
                 return _ANY
             element, verdict = pair
             known = self._holds(chain, {"op": "==", "left": key, "right": element})
@@ -234,7 +234,7 @@ class _Passage:
         return None if known is None else known == (operator == "==")
 
     def _read(self, left: Any) -> str | IPv4Address | None:
-        """Return what the left side of a match is for this packet, or None where that is not known."""
+        """Return the value of a match's left side for this packet, or None if it is unknown."""
         packet = self.packet
         match left:
             case {"meta": {"key": str(key)}}:
@@ -250,7 +250,7 @@ class _Passage:
         return None
 
     def _contains(self, chain: Chain, right: Any, value: str | IPv4Address | None) -> Known:
-        """Tell whether a value is the right side of a match, or within it where that is a set or a range."""
+        """Return whether a value equals the right side of a match, or is in it if that is a set or a range."""
         if value is None:
             return None
         answers = {_equals(one, value) for one in self._elements(chain, right)}
@@ -260,7 +260,7 @@ class _Passage:
         match right:
             case str() if right.startswith("@"):
                 members = self.ruleset.members(chain.family, chain.table, right.removeprefix("@"))
-                yield from members if members is not None else [{"a set that is not there": right}]
+                yield from members if members is not None else [{"missing set": right}]
             case {"set": list(members)} | list(members):
                 yield from members
             case _:
@@ -268,7 +268,7 @@ class _Passage:
 
 
 def parse_rules(text: str) -> Ruleset:
-    """Read what `nft -j list ruleset` printed, nothing being no rules; raises ValueError for what is none of that."""
+    """Parse the output of `nft -j list ruleset`; an empty text has no rules. Raises ValueError if it is malformed."""
     try:
         entries = json.loads(text)["nftables"] if text else []
         chains = {_key(one): _chain(one) for one in _of("chain", entries)}
@@ -277,7 +277,7 @@ def parse_rules(text: str) -> Ruleset:
             statements = [_statement(one) for one in rule["expr"]]
             chains[rule["family"], rule["table"], rule["chain"]].rules.append(statements)
     except (KeyError, TypeError, AttributeError) as error:
-        msg = f"nft printed something unexpected: {error}"
+        msg = f"unexpected output of nft: {error}"
         raise ValueError(msg) from error
     return Ruleset(chains, sets)
 
@@ -297,12 +297,12 @@ def _chain(item: Mapping[str, Any]) -> Chain:
 
 
 def _statement(item: Any) -> Mapping[str, Any]:
-    """Return a statement as one name and its value; what has another form is one that is not understood."""
+    """Return a statement as one name and its value; a statement of another form is `unknown`."""
     return item if isinstance(item, dict) and len(item) == 1 else {"unknown": item}
 
 
 def _harmless(kind: str, value: Any) -> bool:
-    """Tell whether a statement neither ends a packet's way through a chain nor leads it elsewhere."""
+    """Return whether a statement neither ends the evaluation of a chain nor redirects the packet."""
     match kind, value:
         case "mangle", {"key": {"payload": {"protocol": protocol, "field": name}}}:
             return (protocol, name) not in _ADDRESSES

@@ -1,4 +1,4 @@
-"""Has the hosts' switches and routers asked, and what they say judged; asking is apply's part, judging verify's."""
+"""Reads switches and routers of every host, and compares what they would carry with the declared links."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from reconciler.apply.observation.kernel import Reading
     from reconciler.apply.transport.connection import Connector
     from reconciler.verify.declared import Declared
+    from reconciler.verify.eavesdropping import Mirror
     from reconciler.verify.frames import Exit, Probe
-    from reconciler.verify.listeners import Mirror
-    from reconciler.verify.live import LivePort, Switch
     from reconciler.verify.packets import Network
-    from reconciler.verify.proof import Proof, Violation
+    from reconciler.verify.probes import LivePort, Switch
+    from reconciler.verify.verification import Verification, Violation
 
 
 async def verify(
@@ -33,19 +33,19 @@ async def verify(
     scope: Collection[SliceKey] | None = None,
     *,
     probe: bool = False,
-) -> Proof:
-    """Prove that the hosts carry exactly the declared graph, of some slices or of all; reads only, but for a `probe`.
+) -> Verification:
+    """Verify that the hosts carry exactly the declared links, of some slices or of all; reads only, except `probe`.
 
-    First each host is read: its ports and mirrors, its kernel's namespaces, its routers. Then it is asked where frames
-    go that its ports send, and where those go that arrive there by the trunk. Raises HostError where a host cannot be
-    read: what is not seen is not proved. With `probe` routers also ask guests for their MACs, by ARP.
+    First each host is read: its ports and mirrors, its kernel's namespaces, its routers. Then its switch is asked where
+    frames of its ports go, and where frames go that arrive by the trunk. Raises HostError if a host cannot be read,
+    because a host that was not read is not verified. With `probe`, routers also send ARP requests to guests.
     """
     from reconciler.apply.observation.kernel import read_kernels  # noqa: PLC0415 - planning needs no hosts
     from reconciler.apply.observation.trace import read_mirrors, read_ports  # noqa: PLC0415
     from reconciler.verify.declared import declare  # noqa: PLC0415
-    from reconciler.verify.live import local_probes, onward_probes  # noqa: PLC0415
-    from reconciler.verify.proof import concerning, prove  # noqa: PLC0415
-    from reconciler.verify.routed import prove_routed  # noqa: PLC0415
+    from reconciler.verify.probes import local_probes, onward_probes  # noqa: PLC0415
+    from reconciler.verify.routing import compare_packets  # noqa: PLC0415
+    from reconciler.verify.verification import compare_frames, restricted_to  # noqa: PLC0415
 
     declared = declare(workflow.present_resources(reader))
     bridge = inputs.cluster.cluster.bridge
@@ -54,24 +54,27 @@ async def verify(
         read_ports(connector, hosts),
         read_mirrors(connector, hosts),
         read_kernels(connector, hosts),
-        _unsound_routers(workflow.present_resources(reader, scope), connector),
+        _router_violations(workflow.present_resources(reader, scope), connector),
     )
     switches = {host: _switch(host, bridge, found) for host, found in ports.items()}
     networks = {host: _network(declared, host, switches[host], found) for host, found in kernels.items()}
     local = await _follow(connector, bridge.name, local_probes(declared, switches))
     onward = await _follow(connector, bridge.name, onward_probes(local, switches))
-    proof = prove(declared, switches, {**local, **onward})
-    proof = proof if scope is None else concerning(proof, declared, scope)
-    routed, astray = prove_routed(declared, networks, scope)
-    heard = _listeners(declared, switches, networks, mirrors)
-    proof = replace(proof, routed=routed, violations=(*proof.violations, *astray, *heard, *routers))
-    return await _probed(proof, declared, connector, scope) if probe else proof
+    result = compare_frames(declared, switches, {**local, **onward})
+    result = result if scope is None else restricted_to(result, declared, scope)
+    routed, wrong_paths = compare_packets(declared, networks, scope)
+    listeners = _listeners(declared, switches, networks, mirrors)
+    violations = (*result.violations, *wrong_paths, *listeners, *routers)
+    result = replace(result, routed=routed, violations=violations)
+    return await _probed(result, declared, connector, scope) if probe else result
 
 
-async def _probed(proof: Proof, declared: Declared, connector: Connector, scope: Collection[SliceKey] | None) -> Proof:
-    """Have guests asked, and add to a proof what they answer."""
+async def _probed(
+    result: Verification, declared: Declared, connector: Connector, scope: Collection[SliceKey] | None
+) -> Verification:
+    """Probe guests by ARP, and add their replies to a verification."""
     from reconciler.apply.observation.arp import Question, ask_neighbours  # noqa: PLC0415 - planning needs no guests
-    from reconciler.verify.neighbours import Neighbour, judge, neighbours  # noqa: PLC0415
+    from reconciler.verify.neighbours import Neighbour, check_replies, neighbours  # noqa: PLC0415
 
     asked = neighbours(declared, scope)
     by_host: dict[HostName, list[Neighbour]] = {}
@@ -82,25 +85,25 @@ async def _probed(proof: Proof, declared: Declared, connector: Connector, scope:
         for host, there in by_host.items()
     }
     found = await ask_neighbours(connector, questions)
-    answers = {one: macs for host, there in by_host.items() for one, macs in zip(there, found[host], strict=True)}
-    probed, strange = judge(asked, answers)
-    return replace(proof, probed=probed, violations=(*proof.violations, *strange))
+    replies = {one: macs for host, there in by_host.items() for one, macs in zip(there, found[host], strict=True)}
+    probed, strange = check_replies(asked, replies)
+    return replace(result, probed=probed, violations=(*result.violations, *strange))
 
 
-async def _unsound_routers(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
-    """Return what is amiss with the rules between segments and towards the uplink, which no switch knows of."""
+async def _router_violations(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
+    """Return how the rules of segments and uplinks differ from the state; switches do not show these."""
     from reconciler.apply.observation.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
-    from reconciler.verify.proof import unsound  # noqa: PLC0415
+    from reconciler.verify.verification import router_violation  # noqa: PLC0415
 
     found = await workflow.compare([one for one in resources if isinstance(one, Router | Segment | Uplink)], connector)
     for item in found:
         if item.kind is DriftKind.UNREACHABLE:
             raise HostError(item.host, f"{item.address} cannot be read: {item.words}")
-    return [unsound(item.address, item.host, [each.name for each in item.attributes]) for item in found]
+    return [router_violation(item.address, item.host, [each.name for each in item.attributes]) for item in found]
 
 
 def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Switch:
-    from reconciler.verify.live import Switch  # noqa: PLC0415 - planning needs no switches
+    from reconciler.verify.probes import Switch  # noqa: PLC0415 - planning needs no switches
 
     found = {port.name: _live_port(host, port) for port in ports if port.bridge == bridge.name and port.ofport >= 0}
     trunk = found.pop(bridge.trunk, None)
@@ -109,9 +112,9 @@ def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Swit
 
 
 def _network(declared: Declared, host: HostName, switch: Switch, readings: Iterable[Reading]) -> Network:
-    """Understand a host's namespaces; raises HostError where one has what cannot be understood."""
+    """Parse a host's namespaces; raises HostError if one cannot be parsed."""
     from reconciler.verify.namespace import parse_namespace  # noqa: PLC0415 - planning needs no kernels
-    from reconciler.verify.routed import network_of  # noqa: PLC0415
+    from reconciler.verify.routing import network_of  # noqa: PLC0415
 
     spaces = []
     for one in readings:
@@ -119,7 +122,7 @@ def _network(declared: Declared, host: HostName, switch: Switch, readings: Itera
             spaces.append(parse_namespace(one.namespace, one.rules, one.network, one.settings, one.forwards_ipv6))
         except ValueError as error:
             where = f"the namespace {one.namespace}" if one.namespace else "its own namespace"
-            raise HostError(host, f"{where} cannot be understood: {error}") from error
+            raise HostError(host, f"{where} cannot be parsed: {error}") from error
     return network_of(declared, switch, host, spaces)
 
 
@@ -129,18 +132,18 @@ def _listeners(
     networks: Mapping[HostName, Network],
     mirrors: Mapping[HostName, Iterable[SwitchMirror]],
 ) -> Iterator[Violation]:
-    """Yield who hears frames without being a port that a trace names."""
-    from reconciler.verify.listeners import laid_over, mirrored  # noqa: PLC0415 - planning needs no switches
+    """Yield listeners that a trace does not list."""
+    from reconciler.verify.eavesdropping import mirrors_of_declared, stacked_interfaces  # noqa: PLC0415 - planning needs no switches
 
     for host, switch in sorted(switches.items()):
-        yield from mirrored(
+        yield from mirrors_of_declared(
             declared, host, switch, [_mirror(one) for one in mirrors[host] if one.bridge == switch.bridge]
         )
-        yield from laid_over(declared, host, switch, networks[host].namespaces)
+        yield from stacked_interfaces(declared, host, switch, networks[host].namespaces)
 
 
 def _mirror(one: SwitchMirror) -> Mirror:
-    from reconciler.verify.listeners import Mirror  # noqa: PLC0415 - planning needs no switches
+    from reconciler.verify.eavesdropping import Mirror  # noqa: PLC0415 - planning needs no switches
 
     to = f"the port {one.to_port}" if one.to_port is not None else f"VLAN {one.to_vlan}"
     return Mirror(one.name, one.all, one.ports, one.vlans, to)
@@ -148,13 +151,13 @@ def _mirror(one: SwitchMirror) -> Mirror:
 
 def _live_port(host: HostName, port: SwitchPort) -> LivePort:
     from reconciler.apply.drivers.ownership import TAG  # noqa: PLC0415 - planning needs no switches
-    from reconciler.verify.live import LivePort  # noqa: PLC0415
+    from reconciler.verify.probes import LivePort  # noqa: PLC0415
 
     return LivePort(host, port.name, port.ofport, port.tag, port.trunks, port.tags.get(TAG, ""))
 
 
 async def _follow(connector: Connector, bridge: str, probes: Sequence[Probe]) -> dict[Probe, tuple[Exit, ...]]:
-    """Ask each switch about its frames; raises HostError where one would do what cannot be followed."""
+    """Trace frames on each switch; raises HostError if an action cannot be followed."""
     from reconciler.apply.observation.trace import trace  # noqa: PLC0415 - planning needs no hosts
     from reconciler.verify.frames import read_exits  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Measures the proof of the live network: the whole of it, and how it grows with what stands there."""
+"""Measures `verify` on a live network: its time, and how that grows with the number of VMs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reconciler import workflow
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.spec.models.names import slice_key
 from reconciler.state.sql.store import open_store
-from reconciler.verify.proof import Proof
+from reconciler.verify.verification import Verification
 from reconciler.workflow import verify
 from tests.bench import hosts, plain
 from tests.bench.figures import Figure, timed
@@ -23,47 +23,47 @@ _PROMISED = 30
 
 
 def verify_slices(folder: Path, sizes: tuple[int, ...], times: int) -> list[Figure]:
-    """Prove rings of paused guests on three workers, and compare the largest with the smallest."""
+    """Verify rings of paused guests on three workers, and compare the largest with the smallest."""
     with hosts.lab(_WORKERS) as lab:
-        taken = {size: _proved(lab.cluster_file, folder, size, times) for size in sizes}
-    figures = [_figure(size, seconds, proof) for size, (seconds, proof) in taken.items()]
+        taken = {size: _verified(lab.cluster_file, folder, size, times) for size in sizes}
+    figures = [_figure(size, seconds, result) for size, (seconds, result) in taken.items()]
     small, large = min(sizes), max(sizes)
     growth = taken[large][0] / taken[small][0]
     note = f"{large / small:.0f} times as many VMs; pairs grow with their square"
     return [*figures, Figure(f"verify of {large} VMs, against {small}", growth, "times", large / small, note=note)]
 
 
-def _proved(cluster: Path, folder: Path, size: int, times: int) -> tuple[float, Proof]:
-    """Return the seconds that a proof takes, connections and all, and what it proves."""
+def _verified(cluster: Path, folder: Path, size: int, times: int) -> tuple[float, Verification]:
+    """Return the seconds that a verification takes, with connecting, and its result."""
     name = f"ring{size}"
     path, state = folder / f"{name}.yaml", folder / f"{name}.db"
     path.write_text(slice_text(name, size, (1,)).replace("flavor: cirros", "flavor: cirros, internet: true"))
     with plain.noted({}):
         hosts.apply(cluster, state, path)
-    proofs: list[Proof] = []
-    seconds = timed(lambda: proofs.append(_prove(cluster, state)), times)
+    results: list[Verification] = []
+    seconds = timed(lambda: results.append(_verify(cluster, state)), times)
     hosts.apply(cluster, state, destroy=(slice_key("admin", name),))
-    if any(proof.violations for proof in proofs):
-        raise RuntimeError(f"the bench's own network is not as declared: {proofs[0].violations}")
-    return seconds, proofs[0]
+    if any(result.violations for result in results):
+        raise RuntimeError(f"the bench's own network is not as declared: {results[0].violations}")
+    return seconds, results[0]
 
 
-def _prove(cluster: Path, state: Path) -> Proof:
+def _verify(cluster: Path, state: Path) -> Verification:
     inputs = workflow.load(cluster, ())
     with closing(open_store(state, cluster=inputs.cluster.cluster.name, clock=lambda: datetime.now(UTC))) as store:
 
-        async def prove() -> Proof:
+        async def run() -> Verification:
             connector = SshConnector(inputs.cluster.cluster)
             try:
                 return await verify.verify(inputs, store, connector)
             finally:
                 await connector.close()
 
-        return asyncio.run(prove())
+        return asyncio.run(run())
 
 
-def _figure(size: int, seconds: float, proof: Proof) -> Figure:
-    pairs = proof.present + proof.absent + proof.routed.present + proof.routed.absent
+def _figure(size: int, seconds: float, result: Verification) -> Figure:
+    pairs = result.present + result.absent + result.routed.present + result.routed.absent
     target = 5.0 if size == _PROMISED else None
-    note = f"{pairs} pairs, {proof.dropped} forged frames"
+    note = f"{pairs} pairs, {result.dropped} forged frames"
     return Figure(f"verify of {size} VMs on {_WORKERS} workers", seconds, "s", target, note=note)

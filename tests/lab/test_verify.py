@@ -1,4 +1,4 @@
-"""`verify` proves a network that is as declared, and finds each leak that is planted in it by name; nothing is sent."""
+"""`verify` accepts a network that is as declared, and names each leak that is planted in it; nothing is sent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def network(module_site: Site) -> Site:
 
 @contextmanager
 def planted(site: Site, host: str, plant: str, remove: str) -> Iterator[None]:
-    """Change something on a host by hand for a while; afterwards the network must be proved again."""
+    """Change something on a host by hand for a while; afterwards the network must be verified again."""
     leak = f"{host}: {plant}"
     planted_by_name[leak] = False
     on_host(site.lab, host, plant)
@@ -66,11 +66,11 @@ def nic(site: Site, name: str, vm: str, card: str) -> tuple[str, dict[str, Any]]
     return found.worker, found.nics[card]
 
 
-def not_proved(site: Site) -> Done:
+def not_verified(site: Site) -> Done:
     """Run `verify`, which must say that the network is not the declared one."""
     done = site.run("verify")
     assert done.code == 2, done.told
-    assert done.out.splitlines()[-1].startswith("Not proved: ")
+    assert done.out.splitlines()[-1].startswith("Not verified: ")
     return done
 
 
@@ -81,16 +81,16 @@ def expect_line(done: Done, start: str) -> str:
     return found[0]
 
 
-def test_what_is_applied_is_proved(network: Site) -> None:
-    proof = json.loads(network.do("verify", "--json").out)
-    assert (proof["proved"], proof["present"], proof["violations"]) == (True, PAIRS, [])
+def test_an_applied_network_is_verified(network: Site) -> None:
+    result = json.loads(network.do("verify", "--json").out)
+    assert (result["proved"], result["present"], result["violations"]) == (True, PAIRS, [])
     taps = sum(len(vm.nics) for name in ("two-vms", "triangle", "islands") for vm in network.vms(name).values())
     stations = taps + LINKS + 1
-    assert proof["absent"] == stations * (stations - 1) // 2 - proof["present"]
+    assert result["absent"] == stations * (stations - 1) // 2 - result["present"]
     # The segments, the internet VLAN and the outside, each to each other, and the internet VLAN's VMs to one another.
     # The triangle's three segments reach each other, and the internet VLAN reaches the outside.
     entrances = LINKS + 2
-    assert proof["routed"] == {"present": 3 * 2 + 1, "absent": entrances * (entrances - 1) + 1 - (3 * 2 + 1)}
+    assert result["routed"] == {"present": 3 * 2 + 1, "absent": entrances * (entrances - 1) + 1 - (3 * 2 + 1)}
     assert "Through routers: 7 declared paths present, 50 undeclared pairs absent." in network.do("verify").out
     part = json.loads(network.do("verify", "two-vms", "--json").out)
     assert (part["present"], part["routed"]) == (4, {"present": 0, "absent": 2 * (entrances - 1)})
@@ -105,7 +105,7 @@ def test_a_wrong_tag_is_a_missing_path_and_a_leak(network: Site) -> None:
         f"ovs-vsctl set Port {db['tap']} tag={a['vlan']}",
         f"ovs-vsctl set Port {db['tap']} tag={db['vlan']}",
     ):
-        done = not_proved(network)
+        done = not_verified(network)
         expect_line(
             done, "missing path: port/admin/two-vms/db:eth1 does not reach port/admin/two-vms/web:eth1 by a broadcast"
         )
@@ -126,12 +126,14 @@ def test_a_port_without_its_guard_lets_a_forged_sender_out(network: Site) -> Non
         f"{dump}; ovs-ofctl del-flows {match}",
         f"ovs-ofctl add-flows br-int {saved}; rm {saved}",
     ):
-        done = not_proved(network)
-        forged = expect_line(done, "forged frame let through: a frame from a forged MAC of port/admin/two-vms/web:eth1")
+        done = not_verified(network)
+        forged = expect_line(
+            done, "forged frame let through: a frame from a forged MAC, sent by port/admin/two-vms/web:eth1"
+        )
         assert f"from {web['tap']} of {worker}" in forged
 
 
-def test_a_trunk_too_wide_leads_to_whoever_sits_behind_it(network: Site) -> None:
+def test_a_trunk_with_too_many_vlans_leads_to_a_rogue_port_behind_it(network: Site) -> None:
     vlan = nic(network, "two-vms", "db", "eth1")[1]["vlan"]
     workers = {vm.worker for vm in network.vms("two-vms").values()}
     (third,) = {"worker1", "worker2", "worker3"} - workers
@@ -142,7 +144,7 @@ def test_a_trunk_too_wide_leads_to_whoever_sits_behind_it(network: Site) -> None
         " -- set Interface rogue0 type=internal",
         f"ovs-vsctl remove Port ens4 trunks {vlan} -- del-port rogue0",
     ):
-        done = not_proved(network)
+        done = not_verified(network)
         expect_line(done, f"trunk: the trunk ens4 of {third} carries VLAN {vlan}, which nothing on {third} needs")
         leak = expect_line(done, f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {third}")
         assert f"on VLAN {vlan}, into {third}" in leak
@@ -155,7 +157,7 @@ def test_a_trunk_that_carries_all_vlans_or_too_few_is_named(network: Site) -> No
         "ovs-vsctl get Port ens4 trunks | tr -d ' ' > /var/lib/reconciler/trunks; ovs-vsctl clear Port ens4 trunks",
         'ovs-vsctl set Port ens4 trunks="$(cat /var/lib/reconciler/trunks)"; rm /var/lib/reconciler/trunks',
     ):
-        expect_line(not_proved(network), "trunk: the trunk ens4 of worker2 carries every VLAN")
+        expect_line(not_verified(network), "trunk: the trunk ens4 of worker2 carries every VLAN")
     worker, db = nic(network, "two-vms", "db", "eth1")
     with planted(
         network,
@@ -163,7 +165,7 @@ def test_a_trunk_that_carries_all_vlans_or_too_few_is_named(network: Site) -> No
         f"ovs-vsctl remove Port ens4 trunks {db['vlan']}",
         f"ovs-vsctl add Port ens4 trunks {db['vlan']}",
     ):
-        done = not_proved(network)
+        done = not_verified(network)
         expect_line(done, f"trunk: the trunk ens4 of {worker} does not carry VLAN {db['vlan']}")
         expect_line(done, "missing path: port/admin/two-vms/db:eth1 does not reach port/admin/two-vms/web:eth1")
 
@@ -178,7 +180,7 @@ def test_two_ports_swapped_are_both_named(network: Site) -> None:
         swap.format(one["tap"], other["vlan"], other["tap"], one["vlan"]),
         swap.format(one["tap"], one["vlan"], other["tap"], other["vlan"]),
     ):
-        done = not_proved(network)
+        done = not_verified(network)
         for card, partner in (("eth1", "b:eth1"), ("eth2", "c:eth1")):
             told = f"missing path: port/admin/triangle/a:{card} does not reach port/admin/triangle/{partner}"
             expect_line(done, told)
@@ -197,7 +199,7 @@ def test_a_rogue_port_is_reached_and_reaches(network: Site, tagged: bool) -> Non
         "ovs-vsctl del-port rogue0",
     ):
         leak = expect_line(
-            not_proved(network), f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {worker}"
+            not_verified(network), f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {worker}"
         )
         vlan = f"VLAN {db['vlan']}" if tagged else "every VLAN"
         assert f"out of rogue0 of {worker} on {vlan}" in leak
@@ -213,13 +215,13 @@ def test_a_worker_without_its_guard_of_the_internet_vlan(network: Site) -> None:
         f"{dump}; ovs-ofctl del-flows {match}",
         f"ovs-ofctl add-flows br-int {saved}; rm {saved}",
     ):
-        done = not_proved(network)
-        expect_line(done, "forged frame let through: a frame of a stranger on the trunk of worker3")
+        done = not_verified(network)
+        expect_line(done, "forged frame let through: a frame from an unknown MAC on the trunk of worker3")
         leak = expect_line(done, "undeclared path: port/admin/islands/here:eth0 reaches port/admin/islands/there:eth0")
         assert "out of trunk ens4 of worker1 on VLAN 400, into worker3" in leak
 
 
-def test_a_rogue_port_on_the_internet_vlan_hears_who_asks_for_the_gateway(network: Site) -> None:
+def test_a_rogue_port_on_the_internet_vlan_receives_requests_for_the_gateway(network: Site) -> None:
     worker, _ = nic(network, "islands", "here", "eth0")
     with planted(
         network,
@@ -228,7 +230,7 @@ def test_a_rogue_port_on_the_internet_vlan_hears_who_asks_for_the_gateway(networ
         "ovs-vsctl del-port rogue0",
     ):
         expect_line(
-            not_proved(network), f"undeclared path: port/admin/islands/here:eth0 reaches the port rogue0 of {worker}"
+            not_verified(network), f"undeclared path: port/admin/islands/here:eth0 reaches the port rogue0 of {worker}"
         )
 
 
@@ -236,11 +238,11 @@ def test_a_router_that_forwards_more_than_it_should(network: Site) -> None:
     namespace = f"slice-{network.show('two-vms')['id']}"
     change = f"ip netns exec {namespace} nft 'chain inet reconciler forward {{ policy %s; }}'"
     with planted(network, "gateway", change % "accept", change % "drop"):
-        done = not_proved(network)
+        done = not_verified(network)
         expect_line(
-            done, "router: router/admin/two-vms on gateway does not filter, forward and serve as it was made to"
+            done, "router: router/admin/two-vms on gateway does not filter, forward and serve as it was configured to"
         )
-        assert "Not proved: 1 violation;" in done.out
+        assert "Not verified: 1 violation;" in done.out
 
 
 def test_a_segment_in_another_slice_s_router(network: Site) -> None:
@@ -249,7 +251,7 @@ def test_a_segment_in_another_slice_s_router(network: Site) -> None:
     move = f"ip -n slice-{ids[0]} link set seg{vlan} netns slice-{ids[1]}"
     planted_by_name[move] = False
     on_host(network.lab, "gateway", move)
-    done = not_proved(network)
+    done = not_verified(network)
     expect_line(done, "router: segment/admin/two-vms/db:eth1--web:eth1 on gateway ")
     planted_by_name[move] = True
     network.apply(*FILES)
@@ -295,7 +297,7 @@ def test_a_cable_between_two_routers(network: Site) -> None:
     )
     remove = f"ip -n {two} link del leak-a; {member.format(two, 'delete', 'a')}; {member.format(three, 'delete', 'b')}"
     with planted(network, "gateway", cable, remove):
-        done = not_proved(network)
+        done = not_verified(network)
         leak = expect_line(done, f"undeclared path: packets from {TWO} reach {THREE}")
         assert (
             f"in the namespace {two} on gateway, then out of leak-a, then into leak-b in the namespace {three}" in leak
@@ -320,7 +322,7 @@ def test_a_way_between_two_routers_through_the_node_itself(network: Site) -> Non
         in_router(space, "nft delete element inet reconciler gateways '{ out }'") for space in (two, three)
     )
     with planted(network, "gateway", "; ".join(lines), remove):
-        leak = expect_line(not_proved(network), f"undeclared path: packets from {TWO} reach {THREE}")
+        leak = expect_line(not_verified(network), f"undeclared path: packets from {TWO} reach {THREE}")
         assert "then into leak1 in the host's own namespace, then out of leak2, then into out in the namespace" in leak
 
 
@@ -329,7 +331,7 @@ def test_a_member_added_to_the_set_of_gateways_by_hand(network: Site) -> None:
     closed = f"seg{nic(network, 'islands', 'here', 'eth2')[1]['vlan']}"
     change = f"ip netns exec {islands} nft %s element inet reconciler gateways '{{ {closed}, rogue0 }}'"
     with planted(network, "gateway", change % "add", change % "delete"):
-        done = not_proved(network)
+        done = not_verified(network)
         leak = expect_line(done, f"undeclared path: packets from {OPEN} reach {CLOSED}")
         assert f"out of {closed}" in leak
         expect_line(done, f"undeclared path: packets from {CLOSED} reach {OPEN}")
@@ -354,7 +356,7 @@ def test_a_forward_chain_opened_by_hand(network: Site, plant: str, remove: str) 
     nft = f"ip netns exec {router(network, 'islands')} nft"
     handle = f"handle=$({nft} -a list chain inet reconciler forward | sed -n 's/.*accept # handle //p' | head -n 1)"
     with planted(network, "gateway", f"{nft} {plant}", f"{handle}; {nft} {remove}"):
-        done = not_proved(network)
+        done = not_verified(network)
         expect_line(done, f"undeclared path: packets from {OPEN} reach {CLOSED}")
         expect_line(done, f"undeclared path: packets from {CLOSED} reach {OPEN}")
         expect_line(done, "router: router/admin/islands on gateway does not filter, forward and serve")
@@ -365,7 +367,7 @@ def test_a_foreign_table_that_may_drop_what_is_declared(network: Site) -> None:
     nft = f"ip netns exec {triangle} nft"
     table = "'table inet foreign { chain onward { type filter hook forward priority -5; tcp dport 25 drop; }; }'"
     with planted(network, "gateway", f"{nft} {table}", f"{nft} delete table inet foreign"):
-        done = not_proved(network)
+        done = not_verified(network)
         missing = expect_line(
             done, f"missing path: packets from {THREE} do not reach segment/admin/triangle/a:eth2--c:eth1"
         )
@@ -381,7 +383,7 @@ def test_vms_of_the_internet_vlan_sent_back_to_one_another(network: Site) -> Non
         "nft insert rule inet reconciler_uplink forward iifname inet400 oifname inet400 accept",
         f"nft delete rule inet reconciler_uplink forward handle $({handle})",
     ):
-        leak = expect_line(not_proved(network), "undeclared path: packets from uplink/gateway reach uplink/gateway")
+        leak = expect_line(not_verified(network), "undeclared path: packets from uplink/gateway reach uplink/gateway")
         assert "into inet400 in the host's own namespace on gateway, then out of inet400" in leak
 
 
@@ -395,11 +397,11 @@ def test_the_outside_let_in_to_vms(network: Site) -> None:
         " nft insert rule inet reconciler_uplink forward iifname ens5 oifname inet400 tcp dport 22 accept",
         f"nft delete table ip leak; nft delete rule inet reconciler_uplink forward handle $({handle})",
     ):
-        done = not_proved(network)
+        done = not_verified(network)
         expect_line(done, "undeclared path: packets from the outside behind ens5 of gateway reach uplink/gateway")
 
 
-def test_a_mirror_is_named_with_whom_it_hears_and_where_it_leads(network: Site) -> None:
+def test_a_mirror_is_named_with_its_sources_and_its_target(network: Site) -> None:
     worker, db = nic(network, "two-vms", "db", "eth1")
     with planted(
         network,
@@ -409,17 +411,19 @@ def test_a_mirror_is_named_with_whom_it_hears_and_where_it_leads(network: Site) 
         " select_src_port=@db output_port=@out -- set Bridge br-int mirrors=@leak",
         "ovs-vsctl clear Bridge br-int mirrors -- del-port rogue0",
     ):
-        done = not_proved(network)
+        done = not_verified(network)
         told = f"undeclared path: the mirror leak of {worker} copies frames of port/admin/two-vms/db:eth1"
         assert expect_line(done, told).endswith(" to the port rogue0")
         expect_line(done, f"undeclared path: port/admin/two-vms/db:eth1 reaches the port rogue0 of {worker}")
 
 
 @pytest.mark.parametrize(("host", "below"), [("worker2", "br-int"), ("gateway", "ens4")])
-def test_an_interface_laid_over_the_bridge_or_its_trunk(network: Site, host: str, below: str) -> None:
+def test_an_interface_stacked_on_the_bridge_or_its_trunk(network: Site, host: str, below: str) -> None:
     with planted(network, host, f"ip link add rogue0 link {below} type macvlan", "ip link del rogue0"):
-        done = not_proved(network)
-        told = f"undeclared path: the interface rogue0 in the host's own namespace on {host} hears frames of every VLAN"
+        done = not_verified(network)
+        told = (
+            f"undeclared path: the interface rogue0 in the host's own namespace on {host} receives frames of every VLAN"
+        )
         assert expect_line(done, told).endswith(f" at {below}")
 
 
@@ -434,7 +438,7 @@ def test_every_guest_answers_its_router_under_its_own_mac(network: Site) -> None
     assert json.loads(network.do("verify", "--json").out)["probed"] is None
 
 
-def test_a_guest_that_does_not_answer_is_not_proved(network: Site) -> None:
+def test_a_guest_that_does_not_reply_is_not_verified(network: Site) -> None:
     db = network.vms("two-vms")["db"]
     db.settle()
     on_host(network.lab, db.worker, f"kill -STOP {db.pid}")
@@ -444,10 +448,10 @@ def test_a_guest_that_does_not_answer_is_not_proved(network: Site) -> None:
         on_host(network.lab, db.worker, f"kill -CONT {db.pid}")
     assert done.code == 2, done.told
     expect_line(done, f"silent: port/admin/two-vms/db:eth1 ({db.ip('eth1')}) does not answer ARP")
-    assert "Not proved: 1 NIC silent; 4 declared paths present, " in done.out
+    assert "Not verified: 1 NIC silent; 4 declared paths present, " in done.out
 
 
-def test_another_that_answers_for_a_guest_is_named(network: Site) -> None:
+def test_a_host_that_replies_for_a_guest_is_named(network: Site) -> None:
     db = network.vms("two-vms")["db"]
     db.settle()
     with planted(
@@ -459,11 +463,11 @@ def test_another_that_answers_for_a_guest_is_named(network: Site) -> None:
     ):
         done = network.run("verify", "--probe", "two-vms")
         assert done.code == 2, done.told
-        told = f"impostor: 02:00:00:00:00:77 answers for {db.ip('eth1')}, which is port/admin/two-vms/db:eth1's"
+        told = f"impostor: 02:00:00:00:00:77 replies for {db.ip('eth1')}, the address of port/admin/two-vms/db:eth1"
         assert f"and not from {db.nics['eth1']['mac']}" in expect_line(done, told)
 
 
-def test_a_host_that_does_not_answer_is_an_error_and_no_proof(network: Site) -> None:
+def test_a_host_that_cannot_be_read_is_an_error(network: Site) -> None:
     cluster = network.folder / "elsewhere.yaml"
     cluster.write_text(re.sub(r"port: \d+", "port: 1", network.cluster.read_text(), count=1))
     done = network.run("verify", "--cluster", cluster)

@@ -1,4 +1,4 @@
-"""Frames as the switch reads them, and its answers as a real one (Open vSwitch 3.1, netdev datapath) printed them."""
+"""Frames in the switch's syntax, and traces as Open vSwitch 3.1 (netdev datapath) prints them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.spec.models.names import HostName
-from reconciler.verify.frames import BROADCAST, NOBODY, Exit, Frame, Probe, Sort, arriving, read_exits
+from reconciler.verify.frames import BROADCAST, UNUSED_MAC, Exit, Frame, FrameKind, Probe, arriving, read_exits
 
 TRACES = Path(__file__).parent / "traces"
 MAC = "52:54:00:03:ea:01"
@@ -32,36 +32,40 @@ def test_ports_before_a_tag_is_pushed_get_the_frame_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("said", ["", "Datapath actions: set(eth(dst=02:00:00:00:00:01)),ens4", "no such bridge"])
-def test_what_cannot_be_followed_is_no_answer(said: str) -> None:
+def test_an_action_that_cannot_be_followed_is_an_error(said: str) -> None:
     with pytest.raises(ValueError, match=r"trace without|cannot be followed"):
         read_exits(said, None)
 
 
-def test_a_broadcast_asks_by_arp_and_a_known_station_is_spoken_to_by_ip() -> None:
+def test_a_broadcast_is_an_arp_request_and_a_frame_to_a_known_station_is_ip() -> None:
     worker = HostName("worker1")
-    asking = Probe("web", worker, "tap1-1", 2, Frame(Sort.BROADCAST, MAC, BROADCAST, "10.60.7.2"))
+    asking = Probe("web", worker, "tap1-1", 2, Frame(FrameKind.BROADCAST, MAC, BROADCAST, "10.60.7.2"))
     start = f"in_port=2,dl_src={MAC}"
     assert asking.flow == f"{start},dl_dst={BROADCAST},dl_type=0x0806,arp_op=1,arp_sha={MAC},arp_spa=10.60.7.2"
-    speaking = Probe("web", worker, "tap1-1", 2, Frame(Sort.UNKNOWN, MAC, NOBODY, vlan=5))
-    assert speaking.flow == f"{start},dl_dst={NOBODY},dl_vlan=5,dl_type=0x0800,nw_src=0.0.0.0"
+    speaking = Probe("web", worker, "tap1-1", 2, Frame(FrameKind.UNKNOWN, MAC, UNUSED_MAC, vlan=5))
+    assert speaking.flow == f"{start},dl_dst={UNUSED_MAC},dl_vlan=5,dl_type=0x0800,nw_src=0.0.0.0"
 
 
 @pytest.mark.parametrize(
-    ("sort", "target", "rest"),
+    ("kind", "target", "rest"),
     [
-        (Sort.DOUBLE, BROADCAST, f"dl_dst={BROADCAST},dl_vlan=5,dl_type=0x8100"),
-        (Sort.ARP_SPOOFED, NOBODY, f"dl_dst={NOBODY},dl_vlan=5,arp,arp_op=2,arp_sha={MAC},arp_spa=10.60.7.9"),
-        (Sort.ADVERTISING, NOBODY, f"dl_dst={NOBODY},dl_vlan=5,icmp6,icmpv6_type=134,icmpv6_code=0"),
-        (Sort.SERVING, BROADCAST, f"dl_dst={BROADCAST},dl_vlan=5,udp,nw_src=10.60.7.9,udp_src=67,udp_dst=68"),
+        (FrameKind.DOUBLE, BROADCAST, f"dl_dst={BROADCAST},dl_vlan=5,dl_type=0x8100"),
+        (
+            FrameKind.ARP_SPOOFED,
+            UNUSED_MAC,
+            f"dl_dst={UNUSED_MAC},dl_vlan=5,arp,arp_op=2,arp_sha={MAC},arp_spa=10.60.7.9",
+        ),
+        (FrameKind.ADVERTISING, UNUSED_MAC, f"dl_dst={UNUSED_MAC},dl_vlan=5,icmp6,icmpv6_type=134,icmpv6_code=0"),
+        (FrameKind.SERVING, BROADCAST, f"dl_dst={BROADCAST},dl_vlan=5,udp,nw_src=10.60.7.9,udp_src=67,udp_dst=68"),
     ],
 )
-def test_forged_frames_are_written_as_the_switch_reads_them(sort: Sort, target: str, rest: str) -> None:
-    asking = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(sort, MAC, target, "10.60.7.9", 5))
+def test_forged_frames_are_written_as_the_switch_reads_them(kind: FrameKind, target: str, rest: str) -> None:
+    asking = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(kind, MAC, target, "10.60.7.9", 5))
     assert asking.flow == f"in_port=2,dl_src={MAC},{rest}"
 
 
-def test_a_frame_that_crosses_a_trunk_is_asked_about_with_the_tag_it_left_with() -> None:
-    sent = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(Sort.BROADCAST, MAC, BROADCAST))
+def test_a_frame_that_crosses_a_trunk_keeps_the_tag_that_it_left_with() -> None:
+    sent = Probe("web", HostName("worker1"), "tap1-1", 2, Frame(FrameKind.BROADCAST, MAC, BROADCAST))
     there = arriving(sent, HostName("worker2"), "ens4", 1, Exit("ens4", 100))
     assert there.flow.startswith(f"in_port=1,dl_src={MAC},dl_dst={BROADCAST},dl_vlan=100,")
     assert there.way == (

@@ -1,11 +1,11 @@
-"""Every card with an address is asked at its own router, and only its own MAC may answer."""
+"""Every NIC with an address is probed at its own router, and only its own MAC may reply."""
 
 from __future__ import annotations
 
 from reconciler.plan.resources import Port
 from reconciler.verify.declared import declare
-from reconciler.verify.neighbours import judge, neighbours
-from reconciler.verify.proof import Probed, Proof
+from reconciler.verify.neighbours import check_replies, neighbours
+from reconciler.verify.verification import Probed, Verification
 from tests.plan.examples import LAB1, LAB2, lab, plan
 
 PAIR = lab(("a", "b", "c"), [["a", "b"], {"endpoints": ["b", "c"], "dhcp": False}])
@@ -14,7 +14,7 @@ DECLARED = declare(change.after for change in plan(PAIR, OTHERS).changes if chan
 ASKED = neighbours(DECLARED)
 
 
-def test_cards_are_asked_where_an_address_is_kept_for_them() -> None:
+def test_nics_with_an_address_are_probed_at_their_router() -> None:
     found = {(one.port.removeprefix("port/"), one.namespace, one.interface, one.router, one.ip) for one in ASKED}
     assert found == {
         ("alice/lab1/a:eth1", "slice-1000", "seg100", "192.168.100.1", "192.168.100.2"),
@@ -28,22 +28,22 @@ def test_cards_are_asked_where_an_address_is_kept_for_them() -> None:
     assert len(neighbours(DECLARED, {LAB1})) == 2
 
 
-def test_only_all_answers_and_no_other_are_a_proof() -> None:
+def test_every_nic_must_reply_and_no_other_mac_may() -> None:
     right = {one: frozenset({one.mac}) for one in ASKED}
-    assert judge(ASKED, right) == (Probed(5, ()), ())
+    assert check_replies(ASKED, right) == (Probed(5, ()), ())
     first, second, third = ASKED[:3]
     other = "02:00:00:00:00:77"
-    probed, strange = judge(
+    probed, strange = check_replies(
         ASKED, right | {first: frozenset(), second: frozenset({other, second.mac}), third: frozenset({other})}
     )
     assert probed == Probed(2, (f"{first.port} ({first.ip})",))
     assert [one.ends for one in strange] == [(second.port, other), (third.port, other)]
     assert str(strange[0]).startswith(
-        f"impostor: {other} answers for {second.ip}, which is {second.port}'s (asked by ARP"
+        f"impostor: {other} replies for {second.ip}, the address of {second.port} (an ARP request"
     )
 
 
-def test_a_silent_guest_is_no_violation_and_no_proof() -> None:
-    assert Proof(1, 1, 1, ()).proved
-    assert Proof(1, 1, 1, (), probed=Probed(1, ())).proved
-    assert not Proof(1, 1, 1, (), probed=Probed(1, ("port/a",))).proved
+def test_a_silent_guest_is_not_a_violation_and_not_verified() -> None:
+    assert Verification(1, 1, 1, ()).verified
+    assert Verification(1, 1, 1, (), probed=Probed(1, ())).verified
+    assert not Verification(1, 1, 1, (), probed=Probed(1, ("port/a",))).verified

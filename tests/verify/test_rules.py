@@ -51,7 +51,7 @@ def ruleset(*rules: Rule, policy: str = "drop", hook: str = "forward", others: C
 
 def meets(*rules: Rule, packet: Packet = PACKET, others: Chains | None = None) -> tuple[bool, bool]:
     """Return whether the packet may pass, and whether it may be dropped."""
-    met = parse_rules(ruleset(*rules, others=others)).meet("forward", packet)
+    met = parse_rules(ruleset(*rules, others=others)).verdict("forward", packet)
     return met.passes, met.drops
 
 
@@ -138,10 +138,10 @@ def test_every_chain_at_a_hook_has_to_let_it_pass() -> None:
         {"chain": {**other, "hook": "forward", "policy": "accept"}},
         {"rule": {"family": "ip", "table": "u", "chain": "other", "expr": [meta("oifname", "out0"), DROP]}},
     ]
-    met = parse_rules(json.dumps(both)).meet("forward", PACKET)
+    met = parse_rules(json.dumps(both)).verdict("forward", PACKET)
     assert (met.passes, met.drops, met.stops) == (False, True, ["ip u other"])
     six = Packet("in0", "out0", None, None, version=6)
-    assert parse_rules(json.dumps(both)).meet("forward", six).passes, "a table of IPv4 does not concern it"
+    assert parse_rules(json.dumps(both)).verdict("forward", six).passes, "a table of IPv4 does not concern it"
 
 
 def test_a_sender_may_choose_its_addresses() -> None:
@@ -171,9 +171,9 @@ def test_a_rule_may_lead_a_packet_elsewhere(
     statement: dict[str, Any], targets: set[IPv4Address | None], copies: set[str], goes_on: bool
 ) -> None:
     text = ruleset([MARKED, statement], policy="accept", hook="prerouting")
-    met = parse_rules(text).meet("prerouting", PACKET)
+    met = parse_rules(text).verdict("prerouting", PACKET)
     assert (met.targets, met.copies, met.passes) == (targets, copies, True)
-    alone = parse_rules(ruleset([statement], policy="accept", hook="prerouting")).meet("prerouting", PACKET)
+    alone = parse_rules(ruleset([statement], policy="accept", hook="prerouting")).verdict("prerouting", PACKET)
     assert alone.passes == goes_on
 
 
@@ -181,12 +181,12 @@ def test_a_chain_of_a_device_concerns_that_device() -> None:
     rules = json.loads(ruleset())
     chain = {"family": "netdev", "table": "t", "name": "at", "hook": "ingress", "dev": ["in0"], "policy": "drop"}
     rules["nftables"].append({"chain": chain})
-    assert not parse_rules(json.dumps(rules)).meet("ingress", PACKET).passes
-    assert parse_rules(json.dumps(rules)).meet("ingress", Packet("in1", None, None, None)).passes
+    assert not parse_rules(json.dumps(rules)).verdict("ingress", PACKET).passes
+    assert parse_rules(json.dumps(rules)).verdict("ingress", Packet("in1", None, None, None)).passes
 
 
 def test_no_rules_let_everything_pass() -> None:
-    assert parse_rules("").meet("forward", PACKET) == PacketVerdict()
+    assert parse_rules("").verdict("forward", PACKET) == PacketVerdict()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_no_rules_let_everything_pass() -> None:
 )
 def test_what_is_no_ruleset_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parse_rules(text).meet("forward", PACKET)
+        parse_rules(text).verdict("forward", PACKET)
 
 
 JSON = st.recursive(
@@ -225,7 +225,7 @@ JSON = st.recursive(
 
 @settings(max_examples=300)
 @given(st.lists(st.lists(JSON, max_size=3), max_size=3))
-def test_no_rule_at_all_is_ever_a_proof_by_accident(rules: list[Rule]) -> None:
+def test_no_ruleset_passes_by_accident(rules: list[Rule]) -> None:
     """Whatever stands before an accept of all: the packet may pass, unless a rule that is understood drops it."""
     passes, _ = meets(*rules, [ACCEPT])
     assert passes

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from reconciler.apply.observation.doctor import Examination
     from reconciler.spec.models.names import SliceKey
     from reconciler.state.store import StateReader
-    from reconciler.verify.proof import Proof
+    from reconciler.verify.verification import Verification
     from reconciler.views.slices import SliceView, VmView
     from reconciler.workflow import ClusterDrift, Inputs
 
 DRIFTED = 2
 """The exit code of `drift` where something is not as recorded."""
 
-NOT_PROVED = 2
-"""The exit code of `verify` where the network is not the declared one."""
+NOT_VERIFIED = 2
+"""The exit code of `verify` if the network differs from the declared one."""
 
 
 def status(session: Session) -> None:
@@ -156,14 +156,14 @@ def verify(
     session: Session,
     slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Also have routers ask every guest for its MAC, by ARP.")
+        bool, typer.Option("--probe", help="Also let routers ask every guest for its MAC by ARP.")
     ] = False,
 ) -> int:
-    """Prove that the live network carries exactly the declared links: asks every switch where frames would go.
+    """Verify that the live network carries exactly the declared links, by tracing frames on every switch.
 
-    Packets are followed through every router. Changes nothing, and sends nothing but the ARP requests of --probe.
+    Packets are followed through every router. Changes nothing, and sends nothing except the ARP requests of --probe.
 
-    Exits 0 where it is proved, 2 where not or where a guest does not answer --probe, 1 where a host cannot be read.
+    Exits 0 if verified, 2 if not or if a guest does not reply to --probe, and 1 if a host cannot be read.
 
     [bold]Examples[/bold]
 
@@ -173,51 +173,26 @@ def verify(
       reconciler verify --json | jq .violations
     """
     from reconciler import workflow  # noqa: PLC0415
+    from reconciler.views.verification import verification_data, verification_text  # noqa: PLC0415
 
     inputs = session.inputs()
     with session.store(inputs.cluster, read_only=True) as store:
         scope = workflow.find_slices(store, slices) if slices else None
-        proof = to_the_end(_verify(session, inputs, store, scope, probe=probe))
+        result = to_the_end(_verify(session, inputs, store, scope, probe=probe))
     if session.json:
-        session.print_json({"proved": proof.proved} | asdict(proof))
+        session.print_json(verification_data(result))
     else:
-        _tell_proof(proof)
-    return 0 if proof.proved else NOT_PROVED
+        sys.stdout.write(verification_text(result))
+    return 0 if result.verified else NOT_VERIFIED
 
 
 async def _verify(
     session: Session, inputs: Inputs, store: StateReader, scope: Collection[SliceKey] | None, *, probe: bool
-) -> Proof:
+) -> Verification:
     from reconciler.workflow import verify  # noqa: PLC0415
 
     async with connecting(session, inputs.cluster.cluster) as connector:
         return await verify.verify(inputs, store, connector, scope, probe=probe)
-
-
-def _tell_proof(proof: Proof) -> None:
-    counts = f"{_count(proof.present, 'declared path')} present, {_count(proof.absent, 'undeclared pair')} absent"
-    routed = (
-        f"Through routers: {_count(proof.routed.present, 'declared path')} present,"
-        f" {_count(proof.routed.absent, 'undeclared pair')} absent."
-    )
-    silent = proof.probed.silent if proof.probed is not None else ()
-    for violation in proof.violations:
-        sys.stdout.write(f"{violation}\n")
-    for one in silent:
-        sys.stdout.write(f"silent: {one} does not answer ARP; a guest that has not booted yet does not\n")
-    if proof.probed is not None:
-        sys.stdout.write(f"{_count(proof.probed.answered, 'NIC')} answered ARP under their own MAC alone.\n")
-    sys.stdout.write(f"{_count(proof.dropped, 'forged frame')} dropped.\n")
-    if proof.proved:
-        sys.stdout.write(f"Proved: {counts}. {routed}\n")
-        return
-    found = [_count(len(proof.violations), "violation")] if proof.violations else []
-    found += [f"{_count(len(silent), 'NIC')} silent"] if silent else []
-    sys.stdout.write(f"Not proved: {', '.join(found)}; {counts}. {routed}\n")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def doctor(session: Session) -> int:

@@ -15,12 +15,12 @@ import pytest
 from reconciler.plan.resources import Port, Resource, Segment, Uplink
 from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared, declare, port_of
-from reconciler.verify.listeners import Mirror, laid_over, mirrored
-from reconciler.verify.live import LivePort, Switch
+from reconciler.verify.eavesdropping import Mirror, mirrors_of_declared, stacked_interfaces
 from reconciler.verify.namespace import Inside, Namespace, parse_namespace
-from reconciler.verify.proof import Routed, Violation
-from reconciler.verify.routed import network_of, prove_routed
+from reconciler.verify.probes import LivePort, Switch
+from reconciler.verify.routing import compare_packets, network_of
 from reconciler.verify.rules import Packet
+from reconciler.verify.verification import Routed, Violation
 from tests.plan.examples import LAB1, LAB2, lab, plan
 
 GATEWAY = HostName("gateway")
@@ -99,14 +99,14 @@ def node() -> Kernel:
     kernel.routes.append({"dst": "default", "gateway": "203.0.113.1", "dev": UPLINK.uplink})
     kernel.forwarding = {UPLINK.interface, UPLINK.uplink}
     inside, outside = UPLINK.interface, UPLINK.uplink
-    answers = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+    replies = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
     kernel.chain(
         "inet",
         "reconciler_uplink",
         "forward",
         "accept",
         [meta("iifname", inside), meta("oifname", outside), ACCEPT],
-        [meta("iifname", outside), meta("oifname", inside), answers, ACCEPT],
+        [meta("iifname", outside), meta("oifname", inside), replies, ACCEPT],
         [meta("iifname", inside), DROP],
         [meta("oifname", inside), DROP],
     )
@@ -122,11 +122,11 @@ class Hosts:
     two: Kernel = field(default_factory=lambda: router(DE))
     more: list[Kernel] = field(default_factory=list)
 
-    def judged(self, declared: Declared = DECLARED) -> tuple[Routed, list[str]]:
-        """Return the counts, and each violation in words."""
+    def compared(self, declared: Declared = DECLARED) -> tuple[Routed, list[str]]:
+        """Return the counts, and each violation as text."""
         spaces = [kernel.printed() for kernel in (self.node, self.one, self.two, *self.more)]
         network = network_of(declared, SWITCH, GATEWAY, spaces)
-        routed, violations = prove_routed(declared, {GATEWAY: network})
+        routed, violations = compare_packets(declared, {GATEWAY: network})
         return routed, [*map(str, violations)]
 
     def cable(self, one: Kernel, other: Kernel, net: str = "10.99.0") -> None:
@@ -161,26 +161,26 @@ def named(told: list[str], one: str, other: str) -> str:
     return found
 
 
-def test_what_is_as_declared_is_proved() -> None:
-    routed, told = Hosts().judged()
+def test_a_network_as_declared_is_verified() -> None:
+    routed, told = Hosts().compared()
     assert told == []
     assert routed == Routed(WANTED, ENDS * (ENDS - 1) + 1 - WANTED)
 
 
-def test_a_slice_is_proved_on_its_own() -> None:
+def test_a_slice_is_verified_on_its_own() -> None:
     hosts = Hosts()
     hosts.one.rules[0]["set"]["elem"].append(AC.interface)
     network = network_of(DECLARED, SWITCH, GATEWAY, [kernel.printed() for kernel in (hosts.node, hosts.one, hosts.two)])
-    routed, violations = prove_routed(DECLARED, {GATEWAY: network}, {LAB2})
+    routed, violations = compare_packets(DECLARED, {GATEWAY: network}, {LAB2})
     assert (routed, violations) == (Routed(0, 2 * (ENDS - 1)), ())
-    assert len(prove_routed(DECLARED, {GATEWAY: network}, {LAB1})[1]) == 5, "four ways, and a strange gateway"
+    assert len(compare_packets(DECLARED, {GATEWAY: network}, {LAB1})[1]) == 5, "four ways, and a strange gateway"
 
 
 def test_a_cable_between_two_slices_is_named_with_its_hops() -> None:
     hosts = Hosts()
     hosts.cable(hosts.one, hosts.two)
     hosts.one.routes.append({"dst": net(DE), "gateway": "10.99.0.2", "dev": "x"})
-    routed, told = hosts.judged()
+    routed, told = hosts.compared()
     way = named(told, AB.address, DE.address)
     assert way.endswith(
         f" into {AB.interface} in the namespace {AB.namespace} on gateway, then out of x, then into y in the namespace"
@@ -195,24 +195,24 @@ def test_a_cable_between_two_slices_is_named_with_its_hops() -> None:
 def test_a_cable_without_a_route_leads_nowhere() -> None:
     hosts = Hosts()
     hosts.cable(hosts.one, hosts.two)
-    assert all("forwards for" in line for line in hosts.judged()[1])
+    assert all("forwards for" in line for line in hosts.compared()[1])
 
 
 def test_the_node_forwards_between_slices() -> None:
     hosts = Hosts()
     hosts.cable(hosts.one, hosts.node)
     hosts.one.routes.append({"dst": "default", "gateway": "10.99.0.2", "dev": "x"})
-    _, told = hosts.judged()
+    _, told = hosts.compared()
     assert "out of x, then into y in the host's own namespace, then out of ens3" in named(
         told, AB.address, "the outside behind ens3 of gateway"
     )
     assert named(told, AB.address, "the interface ens9 in the host's own namespace on gateway")
     assert not any(f"reach {UPLINK.address}" in line for line in told), "the uplink's own rules drop it"
     hosts.node.forwarding.discard("y")
-    assert all("forwards for" in line for line in hosts.judged()[1])
+    assert all("forwards for" in line for line in hosts.compared()[1])
 
 
-def test_a_way_through_a_namespace_of_nobody_s_and_its_bridge() -> None:
+def test_a_path_through_an_unowned_namespace_and_its_bridge() -> None:
     hosts, space = Hosts(), Kernel("between")
     hosts.more.append(space)
     space.interface("br0", linkinfo={"info_kind": "bridge"})
@@ -224,14 +224,14 @@ def test_a_way_through_a_namespace_of_nobody_s_and_its_bridge() -> None:
         kernel.rules[0]["set"]["elem"].append(mine)
         space.interface(f"p{at}", ifindex=9000 + at, link_index=8000 + at, linkinfo={"info_kind": "veth"}, master="br0")
     hosts.one.routes.append({"dst": net(DE), "gateway": "10.99.0.2", "dev": "x"})
-    way = named(hosts.judged()[1], AB.address, DE.address)
+    way = named(hosts.compared()[1], AB.address, DE.address)
     assert "into p0 in the namespace between, then out of br0, then out of p1, then into y in the namespace" in way
 
 
 def test_a_segment_that_should_not_be_a_gateway_and_a_chain_that_was_opened() -> None:
     hosts = Hosts()
     hosts.one.rules[1]["chain"]["policy"] = "accept"
-    routed, told = hosts.judged()
+    routed, told = hosts.compared()
     assert {(AB.address, AC.address), (AC.address, AB.address), (BC.address, AC.address), (AC.address, BC.address)} == {
         (line.split(" packets from ")[1].split(" ")[0], line.split(" reach ")[1].split(" ")[0]) for line in told
     }
@@ -241,19 +241,17 @@ def test_a_segment_that_should_not_be_a_gateway_and_a_chain_that_was_opened() ->
 @pytest.mark.parametrize(
     "statement", [{"limit": {}}, {"match": {"op": "==", "left": {"numgen": 1}, "right": 0}}, {"xt": 0}]
 )
-def test_what_is_not_understood_opens_what_is_closed_and_closes_what_is_open(statement: dict[str, Any]) -> None:
+def test_an_unknown_statement_counts_as_the_worst_case(statement: dict[str, Any]) -> None:
     hosts = Hosts()
     hosts.one.rules.insert(
         2, {"rule": {"family": "inet", "table": "reconciler", "chain": "forward", "expr": [statement, ACCEPT]}}
     )
-    assert named(hosts.judged()[1], AC.address, AB.address)
+    assert named(hosts.compared()[1], AC.address, AB.address)
     hosts = Hosts()
     hosts.one.chain("ip", "foreign", "forward", "accept", [statement, DROP])
-    routed, told = hosts.judged()
+    routed, told = hosts.compared()
     assert routed.present == 1
-    assert [
-        line for line in told if "missing path" in line and "there ip foreign forward may not let it pass" in line
-    ] == told
+    assert [line for line in told if "missing path" in line and "there ip foreign forward may drop it" in line] == told
 
 
 def test_the_uplink_lets_nobody_back_nor_in() -> None:
@@ -262,7 +260,7 @@ def test_the_uplink_lets_nobody_back_nor_in() -> None:
     hosts.node.rules.insert(
         1, {"rule": {"family": "inet", "table": "reconciler_uplink", "chain": "forward", "expr": opened}}
     )
-    _, told = hosts.judged()
+    _, told = hosts.compared()
     assert named(told, UPLINK.address, UPLINK.address)
     assert named(told, "the outside behind ens3 of gateway", UPLINK.address)
     assert len(told) == 2
@@ -275,7 +273,7 @@ def test_addresses_changed_by_rules_are_followed() -> None:
     hosts.node.chain("ip", "leak", "prerouting", "accept", [meta("iifname", UPLINK.uplink), dnat])
     hosts.node.routes.append({"dst": net(DE), "gateway": "10.99.0.2", "dev": "x", "table": "7"})
     hosts.node.policy = [{"priority": 0, "src": "all", "fwmark": "0x1", "table": "7"}]
-    way = named(hosts.judged()[1], "the outside behind ens3 of gateway", DE.address)
+    way = named(hosts.compared()[1], "the outside behind ens3 of gateway", DE.address)
     assert "there sent to" in way
     assert "out of x, then into y in the namespace" in way
 
@@ -287,8 +285,8 @@ def test_a_packet_copied_by_a_rule_is_followed() -> None:
     hosts.cable(hosts.one, hosts.two)
     hosts.two.forwarding.discard("y")
     hosts.one.links["x"]["linkinfo"] = {}
-    way = named(hosts.judged()[1], AC.address, f"the interface x in the namespace {AB.namespace} on gateway")
-    assert "there copied or turned by a rule" in way
+    way = named(hosts.compared()[1], AC.address, f"the interface x in the namespace {AB.namespace} on gateway")
+    assert "there copied or redirected by a rule" in way
 
 
 def test_ipv6_is_followed_where_it_is_on() -> None:
@@ -297,14 +295,14 @@ def test_ipv6_is_followed_where_it_is_on() -> None:
     hosts.one.rules[1]["chain"] |= {"family": "ip"}
     hosts.one.rules[2]["rule"] |= {"family": "ip"}
     hosts.one.rules[0]["set"] |= {"family": "ip"}
-    way = named(hosts.judged()[1], AB.address, AC.address)
+    way = named(hosts.compared()[1], AB.address, AC.address)
     assert "an IPv6 packet into" in way
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        (lambda hosts: hosts.one.forwarding.clear(), "there nothing is forwarded"),
+        (lambda hosts: hosts.one.forwarding.clear(), "there forwarding is off"),
         (lambda hosts: hosts.one.links[BC.interface].update(flags=[]), "is down"),
         (lambda hosts: hosts.one.routes.clear(), "there routed to nowhere"),
         (
@@ -314,12 +312,12 @@ def test_ipv6_is_followed_where_it_is_on() -> None:
     ],
     ids=["forwarding", "down", "routes", "policy"],
 )
-def test_a_declared_way_that_is_not_there_is_missing(change: Any, words: str) -> None:
+def test_a_declared_path_that_is_blocked_is_missing(change: Any, message: str) -> None:
     hosts = Hosts()
     change(hosts)
-    routed, told = hosts.judged()
+    routed, told = hosts.compared()
     assert any(line.startswith(f"missing path: packets from {BC.address} do not reach {AB.address}") for line in told)
-    assert any(words in line for line in told), told
+    assert any(message in line for line in told), told
     assert routed.present == 1
 
 
@@ -351,7 +349,7 @@ def test_routes_are_looked_up_as_the_kernel_does(
     "network", ["", "[]", "[] [] []", "[] [] [] [] []", "[{}] [] [] []", "[7] [] [] []", "[] [] [{}] []", "[] [] [",
                 '[] [] [{"dst": "no address"}] []', '{"a": 1} [] [] []', "[] [] [] [7]"],
 )  # fmt: skip
-def test_what_is_no_namespace_is_an_error(network: str) -> None:
+def test_malformed_namespace_output_is_an_error(network: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_namespace("", "", network, {}, False)  # noqa: FBT003
 
@@ -362,7 +360,7 @@ def test_mirrors_of_what_is_declared_are_named() -> None:
 
     def told(**what: Any) -> list[Violation]:
         mirror: dict[str, Any] = {"all": False, "ports": frozenset(), "vlans": frozenset()} | what
-        return [*mirrored(DECLARED, tap.host, switch, [Mirror(name="m", to="the port rogue0", **mirror)])]
+        return [*mirrors_of_declared(DECLARED, tap.host, switch, [Mirror(name="m", to="the port rogue0", **mirror)])]
 
     (one,) = told(ports=frozenset({tap.tap, "foreign0"}))
     assert str(one) == f"undeclared path: the mirror m of {tap.host} copies frames of {tap.address} to the port rogue0"
@@ -390,14 +388,14 @@ def test_interfaces_over_ports_are_named(what: dict[str, Any], count: int) -> No
     kernel, other = Kernel(""), Kernel("other")
     kernel.interface("br-int", ifindex=4001)
     other.interface("rogue0", ifindex=4002, **what)
-    told = [*laid_over(DECLARED, GATEWAY, SWITCH, [kernel.printed(), other.printed()])]
+    told = [*stacked_interfaces(DECLARED, GATEWAY, SWITCH, [kernel.printed(), other.printed()])]
     assert len(told) == count
-    assert all("the interface rogue0 in the namespace other on gateway hears frames of" in str(one) for one in told)
+    assert all("the interface rogue0 in the namespace other on gateway receives frames of" in str(one) for one in told)
 
 
 def test_a_bridge_that_the_switch_s_own_port_is_put_into_is_named() -> None:
     kernel = Kernel("")
     kernel.interface("br0", linkinfo={"info_kind": "bridge"})
     kernel.interface("br-int", master="br0")
-    (told,) = laid_over(DECLARED, GATEWAY, SWITCH, [kernel.printed()])
-    assert "br-int of gateway belongs to the bridge br0" in str(told)
+    (told,) = stacked_interfaces(DECLARED, GATEWAY, SWITCH, [kernel.printed()])
+    assert "br-int of gateway is in the bridge br0" in str(told)

@@ -1,7 +1,7 @@
-"""Prove from inside the guests of a lab that a slice's link and its way to the internet carry traffic.
+"""Checks from inside the guests of a lab that a slice's link and its path to the internet carry traffic.
 
-`reconciler show SLICE --json | python scripts/prove.py LAB` ends with one line that quotes the guests, or with exit
-code 1 and what the guest said.
+Usage: `reconciler show SLICE --json | python scripts/check_guests.py LAB`. The last line quotes the guests. If a check
+fails, the exit code is 1 and the message has the guest's output.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Vm:
         return printed
 
 
-def prove(lab: str, slice_: dict[str, Any]) -> str:
-    """Return the closing line; raises LabError where a guest does not answer or its command fails."""
+def check_guests(lab: str, slice_: dict[str, Any]) -> str:
+    """Return the closing line; raises LabError if a guest does not answer or its command fails."""
     vms = {
         each["name"]: Vm(each["name"], each["worker"], guest_of(lab, each["worker"], each["id"]))
         for each in slice_["vms"]
@@ -57,7 +57,7 @@ def prove(lab: str, slice_: dict[str, Any]) -> str:
     online = next(vms[vm] for vm, nic in addresses if nic == "eth0")
     page = online.run(f"wget -q -O - http://{WEB_SERVER}/")
     return (
-        f"Proved: {here.name} on {here.worker} reaches {there.name} on {there.worker} over VLAN {link['vlan']}"
+        f"Checked: {here.name} on {here.worker} reaches {there.name} on {there.worker} over VLAN {link['vlan']}"
         f" ({_last_of(pinged, 'packets')}), and {online.name} downloads from {WEB_SERVER} through NAT"
         f" ({page.strip()!r})."
     )
@@ -69,6 +69,6 @@ def _last_of(printed: str, word: str) -> str:
 
 if __name__ == "__main__":
     try:
-        print("\n" + prove(sys.argv[1], json.load(sys.stdin)))
+        print("\n" + check_guests(sys.argv[1], json.load(sys.stdin)))
     except LabError as error:
         sys.exit(f"error[{error.code}]: {error.summary}")

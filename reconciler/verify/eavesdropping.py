@@ -1,4 +1,4 @@
-"""What hears frames and is no port that a trace names: mirrors of a switch, interfaces laid over its ports; pure."""
+"""Finds listeners that a trace does not list: mirrors of a switch, and kernel interfaces stacked on its ports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared
-from reconciler.verify.live import Switch, origin_of
 from reconciler.verify.namespace import Interface, Namespace
-from reconciler.verify.proof import Violation, ViolationKind
+from reconciler.verify.probes import Switch, origin_of
+from reconciler.verify.verification import Violation, ViolationKind
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A mirror of a switch: whose frames it copies, and where to; ports by name.
+    """A mirror of a switch: the ports whose frames it copies, by name, and where it sends the copies.
 
-    With `all` it copies every frame; where `vlans` are named, only theirs.
+    With `all` it copies every frame. If `vlans` is not empty, it copies only frames of those VLANs.
     """
 
     name: str
@@ -26,8 +26,10 @@ class Mirror:
     to: str
 
 
-def mirrored(declared: Declared, host: HostName, switch: Switch, mirrors: Iterable[Mirror]) -> Iterator[Violation]:
-    """Yield each mirror that copies frames of what is declared."""
+def mirrors_of_declared(
+    declared: Declared, host: HostName, switch: Switch, mirrors: Iterable[Mirror]
+) -> Iterator[Violation]:
+    """Yield each mirror that copies frames of declared stations or VLANs."""
     trunk = {switch.trunk.name} if switch.trunk is not None else set()
     known = {port.name: origin_of(declared, port) for port in switch.ports if declared.at(host, port.name) is not None}
     for mirror in mirrors:
@@ -37,35 +39,37 @@ def mirrored(declared: Declared, host: HostName, switch: Switch, mirrors: Iterab
         elif not heard and mirror.vlans & declared.vlans:
             heard = {f"VLAN {vlan}" for vlan in mirror.vlans & declared.vlans}
         if heard and (not mirror.vlans or mirror.vlans & declared.vlans):
-            words = f"the mirror {mirror.name} of {host} copies frames of {', '.join(sorted(heard))} to {mirror.to}"
-            yield Violation(ViolationKind.LEAK, (*sorted(heard), mirror.to), words)
+            message = f"the mirror {mirror.name} of {host} copies frames of {', '.join(sorted(heard))} to {mirror.to}"
+            yield Violation(ViolationKind.LEAK, (*sorted(heard), mirror.to), message)
 
 
-def laid_over(declared: Declared, host: HostName, switch: Switch, spaces: Sequence[Namespace]) -> Iterator[Violation]:
-    """Yield each interface of the kernel that takes frames off the bridge's own port, the trunk, or a declared port.
+def stacked_interfaces(
+    declared: Declared, host: HostName, switch: Switch, spaces: Sequence[Namespace]
+) -> Iterator[Violation]:
+    """Yield each kernel interface that takes frames from the bridge's own port, the trunk, or a declared port.
 
-    Whatever lies over the bridge's own port or the trunk hears declared VLANs, but for an interface of another VLAN.
+    An interface on the bridge's own port or on the trunk receives declared VLANs, unless it is for another VLAN.
     """
     own = {switch.bridge} | ({switch.trunk.name} if switch.trunk is not None else set())
     known = {port.name: origin_of(declared, port) for port in switch.ports if declared.at(host, port.name) is not None}
     for space in spaces:
         for one in space.interfaces.values():
             if one.name in own and one.kind != "bridge" and not space.name and _bridge_above(space, one) is not None:
-                words = f"{one.name} of {host} belongs to the bridge {one.master}, which hears frames of every VLAN"
-                yield Violation(ViolationKind.LEAK, (one.name, str(one.master)), words)
+                message = f"{one.name} of {host} is in the bridge {one.master}, which receives frames of every VLAN"
+                yield Violation(ViolationKind.LEAK, (one.name, str(one.master)), message)
             for below in sorted(_below(spaces, space, one)):
-                if below in known or (below in own and _hears(declared, one)):
+                if below in known or (below in own and _receives(declared, one)):
                     what = known.get(below, f"{'every VLAN' if one.vlan is None else f'VLAN {one.vlan}'} at {below}")
-                    words = f"the interface {one.name} in {space} on {host} hears frames of {what}"
-                    yield Violation(ViolationKind.LEAK, (what, one.name), words)
+                    message = f"the interface {one.name} in {space} on {host} receives frames of {what}"
+                    yield Violation(ViolationKind.LEAK, (what, one.name), message)
 
 
-def _hears(declared: Declared, one: Interface) -> bool:
+def _receives(declared: Declared, one: Interface) -> bool:
     return bool(declared.vlans) if one.vlan is None else one.vlan in declared.vlans
 
 
 def _below(spaces: Sequence[Namespace], space: Namespace, one: Interface) -> set[str]:
-    """Return what an interface may lie over, in its namespace or another; the ends of a veth lie over nothing."""
+    """Return the interfaces that this one may be stacked on, in any namespace; the ends of a veth are on none."""
     if one.kind == "veth":
         return set()
     if one.lower is not None or one.link is None:

@@ -1,7 +1,4 @@
-"""Whether packets pass between segments, and to and from the outside, just as declared; else the way that they take.
-
-How a packet goes is packets.py's; here the graph of who reaches whom is compared with the declared one.
-"""
+"""Compares the entrances that packets reach through routers with the declared ones."""
 
 from __future__ import annotations
 
@@ -13,23 +10,23 @@ import networkx as nx
 from reconciler.plan.resources import Router, Segment, Uplink, address
 from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
-from reconciler.verify.live import Switch, origin_of
 from reconciler.verify.namespace import Namespace
-from reconciler.verify.packets import Entrance, Network, arrivals, entrances, outside_of, stopped, targets
-from reconciler.verify.proof import Routed, Violation, ViolationKind
+from reconciler.verify.packets import Entrance, Network, arrivals, blocked_path, entrances, outside_of, targets
+from reconciler.verify.probes import Switch, origin_of
+from reconciler.verify.verification import Routed, Violation, ViolationKind
 
 
 def network_of(declared: Declared, switch: Switch, host: HostName, spaces: Sequence[Namespace]) -> Network:
-    """Return what lies behind a host's switch."""
+    """Return the namespaces of a host, with the name of what is behind each interface."""
     ends = {port.name: origin_of(declared, port) for port in switch.ports}
     uplinks = (one for one in declared.stations.values() if isinstance(one, Uplink) and one.host == host)
     return Network(host, spaces, ends | {one.uplink: outside_of(one) for one in uplinks})
 
 
-def prove_routed(
+def compare_packets(
     declared: Declared, live: Mapping[HostName, Network], scope: Collection[str] | None = None
 ) -> tuple[Routed, tuple[Violation, ...]]:
-    """Compare where packets may get with what is declared, for each ordered pair of entrances, or of some slices."""
+    """Compare where packets may go with what is declared, for each ordered pair of entrances, of all or some slices."""
     known = {one.end: one for one in entrances(declared)}
     pairs = [pair for pair in _pairs(known.values()) if scope is None or any(known[end].slice in scope for end in pair)]
     wanted = _declared_ways(known.values())
@@ -43,14 +40,14 @@ def prove_routed(
 
 
 def _pairs(known: Iterable[Entrance]) -> Iterator[tuple[str, str]]:
-    """Yield every ordered pair that is judged: two different ends, and guests of the internet VLAN among themselves."""
+    """Yield every ordered pair to check: two different ends, and the internet VLAN's guests among themselves."""
     ends = [*known]
     yield from permutations((one.end for one in ends), 2)
     yield from ((one.end, one.end) for one in ends if one.apart)
 
 
 def _declared_ways(known: Iterable[Entrance]) -> nx.DiGraph[str]:
-    """Build the graph of who sends packets to whom: the gateways of one slice, and the internet VLAN to the outside."""
+    """Build the graph of declared paths: between the gateways of one slice, and from the internet VLAN outwards."""
     ends = [*known]
     ways: nx.DiGraph[str] = nx.DiGraph()
     ways.add_nodes_from(one.end for one in ends)
@@ -63,7 +60,7 @@ def _declared_ways(known: Iterable[Entrance]) -> nx.DiGraph[str]:
 
 
 def _live_ways(known: Iterable[Entrance], live: Mapping[HostName, Network]) -> nx.DiGraph[str]:
-    """Build the graph of where packets may get; each edge bears one of the ways that lead there."""
+    """Build the graph of ends that packets may reach; each edge has one of their paths."""
     ends = [*known]
     ways: nx.DiGraph[str] = nx.DiGraph()
     ways.add_nodes_from(one.end for one in ends)
@@ -78,7 +75,7 @@ def _live_ways(known: Iterable[Entrance], live: Mapping[HostName, Network]) -> n
 def _leaks(
     known: Mapping[str, Entrance], wanted: nx.DiGraph[str], reached: nx.DiGraph[str], scope: Collection[str] | None
 ) -> Iterator[Violation]:
-    """Yield each way that is not declared; what else the outside reaches on the node is not ours to judge."""
+    """Yield each undeclared path; what the outside reaches on the node itself is not checked."""
     judged = {*_pairs(known.values())}
     for one, other in reached.edges:
         concerned = scope is None or any(known[end].slice in scope for end in (one, other) if end in known)
@@ -97,7 +94,7 @@ def _missing(
     known: Mapping[str, Entrance], live: Mapping[HostName, Network], pairs: Iterable[tuple[str, str]]
 ) -> Iterator[Violation]:
     for one, other in pairs:
-        way = stopped(live[known[one].host], known[one], known[other])
+        way = blocked_path(live[known[one].host], known[one], known[other])
         if way is not None:
             yield Violation(ViolationKind.MISSING, (one, other), f"packets from {one} do not reach {other}", way)
 
@@ -105,7 +102,7 @@ def _missing(
 def _strange_gateways(
     declared: Declared, live: Mapping[HostName, Network], scope: Collection[str] | None
 ) -> Iterator[Violation]:
-    """Yield each interface in a router's set of gateways that is of no segment there which has one."""
+    """Yield each interface in a router's set of gateways that belongs to none of its segments with a gateway."""
     routers: dict[tuple[HostName, str, Address], set[str]] = {}
     for one in declared.stations.values():
         if isinstance(one, Segment) and one.slice is not None and (scope is None or one.slice in scope):
@@ -115,5 +112,5 @@ def _strange_gateways(
         for space in live[host].namespaces:
             for member in space.ruleset.members("inet", "reconciler", "gateways") or ():
                 if space.name == namespace and member not in own:
-                    words = f"{where} on {host} forwards for {member}, which is no gateway of its slice"
-                    yield Violation(ViolationKind.ROUTER, (where,), words)
+                    message = f"{where} on {host} forwards for {member}, which is not a gateway of its slice"
+                    yield Violation(ViolationKind.ROUTER, (where,), message)

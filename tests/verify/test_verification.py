@@ -1,6 +1,6 @@
-"""What is declared, what is asked, and what is judged, on switches that flood a frame to all ports of its VLAN.
+"""The declared graph, its probes and their comparison, on model switches that flood a frame to every port of its VLAN.
 
-Such a switch is the simplest that is right; the lab's tests do the same on real ones.
+Such a switch is the simplest correct one. The tests on the lab do the same on real switches.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from reconciler.plan.resources import Port, Resource, Segment, Trunk
 from reconciler.spec.models.cluster import PARKING_VLAN
 from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared, declare, port_of
-from reconciler.verify.frames import Exit, Probe, Sort
-from reconciler.verify.live import LivePort, Switch, Switches, local_probes, onward_probes
-from reconciler.verify.proof import Proof, ViolationKind, concerning, prove
+from reconciler.verify.frames import Exit, FrameKind, Probe
+from reconciler.verify.probes import LivePort, Switch, Switches, local_probes, onward_probes
+from reconciler.verify.verification import Verification, ViolationKind, compare_frames, restricted_to
 from tests.plan.examples import LAB1, LAB2, lab, plan
 
 PAIR = lab(("a", "b"), [["a", "b"]])
@@ -42,28 +42,28 @@ def as_declared(declared: Declared) -> dict[HostName, Switch]:
     return found
 
 
-def asked(declared: Declared, switches: Switches, *, guarded: bool = True) -> Proof:
-    """Ask the model's switches everything, and judge."""
-    local = {
-        probe: answer(declared, switches[probe.host], probe, guarded) for probe in local_probes(declared, switches)
-    }
-    onward = {probe: answer(declared, switches[probe.host], probe, guarded) for probe in onward_probes(local, switches)}
-    return prove(declared, switches, local | onward)
+def verify(declared: Declared, switches: Switches, *, guarded: bool = True) -> Verification:
+    """Ask the model's switches everything, and check_replies."""
+    local = {probe: trace(declared, switches[probe.host], probe, guarded) for probe in local_probes(declared, switches)}
+    onward = {probe: trace(declared, switches[probe.host], probe, guarded) for probe in onward_probes(local, switches)}
+    return compare_frames(declared, switches, local | onward)
 
 
-def answer(declared: Declared, switch: Switch, probe: Probe, guarded: bool) -> Sequence[Exit]:
+def trace(declared: Declared, switch: Switch, probe: Probe, guarded: bool) -> Sequence[Exit]:
     """Flood a frame to its VLAN, as the guards allow."""
     trunk, frame = switch.trunk, probe.frame
     assert trunk is not None
     port = next(one for one in (trunk, *switch.ports) if one.name == probe.port)
     sender = next((one for one in declared.stations.values() if getattr(one, "mac", None) == frame.source), None)
-    if guarded and frame.sort.forged:
+    if guarded and frame.kind.forged:
         return ()
     vlan = port.tag if port.tag is not None else frame.vlan
     if vlan is None or not port.carries(vlan) or (port.tag is not None and frame.vlan is not None):
         return ()
     isolated = isinstance(sender, Port) and sender.gateway_mac is not None
-    if isolated and (frame.sort is Sort.UNKNOWN or (port is trunk and vlan in declared.guarded.get(probe.host, ()))):
+    if isolated and (
+        frame.kind is FrameKind.UNKNOWN or (port is trunk and vlan in declared.guarded.get(probe.host, ()))
+    ):
         return ()
     open_to = [] if isolated and port is not trunk else [one for one in switch.ports if one is not port]
     exits = [Exit(one.name, vlan if one.tag is None else None) for one in open_to if one.carries(vlan)]
@@ -92,31 +92,31 @@ def test_the_declared_graph_has_links_with_their_segments_and_the_gateway_of_the
     assert declared.undeclared == 11 * 10 // 2 - 8, "eight ports, two segments and the gateway"
 
 
-def test_what_is_as_declared_is_proved() -> None:
+def test_a_network_as_declared_is_verified() -> None:
     declared = declared_by(plan(PAIR, OTHERS))
-    proof = asked(declared, as_declared(declared))
-    assert proof.violations == ()
-    assert (proof.present, proof.absent) == (8, 47)
-    assert proof.dropped == 4 * 8 + 2 * 12 + 2, "eight from a port of a link, twelve on the internet VLAN, two trunks"
+    result = verify(declared, as_declared(declared))
+    assert result.violations == ()
+    assert (result.present, result.absent) == (8, 47)
+    assert result.dropped == 4 * 8 + 2 * 12 + 2, "eight from a port of a link, twelve on the internet VLAN, two trunks"
 
 
-def test_a_slice_is_proved_against_everyone_else() -> None:
+def test_a_slice_is_verified_against_all_others() -> None:
     declared = declared_by(plan(PAIR, OTHERS))
     switches = as_declared(declared)
     ports = {port.owner: port for switch in switches.values() for port in switch.ports}
     one, other = ports["port/alice/lab1/a:eth1"], ports["port/bob/lab2/d:eth1"]
-    proof = asked(declared, with_port(switches, replace(other, tag=one.tag)))
-    assert len(proof.violations) > len(concerning(proof, declared, {LAB1}).violations) > 0
-    within = concerning(asked(declared, switches), declared, {LAB1})
+    result = verify(declared, with_port(switches, replace(other, tag=one.tag)))
+    assert len(result.violations) > len(restricted_to(result, declared, {LAB1}).violations) > 0
+    within = restricted_to(verify(declared, switches), declared, {LAB1})
     assert (within.present, within.absent) == (3, 5 * 4 // 2 + 5 * 6 - 3)
 
 
 def test_without_guards_forged_frames_get_through() -> None:
     declared = declared_by(plan(PAIR))
-    proof = asked(declared, as_declared(declared), guarded=False)
-    forged = [one for one in proof.violations if one.kind is ViolationKind.FORGED]
+    result = verify(declared, as_declared(declared), guarded=False)
+    forged = [one for one in result.violations if one.kind is ViolationKind.FORGED]
     assert {one.ends[0] for one in forged} == {"port/alice/lab1/a:eth1", "port/alice/lab1/b:eth1"}
-    kinds = {str(one).partition(" of port/")[0].partition(": ")[2] for one in forged}
+    kinds = {str(one).partition(", sent by port/")[0].partition(": ")[2] for one in forged}
     assert kinds == {
         "a frame from a forged MAC",
         "a frame from the MAC of a neighbour",
@@ -125,7 +125,7 @@ def test_without_guards_forged_frames_get_through() -> None:
     }, "this model's switches drop what is tagged at a port of one VLAN"
 
 
-def test_a_vlan_recorded_for_two_slices_is_a_leak_though_all_is_as_recorded() -> None:
+def test_a_vlan_that_the_state_gives_to_two_slices_is_a_leak() -> None:
     made = [change.after for change in plan(PAIR, OTHERS).changes if change.after is not None]
     shared = next(one.vlan for one in made if isinstance(one, Port) and one.address == "port/alice/lab1/a:eth1")
     taken = next(one.vlan for one in made if isinstance(one, Port) and one.address == "port/bob/lab2/c:eth1")
@@ -139,31 +139,33 @@ def test_a_vlan_recorded_for_two_slices_is_a_leak_though_all_is_as_recorded() ->
         else:
             twice.append(one)
     declared = declare(twice)
-    leaks = {one.ends for one in asked(declared, as_declared(declared)).violations}
+    leaks = {one.ends for one in verify(declared, as_declared(declared)).violations}
     assert ("port/alice/lab1/a:eth1", "port/bob/lab2/c:eth1") in leaks
 
 
-def test_an_interface_that_was_not_read_as_a_port_is_never_passed_over() -> None:
+def test_an_interface_that_was_not_read_as_a_port_is_reported() -> None:
     declared = declared_by(plan(PAIR))
     switches = as_declared(declared)
-    outcomes = {probe: (Exit("slave0", 100), Exit("br-int", 100)) for probe in local_probes(declared, switches)}
-    leaks = [one for one in prove(declared, switches, outcomes).violations if one.kind is ViolationKind.LEAK]
+    frame_exits = {probe: (Exit("slave0", 100), Exit("br-int", 100)) for probe in local_probes(declared, switches)}
+    leaks = [
+        one for one in compare_frames(declared, switches, frame_exits).violations if one.kind is ViolationKind.LEAK
+    ]
     assert leaks
     assert all("the interface slave0 of" in str(one) for one in leaks)
 
 
 @given(st.data())
-def test_any_port_on_another_s_vlan_is_named(data: st.DataObject) -> None:
+def test_any_port_on_a_wrong_vlan_is_named(data: st.DataObject) -> None:
     declared = declared_by(plan(PAIR, OTHERS))
     switches = as_declared(declared)
     ports = [port for host in HOSTS for port in switches[host].ports if "/eth0" not in port.owner]
     moved = data.draw(st.sampled_from(ports))
     tags = sorted({port.tag for port in ports if port.tag is not None} - {moved.tag})
-    proof = asked(declared, with_port(switches, replace(moved, tag=data.draw(st.sampled_from(tags)))))
-    missing = [one for one in proof.violations if one.kind is ViolationKind.MISSING]
+    result = verify(declared, with_port(switches, replace(moved, tag=data.draw(st.sampled_from(tags)))))
+    missing = [one for one in result.violations if one.kind is ViolationKind.MISSING]
     assert missing
     assert all(moved.owner in one.ends for one in missing)
-    assert proof.present == 8 - len(missing)
+    assert result.present == 8 - len(missing)
 
 
 @given(host=st.sampled_from(HOSTS), tagged=st.booleans())
@@ -171,6 +173,6 @@ def test_any_rogue_port_on_a_used_vlan_is_named(host: HostName, tagged: bool) ->
     declared = declared_by(plan(PAIR))
     switches = as_declared(declared)
     (vlan,) = declared.vlans
-    proof = asked(declared, with_port(switches, LivePort(host, "rogue0", 9, vlan if tagged else None)))
-    named = any(f"the port rogue0 of {host}" in end for one in proof.violations for end in one.ends)
+    result = verify(declared, with_port(switches, LivePort(host, "rogue0", 9, vlan if tagged else None)))
+    named = any(f"the port rogue0 of {host}" in end for one in result.violations for end in one.ends)
     assert named == (vlan in declared.carried.get(host, ())), "where the trunk does not bring the VLAN nothing arrives"
