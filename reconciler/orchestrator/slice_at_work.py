@@ -15,9 +15,9 @@ from reconciler.orchestrator.views import resources_of
 from reconciler.plan.model import Action, Change, Plan
 from reconciler.plan.resources import Disk, Resource
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
-from reconciler.spec.models.slice import Slice
 
 
 @contextmanager
@@ -48,7 +48,7 @@ class SliceAtWork:
         """Read the cluster's file, and one of this slice."""
         return self.executor.inputs(path, seen_as=self.seen_as)
 
-    def files(self) -> tuple[Cluster, Slice]:
+    def files(self) -> tuple[Cluster, ExpandedSlice]:
         """Return the cluster and the slice as their files are now."""
         inputs = self.read(self.path)
         return inputs.cluster.cluster, inputs.slices[0].slice

@@ -10,9 +10,9 @@ from reconciler.plan.desired import slice_resources
 from reconciler.plan.graph import build_topology, ends, natural
 from reconciler.plan.resources import Port, Resource, Segment, Vm, address
 from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
-from reconciler.spec.models.slice import Slice
 from reconciler.views.slices import Sync, slice_views
 
 
@@ -76,13 +76,13 @@ def slice_state(recorded: StateSnapshot, key: SliceKey) -> State:
     return State.RUNNING if view and view.vms and view.sync is Sync.SYNCED else State.DESIGN
 
 
-def resources_of(cluster: Cluster, written: Slice, given: SliceAllocation) -> Mapping[Address, Resource]:
+def resources_of(cluster: Cluster, written: ExpandedSlice, given: SliceAllocation) -> Mapping[Address, Resource]:
     """Return all that is to stand of a slice once it runs."""
     topology = build_topology(cluster, written, given)
     return {resource.address: resource for resource in slice_resources(cluster, topology, given)}
 
 
-def slice_dict(cluster: Cluster, written: Slice, recorded: StateSnapshot) -> SliceDict:
+def slice_dict(cluster: Cluster, written: ExpandedSlice, recorded: StateSnapshot) -> SliceDict:
     """Return a slice with all that is in it."""
     given = recorded.allocations[written.key]
     names = sorted(given.vms, key=natural)
@@ -98,7 +98,7 @@ def slice_dict(cluster: Cluster, written: Slice, recorded: StateSnapshot) -> Sli
     }
 
 
-def vm_dict(cluster: Cluster, written: Slice, recorded: StateSnapshot, name: VmName) -> VmDict:
+def vm_dict(cluster: Cluster, written: ExpandedSlice, recorded: StateSnapshot, name: VmName) -> VmDict:
     """Return a VM of a slice, with the numbers that it was given."""
     given = recorded.allocations[written.key]
     vm = given.vms[name]
@@ -107,7 +107,7 @@ def vm_dict(cluster: Cluster, written: Slice, recorded: StateSnapshot, name: VmN
     return {
         "vm_id": vm.id,
         "name": name,
-        "flavor": written.effective(name).flavor,
+        "flavor": written.vms[name].flavor,
         "worker_ip": str(cluster.host(vm.worker).address),
         "vnc_port": vm.vnc,
         "qcow_image": f"{name}_img.qcow2",

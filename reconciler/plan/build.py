@@ -16,14 +16,14 @@ from reconciler.plan.model import Action, Change, Counts, Plan
 from reconciler.plan.order import order
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
-from reconciler.spec.models.slice import Slice
 
 
 def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
     cluster: Cluster,
-    slices: Sequence[Slice],
+    slices: Sequence[ExpandedSlice],
     recorded: StateSnapshot,
     *,
     destroy: Collection[SliceKey] = (),

@@ -11,9 +11,10 @@ import networkx as nx
 
 from reconciler.plan.allocation.sizes import VmSize, vm_size
 from reconciler.plan.snapshot import SliceAllocation
+from reconciler.spec.expand import ExpandedSlice, ExpandedVm
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import LinkKey, SliceKey, VmName, link_key
-from reconciler.spec.models.slice import Endpoint, Link, Slice, Vm
+from reconciler.spec.models.slice import Endpoint, Link
 
 _KEY = re.compile(r"([^:]+):eth(\d+)--([^:]+):eth(\d+)")
 _DIGITS = re.compile(r"(\d+)")
@@ -29,8 +30,8 @@ class Topology:
     """
 
     key: SliceKey
-    slice: Slice
-    vms: Mapping[VmName, Vm]
+    slice: ExpandedSlice
+    vms: Mapping[VmName, ExpandedVm]
     settled: Mapping[LinkKey, Link]
     nics: Mapping[VmName, int]
     sizes: Mapping[VmName, VmSize]
@@ -61,14 +62,14 @@ def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
     return (VmName(match[1]), int(match[2])), (VmName(match[3]), int(match[4]))
 
 
-def build_topology(cluster: Cluster, written: Slice, recorded: SliceAllocation | None) -> Topology:
+def build_topology(cluster: Cluster, written: ExpandedSlice, recorded: SliceAllocation | None) -> Topology:
     """Settle every link's interfaces, keeping those recorded, and count what each VM needs.
 
     The order of links in the file makes no difference: written interfaces come first, then recorded ones, then the
     lowest free interface in natural order of the link's ends. Raises PlanError where a VM's size is not complete.
     """
     names = sorted(written.vms, key=natural)
-    vms = {VmName(name): written.effective(name) for name in names}
+    vms = {name: written.vms[name] for name in names}
     settled = _settle(written.links, vms, recorded)
     links = {key: settled[key] for key in sorted(settled, key=natural)}
     highest = dict.fromkeys(vms, 0)
@@ -91,14 +92,16 @@ def link_graph(links: Iterable[LinkKey], vms: Iterable[VmName] = ()) -> nx.Multi
     return graph
 
 
-def _nics(vm: Vm, highest: int, recorded: int) -> int:
+def _nics(vm: ExpandedVm, highest: int, recorded: int) -> int:
     """Count network cards: as many as written, else as the links need; a card that stands is kept for the next link."""
     if vm.interfaces is not None:
         return vm.interfaces + 1
     return max(highest + 1, recorded)
 
 
-def _settle(links: Iterable[Link], vms: Mapping[VmName, Vm], recorded: SliceAllocation | None) -> dict[LinkKey, Link]:
+def _settle(
+    links: Iterable[Link], vms: Mapping[VmName, ExpandedVm], recorded: SliceAllocation | None
+) -> dict[LinkKey, Link]:
     taken: set[tuple[str, str]] = set()
     settled: dict[LinkKey, Link] = {}
     open_ended: list[Link] = []
@@ -119,7 +122,7 @@ def _settle(links: Iterable[Link], vms: Mapping[VmName, Vm], recorded: SliceAllo
 
 def _keep_recorded(
     links: Iterable[Link],
-    vms: Mapping[VmName, Vm],
+    vms: Mapping[VmName, ExpandedVm],
     recorded: SliceAllocation,
     taken: set[tuple[str, str]],
     settled: dict[LinkKey, Link],
@@ -142,7 +145,7 @@ def _keep_recorded(
     return left
 
 
-def _has_card(vms: Mapping[VmName, Vm], vm: VmName, number: int) -> bool:
+def _has_card(vms: Mapping[VmName, ExpandedVm], vm: VmName, number: int) -> bool:
     """Whether a VM may have a data interface: one whose file says how many has no more than these."""
     limit = vms[vm].interfaces if vm in vms else 0
     return limit is None or number <= limit

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reconciler.errors import Code, Location, Problem, SpecError
+from reconciler.spec.expand import ExpandedSlice, expand
 from reconciler.spec.messages import describe, problems_of
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.secret import Secret
 from reconciler.spec.models.slice import Slice
 from reconciler.spec.quoting import escape
 from reconciler.spec.user_data import Unreadable, gather
+from reconciler.spec.yaml.document import Path as YamlPath
 from reconciler.spec.yaml.document import Refused, read_document
 from reconciler.spec.yaml.source import Source
 
@@ -47,10 +49,14 @@ class SliceFile:
     """
 
     path: str
-    slice: Slice
+    slice: ExpandedSlice
     digest: str
     source: Source
     attached: Mapping[str, str] = field(default_factory=dict)
+
+    def locate(self, path: YamlPath) -> Location:
+        """Return the place in the file where a value of the expanded slice is written."""
+        return self.source.locate(self.slice.origin(path))
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def _slice_file(data: Any, source: Source, digest: str, folder: Path | None) -> 
     if gathered.written:
         digest = Secret(source.text.encode()).digest(model.key)
     attached = {str((folder or Path()) / name): found.digest(model.key) for name, found in gathered.files.items()}
-    return SliceFile(source.file, model, digest, source, attached)
+    return SliceFile(source.file, expand(model), digest, source, attached)
 
 
 def _attached(folder: Path | None, name: str) -> bytes:

@@ -27,7 +27,7 @@ from reconciler.plan.resources import Resource, Seed
 from reconciler.plan.snapshot import SHARED, ResourceDrift, StateSnapshot, Status
 from reconciler.spec.check.files import check
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
-from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey, VmName
 from reconciler.spec.models.secret import Secret
 from reconciler.state.store import ApplyId, Holder, Lock, StateReader, StateStore
 from reconciler.workflow.journal import StoreJournal
@@ -457,7 +457,7 @@ def _seeds(inputs: Inputs, steps: Sequence[Step]) -> dict[Address, Callable[[], 
     slices = {file.slice.key: file.slice for file in inputs.slices}
     for step in steps:
         if isinstance(step.after, Seed) and step.after.slice in slices:
-            user_data = slices[SliceKey(step.after.slice)].effective(step.after.hostname).cloud_init
+            user_data = slices[SliceKey(step.after.slice)].vms[VmName(step.after.hostname)].cloud_init
             if user_data is not None:
                 found[step.address] = partial(make, step.after, user_data)
     return found

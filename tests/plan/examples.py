@@ -9,6 +9,7 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Change, Plan
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.expand import ExpandedSlice, expand
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.spec.models.slice import Slice
@@ -47,18 +48,20 @@ def workers(*capacities: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def lab(vms: Any = ("a", "b"), links: Any = (), *, key: str = LAB1, **more: Any) -> Slice:
+def lab(vms: Any = ("a", "b"), links: Any = (), *, key: str = LAB1, **more: Any) -> ExpandedSlice:
     """Return a slice of cirros VMs: `vms` are names, or a mapping of names to settings."""
     owner, _, name = key.partition("/")
     written = {"defaults": {"flavor": "cirros"}} | more
     settings = vms if isinstance(vms, dict) else {vm: {} for vm in vms}
-    return Slice.model_validate(
-        {"version": 1, "name": name, "owner": owner, "vms": settings, "links": list(links)} | written
+    return expand(
+        Slice.model_validate(
+            {"version": 1, "name": name, "owner": owner, "vms": settings, "links": list(links)} | written
+        )
     )
 
 
 def plan(
-    *slices: Slice, on: Cluster | None = None, record: StateSnapshot = EMPTY, destroy: Collection[SliceKey] = ()
+    *slices: ExpandedSlice, on: Cluster | None = None, record: StateSnapshot = EMPTY, destroy: Collection[SliceKey] = ()
 ) -> Plan:
     """Plan slices against a record: on the small cluster, and from nothing, where neither is given."""
     return build_plan(on or cluster(), slices, record, destroy=destroy)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
+from reconciler.spec.expand import ExpandedSlice, expand
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceKey
 from reconciler.spec.models.slice import Slice
@@ -76,7 +78,7 @@ def _end(draw: st.DrawFn, vm: str, taken: set[str]) -> str:
 
 
 @st.composite
-def slices(draw: st.DrawFn, key: SliceKey) -> Slice:
+def slices(draw: st.DrawFn, key: SliceKey) -> ExpandedSlice:
     """Draw a slice file; two draws of one key are an edit of it."""
     names = draw(st.lists(st.sampled_from(VM_NAMES), unique=True, max_size=4))
     links = draw(links_between(names))
@@ -90,7 +92,7 @@ def slices(draw: st.DrawFn, key: SliceKey) -> Slice:
     data = {"version": 1, "name": name, "owner": owner, "defaults": {"flavor": "cirros"}, "vms": vms, "links": links}
     if draw(st.integers(0, 3)) == 0:
         data["vlans"] = draw(st.sampled_from([8, 25]))
-    return Slice.model_validate(data)
+    return expand(Slice.model_validate(data))
 
 
 def _fewest(vm: str, links: list[dict[str, Any]]) -> int:
@@ -101,18 +103,18 @@ def _fewest(vm: str, links: list[dict[str, Any]]) -> int:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, most: int = 3) -> list[Slice]:
+def worlds(draw: st.DrawFn, most: int = 3) -> list[ExpandedSlice]:
     """Draw slices of different keys."""
     keys = draw(st.lists(st.sampled_from(KEYS), unique=True, min_size=1, max_size=most))
     return [draw(slices(key)) for key in keys]
 
 
 @st.composite
-def reordered(draw: st.DrawFn, whole: Slice) -> Slice:
+def reordered(draw: st.DrawFn, whole: ExpandedSlice) -> ExpandedSlice:
     """Draw the same slice with its VMs, links and their ends written in another order."""
     links = [
         link.model_copy(update={"endpoints": tuple(draw(st.permutations(link.endpoints)))})
         for link in draw(st.permutations(whole.links))
     ]
     vms = dict(draw(st.permutations(list(whole.vms.items()))))
-    return whole.model_copy(update={"links": tuple(links), "vms": vms})
+    return replace(whole, links=tuple(links), vms=vms)

@@ -9,13 +9,13 @@ import pytest
 from reconciler.errors import LimitError, PlanError
 from reconciler.plan.allocation import allocator
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
 
-def refusal(*slices: Slice, on: Cluster, record: StateSnapshot = EMPTY) -> LimitError:
+def refusal(*slices: ExpandedSlice, on: Cluster, record: StateSnapshot = EMPTY) -> LimitError:
     with pytest.raises(LimitError) as caught:
         plan(*slices, on=on, record=record)
     return caught.value

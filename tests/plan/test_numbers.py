@@ -13,13 +13,13 @@ from reconciler.plan.desired import mac_address, tap_name
 from reconciler.plan.model import Action
 from reconciler.plan.resources import NOUNS, Port, Segment, Vm
 from reconciler.plan.snapshot import Block, Claim, Counters, LinkAllocation, StateSnapshot, Status, claims
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import LinkKey, SliceKey, VlanId, VmId, VmName
-from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB1, LAB2, actions, change, cluster, lab, made_of, plan
 from tests.plan.replay import replay, within
 
 
-def applied(*slices: Slice, record: StateSnapshot = EMPTY, **changes: Any) -> StateSnapshot:
+def applied(*slices: ExpandedSlice, record: StateSnapshot = EMPTY, **changes: Any) -> StateSnapshot:
     for one in slices:
         record = replay(record, plan(one, on=cluster(**changes), record=record))
     return record

@@ -8,8 +8,8 @@ from typing import Any
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Plan
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address
-from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB1, LAB2, actions, cluster, lab
 from tests.plan.replay import replay
 
@@ -19,7 +19,7 @@ DISK = Address(f"disk/{LAB1}/a")
 
 
 def part(
-    written: Slice,
+    written: ExpandedSlice,
     record: StateSnapshot = EMPTY,
     *,
     only: Collection[Address] | None = None,

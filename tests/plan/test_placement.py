@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import SliceKey
-from reconciler.spec.models.slice import Slice
 from tests.plan.examples import EMPTY, LAB1, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
@@ -14,7 +14,10 @@ VMS = ("a", "b", "c", "d")
 
 
 def placed(
-    rule: str, *slices: Slice, record: StateSnapshot = EMPTY, capacities: tuple[dict[str, int], ...] = ({}, {}, {})
+    rule: str,
+    *slices: ExpandedSlice,
+    record: StateSnapshot = EMPTY,
+    capacities: tuple[dict[str, int], ...] = ({}, {}, {}),
 ) -> str:
     """Return the numbers of the workers that the last slice's VMs got, in order of the VMs' names."""
     on = cluster(placement=rule, workers=workers(*capacities))

@@ -13,9 +13,9 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Plan
 from reconciler.plan.resources import Port, Resource, Segment, Vm, from_data, to_data
 from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status, claims
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
-from reconciler.spec.models.slice import Slice
 from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text
 from tests.plan.examples import EMPTY
@@ -30,7 +30,7 @@ usual = settings(
 )
 
 
-def applied(on: Cluster, written: Iterable[Slice], recorded: StateSnapshot = EMPTY) -> StateSnapshot:
+def applied(on: Cluster, written: Iterable[ExpandedSlice], recorded: StateSnapshot = EMPTY) -> StateSnapshot:
     """Return the record once these slices are applied, each on its own, as their owners would."""
     for one in written:
         recorded = replay(recorded, build_plan(on, [one], recorded))
@@ -43,7 +43,7 @@ def standing(recorded: StateSnapshot) -> dict[Address, Resource]:
 
 
 @st.composite
-def edits(draw: st.DrawFn) -> tuple[Cluster, StateSnapshot, list[Slice]]:
+def edits(draw: st.DrawFn) -> tuple[Cluster, StateSnapshot, list[ExpandedSlice]]:
     """Draw a cluster, a record of slices applied there, and new files of the same and further slices."""
     on = draw(clusters())
     recorded = applied(on, draw(worlds()))
@@ -52,7 +52,7 @@ def edits(draw: st.DrawFn) -> tuple[Cluster, StateSnapshot, list[Slice]]:
 
 @usual
 @given(edits())
-def test_a_plan_is_empty_once_it_is_recorded(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
+def test_a_plan_is_empty_once_it_is_recorded(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
     on, recorded, written = edit
     after = replay(recorded, build_plan(on, written, recorded))
     again = build_plan(on, written, after)
@@ -76,7 +76,7 @@ def test_the_order_of_files_keys_links_and_ends_changes_no_byte(data: st.DataObj
 
 @usual
 @given(edits())
-def test_an_edit_moves_nothing_that_stays(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
+def test_an_edit_moves_nothing_that_stays(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded)
     for one in written:
@@ -87,7 +87,7 @@ def test_an_edit_moves_nothing_that_stays(edit: tuple[Cluster, StateSnapshot, li
             _same_links(one, before, after)
 
 
-def _same_vms(written: Slice, before: SliceAllocation, after: SliceAllocation) -> None:
+def _same_vms(written: ExpandedSlice, before: SliceAllocation, after: SliceAllocation) -> None:
     for name in before.vms.keys() & after.vms.keys():
         had, has = before.vms[name], after.vms[name]
         assert had.id == has.id
@@ -97,7 +97,7 @@ def _same_vms(written: Slice, before: SliceAllocation, after: SliceAllocation) -
             assert had.internet == has.internet
 
 
-def _same_links(written: Slice, before: SliceAllocation, after: SliceAllocation) -> None:
+def _same_links(written: ExpandedSlice, before: SliceAllocation, after: SliceAllocation) -> None:
     subnets = {str(link.subnet) for link in written.links if link.subnet}
     for key in before.links.keys() & after.links.keys():
         had, has = before.links[key], after.links[key]
@@ -108,7 +108,7 @@ def _same_links(written: Slice, before: SliceAllocation, after: SliceAllocation)
 
 @usual
 @given(clusters(), worlds(most=4))
-def test_numbers_are_unique_where_they_meet(on: Cluster, written: list[Slice]) -> None:
+def test_numbers_are_unique_where_they_meet(on: Cluster, written: list[ExpandedSlice]) -> None:
     for recorded in (applied(on, written), replay(EMPTY, build_plan(on, written, EMPTY))):
         found = Counter(claim for key, had in recorded.allocations.items() for claim in claims(key, had))
         assert set(found.values()) <= {1}
@@ -127,7 +127,7 @@ def _unique(values: Iterable[object]) -> None:
 
 @usual
 @given(clusters(), worlds(most=4))
-def test_no_pool_holds_a_reserved_or_internet_vlan(on: Cluster, written: list[Slice]) -> None:
+def test_no_pool_holds_a_reserved_or_internet_vlan(on: Cluster, written: list[ExpandedSlice]) -> None:
     for had in applied(on, written).allocations.values():
         given_out = {vlan for block in had.pool for vlan in range(block.first, block.last + 1)}
         assert not given_out & {on.internet.vlan, *on.vlans.reserved}
@@ -136,7 +136,7 @@ def test_no_pool_holds_a_reserved_or_internet_vlan(on: Cluster, written: list[Sl
 
 @usual
 @given(edits())
-def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
+def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded)
     for had in plan.allocations.values():
@@ -148,21 +148,21 @@ def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, StateSn
 
 @usual
 @given(edits())
-def test_steps_need_only_earlier_steps(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
+def test_steps_need_only_earlier_steps(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded, destroy=_others(recorded, written))
     assert [step.id for step in plan.steps] == list(range(1, len(plan.steps) + 1))
     assert all(need < step.id for step in plan.steps for need in step.needs)
 
 
-def _others(recorded: StateSnapshot, written: Iterable[Slice]) -> list[SliceKey]:
+def _others(recorded: StateSnapshot, written: Iterable[ExpandedSlice]) -> list[SliceKey]:
     return sorted(recorded.allocations.keys() - {one.key for one in written})
 
 
 @usual
 @given(edits())
 def test_nothing_is_made_before_its_needs_nor_removed_while_needed(
-    edit: tuple[Cluster, StateSnapshot, list[Slice]],
+    edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]],
 ) -> None:
     on, recorded, written = edit
     plan = build_plan(on, written, recorded, destroy=_others(recorded, written))
@@ -182,7 +182,7 @@ def test_nothing_is_made_before_its_needs_nor_removed_while_needed(
 
 @usual
 @given(clusters(), worlds())
-def test_removals_reverse_creations(on: Cluster, written: list[Slice]) -> None:
+def test_removals_reverse_creations(on: Cluster, written: list[ExpandedSlice]) -> None:
     made = build_plan(on, written, EMPTY)
     after = replay(EMPTY, made)
     gone = build_plan(on, [], after, destroy=[one.key for one in written])
@@ -251,7 +251,7 @@ def test_a_change_of_mind_after_a_crash_leaves_nothing_behind(data: st.DataObjec
 
 @usual
 @given(clusters(), worlds())
-def test_resources_come_back_from_plain_data(on: Cluster, written: list[Slice]) -> None:
+def test_resources_come_back_from_plain_data(on: Cluster, written: list[ExpandedSlice]) -> None:
     for resource in standing(applied(on, written)).values():
         again = from_data(to_data(resource))
         assert again == resource
@@ -260,11 +260,11 @@ def test_resources_come_back_from_plain_data(on: Cluster, written: list[Slice]) 
 
 @usual
 @given(edits())
-def test_what_is_held_is_not_given_again(edit: tuple[Cluster, StateSnapshot, list[Slice]]) -> None:
+def test_what_is_held_is_not_given_again(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
     on, recorded, written = edit
     gone = sorted(recorded.allocations)
     begun = replay(recorded, build_plan(on, [], recorded, destroy=gone), 0)
-    fresh = [one.model_copy(update={"name": f"new-{one.name}"}) for one in written]
+    fresh = [replace(one, name=f"new-{one.name}") for one in written]
     plan = build_plan(on, fresh, replace(begun, resources={}))
     kept = {claim for key, had in begun.allocations.items() for claim in claims(key, had)}
     new = {claim for key, had in plan.allocations.items() for claim in claims(key, had)}

@@ -13,9 +13,9 @@ from reconciler.plan.model import Plan
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import NOUNS
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.load import parse_slice
 from reconciler.spec.models.names import Address
-from reconciler.spec.models.slice import Slice
 from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text, summary
 from reconciler.views.values import essence, show_value
@@ -35,7 +35,7 @@ def scenario(path: Path) -> Plan:
     return plan(*map(written, data.get("now", ())), record=record, destroy=data.get("destroy", ()))
 
 
-def written(text: str) -> Slice:
+def written(text: str) -> ExpandedSlice:
     return parse_slice(text, "slice.yaml").slice
 
 

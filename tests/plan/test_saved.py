@@ -15,9 +15,9 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan
 from reconciler.plan.planfile import MARK, SavedPlan, is_plan, plan_digest, read_plan, write_plan
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
-from reconciler.spec.models.slice import Slice
 from reconciler.views.plan_text import render_text
 from tests.plan.examples import EMPTY, LAB1, lab, plan
 from tests.plan.replay import replay
@@ -36,7 +36,9 @@ def back(made: Plan) -> Plan:
 
 @usual
 @given(edits(), st.booleans())
-def test_a_plan_is_read_as_it_was_written(edit: tuple[Cluster, StateSnapshot, list[Slice]], destroy: bool) -> None:
+def test_a_plan_is_read_as_it_was_written(
+    edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]], destroy: bool
+) -> None:
     on, recorded, written = edit
     keys = [SliceKey(one.key) for one in written] if destroy else []
     made = build_plan(on, [] if destroy else written, recorded, destroy=keys)

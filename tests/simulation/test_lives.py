@@ -28,9 +28,9 @@ from reconciler.plan.snapshot import Status, claims
 from reconciler.simulation.hosts import amiss, place_of
 from reconciler.simulation.simulation import Interruption, Simulation
 from reconciler.spec.check.files import check
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.load import ClusterFile, SliceFile
 from reconciler.spec.models.names import HostName, SliceKey
-from reconciler.spec.models.slice import Slice
 from reconciler.spec.yaml.source import Source
 from reconciler.state.store import Holder
 from tests.conftest import Tell
@@ -59,7 +59,7 @@ seen: Counter[str] = Counter()
 
 
 @st.composite
-def edits(draw: st.DrawFn, key: SliceKey) -> Slice:
+def edits(draw: st.DrawFn, key: SliceKey) -> ExpandedSlice:
     """Draw a slice of a few VMs and links; two draws of one key are an edit of it."""
     vms: dict[str, Any] = {}
     for name in draw(st.lists(st.sampled_from("abc"), unique=True, min_size=draw(st.integers(0, 1)), max_size=2)):
@@ -79,7 +79,7 @@ class Lives(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stage = Simulation(CLUSTER.cluster.name, HOSTS)
-        self.files: dict[SliceKey, Slice] = {}
+        self.files: dict[SliceKey, ExpandedSlice] = {}
 
     # What people do.
 
@@ -251,7 +251,7 @@ def _finds(stage: Simulation, key: SliceKey) -> bool:
         return False
 
 
-def _file(written: Slice) -> SliceFile:
+def _file(written: ExpandedSlice) -> SliceFile:
     path = f"{written.key}.yaml"
     return SliceFile(path, written, "d" * 64, Source(path, ""))
 

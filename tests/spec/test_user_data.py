@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.errors import SpecError
 from reconciler.spec.load import MAX_BYTES, SliceFile, load_slices
+from reconciler.spec.models.names import VmName
 from reconciler.spec.models.secret import MASK, Secret
 
 CANARY = "zq8Vd3kCanary7w"
@@ -36,16 +37,16 @@ def test_the_nearest_wins_and_a_file_is_read_from_below_the_slice(tmp_path: Path
         "vms: {a: {}, b: {group: g}, c: {group: g, cloud_init: own}}\n"
     )
     file = load(tmp_path, text)
-    given = [file.slice.effective(name).cloud_init for name in "abc"]
+    given = [file.slice.vms[VmName(name)].cloud_init for name in "abc"]
     assert [one.reveal() for one in given if one] == [b"all", b"#cloud-config\n", b"own"]
     assert [Path(path).name for path in file.attached] == ["group.yaml"]
 
 
 def test_a_secret_shows_itself_to_nobody(tmp_path: Path) -> None:
     file = load(tmp_path, f"vms: {{a: {{cloud_init: {CANARY}}}}}\n")
-    secret = file.slice.vms["a"].cloud_init
+    secret = file.slice.vms[VmName("a")].cloud_init
     assert secret is not None
-    for shown in (repr(file), str(file.slice), file.slice.model_dump_json(), f"{secret}", f"{secret!r}"):
+    for shown in (repr(file), str(file.slice), file.slice.written.model_dump_json(), f"{secret}", f"{secret!r}"):
         assert CANARY not in shown
     assert str(secret) == MASK
     with pytest.raises(TypeError, match="not written anywhere"):

@@ -26,9 +26,9 @@ from reconciler.plan.snapshot import (
     VmAllocation,
     claims,
 )
+from reconciler.spec.expand import ExpandedVm
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
-from reconciler.spec.models.slice import Vm
 
 FIRST_VNC = 5901
 """VNC display 1: what the first VM of a worker has."""
@@ -121,7 +121,7 @@ class _Office:
             vm_id, worker, vnc, size.image, size.vcpus, size.memory, topology.nics[name], internet=address
         )
 
-    def _stays(self, vm: Vm, had: VmAllocation) -> bool:
+    def _stays(self, vm: ExpandedVm, had: VmAllocation) -> bool:
         return vm.worker in {None, had.worker} and self._placement.knows(had.worker)
 
     def _pool(self, topology: Topology, slice_id: SliceId, had: SliceAllocation | None) -> tuple[Block, ...]:

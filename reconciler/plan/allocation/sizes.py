@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.errors import PlanError
+from reconciler.spec.expand import ExpandedVm, with_flavor
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Bytes
-from reconciler.spec.models.slice import Vm
 
 _DIGEST = 12
 
@@ -22,16 +22,12 @@ class VmSize:
     disk: Bytes
 
 
-def vm_size(cluster: Cluster, label: str, vm: Vm) -> VmSize:
+def vm_size(cluster: Cluster, label: str, vm: ExpandedVm) -> VmSize:
     """Take a VM's own settings over its flavor's; raises PlanError where neither says it all."""
-    flavor = cluster.flavors.get(vm.flavor) if vm.flavor else None
-    image = vm.image or (flavor.image if flavor else None)
-    vcpus = vm.vcpus or (flavor.vcpus if flavor else None)
-    memory = vm.memory or (flavor.memory if flavor else None)
-    disk = vm.disk or (flavor.disk if flavor else None)
-    if image not in cluster.images or vcpus is None or memory is None or disk is None:
+    sized = with_flavor(vm, cluster.flavors)
+    if sized.image not in cluster.images or sized.vcpus is None or sized.memory is None or sized.disk is None:
         raise PlanError(f"{label} has no complete size", hint="give it a flavor, or image, vcpus, memory and disk")
-    return VmSize(image_stem(cluster, image), vcpus, memory, disk)
+    return VmSize(image_stem(cluster, sized.image), sized.vcpus, sized.memory, sized.disk)
 
 
 def image_stem(cluster: Cluster, image: str) -> str:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.check.one_cluster import check_cluster
-from reconciler.spec.check.one_slice import check_slice, effective_vms
+from reconciler.spec.check.one_slice import check_slice
+from reconciler.spec.expand import ExpandedSlice, with_flavor
 from reconciler.spec.load import ClusterFile, SliceFile
 from reconciler.spec.models.cluster import Cluster, Quota
 from reconciler.spec.models.fields import format_size
 from reconciler.spec.models.names import look
-from reconciler.spec.models.slice import Slice
 
 
 def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, ...]:
@@ -110,10 +110,10 @@ def _limit(file: SliceFile, noun: str, numbers: tuple[int, int, int], write: Cal
     return file.source.problem(Code.LIMIT, summary, ("owner",), hint)
 
 
-def _use(whole: Slice, cluster: Cluster) -> _Use:
+def _use(whole: ExpandedSlice, cluster: Cluster) -> _Use:
     vcpus = memory = 0
-    for vm in effective_vms(whole).values():
-        flavor = cluster.flavors.get(vm.flavor or "")
-        vcpus += vm.vcpus or (flavor.vcpus if flavor else 0)
-        memory += vm.memory or (flavor.memory if flavor else 0)
+    for vm in whole.vms.values():
+        sized = with_flavor(vm, cluster.flavors)
+        vcpus += sized.vcpus or 0
+        memory += sized.memory or 0
     return _Use(1, len(whole.vms), vcpus, memory, whole.vlans or cluster.vlans.per_slice)

@@ -8,10 +8,11 @@ from ipaddress import IPv4Network
 from typing import NamedTuple
 
 from reconciler.errors import Code, Problem
+from reconciler.spec.expand import ExpandedSlice, ExpandedVm
 from reconciler.spec.load import SliceFile
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import MAX_INTERFACES, look
-from reconciler.spec.models.slice import Endpoint, Link, Slice, Vm, VmDefaults
+from reconciler.spec.models.names import MAX_INTERFACES, VmName, look
+from reconciler.spec.models.slice import Endpoint, Link, VmDefaults
 from reconciler.spec.quoting import did_you_mean
 from reconciler.spec.yaml.document import Path
 from reconciler.spec.yaml.source import Source
@@ -30,15 +31,15 @@ _NOT_FOR_LINKS = {
 class _Checked(NamedTuple):
     """A slice file, the cluster it is for, and its VMs with groups and defaults filled in."""
 
-    slice: Slice
+    slice: ExpandedSlice
     source: Source
     cluster: Cluster
-    vms: Mapping[str, Vm]
+    vms: Mapping[VmName, ExpandedVm]
 
 
 def check_slice(file: SliceFile, cluster: Cluster) -> Iterator[Problem]:
     """Yield every problem of a slice file whose fields are right one at a time."""
-    checked = _Checked(file.slice, file.source, cluster, effective_vms(file.slice))
+    checked = _Checked(file.slice, file.source, cluster, file.slice.vms)
     yield from _owner(checked)
     yield from _known_names(checked)
     yield from _complete(checked)
@@ -46,14 +47,6 @@ def check_slice(file: SliceFile, cluster: Cluster) -> Iterator[Problem]:
     yield from _links(checked)
     yield from _pool(checked)
     yield from _subnets(checked)
-
-
-def effective_vms(whole: Slice) -> dict[str, Vm]:
-    """Return the VMs with groups and defaults filled in; one of an unknown group has the defaults alone."""
-    return {
-        name: whole.effective(name) if vm.group is None or vm.group in whole.groups else vm
-        for name, vm in whole.vms.items()
-    }
 
 
 def _owner(checked: _Checked) -> Iterator[Problem]:
@@ -64,7 +57,7 @@ def _owner(checked: _Checked) -> Iterator[Problem]:
 
 
 def _known_names(checked: _Checked) -> Iterator[Problem]:
-    whole = checked.slice
+    whole = checked.slice.written
     yield from _known_sizes(checked, ("defaults",), whole.defaults)
     for name, group in whole.groups.items():
         yield from _known_sizes(checked, ("groups", name), group)
@@ -90,7 +83,7 @@ def _complete(checked: _Checked) -> Iterator[Problem]:
     for name, vm in checked.vms.items():
         if vm.flavor is not None or not (lacking := [field for field in _SIZE_FIELDS if getattr(vm, field) is None]):
             continue
-        if checked.slice.vms[name].group not in {None, *checked.slice.groups}:
+        if vm.group not in {None, *checked.slice.written.groups}:
             continue  # what the unknown group would have given is not known either
         summary = f"VM {name} has no flavor and lacks {_and(lacking)}"
         hint = "set `flavor` for it, for its group, or for all under `defaults`"
@@ -137,7 +130,7 @@ def _interface(
     checked: _Checked, end: Endpoint, path: Path, taken: dict[Endpoint, Path], too_high: set[str]
 ) -> Iterator[Problem]:
     """Check one end that names its interface; notes what it takes, and VMs whose interfaces it goes past."""
-    limit = checked.vms[end.vm].interfaces
+    limit = checked.vms[VmName(end.vm)].interfaces
     highest = MAX_INTERFACES if limit is None else limit
     if int((end.interface or "eth0")[3:]) > highest:
         too_high.add(end.vm)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
@@ -120,24 +119,3 @@ class Slice(Model):
     def key(self) -> SliceKey:
         """The slice's identity, `owner/name`."""
         return slice_key(self.owner, self.name)
-
-    def effective(self, vm: str) -> Vm:
-        """Return a VM with its group's settings and the defaults filled in; raises KeyError for an unknown one."""
-        return _effective(self, self.vms[vm])
-
-
-def _effective(whole: Slice, vm: Vm) -> Vm:
-    """Fill a VM's open fields from its group, then from the slice's defaults; labels add up, the nearest wins."""
-    layers = [whole.defaults, *([whole.groups[vm.group]] if vm.group else []), vm]
-    if all(layer is vm or not layer.model_fields_set for layer in layers):
-        return vm
-    merged: dict[str, Any] = {}
-    labels: dict[str, str] = {}
-    for layer in layers:
-        merged.update({name: getattr(layer, name) for name in layer.model_fields_set})
-        labels.update(layer.labels)
-    return vm.model_copy(update=_given(merged) | {"labels": labels})
-
-
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
