@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from reconciler import workflow
 from reconciler.apply.drivers.driver import Found
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.observation.observe import HostSurvey, Observation
@@ -16,6 +15,7 @@ from reconciler.state.sql.store import open_store
 from reconciler.state.store import SeenOrphan
 from reconciler.workflow import ClusterDrift
 from reconciler.workflow.gc import GcAction, GcPolicy, decide, trace
+from reconciler.workflow.refresh import all_resources
 from tests.apply.drivers.sample import DISK, IMAGE, VM
 from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, router, steps
 
@@ -64,7 +64,7 @@ def test_what_an_apply_is_just_making_or_changing_is_on_record(tmp_path: Path) -
             host: HostSurvey(tuple(one for one in things if one.resource.host == host), {}, {})
             for host in (WORKER, NETWORK)
         }
-        known = workflow._all_recorded(store.read(None))
+        known = all_resources(store.read(None))
         orphans = find_orphans(Observation({}, {}, {}, {}, hosts), known, store.read().lineage, DRIVERS)
         return {orphan.spot.thing for orphan in orphans}
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from reconciler import workflow
 from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.execution.journal import StepStatus
 from reconciler.apply.observation.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
@@ -20,6 +19,9 @@ from reconciler.plan.model import Step, StepId
 from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.store import ApplyId, Holder, Lock, OrphanId, SeenOrphan, StateStore, StepResult
+from reconciler.workflow.applying import Hosts, Opened, locked, perform
+from reconciler.workflow.load import Inputs
+from reconciler.workflow.refresh import ClusterDrift, drift
 
 
 class GcAction(StrEnum):
@@ -66,9 +68,7 @@ class GcResult:
         return self.approved and not self.unread and (self.report is None or self.report.ok)
 
 
-def decide(
-    found: workflow.ClusterDrift, seen: Iterable[SeenOrphan], now: datetime, policy: GcPolicy
-) -> tuple[GcDecision, ...]:
+def decide(found: ClusterDrift, seen: Iterable[SeenOrphan], now: datetime, policy: GcPolicy) -> tuple[GcDecision, ...]:
     """Decide on every orphan; on a host that was not read whole, something may stand on any of them."""
     known = {one.orphan: one for one in seen}
     blind = {one.host for one in found.unread}
@@ -104,18 +104,16 @@ def trace(orphan: Orphan) -> OrphanId:
     return OrphanId(orphan.spot.host, orphan.spot.address, orphan.fingerprint)
 
 
-async def look(
-    inputs: workflow.Inputs, store: StateStore, hosts: workflow.Hosts, *, now: datetime, policy: GcPolicy
-) -> GcResult:
+async def look(inputs: Inputs, store: StateStore, hosts: Hosts, *, now: datetime, policy: GcPolicy) -> GcResult:
     """Say what a run would do, and remember nothing."""
-    found = await workflow.drift(inputs, store, hosts.connector)
+    found = await drift(inputs, store, hosts.connector)
     return GcResult(decide(found, store.orphans(), now, policy), found.unread, approved=True)
 
 
 async def collect(  # noqa: PLR0913 - the edges of the world, each given by name
-    inputs: workflow.Inputs,
+    inputs: Inputs,
     store: StateStore,
-    hosts: workflow.Hosts,
+    hosts: Hosts,
     *,
     holder: Holder,
     now: datetime,
@@ -138,7 +136,7 @@ async def collect(  # noqa: PLR0913 - the edges of the world, each given by name
     if not approve(judged):
         return GcResult(judged.decisions, judged.unread, approved=False)
     names = {SHARED, *(orphan.lock for orphan in doomed)}
-    async with workflow.locked(store, names, holder, hosts, hosts.lock_timeout) as locks:
+    async with locked(store, names, holder, hosts, hosts.lock_timeout) as locks:
         again = await look(inputs, store, hosts, now=now, policy=policy)
         agreed = set(map(trace, doomed))
         still = [one.orphan for one in again.decisions if one.action is GcAction.REMOVE and trace(one.orphan) in agreed]
@@ -147,7 +145,7 @@ async def collect(  # noqa: PLR0913 - the edges of the world, each given by name
 
 
 async def _remove(
-    orphans: Sequence[Orphan], store: StateStore, locks: tuple[Lock, ...], hosts: workflow.Hosts, holder: Holder
+    orphans: Sequence[Orphan], store: StateStore, locks: tuple[Lock, ...], hosts: Hosts, holder: Holder
 ) -> ApplyReport:
     steps = removal_steps(orphans)
     by_place = {(orphan.spot.host, orphan.spot.address): orphan for orphan in reversed(orphans)}
@@ -155,8 +153,8 @@ async def _remove(
     slices = {SliceKey(step.subject.slice) for step in steps if step.subject.slice is not None}
     digest = hashlib.sha256(repr(sorted(going.values())).encode()).hexdigest()
     number = store.begin_removal(slices, holder, digest)
-    opened = workflow.Opened(store.read(()).lineage, number, store, locks)
-    return await workflow.perform(opened, steps, hosts, _RemovalJournal(store, number, going))
+    opened = Opened(store.read(()).lineage, number, store, locks)
+    return await perform(opened, steps, hosts, _RemovalJournal(store, number, going))
 
 
 class _RemovalJournal:

@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from reconciler import workflow
+from reconciler.apply.drivers.ownership import TAG
+from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
+from reconciler.apply.observation.arp import Question, ask_neighbours
+from reconciler.apply.observation.drift import DriftKind
+from reconciler.apply.observation.kernel import Reading, read_kernels
+from reconciler.apply.observation.trace import read_mirrors, read_ports, trace
+from reconciler.apply.transport.connection import Connector
 from reconciler.errors import HostError
 from reconciler.plan.resources import Resource, Router, Segment, Uplink
 from reconciler.spec.models.cluster import Bridge
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.store import StateReader
-
-if TYPE_CHECKING:
-    from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
-    from reconciler.apply.observation.kernel import Reading
-    from reconciler.apply.transport.connection import Connector
-    from reconciler.verify.declared import Declared
-    from reconciler.verify.eavesdropping import Mirror
-    from reconciler.verify.frames import Exit, Probe
-    from reconciler.verify.packets import Network
-    from reconciler.verify.probes import LivePort, Switch
-    from reconciler.verify.verification import Verification, Violation
+from reconciler.verify.declared import Declared, declare
+from reconciler.verify.eavesdropping import Mirror, mirrors_of_declared, stacked_interfaces
+from reconciler.verify.frames import Exit, Probe, read_exits
+from reconciler.verify.namespace import parse_namespace
+from reconciler.verify.neighbours import Neighbour, check_replies, neighbours
+from reconciler.verify.packets import Network
+from reconciler.verify.probes import LivePort, Switch, local_probes, onward_probes
+from reconciler.verify.routing import compare_packets, network_of
+from reconciler.verify.verification import Verification, Violation, compare_frames, restricted_to, router_violation
+from reconciler.workflow.load import Inputs
+from reconciler.workflow.refresh import compare, present_resources
 
 
 async def verify(
-    inputs: workflow.Inputs,
+    inputs: Inputs,
     reader: StateReader,
     connector: Connector,
     scope: Collection[SliceKey] | None = None,
@@ -40,21 +45,14 @@ async def verify(
     frames of its ports go, and where frames go that arrive by the trunk. Raises HostError if a host cannot be read,
     because a host that was not read is not verified. With `probe`, routers also send ARP requests to guests.
     """
-    from reconciler.apply.observation.kernel import read_kernels  # noqa: PLC0415 - planning needs no hosts
-    from reconciler.apply.observation.trace import read_mirrors, read_ports  # noqa: PLC0415
-    from reconciler.verify.declared import declare  # noqa: PLC0415
-    from reconciler.verify.probes import local_probes, onward_probes  # noqa: PLC0415
-    from reconciler.verify.routing import compare_packets  # noqa: PLC0415
-    from reconciler.verify.verification import compare_frames, restricted_to  # noqa: PLC0415
-
-    declared = declare(workflow.present_resources(reader))
+    declared = declare(present_resources(reader))
     bridge = inputs.cluster.cluster.bridge
     hosts = {HostName(host.name) for host in inputs.cluster.cluster.hosts()}
     ports, mirrors, kernels, routers = await asyncio.gather(
         read_ports(connector, hosts),
         read_mirrors(connector, hosts),
         read_kernels(connector, hosts),
-        _router_violations(workflow.present_resources(reader, scope), connector),
+        _router_violations(present_resources(reader, scope), connector),
     )
     switches = {host: _switch(host, bridge, found) for host, found in ports.items()}
     networks = {host: _network(declared, host, switches[host], found) for host, found in kernels.items()}
@@ -73,9 +71,6 @@ async def _probed(
     result: Verification, declared: Declared, connector: Connector, scope: Collection[SliceKey] | None
 ) -> Verification:
     """Probe guests by ARP, and add their replies to a verification."""
-    from reconciler.apply.observation.arp import Question, ask_neighbours  # noqa: PLC0415 - planning needs no guests
-    from reconciler.verify.neighbours import Neighbour, check_replies, neighbours  # noqa: PLC0415
-
     asked = neighbours(declared, scope)
     by_host: dict[HostName, list[Neighbour]] = {}
     for one in asked:
@@ -92,10 +87,7 @@ async def _probed(
 
 async def _router_violations(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
     """Return how the rules of segments and uplinks differ from the state; switches do not show these."""
-    from reconciler.apply.observation.drift import DriftKind  # noqa: PLC0415 - planning needs no drivers
-    from reconciler.verify.verification import router_violation  # noqa: PLC0415
-
-    found = await workflow.compare([one for one in resources if isinstance(one, Router | Segment | Uplink)], connector)
+    found = await compare([one for one in resources if isinstance(one, Router | Segment | Uplink)], connector)
     for item in found:
         if item.kind is DriftKind.UNREACHABLE:
             raise HostError(item.host, f"{item.address} cannot be read: {item.words}")
@@ -103,7 +95,6 @@ async def _router_violations(resources: Iterable[Resource], connector: Connector
 
 
 def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Switch:
-    from reconciler.verify.probes import Switch  # noqa: PLC0415 - planning needs no switches
 
     found = {port.name: _live_port(host, port) for port in ports if port.bridge == bridge.name and port.ofport >= 0}
     trunk = found.pop(bridge.trunk, None)
@@ -113,9 +104,6 @@ def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Swit
 
 def _network(declared: Declared, host: HostName, switch: Switch, readings: Iterable[Reading]) -> Network:
     """Parse a host's namespaces; raises HostError if one cannot be parsed."""
-    from reconciler.verify.namespace import parse_namespace  # noqa: PLC0415 - planning needs no kernels
-    from reconciler.verify.routing import network_of  # noqa: PLC0415
-
     spaces = []
     for one in readings:
         try:
@@ -133,8 +121,6 @@ def _listeners(
     mirrors: Mapping[HostName, Iterable[SwitchMirror]],
 ) -> Iterator[Violation]:
     """Yield listeners that a trace does not list."""
-    from reconciler.verify.eavesdropping import mirrors_of_declared, stacked_interfaces  # noqa: PLC0415 - planning needs no switches
-
     for host, switch in sorted(switches.items()):
         yield from mirrors_of_declared(
             declared, host, switch, [_mirror(one) for one in mirrors[host] if one.bridge == switch.bridge]
@@ -143,24 +129,18 @@ def _listeners(
 
 
 def _mirror(one: SwitchMirror) -> Mirror:
-    from reconciler.verify.eavesdropping import Mirror  # noqa: PLC0415 - planning needs no switches
 
     to = f"the port {one.to_port}" if one.to_port is not None else f"VLAN {one.to_vlan}"
     return Mirror(one.name, one.all, one.ports, one.vlans, to)
 
 
 def _live_port(host: HostName, port: SwitchPort) -> LivePort:
-    from reconciler.apply.drivers.ownership import TAG  # noqa: PLC0415 - planning needs no switches
-    from reconciler.verify.probes import LivePort  # noqa: PLC0415
 
     return LivePort(host, port.name, port.ofport, port.tag, port.trunks, port.tags.get(TAG, ""))
 
 
 async def _follow(connector: Connector, bridge: str, probes: Sequence[Probe]) -> dict[Probe, tuple[Exit, ...]]:
     """Trace frames on each switch; raises HostError if an action cannot be followed."""
-    from reconciler.apply.observation.trace import trace  # noqa: PLC0415 - planning needs no hosts
-    from reconciler.verify.frames import read_exits  # noqa: PLC0415
-
     by_host: dict[HostName, list[Probe]] = {}
     for probe in probes:
         by_host.setdefault(probe.host, []).append(probe)

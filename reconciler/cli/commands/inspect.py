@@ -221,10 +221,10 @@ def doctor(session: Session) -> int:
 
 
 async def _doctor(session: Session, inputs: Inputs) -> Sequence[Examination]:
-    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.workflow.doctor import examine_cluster  # noqa: PLC0415
 
     async with connecting(session, inputs.cluster.cluster) as connector:
-        return await workflow.doctor(inputs, connector)
+        return await examine_cluster(inputs, connector)
 
 
 def _examination_data(examination: Examination) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Loads and checks the files of one run: the cluster file and the slice files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import SpecError, UsageError
+from reconciler.spec.check.files import check
+from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The files of one run: the cluster's and the slices', checked against each other."""
+
+    cluster: ClusterFile
+    slices: tuple[SliceFile, ...] = ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each file, by its path: its SHA-256, or one that is dear to guess from where it has secrets."""
+        found = {self.cluster.path: self.cluster.digest}
+        for file in self.slices:
+            found |= {file.path: file.digest, **file.attached}
+        return found
+
+
+def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
+    """Read and check the files; raises SpecError with every problem of every file, UsageError where no slice is found.
+
+    Files that are well formed are checked against the cluster and each other even if others are not.
+    """
+    slices, malformed = read_slices(paths)
+    try:
+        cluster_file = load_cluster(cluster)
+    except SpecError as error:
+        raise SpecError([*error.found, *malformed]) from None
+    if problems := [*malformed, *check(cluster_file, slices)]:
+        raise SpecError(problems)
+    if paths and not slices:
+        where = ", ".join(str(path) for path in paths)
+        raise UsageError(f"there is no slice file in {where}", hint="slice files end in .yaml or .yml")
+    return Inputs(cluster_file, slices)
+
+
+def image_files(inputs: Inputs) -> dict[str, Path]:
+    """Return the local file of each image by its name; relative paths start at the cluster file."""
+    folder = Path(inputs.cluster.path).parent
+    return {name: folder / Path(image.file).expanduser() for name, image in inputs.cluster.cluster.images.items()}

@@ -1,0 +1,107 @@
+"""Compares the hosts with the state: drift of resources, orphans, and what could not be read. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from reconciler.apply.drivers.driver import SurveyTarget
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.observation.drift import Drift, DriftKind, find_drift
+from reconciler.apply.observation.observe import Drivers, observe
+from reconciler.apply.observation.orphans import Orphan, Unread, find_orphans, unread
+from reconciler.apply.transport.connection import Connector
+from reconciler.plan.resources import Resource
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
+from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.state.store import StateReader
+from reconciler.workflow.load import Inputs
+from reconciler.workflow.planning import Asked, plan
+
+
+def present_resources(reader: StateReader, scope: Collection[SliceKey] | None = None) -> list[Resource]:
+    """Return the resources that are recorded as standing: those of some slices or of all, and what slices share."""
+    return _present(reader.read(scope), scope)
+
+
+def _present(recorded: StateSnapshot, scope: Collection[SliceKey] | None) -> list[Resource]:
+    return [
+        entry.resource
+        for entry in recorded.resources.values()
+        if entry.status is Status.PRESENT and (scope is None or entry.resource.slice in {None, *scope})
+    ]
+
+
+async def look(
+    inputs: Inputs,
+    reader: StateReader,
+    connector: Connector,
+    destroy: tuple[SliceKey, ...] = (),
+    drivers: Drivers | None = None,
+) -> dict[Address, ResourceDrift]:
+    """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
+
+    A host that cannot be reached tells nothing: steps there will fail in their own words. What is to be destroyed is
+    not looked at, but makes room in the plan.
+    """
+    draft = plan(inputs, reader, Asked(destroy=destroy))
+    hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
+    hosts.add(HostName(inputs.cluster.cluster.network_node.name))
+    staying = set(draft.slices).difference(destroy)
+    resources = [resource for resource in present_resources(reader, staying) if resource.host in hosts]
+    return {
+        item.address: ResourceDrift(
+            item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes}
+        )
+        for item in await compare(resources, connector, drivers)
+        if item.kind is not DriftKind.UNREACHABLE
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDrift:
+    """What hosts carry beside the record: what is not as recorded, what nobody records, and what could not be read."""
+
+    drift: tuple[Drift, ...]
+    orphans: tuple[Orphan, ...]
+    unread: tuple[Unread, ...]
+
+
+async def drift(
+    inputs: Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
+) -> ClusterDrift:
+    """Compare what the hosts carry with what is recorded, and find what nobody records; read-only, one batch per host.
+
+    With a scope, only hosts that carry those slices are asked, and only what bears their names is told.
+    """
+    cluster = inputs.cluster.cluster
+    before = reader.read(None)
+    resources = _present(before, scope)
+    hosts = [HostName(host.name) for host in cluster.hosts()]
+    if scope is not None:
+        hosts = [host for host in hosts if any(host == resource.host for resource in resources)]
+    target = [SurveyTarget(host, cluster.bridge.name) for host in hosts]
+    observed = await observe(connector, resources, DRIVERS, surveyed=target)
+    # What an apply made meanwhile was written down before it was made, and what it removed stood in the record before.
+    known = [*all_resources(before), *all_resources(reader.read(None))]
+    orphans = find_orphans(observed, known, before.lineage, DRIVERS)
+    return ClusterDrift(
+        drift=find_drift(resources, observed),
+        orphans=tuple(orphan for orphan in orphans if scope is None or orphan.resource.slice in scope),
+        unread=unread(observed),
+    )
+
+
+def all_resources(recorded: StateSnapshot) -> Iterator[Resource]:
+    """Yield every resource of the state, and what unfinished steps were to make of it."""
+    for entry in recorded.resources.values():
+        yield entry.resource
+        if entry.pending is not None:
+            yield entry.pending
+
+
+async def compare(
+    resources: Sequence[Resource], connector: Connector, drivers: Drivers | None = None
+) -> Sequence[Drift]:
+    """Compare what the hosts carry with these resources; read-only, one batch per host."""
+    return find_drift(resources, await observe(connector, resources, drivers or DRIVERS))
