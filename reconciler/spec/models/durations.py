@@ -11,7 +11,7 @@ DURATION_FORMS: Final = "a number of seconds, or a number with s, m, h or d, suc
 LONGEST_DURATION: Final = 36_500 * 86_400
 """100 years, in seconds: longer durations are typing errors, and some would overflow a timedelta."""
 
-_DURATION = re.compile(r"(?P<count>[0-9]{1,9}(?:\.[0-9]{1,3})?)(?P<unit>[smhd]?)")
+_DURATION = re.compile(r"(?P<count>[0-9]{1,10}(?:\.[0-9]{1,3})?)(?P<unit>[smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
