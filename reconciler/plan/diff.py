@@ -1,55 +1,54 @@
-"""Desired against recorded: which resources change, each with its reason; order and steps are order.py's.
-
-Resources are told apart by address and compared with `==`; deepdiff looks only into those that differ, since on the
-whole state it costs a hundred times as much.
-"""
+"""Compares the desired resources with the state: which resources change, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from reconciler.plan.graph import natural
 from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change
-from reconciler.plan.resources import NOUNS, Disk, Port, Resource, attributes, to_data
+from reconciler.plan.resources import KINDS, Resource, attributes, plain
 from reconciler.plan.snapshot import ResourceState, Status
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address
 
 UNFINISHED = "the last apply did not finish this"
-NOT_RECORDED = "not recorded"
-_RANK = {noun.kind: rank for rank, noun in enumerate(NOUNS)}
+NOT_IN_STATE = "not in the state"
+
+_NEW_RESOURCE_POLICIES = frozenset({UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE})
 
 
 def diff(
     desired: Mapping[Address, Resource],
-    recorded: Mapping[Address, ResourceState],
+    state: Mapping[Address, ResourceState],
     *,
     destroyed: Collection[str] = (),
     replaced: Iterable[Address] = (),
 ) -> list[Change]:
-    """Return the changes that lead from what is recorded to what is desired: by slice, then kind, then as desired is.
+    """Return the changes from the state to what is desired: by slice, then by kind, then in the order of `desired`.
 
-    `destroyed` are slices that were asked to go; `replaced` are resources to replace though nothing about them differs.
-    What needs a replaced resource is replaced with it.
+    `destroyed` are slices that the user asked to destroy. `replaced` are resources to replace although they do not
+    differ. What needs a replaced resource is replaced with it.
     """
     changes: dict[Address, Change] = {}
     for where, resource in desired.items():
-        known = recorded.get(where)
-        change = _create(resource, NOT_RECORDED) if known is None else _compare(known, resource)
+        known = state.get(where)
+        change = _create(resource, NOT_IN_STATE) if known is None else _compare(known, resource)
         if change is not None:
             changes[where] = change
-    for where, known in recorded.items():
+    for where, known in state.items():
         if where not in desired:
             changes[where] = _delete(known, destroyed)
-    forced = {where: "asked for" for where in replaced if where in desired and where in recorded}
-    _cascade(changes, desired, recorded, forced)
-    places = {
-        where: place for place, where in enumerate((*desired, *sorted(changes.keys() - desired.keys(), key=natural)))
-    }
+    forced = {where: "asked for" for where in replaced if where in desired and where in state}
+    _cascade(changes, desired, state, forced)
+    kinds = {kind: rank for rank, kind in enumerate(KINDS)}
+    positions = {where: position for position, where in enumerate(desired)}
+    removed = sorted(changes.keys() - desired.keys(), key=natural)
+    positions.update({where: position for position, where in enumerate(removed, start=len(positions))})
 
     def rank(change: Change) -> tuple[str, int, int]:
         subject = change.subject
-        return subject.slice or "", _RANK[subject.kind], places[change.address]
+        return subject.slice or "", kinds[subject.kind], positions[change.address]
 
     return sorted(changes.values(), key=rank)
 
@@ -65,58 +64,76 @@ def _delete(known: ResourceState, destroyed: Collection[str]) -> Change:
         reason = "no slice needs it any more"
     else:
         reason = "asked for" if known.resource.slice in destroyed else "no longer in the file"
-    return Change(Action.DELETE, known.resource.address, known.may_stand(), None, reason)
+    return Change(Action.DELETE, known.resource.address, known.may_exist(), None, reason)
 
 
 def _compare(known: ResourceState, wanted: Resource) -> Change | None:
     if known.status is Status.PRESENT and known.resource == wanted:
         return _restore(known, wanted)
     found = attribute_changes(known.resource, wanted)
-    if any(item.policy in {UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE} for item in found):
+    if any(item.policy in _NEW_RESOURCE_POLICIES for item in found):
         return _replace(known, wanted, _why(found, UpdatePolicy.RECREATE), found)
     if known.status is Status.PRESENT and known.drift and known.drift.gone:
         return _restore(known, wanted)
     if known.status is Status.CREATING or (known.status is Status.DELETING and not found):
         return _create(wanted, UNFINISHED)
     reason = _why(found, UpdatePolicy.RESTART) if found else UNFINISHED
-    return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
+    return Change(Action.UPDATE, wanted.address, known.may_exist(), wanted, reason, found)
 
 
 def _restore(known: ResourceState, wanted: Resource) -> Change | None:
-    """Bring back what was seen to be gone or changed; never more than an update, whatever was changed by hand."""
+    """Restore what is missing or was changed on the host. This is never more than an update."""
     if known.drift is None:
         return None
     if known.drift.gone:
-        return _create(wanted, DATA_LOST if wanted.kind == Disk.kind else f"gone from {wanted.host}")
-    data = to_data(wanted)
+        return _create(wanted, DATA_LOST if wanted.holds_data else f"gone from {wanted.host}")
     found = tuple(
-        AttributeChange(name, value, data[name], UpdatePolicy.LIVE) for name, value in known.drift.values.items()
+        AttributeChange(name, value, plain(getattr(wanted, name)), UpdatePolicy.LIVE)
+        for name, value in known.drift.values.items()
     )
     reason = f"{', '.join(item.name for item in found)} changed on {wanted.host}"
-    return Change(Action.UPDATE, wanted.address, known.may_stand(), wanted, reason, found)
+    return Change(Action.UPDATE, wanted.address, known.may_exist(), wanted, reason, found)
 
 
 def _replace(known: ResourceState, wanted: Resource, reason: str, found: tuple[AttributeChange, ...] = ()) -> Change:
-    return Change(Action.REPLACE, wanted.address, known.may_stand(), wanted, reason, found)
+    return Change(Action.REPLACE, wanted.address, known.may_exist(), wanted, reason, found)
 
 
 def attribute_changes(before: Resource, after: Resource) -> tuple[AttributeChange, ...]:
     """Return the attributes that differ between two resources of one kind, in the order of their declaration."""
-    policies = attributes(after.kind)
-    old = {name: value for name, value in to_data(before).items() if name in policies}
-    new = {name: value for name, value in to_data(after).items() if name in policies}
-    if old == new:
-        return ()
-    from deepdiff import DeepDiff  # noqa: PLC0415 - 0.2 s to import, and most plans compare nothing that differs
-
-    differing = DeepDiff(old, new).affected_root_keys
     return tuple(
-        AttributeChange(name, old[name], new[name], policy) for name, policy in policies.items() if name in differing
+        AttributeChange(name, plain(old), plain(new), policy)
+        for name, policy in attributes(after.kind).items()
+        if (old := getattr(before, name)) != (new := getattr(after, name))
     )
 
 
+def entry_changes(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ inside two lists of structures, before and after, by place: `[1].mac`.
+
+    An entry that one list lacks has None there. Empty where the values are not lists of structures.
+    """
+    if not _structures(before) or not _structures(after):
+        return {}
+    from deepdiff import DeepDiff  # noqa: PLC0415 - 0.2 s to import, and most plans compare no lists that differ
+    from deepdiff.helper import notpresent  # noqa: PLC0415 - likewise
+
+    found: dict[str, tuple[Any, Any]] = {}
+    for items in DeepDiff(before, after, view="tree").values():
+        for item in items:
+            keys = item.path(output_format="list")
+            where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+            old, new = (None if side is notpresent else side for side in (item.t1, item.t2))
+            found[where] = (old, new)
+    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+
+def _structures(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
 def _why(found: Iterable[AttributeChange], policy: UpdatePolicy) -> str:
-    """Name the attributes that make a change as costly as it is."""
+    """Name the attributes that require the costliest policy."""
     names = [item.name for item in found]
     costly = [item.name for item in found if item.policy is policy]
     return f"{', '.join(costly or names)} changed"
@@ -125,16 +142,17 @@ def _why(found: Iterable[AttributeChange], policy: UpdatePolicy) -> str:
 def _cascade(
     changes: dict[Address, Change],
     desired: Mapping[Address, Resource],
-    recorded: Mapping[Address, ResourceState],
+    state: Mapping[Address, ResourceState],
     forced: Mapping[Address, str],
 ) -> None:
     """Replace what was asked for, and whatever needs a resource that is replaced, and so on.
 
-    A VM holds its disk and its TAPs open, so it is started anew as well where one of them was gone.
+    What a VM holds open (its disk, its TAPs) it cannot get back while it runs. So a VM is also replaced where one of
+    these is missing.
     """
     for where, reason in forced.items():
-        changes[where] = _replace(recorded[where], desired[where], reason)
-    waiting = [where for where, change in changes.items() if _replaces(change) or _was_held_open(change, recorded)]
+        changes[where] = _replace(state[where], desired[where], reason)
+    waiting = [where for where, change in changes.items() if _replaces(change) or _was_held_open(change, state)]
     if not waiting:
         return
     dependents: dict[Address, list[Address]] = {}
@@ -145,10 +163,10 @@ def _cascade(
         needed = waiting.pop()
         for where in dependents.get(needed, ()):
             change = changes.get(where)
-            if where not in recorded or _is_gone(recorded[where]) or _replaces(change):
+            if where not in state or _is_gone(state[where]) or _replaces(change):
                 continue
-            reason = f"{needed} is {'replaced' if _replaces(changes[needed]) else 'made anew'}"
-            changes[where] = _replace(recorded[where], desired[where], reason, change.attributes if change else ())
+            reason = f"{needed} is {'replaced' if _replaces(changes[needed]) else 'created again'}"
+            changes[where] = _replace(state[where], desired[where], reason, change.attributes if change else ())
             waiting.append(where)
 
 
@@ -156,9 +174,9 @@ def _replaces(change: Change | None) -> bool:
     return change is not None and change.action is Action.REPLACE
 
 
-def _was_held_open(change: Change, recorded: Mapping[Address, ResourceState]) -> bool:
-    known = recorded.get(change.address)
-    return change.subject.kind in {Disk.kind, Port.kind} and known is not None and _is_gone(known)
+def _was_held_open(change: Change, state: Mapping[Address, ResourceState]) -> bool:
+    known = state.get(change.address)
+    return change.subject.held_open and known is not None and _is_gone(known)
 
 
 def _is_gone(known: ResourceState) -> bool:

@@ -1,30 +1,30 @@
-"""Compares a plan with one made again from a record that has moved on: does it do the same, and to what; pure."""
+"""Compares a plan with one built later from a changed state: whether it makes the same changes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from reconciler.plan.model import Action, Change, Plan
-from reconciler.plan.resources import Trunk
+from reconciler.plan.resources import Unit
 from reconciler.spec.models.names import Address
 
 
 def same_work(one: Plan, other: Plan) -> bool:
-    """Whether two plans do the same things with the same numbers."""
+    """Whether two plans make the same changes with the same numbers."""
     return one.changes == other.changes and one.allocations == other.allocations
 
 
 def same_but_for_numbers(one: Plan, other: Plan) -> bool:
-    """Whether two plans do the same but for what they give to things that are new: ids, VLANs, addresses, workers.
+    """Whether two plans differ only in the numbers of new resources: ids, VLANs, addresses, workers.
 
-    All else that they change is the same to the last attribute. New things that are counted by workers, or that slices
-    share, may be others: images and trunks go where the VMs go, and one that stands meanwhile is not made twice.
+    Every change to an existing resource is the same in each attribute. New resources of hosts, and those that slices
+    share, may differ: images and trunks go where the VMs go, and one that exists by now is not created again.
     """
     return _touched(one) == _touched(other) and _made(one) == _made(other)
 
 
 def _touched(plan: Plan) -> Mapping[Address, Change]:
-    """Return what is done to what is there, or was: a new disk in the place of a lost one is nothing new."""
+    """Return the changes to what exists or existed. A new disk in the place of a lost one counts as existing."""
     return {change.address: change for change in plan.changes if not _is_new(change)}
 
 
@@ -32,7 +32,7 @@ def _made(plan: Plan) -> frozenset[Address]:
     return frozenset(
         change.address
         for change in plan.changes
-        if _is_new(change) and change.subject.slice is not None and not isinstance(change.subject, Trunk)
+        if _is_new(change) and change.subject.slice is not None and change.subject.unit is not Unit.HOST
     )
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-import networkx as nx
-
 from reconciler.plan.allocation.sizes import VmSize, vm_size
 from reconciler.plan.snapshot import SliceAllocation
 from reconciler.spec.expand import ExpandedSlice, ExpandedVm
@@ -39,11 +37,6 @@ class Topology:
     def links(self) -> list[tuple[LinkKey, Link]]:
         """Return the links in natural order of their keys."""
         return list(self.settled.items())
-
-    @property
-    def graph(self) -> nx.MultiGraph[VmName]:
-        """The multigraph of VMs and links: each link is an edge that bears its key; built anew at each call."""
-        return link_graph(self.settled, self.vms)
 
 
 @lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
@@ -80,16 +73,6 @@ def build_topology(cluster: Cluster, written: ExpandedSlice, recorded: SliceAllo
     nics = {name: _nics(vm, highest[name], kept[name].nics if name in kept else 1) for name, vm in vms.items()}
     sizes = {name: vm_size(cluster, f"{written.key}/{name}", vm) for name, vm in vms.items()}
     return Topology(written.key, written, vms, links, nics, sizes)
-
-
-def link_graph(links: Iterable[LinkKey], vms: Iterable[VmName] = ()) -> nx.MultiGraph[VmName]:
-    """Build the graph of a slice from its links, and of VMs without any: each link is an edge that bears its key."""
-    graph: nx.MultiGraph[VmName] = nx.MultiGraph()
-    graph.add_nodes_from(vms)
-    for key in links:
-        (one, _), (other, _) = ends(key)
-        graph.add_edge(one, other, key=key)
-    return graph
 
 
 def _nics(vm: ExpandedVm, highest: int, recorded: int) -> int:

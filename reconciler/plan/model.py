@@ -1,4 +1,4 @@
-"""A plan: what changes and why, and the steps in their order; frozen data that render/ shows and apply performs."""
+"""Defines a plan: what changes and why, and the steps in the order in which they can run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address, HostName, SliceKey
 
 StepId = NewType("StepId", int)
-"""A step's number within its plan, from 1, in an order that could be followed one by one."""
+"""A step's number within its plan, counted from 1 in an order in which the steps can run one by one."""
 
 FORMAT = 1
-"""The version of a plan's JSON form; raised when a reader of the last version could misread the new one."""
+"""The version of a plan's JSON form. It is raised when a reader of the last version could misread the new one."""
 
 
 class Action(StrEnum):
-    """What a plan does to one resource; the value is what the JSON form says."""
+    """What a plan does to one resource. The values are part of the JSON form."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -30,7 +30,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttributeChange:
-    """One attribute that differs: plain values before and after, and what the change costs."""
+    """One attribute that differs: its plain values before and after, and the update policy of the change."""
 
     name: str
     before: Any
@@ -39,7 +39,7 @@ class AttributeChange:
 
 
 DATA_LOST = "overlay missing: its data is gone; a new, empty disk is made"
-"""The reason of the one change that cannot bring back what was there."""
+"""The reason of a change that creates an empty disk because the old one, with its data, is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +61,28 @@ class Change:
         return found
 
     @property
+    def in_place(self) -> bool:
+        """Whether the resource stays and is updated."""
+        return self.action is Action.UPDATE
+
+    @property
     def restarts(self) -> bool:
         """Whether an update in place restarts what it changes."""
-        policies = {change.policy for change in self.attributes}
-        return self.action is Action.UPDATE and UpdatePolicy.RESTART in policies
+        return self.in_place and any(item.policy is UpdatePolicy.RESTART for item in self.attributes)
+
+    def touches(self, name: str) -> bool:
+        """Whether an attribute changes."""
+        return any(item.name == name for item in self.attributes)
 
     @property
     def loses_data(self) -> bool:
-        """Whether a new, empty disk takes the place of one that went missing with a guest's data."""
+        """Whether a new, empty disk replaces one that is missing with a guest's data."""
         return self.action is Action.CREATE and self.reason == DATA_LOST
 
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """A VM that stays as it is while a link of it goes down, or its base image is put right under it."""
+    """A VM that the plan does not change, but one of whose links goes down or whose base image is restored."""
 
     address: Address
     slice: SliceKey
@@ -83,7 +91,7 @@ class Disturbance:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do on one host: create, update or delete; a replacement is two. `needs` are steps before it."""
+    """One task on one host: create, update or delete. A replacement is two steps. `needs` are the steps before it."""
 
     id: StepId
     action: Action
@@ -103,7 +111,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a plan amounts to, replacements, restarts and disks with lost data apart."""
+    """How many changes of each sort a plan makes. Replacements, restarts and lost disks are counted apart."""
 
     add: int = 0
     change: int = 0
@@ -116,10 +124,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that an apply needs to know.
+    """Everything that an apply needs.
 
-    `slices` are those in scope; `allocations` is what they will have been given once all is done (a destroyed slice has
-    none), `counters` the record's counters after that. `inputs` maps each file to its SHA-256.
+    `slices` are those in scope. `allocations` are their numbers after the apply (a destroyed slice has none), and
+    `counters` are the counters of the state after it. `inputs` maps each file to its digest.
     """
 
     tool: str
@@ -142,5 +150,5 @@ class Plan:
 
     @property
     def data_lost(self) -> tuple[Change, ...]:
-        """The changes that make a new, empty disk where one with a guest's data went missing."""
+        """The changes that create an empty disk because one with a guest's data is missing."""
         return tuple(change for change in self.changes if change.loses_data)

@@ -1,4 +1,4 @@
-"""What the record holds, as the planner sees it: numbers given out, and how resources stand; reading is state's."""
+"""Defines a snapshot of the state as planning reads it: the numbers that were given out, and the resources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from reconciler.plan.resources import Resource, Trunk
+from reconciler.plan.resources import Resource
 from reconciler.spec.models.names import (
     Address,
     Bytes,
@@ -172,12 +172,9 @@ class ResourceState:
     pending: Resource | None = None
     drift: ResourceDrift | None = None
 
-    def may_stand(self) -> Resource:
-        """Return the most that may stand on the host: of an unfinished trunk, the VLANs of both its ends."""
-        if isinstance(self.resource, Trunk) and isinstance(self.pending, Trunk):
-            vlans = sorted({*self.resource.vlans, *self.pending.vlans})
-            return replace(self.resource, vlans=tuple(vlans))
-        return self.resource
+    def may_exist(self) -> Resource:
+        """Return the most that may exist on the host, where a change of it is unfinished."""
+        return self.resource.merged(self.pending)
 
 
 @dataclass(frozen=True, slots=True)

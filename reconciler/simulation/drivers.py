@@ -7,7 +7,7 @@ are copied in between. A file has a stand-in, made of the digest that it should 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from reconciler.apply.execution.attempt import Private
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result
 from reconciler.errors import HostError
 from reconciler.plan.model import Step
-from reconciler.plan.resources import NOUNS, Disk, Kind, Resource, attributes, to_data
+from reconciler.plan.resources import KINDS, Kind, Resource, attributes, to_data
 from reconciler.simulation.hosts import Thing, content_of, place_of, read_resource, write_resource
 from reconciler.spec.models.names import Address
 
@@ -38,8 +38,8 @@ def _ensure(resource: Resource, fact: Thing | None, _before: Resource | None) ->
     _stop_at_others(resource, fact)
     if fact is not None and fact.whole and fact.resource == resource:
         return ()
-    if fact is not None and fact.whole and isinstance(resource, Disk):
-        raise HostError(resource.host, f"{resource.path} holds a guest's data and was left alone")
+    if fact is not None and fact.whole and resource.holds_data:
+        raise HostError(resource.host, f"{resource.name_on_host} holds a guest's data and was left alone")
     text = write_resource(resource)
     claim = [] if fact is not None else [_command("claim", text)]
     copy = [] if content_of(resource) is None else [PrivateUpload(place_of(resource), resource.address)]
@@ -76,7 +76,17 @@ def contents(steps: Sequence[Step]) -> Private:
     }
 
 
-DRIVERS: Final[Mapping[Kind, Driver[Any, Any]]] = {
-    noun.kind: Driver(noun, _probe, _parse, _ensure, _remove, _observed) for noun in NOUNS
-}
-"""The model's driver of every kind."""
+class ModelDrivers(Mapping[Kind, Driver[Any, Any]]):
+    """The model's driver of every kind, whichever there are."""
+
+    def __getitem__(self, kind: Kind) -> Driver[Any, Any]:
+        return Driver(KINDS[kind], _probe, _parse, _ensure, _remove, _observed)
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(KINDS)
+
+    def __len__(self) -> int:
+        return len(KINDS)
+
+
+DRIVERS: Final = ModelDrivers()

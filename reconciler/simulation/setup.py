@@ -22,7 +22,7 @@ def set_up(cluster: Cluster, store: SqlStore, drivers: Drivers = DRIVERS) -> Sim
         bare = store.export().model_copy(update={"history": (), "orphans": ()})
         stage.store.import_state(bare, HOLDER, _forget)
     for entry in stage.store.read().resources.values():
-        resource = entry.may_stand()
+        resource = entry.may_exist()
         thing = Thing(resource.address, resource, whole=entry.status is Status.PRESENT)
         # The cluster file may have lost a host that only slices of no concern here are recorded on.
         stage.hosts.setdefault(resource.host, Host()).things[place_of(resource)] = thing

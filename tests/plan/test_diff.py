@@ -12,7 +12,7 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.diff import attribute_changes, diff
 from reconciler.plan.model import DATA_LOST, Action, Change
 from reconciler.plan.order import order
-from reconciler.plan.resources import NOUNS, Disk, Port, Resource, Vm, attributes
+from reconciler.plan.resources import KINDS, Disk, Port, Resource, Vm, attributes
 from reconciler.plan.snapshot import ResourceDrift, ResourceState, Status
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address, Bytes
@@ -63,7 +63,7 @@ def test_what_is_as_recorded_is_left_alone() -> None:
 
 def test_what_is_not_recorded_is_created() -> None:
     found = only(diff({VM.address: VM}, {}))
-    assert (found.action, found.reason, found.before, found.after) == (CREATE, "not recorded", None, VM)
+    assert (found.action, found.reason, found.before, found.after) == (CREATE, "not in the state", None, VM)
 
 
 @pytest.mark.parametrize("status", Status)
@@ -121,7 +121,7 @@ def test_replacement_can_be_asked_for() -> None:
 
 
 def test_every_attribute_has_a_policy() -> None:
-    for noun in NOUNS:
+    for noun in KINDS.values():
         own = set(noun.__dataclass_fields__) - set(Resource.__dataclass_fields__)
         assert own | {"host"} == set(attributes(noun.kind))
 
@@ -203,7 +203,7 @@ def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew()
     assert change(found, "disk/alice/lab1/a").reason == DATA_LOST
     assert (found.data_lost, found.counts.lost) == ((change(found, "disk/alice/lab1/a"),), 1)
     assert actions(found) == {"disk/alice/lab1/a": Action.CREATE, WHERE: REPLACE}
-    assert change(found, WHERE).reason == "disk/alice/lab1/a is made anew"
+    assert change(found, WHERE).reason == "disk/alice/lab1/a is created again"
 
 
 def test_a_vm_that_is_gone_itself_is_only_made_again() -> None:

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from reconciler.errors import LimitError
 from reconciler.plan.allocation.allocator import FIRST_VNC, LAST_VM_ID
-from reconciler.plan.desired import mac_address, tap_name
+from reconciler.plan.design import mac_address, tap_name
 from reconciler.plan.model import Action
-from reconciler.plan.resources import NOUNS, Port, Segment, Vm
+from reconciler.plan.resources import KINDS, Port, Segment, Vm
 from reconciler.plan.snapshot import Block, Claim, Counters, LinkAllocation, StateSnapshot, Status, claims
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import LinkKey, SliceKey, VlanId, VmId, VmName
@@ -208,7 +208,12 @@ def test_fault_10_everything_is_kept_under_owner_and_name() -> None:
     made = plan(lab(links=[["a", "b"]]), lab(links=[["a", "b"]], key=LAB2))
     assert set(made.allocations) == set(made.slices) == {LAB1, LAB2}
     owned = [item.subject for item in made.changes if item.subject.slice is not None]
-    assert {noun.kind for noun in NOUNS} - {item.kind for item in owned} == {"image", "uplink", "reservation", "seed"}
+    assert set(KINDS) - {item.kind for item in owned} == {
+        "image",
+        "uplink",
+        "reservation",
+        "seed",
+    }
     for resource in owned:
         assert resource.slice in {LAB1, LAB2}
         assert resource.address.startswith(f"{resource.kind}/{resource.slice}")

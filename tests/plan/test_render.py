@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from reconciler.plan.model import Plan
 from reconciler.plan.planfile import plan_digest
-from reconciler.plan.resources import NOUNS
+from reconciler.plan.resources import KINDS
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.load import parse_slice
@@ -50,7 +50,7 @@ def test_every_kind_of_change_has_a_scenario() -> None:
     text = "".join(path.with_suffix(".txt").read_text(encoding="utf-8") for path in SCENARIOS)
     for symbol in ("    + vm", "    ~ vm", "    - vm", "  -/+ vm", "    ! vm", "No changes."):
         assert f"{symbol} " in text
-    for noun in NOUNS:
+    for noun in KINDS.values():
         assert f"+ {noun.kind} " in text
 
 

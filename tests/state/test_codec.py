@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.plan.resources import NOUNS, Resource
+from reconciler.plan.resources import KINDS, Resource
 from reconciler.plan.snapshot import Block, LinkAllocation, SliceAllocation, VmAllocation
 from reconciler.state.sql.codec import (
     decode_allocation,
@@ -78,7 +78,7 @@ def test_the_order_of_vms_and_links_changes_nothing(allocation: SliceAllocation)
     assert encode_allocation(turned) == encode_allocation(allocation)
 
 
-@given(st.one_of(*map(objects, NOUNS)))
+@given(st.one_of(*map(objects, KINDS.values())))
 def test_resources_come_back_with_what_they_need(resource: Resource) -> None:
     found = decode_resource(encode_resource(resource))
     assert found == resource

@@ -26,7 +26,7 @@ from reconciler.apply.drivers import (
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.errors import HostError
-from reconciler.plan.resources import NOUNS, Resource, from_data
+from reconciler.plan.resources import KINDS, Resource, from_data
 from tests.apply.drivers.capture import STATES, path_of
 from tests.conftest import Golden
 
@@ -92,7 +92,7 @@ def test_driver_answers_as_the_case_says(path: Path, golden: Golden) -> None:
     golden(path, json.dumps(given | expectation(resource, before, results), indent=2) + "\n")
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.kind)
+@pytest.mark.parametrize("noun", KINDS.values(), ids=lambda noun: noun.kind)
 def test_every_kind_has_a_driver_and_cases(noun: type[Resource]) -> None:
     assert DRIVERS[noun.kind].noun is noun
     assert sum(path.parent.name == noun.kind for path in CASES) >= 6

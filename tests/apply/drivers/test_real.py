@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.errors import HostError
-from reconciler.plan.resources import NOUNS, Resource, to_data
+from reconciler.plan.resources import KINDS, Resource, to_data
 from tests.apply.drivers.capture import STATES, State, bring_about
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import BASE, EVERYTHING
@@ -42,7 +42,7 @@ def absent(host: RealHost, resource: Resource) -> bool:
     return driver.observed(resource, fact) is None and driver.remove(resource, fact) == ()
 
 
-@pytest.mark.parametrize("kind", [noun.kind for noun in NOUNS])
+@pytest.mark.parametrize("kind", [noun.kind for noun in KINDS.values()])
 def test_every_state_is_mended_or_refused_and_then_cleared_away(kind: str) -> None:
     for state in STATES:
         if state.resource.kind == kind and state.end != "unmet":

@@ -9,7 +9,7 @@ from reconciler.apply.drivers.ownership import slice_of
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.transport.command import Result
 from reconciler.errors import HostError
-from reconciler.plan.resources import NOUNS, ROOT, Resource
+from reconciler.plan.resources import KINDS, ROOT, Resource
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import BASE, EVERYTHING, HOST
 from tests.apply.drivers.test_hostile import NONSENSE
@@ -36,7 +36,7 @@ def survey_of(noun: type[Resource]) -> Survey[Resource]:
 def surveyed(host: RealHost) -> list[Found]:
     """Survey every kind, what others stand on last."""
     found: list[Found] = []
-    for noun in reversed(NOUNS):
+    for noun in reversed([*KINDS.values()]):
         survey = survey_of(noun)
         found += survey.parse(PREMISES, [host.run(command) for command in survey.commands])
     return found
@@ -89,7 +89,7 @@ def test_halves_of_things_are_found_too() -> None:
         assert host.sh(f"find {ROOT} ! -type d ! -name lock") == ""
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.kind)
+@pytest.mark.parametrize("noun", KINDS.values(), ids=lambda noun: noun.kind)
 @pytest.mark.parametrize("text", NONSENSE, ids=range(len(NONSENSE)))
 def test_nonsense_is_an_error_or_nothing_of_ours(noun: type[Resource], text: str) -> None:
     survey = survey_of(noun)
@@ -100,7 +100,7 @@ def test_nonsense_is_an_error_or_nothing_of_ours(noun: type[Resource], text: str
     assert found == []
 
 
-@pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.kind)
+@pytest.mark.parametrize("noun", KINDS.values(), ids=lambda noun: noun.kind)
 def test_a_survey_that_fails_is_an_error_in_the_hosts_own_words(noun: type[Resource]) -> None:
     survey = survey_of(noun)
     with pytest.raises(HostError, match=r"^worker1: sh: 1: find: not found$"):

@@ -1,0 +1,198 @@
+"""Defines what every kind of resource has: its identity, its host, what it depends on, and its facets.
+
+A kind is one module of this package. It declares a noun (a class below `Resource`) and overrides the facets whose
+default does not fit. Code outside asks a facet and never which kind a resource is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NewType, Self, TypeVar, dataclass_transform
+
+from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.spec.models.names import Address, HostName
+
+if TYPE_CHECKING:
+    from reconciler.plan.design import SharedDesign, SliceDesign
+    from reconciler.plan.model import Change
+    from reconciler.plan.snapshot import Claim
+    from reconciler.spec.models.cluster import Cluster
+
+Kind = NewType("Kind", str)
+"""The type of a resource, as addresses begin with it: `vm`, `port`, ..."""
+
+ROOT = "/var/lib/reconciler"
+"""The directory on a host that holds all our files."""
+
+LIVE, RESTART, FIXED = UpdatePolicy.LIVE, UpdatePolicy.RESTART, UpdatePolicy.RECREATE
+
+C = TypeVar("C")
+
+
+class Scope(StrEnum):
+    """Who uses a resource of a kind: one slice, several slices, or (trunks) either."""
+
+    SLICE = "slice"
+    SHARED = "shared"
+    EITHER = "either"
+
+
+class Unit(StrEnum):
+    """What a resource belongs to. Its name says which one: `alice/lab1/web:eth1` for a NIC."""
+
+    HOST = "host"
+    SLICE = "slice"
+    LINK = "link"
+    VM = "vm"
+    NIC = "nic"
+
+
+class GraphRole(StrEnum):
+    """The part that a kind has in a slice's graph of VMs and links."""
+
+    NONE = "none"
+    NODE = "node"  # a VM
+    END = "end"  # a link's end, at a NIC of a VM
+    BASE = "base"  # what a VM's disk reads from
+
+
+class Use(NamedTuple):
+    """A resource of the same host that another one uses: its kind and its name there (None: whichever there is).
+
+    `certain` is False where the other one's host does not show whether it is used.
+    """
+
+    kind: Kind
+    name: str | None
+    certain: bool = True
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+def noun(cls: type[C]) -> type[C]:
+    """Make a class of resources a dataclass that type checkers treat as frozen.
+
+    A plan creates tens of thousands of resources. A frozen dataclass assigns each field through `object.__setattr__`,
+    which takes three times as long, so types and lint enforce that a resource never changes.
+    """
+    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
+
+
+@noun
+class Resource:
+    """A resource: its address, its host, and what must exist before it.
+
+    `slice` is the `owner/name` that it belongs to, or None for what slices share. `needs` are resources that exist
+    before this one and outlive it; when one is replaced, this one is replaced too. `after` only orders creation and
+    deletion. The class variables and the methods are the facets of the kind.
+    """
+
+    kind: ClassVar[Kind]
+
+    scope: ClassVar[Scope] = Scope.SLICE
+    unit: ClassVar[Unit] = Unit.SLICE
+    graph_role: ClassVar[GraphRole] = GraphRole.NONE
+
+    holds_data: ClassVar[bool] = False
+    """Whether a guest's data is lost with it."""
+
+    held_open: ClassVar[bool] = False
+    """Whether what needs it holds it open, and so must be replaced where it went missing."""
+
+    runtime: ClassVar[bool] = False
+    """Whether it exists only while its VM runs: stopping the VM removes it."""
+
+    forwards: ClassVar[bool] = False
+    """Whether it forwards packets: verify compares its attributes with the rules of its host."""
+
+    follows: ClassVar[frozenset[Kind]] = frozenset()
+    """Kinds that are created before it and removed after it, where they are on its host and of its slice or shared."""
+
+    summary: ClassVar[tuple[str, ...]] = ()
+    """The attributes that a plan shows of a new one."""
+
+    sizes: ClassVar[frozenset[str]] = frozenset()
+    """The attributes that count bytes."""
+
+    secrets: ClassVar[frozenset[str]] = frozenset()
+    """The attributes that hold the digest of a secret. They are not shown to people."""
+
+    nested: ClassVar[Mapping[str, type]] = {}
+    """The class of the items of each attribute that is a tuple of structures."""
+
+    address: Address
+    slice: str | None
+    host: Annotated[HostName, FIXED]
+    needs: tuple[Address, ...] = field(default=(), compare=False)
+    after: tuple[Address, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def desired(cls, design: SliceDesign) -> Iterable[Self]:
+        """Return the resources of this kind that a slice needs."""
+        del design
+        return ()
+
+    @classmethod
+    def shared(cls, design: SharedDesign) -> Iterable[Self]:
+        """Return the resources of this kind that slices share."""
+        del design
+        return ()
+
+    @classmethod
+    def claimed(cls, cluster: Cluster, claims: Collection[Claim]) -> Iterable[Address]:
+        """Return the addresses of the shared resources of this kind that these claims keep."""
+        del cluster, claims
+        return ()
+
+    @classmethod
+    def interrupts_links(cls, change: Change) -> bool:
+        """Whether a change to one takes down the links at it; asked of nodes and ends of the graph."""
+        del change
+        return False
+
+    @property
+    def name_on_host(self) -> str:
+        """The name by which the host knows it (a path, an interface). No two of a kind have the same one."""
+        return self.address
+
+    @property
+    def content_digest(self) -> str | None:
+        """The digest of the file that is copied to the host to create it; None where there is no such file."""
+        return None
+
+    def uses(self) -> Iterable[Use]:
+        """Return what it uses on its host, by the names that the host knows."""
+        return ()
+
+    def merged(self, pending: Resource | None) -> Resource:
+        """Return the most that may exist on the host of an unfinished change from this one to `pending`."""
+        del pending
+        return self
+
+    def conflict(self, other: Resource) -> str | None:
+        """Return why this one and another one cannot both exist on one host, or None where they can."""
+        del other
+        return None
+
+    def unique_numbers(self) -> Iterable[str]:
+        """Return the numbers that no other resource of the cluster may have, each as a phrase: `MAC 52:54:...`."""
+        return ()
+
+    def private_vlans(self) -> Iterable[int]:
+        """Return the VLANs on which no other slice may have anything."""
+        return ()
+
+    def leased(self) -> Iterable[tuple[str, str]]:
+        """Return the addresses that it reserves with DHCP, as pairs of MAC and IP."""
+        return ()
+
+
+def address(kind: type[Resource], name: str) -> Address:
+    """Form the address of a resource: its kind and its name."""
+    return Address(f"{kind.kind}/{name}")
+
+
+def per_item(make: Callable[..., Any], items: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
+    """Read the structures of an attribute back from plain data."""
+    return tuple(make(**item) for item in items)

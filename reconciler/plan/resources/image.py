@@ -1,0 +1,63 @@
+"""Describes base images: QCOW2 files on workers that the disks of VMs are overlays of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from reconciler.plan.allocation.sizes import image_stem
+from reconciler.plan.resources.base import FIXED, ROOT, GraphRole, Kind, Resource, Scope, Unit, address, noun
+from reconciler.spec.models.names import Address, HostName
+
+if TYPE_CHECKING:
+    from reconciler.plan.design import SharedDesign
+    from reconciler.plan.snapshot import Claim
+    from reconciler.spec.models.cluster import Cluster
+
+
+@noun
+class Image(Resource):
+    """A base QCOW2 on a worker, shared by the overlays there. Its name contains its digest, so it never changes."""
+
+    kind: ClassVar[Kind] = Kind("image")
+    scope: ClassVar[Scope] = Scope.SHARED
+    unit: ClassVar[Unit] = Unit.HOST
+    graph_role: ClassVar[GraphRole] = GraphRole.BASE
+    summary: ClassVar[tuple[str, ...]] = ("path",)
+
+    path: Annotated[str, FIXED]
+    sha256: Annotated[str, FIXED]
+
+    @classmethod
+    def shared(cls, design: SharedDesign) -> Iterator[Self]:
+        """Return each image once for each worker that has a VM of it."""
+        digests = {image_stem(design.cluster, name): image.sha256 for name, image in design.cluster.images.items()}
+        for worker, stem in sorted({(vm.worker, vm.image) for vm in design.vms}):
+            where = image_address(stem, worker)
+            yield cls(address=where, slice=None, host=worker, path=image_path(stem), sha256=digests[stem])
+
+    @classmethod
+    def claimed(cls, cluster: Cluster, claims: Collection[Claim]) -> Iterator[Address]:
+        """Return the images that VMs claim."""
+        del cluster
+        return (address(cls, claim.scope) for claim in claims if claim.kind == "image")
+
+    @property
+    def name_on_host(self) -> str:
+        """Its path."""
+        return self.path
+
+    @property
+    def content_digest(self) -> str:
+        """The SHA-256 of its file."""
+        return self.sha256
+
+
+def image_path(stem: str) -> str:
+    """Return the path of an image on workers, by the name of its file without suffix."""
+    return f"{ROOT}/images/{stem}.qcow2"
+
+
+def image_address(stem: str, worker: HostName) -> Address:
+    """Return the address of an image on a worker."""
+    return address(Image, f"{stem}@{worker}")

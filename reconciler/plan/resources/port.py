@@ -1,0 +1,89 @@
+"""Describes ports: TAPs of NICs, and what connects each to a VLAN of the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from reconciler.plan.resources.base import FIXED, LIVE, GraphRole, Kind, Resource, Unit, address, noun
+from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
+from reconciler.spec.models import slice as spec
+from reconciler.spec.models.fields import update_policy
+from reconciler.spec.models.names import Address, VlanId
+
+if TYPE_CHECKING:
+    from reconciler.plan.design import NicDesign, SliceDesign, VmDesign
+    from reconciler.plan.model import Change
+
+DEFAULT_MTU = 1500
+
+
+@noun
+class Port(Resource):
+    """A TAP of one NIC, and its port on the bridge if `vlan` is set. The TAP of an unlinked NIC is on no bridge.
+
+    `gateway_mac` and `ip` are set on the internet VLAN only: the one station that this port may talk to, and the VM's
+    address, the only one that it may send from.
+    """
+
+    kind: ClassVar[Kind] = Kind("port")
+    unit: ClassVar[Unit] = Unit.NIC
+    graph_role: ClassVar[GraphRole] = GraphRole.END
+    held_open: ClassVar[bool] = True
+    runtime: ClassVar[bool] = True
+    follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
+    summary: ClassVar[tuple[str, ...]] = ("tap", "mac", "vlan")
+
+    bridge: Annotated[str, FIXED]
+    tap: Annotated[str, FIXED]
+    mac: Annotated[str, FIXED]
+    mtu: Annotated[int, update_policy(spec.Link, "mtu")]
+    vlan: Annotated[VlanId | None, LIVE]
+    gateway_mac: Annotated[str | None, LIVE]
+    ip: Annotated[str | None, LIVE] = None
+
+    @classmethod
+    def desired(cls, design: SliceDesign) -> Iterator[Self]:
+        """Return the port of each NIC of each VM."""
+        bridge = design.cluster.bridge.name
+        online = VlanId(design.cluster.internet.vlan)
+        for vm in design.vms:
+            for nic in vm.nics:
+                yield cls(
+                    address=port_address(vm, nic),
+                    slice=design.key,
+                    host=vm.host,
+                    after=(internet_trunk_address(vm.host),) if nic.ip is not None else (),
+                    bridge=bridge,
+                    tap=nic.tap,
+                    mac=nic.mac,
+                    mtu=nic.link.mtu if nic.link is not None else DEFAULT_MTU,
+                    vlan=online if nic.ip is not None else nic.vlan,
+                    gateway_mac=GATEWAY_MAC if nic.ip is not None else None,
+                    ip=nic.ip,
+                )
+
+    @classmethod
+    def interrupts_links(cls, change: Change) -> bool:
+        """Whether the NIC leaves its VLAN."""
+        return not change.in_place or change.touches("vlan")
+
+    @property
+    def name_on_host(self) -> str:
+        """Its TAP."""
+        return self.tap
+
+    def unique_numbers(self) -> Iterator[str]:
+        """Return its MAC, and its address on the internet VLAN."""
+        yield f"MAC {self.mac}"
+        if self.ip:
+            yield f"address {self.ip}"
+
+    def private_vlans(self) -> tuple[int, ...]:
+        """Return its VLAN, where that is a link's."""
+        return () if self.vlan is None or self.gateway_mac is not None else (self.vlan,)
+
+
+def port_address(vm: VmDesign, nic: NicDesign) -> Address:
+    """Return the address of a NIC's port."""
+    return address(Port, f"{vm.label}:eth{nic.number}")

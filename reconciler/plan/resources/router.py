@@ -1,0 +1,33 @@
+"""Describes routers: network namespaces on the network node that join the routed links of one slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from reconciler.plan.resources.base import FIXED, Kind, Resource, address, noun
+
+if TYPE_CHECKING:
+    from reconciler.plan.design import SliceDesign
+
+
+@noun
+class Router(Resource):
+    """A network namespace of one slice on the network node. It forwards between its segments and nowhere else."""
+
+    kind: ClassVar[Kind] = Kind("router")
+    forwards: ClassVar[bool] = True
+    summary: ClassVar[tuple[str, ...]] = ("namespace",)
+
+    namespace: Annotated[str, FIXED]
+
+    @classmethod
+    def desired(cls, design: SliceDesign) -> Iterator[Self]:
+        """Return the slice's router, where a link of it needs one."""
+        if design.routed:
+            yield cls(address=address(cls, design.key), slice=design.key, host=design.node, namespace=design.namespace)
+
+    @property
+    def name_on_host(self) -> str:
+        """Its namespace."""
+        return self.namespace

@@ -1,0 +1,74 @@
+"""Describes the uplink: the internet VLAN's gateway on the network node."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Scope, Unit, address, noun
+from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, VlanId
+
+if TYPE_CHECKING:
+    from reconciler.plan.design import SharedDesign
+    from reconciler.plan.snapshot import Claim
+
+
+@noun
+class Uplink(Resource):
+    """The internet VLAN's gateway on the network node: an internal port, its address, DHCP, and NAT out of `uplink`.
+
+    `ip` has its prefix length, such as `10.60.7.1/24`.
+    """
+
+    kind: ClassVar[Kind] = Kind("uplink")
+    scope: ClassVar[Scope] = Scope.SHARED
+    unit: ClassVar[Unit] = Unit.HOST
+    forwards: ClassVar[bool] = True
+    follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
+    summary: ClassVar[tuple[str, ...]] = ("vlan", "ip", "uplink")
+
+    bridge: Annotated[str, FIXED]
+    interface: Annotated[str, FIXED]
+    vlan: Annotated[VlanId, FIXED]
+    ip: Annotated[str, FIXED]
+    mac: Annotated[str, FIXED]
+    uplink: Annotated[str, LIVE]
+    dns: Annotated[tuple[str, ...], LIVE]
+
+    @classmethod
+    def shared(cls, design: SharedDesign) -> Iterator[Self]:
+        """Return the uplink, where a VM is on the internet VLAN."""
+        cluster = design.cluster
+        internet = cluster.internet
+        if design.connected:
+            yield cls(
+                address=uplink_address(cluster),
+                slice=None,
+                host=design.node,
+                after=(internet_trunk_address(design.node),),
+                bridge=cluster.bridge.name,
+                interface=f"inet{internet.vlan}",
+                vlan=VlanId(internet.vlan),
+                ip=f"{internet.gateway}/{internet.subnet.prefixlen}",
+                mac=GATEWAY_MAC,
+                uplink=cluster.network_node.uplink,
+                dns=tuple(str(server) for server in internet.dns),
+            )
+
+    @classmethod
+    def claimed(cls, cluster: Cluster, claims: Collection[Claim]) -> Iterator[Address]:
+        """Return the uplink, where a VM claims a part of the internet VLAN."""
+        if any(claim.kind == "uplink" for claim in claims):
+            yield uplink_address(cluster)
+
+    @property
+    def name_on_host(self) -> str:
+        """Its interface."""
+        return self.interface
+
+
+def uplink_address(cluster: Cluster) -> Address:
+    """Return the address of the cluster's uplink."""
+    return address(Uplink, cluster.network_node.name)

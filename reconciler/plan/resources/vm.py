@@ -1,0 +1,127 @@
+"""Describes VMs: QEMU processes with their NICs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from reconciler.plan.resources.base import FIXED, RESTART, GraphRole, Kind, Resource, Unit, Use, address, noun
+from reconciler.plan.resources.disk import Disk
+from reconciler.plan.resources.image import image_address
+from reconciler.plan.resources.port import Port, port_address
+from reconciler.plan.resources.reservation import reservation_address
+from reconciler.plan.resources.seed import Seed
+from reconciler.plan.resources.segment import segment_address
+from reconciler.plan.resources.trunk import Trunk, trunk_of
+from reconciler.spec.models import slice as spec
+from reconciler.spec.models.fields import update_policy
+from reconciler.spec.models.names import Address, Bytes, VmId
+
+if TYPE_CHECKING:
+    from reconciler.plan.design import SliceDesign, VmDesign
+    from reconciler.plan.model import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One NIC of a VM, in the order in which the guest numbers them."""
+
+    tap: str
+    mac: str
+
+
+@noun
+class Vm(Resource):
+    """One QEMU process. `directory` contains its pidfile and sockets; `vnc` is a TCP port on the host's loopback.
+
+    `cloud_init` is the digest of its seed's user-data, or None without a seed.
+    """
+
+    kind: ClassVar[Kind] = Kind("vm")
+    unit: ClassVar[Unit] = Unit.VM
+    graph_role: ClassVar[GraphRole] = GraphRole.NODE
+    runtime: ClassVar[bool] = True
+    follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
+    summary: ClassVar[tuple[str, ...]] = ("vm_id", "vcpus", "memory", "vnc")
+    sizes: ClassVar[frozenset[str]] = frozenset({"memory"})
+    secrets: ClassVar[frozenset[str]] = frozenset({"cloud_init"})
+    nested: ClassVar[Mapping[str, type]] = {"nics": Nic}
+
+    vm_id: Annotated[VmId, FIXED]
+    directory: Annotated[str, FIXED]
+    disk: Annotated[str, FIXED]
+    vcpus: Annotated[int, update_policy(spec.Vm, "vcpus")]
+    memory: Annotated[Bytes, update_policy(spec.Vm, "memory")]
+    nics: Annotated[tuple[Nic, ...], update_policy(spec.Vm, "interfaces")]
+    vnc: Annotated[int, RESTART]
+    accelerator: Annotated[str, RESTART]
+    cloud_init: Annotated[str | None, update_policy(spec.Vm, "cloud_init")] = None
+
+    @classmethod
+    def desired(cls, design: SliceDesign) -> Iterator[Self]:
+        """Return each VM. It starts after the network that its NICs join."""
+        accelerator = design.cluster.accelerator
+        for vm in design.vms:
+            ports = [port_address(vm, nic) for nic in vm.nics]
+            seed = () if vm.user_data is None else (address(Seed, vm.label),)
+            yield cls(
+                address=address(cls, vm.label),
+                slice=design.key,
+                host=vm.host,
+                needs=(address(Disk, vm.label), *seed, *ports),
+                after=_before(design, vm),
+                vm_id=vm.given.id,
+                directory=vm.directory,
+                disk=vm.disk_path,
+                vcpus=vm.given.vcpus,
+                memory=vm.given.memory,
+                nics=tuple([Nic(nic.tap, nic.mac) for nic in vm.nics]),
+                vnc=vm.given.vnc,
+                accelerator=accelerator,
+                cloud_init=vm.user_data,
+            )
+
+    @classmethod
+    def interrupts_links(cls, change: Change) -> bool:
+        """Whether the VM stops, for good or for a restart."""
+        return not change.in_place or change.restarts
+
+    @property
+    def seed(self) -> str:
+        """The path of its seed on the host, where it has one."""
+        return f"{self.directory}/seed.iso"
+
+    @property
+    def serial(self) -> str:
+        """The path of the serial console's socket on the host."""
+        return f"{self.directory}/serial.sock"
+
+    @property
+    def name_on_host(self) -> str:
+        """Its directory."""
+        return self.directory
+
+    def uses(self) -> Iterator[Use]:
+        """Return its disk, its seed and its TAPs."""
+        yield Use(Disk.kind, self.disk)
+        yield Use(Seed.kind, self.seed, certain=self.cloud_init is not None)
+        yield from (Use(Port.kind, nic.tap) for nic in self.nics)
+
+    def conflict(self, other: Resource) -> str | None:
+        """Return why another VM or seed is in its way: the VNC port, or a seed of other user-data."""
+        if isinstance(other, Vm) and other.vnc == self.vnc:
+            return f"VNC port {self.vnc} is taken by {other.address}"
+        if isinstance(other, Seed) and other.path == self.seed and self.cloud_init not in {None, other.cloud_init}:
+            return f"{other.address} is of other user-data"
+        return None
+
+    def unique_numbers(self) -> Iterator[str]:
+        """Return its VNC port on its host."""
+        yield f"VNC port {self.vnc} of {self.host}"
+
+
+def _before(design: SliceDesign, vm: VmDesign) -> tuple[Address, ...]:
+    segments = [segment_address(design, nic.link_key) for nic in vm.nics if nic.link_key in design.routed]
+    reservation = () if vm.given.internet is None else (reservation_address(vm),)
+    return (image_address(vm.given.image, vm.host), *segments, *reservation, *trunk_of(design, vm.host))
