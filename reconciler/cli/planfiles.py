@@ -115,9 +115,10 @@ def saved_inputs(session: Session, saved: SavedPlan, path: Path) -> Inputs:
 
 def _digest(path: Path, written: str, place: Path) -> str:
     from reconciler.spec.load import file_digest  # noqa: PLC0415
+    from reconciler.trees import DISK  # noqa: PLC0415
 
     try:
-        return file_digest(place)
+        return file_digest(DISK, place)
     except SpecError as error:
         reason = error.found[0].summary
         raise PlanFileError(f"{path} was made from {written}, which cannot be read: {reason}", hint=_AGAIN) from error

@@ -80,7 +80,7 @@ class Session:
 
     def cluster_path(self) -> Path:
         """Return the cluster file's path; raises UsageError where none is given or found."""
-        from reconciler.spec.load import find_cluster  # noqa: PLC0415
+        from reconciler.trees import find_cluster  # noqa: PLC0415
 
         found = self.cluster or find_cluster(Path.cwd())
         if found is None:

@@ -24,11 +24,11 @@ from reconciler.orchestrator.slice_folder import FOLDER, SliceFolder
 from reconciler.plan.model import Plan
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import StateSnapshot
-from reconciler.spec.load import find_cluster
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.locks.process import this_process
 from reconciler.state.sql.store import SqlStore, open_state
+from reconciler.trees import find_cluster
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler.orchestrator.locking import locked
 from reconciler.spec.load import read_slices
 from reconciler.spec.models.names import SliceKey
+from reconciler.trees import DISK
 
 FOLDER = "slices"
 
@@ -27,7 +28,7 @@ class SliceFolder:
         """Return the file that has a slice, wherever it lies in the folder."""
         if (usual := self.place(key)).exists():
             return usual
-        files, _ = read_slices([path for path in self._files() if _may_have(path, key)])
+        files, _ = read_slices(DISK, [path for path in self._files() if _may_have(path, key)])
         return next((Path(file.path) for file in files if file.slice.key == key), None)
 
     def _files(self) -> Iterator[Path]:

@@ -1,14 +1,11 @@
-"""Files to models: the one module of this package that reads files; rules across fields and files are check.py's."""
+"""Reads slice and cluster files from a tree into checked models; every problem has its place in a file."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,34 +15,35 @@ from reconciler.spec.messages import describe, problems_of
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.secret import Secret
 from reconciler.spec.models.slice import Slice
-from reconciler.spec.quoting import escape
-from reconciler.spec.user_data import Unreadable, gather
-from reconciler.spec.yaml.document import Path as YamlPath
-from reconciler.spec.yaml.document import Refused, read_document
+from reconciler.spec.tree import ABSENT, TOO_LARGE, FileTree, Kind, Unreadable, folder_of, is_within, join_path
+from reconciler.spec.user_data import extract_user_data
+from reconciler.spec.yaml.document import Path, Refused, read_document
 from reconciler.spec.yaml.source import Source
 
-MAX_BYTES = 2**20
-"""A file larger than this is not read: five hundred times what a slice of ten VMs takes."""
-
-_ABSENT = "no such file or folder"
-_TOO_LARGE = f"this file is larger than {MAX_BYTES // 2**20} MiB"
 _HINTS = {
-    _ABSENT: "check the path, from where you are",
-    _TOO_LARGE: "a slice file takes a few KiB; is this another kind of file?",
+    ABSENT: "check the path; it is relative to the current folder",
+    TOO_LARGE: "a slice file takes a few KiB; is this another kind of file?",
 }
 
-CLUSTER_FILE = "cluster.yaml"
 _USER_DATA = "#cloud-config"
 _SUFFIXES = (".yaml", ".yml")
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _PathLike(Protocol):
+    def __fspath__(self) -> str: ...
+
+
+FilePath = str | _PathLike
+"""A path of a tree, as text or as a pathlib.Path."""
 
 
 @dataclass(frozen=True)
 class SliceFile:
     """A slice file that was read: `digest` is the SHA-256 of its bytes in hexadecimal.
 
-    With user-data in it the digest is one that is dear to guess from. `attached` has such a digest of each file of
-    user-data that it names, by that file's path.
+    If the file contains user-data, the digest is a scrypt digest, which is slow to brute-force. `attached` has such a
+    digest of each file of user-data that the slice file names, by that file's path.
     """
 
     path: str
@@ -54,7 +52,7 @@ class SliceFile:
     source: Source
     attached: Mapping[str, str] = field(default_factory=dict)
 
-    def locate(self, path: YamlPath) -> Location:
+    def locate(self, path: Path) -> Location:
         """Return the place in the file where a value of the expanded slice is written."""
         return self.source.locate(self.slice.origin(path))
 
@@ -70,191 +68,173 @@ class ClusterFile:
 
 
 class _Found(NamedTuple):
-    """A file to read; one found in a folder may turn out to be a cluster file, and is then left out."""
+    """A file to read. `named` is false if it was found in a folder: then cluster files and user-data are left out."""
 
-    path: Path
+    path: str
     named: bool
 
 
-def load_cluster(path: Path) -> ClusterFile:
-    """Read a cluster file; raises SpecError with everything that is wrong with it."""
-    text, digest = _read(path)
-    return _cluster_file(text, str(path), digest)
+def load_cluster(tree: FileTree, path: FilePath) -> ClusterFile:
+    """Read a cluster file; raises SpecError with every problem."""
+    text, digest = _read(tree, str(path))
+    return _cluster_file(Source(tree.name(str(path)), text), str(path), digest)
 
 
-def load_slices(paths: Sequence[Path], *, root: Path | None = None) -> tuple[SliceFile, ...]:
+def load_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[SliceFile, ...]:
     """Read slice files as `read_slices` does; raises SpecError with every problem of every file."""
-    files, problems = read_slices(paths, root=root)
+    files, problems = read_slices(tree, paths)
     if problems:
         raise SpecError(problems)
     return files
 
 
-def read_slices(
-    paths: Sequence[Path], *, root: Path | None = None
-) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
-    """Read slice files, and folders of them to any depth; return the well-formed ones, and every problem of the others.
+def read_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
+    """Read slice files, and folders of them to any depth; return the well-formed files and the problems of the others.
 
-    Files come sorted by path, whatever the order given. In folders only `*.yaml` and `*.yml` count, hidden ones,
-    cluster files and user-data do not; a file that is named is always read as a slice. With `root`, a path that leads
-    outside it, by a symbolic link too, is refused.
+    Files are sorted by path, so the order of `paths` makes no difference. In folders, only `*.yaml` and `*.yml` files
+    are read; hidden files, cluster files and user-data are left out. A file that is named is always read as a slice.
     """
     files: list[SliceFile] = []
     problems: list[Problem] = []
-    for found in _find(paths, problems):
+    for found in _find(tree, [str(path) for path in paths], problems):
         try:
-            _refuse_outside(found.path, root)
-            text, digest = _read(found.path)
+            text, digest = _read(tree, found.path)
             if not found.named and text.startswith(_USER_DATA):
                 continue
-            data = _document(text, str(found.path))
+            source = Source(tree.name(found.path), text)
+            data = _document(source)
             if not found.named and isinstance(data, dict) and "workers" in data:
                 continue
-            files.append(_slice_file(data, Source(str(found.path), text), digest, found.path.parent))
+            files.append(_slice_file(data, source, digest, found.path, tree))
         except SpecError as error:
             problems.extend(error.found)
     return tuple(files), tuple(problems)
 
 
-def find_cluster(start: Path) -> Path | None:
-    """Return the `cluster.yaml` of a folder or of the nearest one above it, or None."""
-    folder = start.absolute()
-    return next((each / CLUSTER_FILE for each in (folder, *folder.parents) if (each / CLUSTER_FILE).is_file()), None)
+def file_digest(tree: FileTree, path: FilePath) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal; raises SpecError if it cannot be read as text."""
+    return _read(tree, str(path))[1]
 
 
 def parse_slice(text: str, file_name: str) -> SliceFile:
-    """Read the text of a slice file, which may name no other file; raises SpecError with all that is wrong with it."""
-    return _slice_file(_document(text, file_name), Source(file_name, text), _digest(text.encode()), None)
+    """Read the text of a slice file, which may not name other files; raises SpecError with every problem."""
+    source = Source(file_name, text)
+    return _slice_file(_document(source), source, _digest(text.encode()), file_name, None)
 
 
 def parse_cluster(text: str, file_name: str) -> ClusterFile:
-    """Read the text of a cluster file; raises SpecError with everything that is wrong with it."""
-    return _cluster_file(text, file_name, _digest(text.encode()))
+    """Read the text of a cluster file; raises SpecError with every problem."""
+    return _cluster_file(Source(file_name, text), file_name, _digest(text.encode()))
 
 
-def _slice_file(data: Any, source: Source, digest: str, folder: Path | None) -> SliceFile:
-    gathered = gather(data, source, lambda name: _attached(folder, name))
+def _slice_file(data: Any, source: Source, digest: str, path: str, tree: FileTree | None) -> SliceFile:
+    user_data = extract_user_data(data, source, lambda name: _attached(tree, folder_of(path), name))
     try:
-        model, _ = _validate(Slice, data, source)
+        model = _validate(Slice, data, source)
     except SpecError as error:
-        raise SpecError([*error.found, *gathered.problems]) from None
-    if gathered.problems:
-        raise SpecError(gathered.problems)
-    if gathered.written:
+        raise SpecError([*error.found, *user_data.problems]) from None
+    if user_data.problems:
+        raise SpecError(user_data.problems)
+    if user_data.inline:
         digest = Secret(source.text.encode()).digest(model.key)
-    attached = {str((folder or Path()) / name): found.digest(model.key) for name, found in gathered.files.items()}
-    return SliceFile(source.file, expand(model), digest, source, attached)
+    attached = {join_path(folder_of(path), name): one.digest(model.key) for name, one in user_data.files.items()}
+    return SliceFile(path, expand(model), digest, source, attached)
 
 
-def _attached(folder: Path | None, name: str) -> bytes:
-    """Read a file that a slice file names: it must lie below that file's folder, symbolic links followed."""
-    if folder is None:
-        raise Unreadable("it can only be read for a slice file that stands in a folder")
+def _attached(tree: FileTree | None, folder: str, name: str) -> bytes:
+    """Read a file that a slice file names: it must be below that file's folder, symbolic links followed."""
+    if tree is None:
+        raise Unreadable("only a slice file in a folder can name other files")
+    path = tree.resolve(join_path(folder, name))
+    if not is_within(path, tree.resolve(folder)):
+        raise Unreadable("it is outside the folder of this slice file", "name a file in the same folder or below")
+    return tree.read(path)
+
+
+def _cluster_file(source: Source, path: str, digest: str) -> ClusterFile:
+    return ClusterFile(path, _validate(Cluster, _document(source), source), digest, source)
+
+
+def _document(source: Source) -> Any:
     try:
-        root = os.path.realpath(folder)
-        path = Path(os.path.realpath(Path(root) / name))
-    except (OSError, ValueError):
-        raise Unreadable("not a path") from None
-    if not path.is_relative_to(root):
-        raise Unreadable("it lies outside the folder of this slice file", "name a file beside it or below")
-    return _content(path)
-
-
-def _cluster_file(text: str, file_name: str, digest: str) -> ClusterFile:
-    model, source = _validate(Cluster, _document(text, file_name), Source(file_name, text))
-    return ClusterFile(file_name, model, digest, source)
-
-
-def _document(text: str, file_name: str) -> Any:
-    try:
-        return read_document(text)
+        return read_document(source.text)
     except Refused as refusal:
-        location = Location(file_name, refusal.mark.line, refusal.mark.column)
-        excerpt = Source(file_name, text).excerpt(location.line)
-        raise SpecError([Problem(refusal.code, refusal.summary, location, refusal.hint, excerpt)]) from None
+        location = Location(source.file, refusal.mark.line, refusal.mark.column)
+        raise SpecError([source.problem_at(refusal.code, refusal.summary, location, refusal.hint)]) from None
 
 
-def _validate(model: type[_Model], data: Any, source: Source) -> tuple[_Model, Source]:
+def _validate(model: type[_Model], data: Any, source: Source) -> _Model:
     if not isinstance(data, dict):
         summary = f"a {model.__name__.lower()} file must be a mapping of keys and values, not {describe(data)}"
-        raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "begin it with `version: 1`")])
+        raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "start it with `version: 1`")])
     try:
-        return model.model_validate(data), source
+        return model.model_validate(data)
     except ValidationError as error:
         raise SpecError(problems_of(error, model, source)) from None
 
 
-def _find(paths: Sequence[Path], problems: list[Problem]) -> Iterator[_Found]:
-    """Yield the files that the paths name or hold, each once and sorted; notes those that are not there."""
+def _find(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[_Found]:
+    """Yield the files that the paths name or contain, each once and sorted; append a problem for each missing one."""
     found: dict[str, _Found] = {}
+    for each in _candidates(tree, paths, problems):
+        try:
+            file = tree.resolve(each.path)
+        except Unreadable as error:
+            problems.append(_unreadable(tree, each.path, error))
+            continue
+        if each.named or file not in found:
+            found[file] = each
+    yield from sorted(found.values(), key=lambda each: each.path)
+
+
+def _candidates(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[_Found]:
     for path in paths:
-        if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, false for a path that cannot be
-            for each in _walk(path, problems):
-                found.setdefault(os.path.realpath(each), _Found(each, named=False))
+        if tree.kind(path) is Kind.FOLDER:
+            yield from (_Found(each, named=False) for each in _walk(tree, path, problems))
         else:
-            found[os.path.realpath(path)] = _Found(path, named=True)
-    yield from sorted(found.values(), key=lambda each: each.path.as_posix())
+            yield _Found(path, named=True)
 
 
-def _walk(folder: Path, problems: list[Problem]) -> Iterator[Path]:
-    def note(error: OSError) -> None:
-        problems.append(_unreadable(Path(error.filename), f"this folder cannot be read: {error.strerror}"))
-
-    for where, folders, names in os.walk(folder, onerror=note):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(where, name) for name in names if name.endswith(_SUFFIXES) and not name.startswith("."))
-
-
-def _refuse_outside(path: Path, root: Path | None) -> None:
-    if root is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-        raise SpecError([_unreadable(path, f"this file lies outside {escape(str(root))}", "name files below it only")])
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal; raises SpecError where it is no readable text file."""
-    return _read(path)[1]
-
-
-def _read(path: Path) -> tuple[str, str]:
-    """Return a file's text and digest; raises SpecError where it is no text file of a bounded size."""
+def _walk(tree: FileTree, folder: str, problems: list[Problem]) -> Iterator[str]:
     try:
-        content = _content(path)
+        entries = tree.entries(folder)
     except Unreadable as error:
-        raise SpecError([_unreadable(path, error.summary, _HINTS.get(error.summary))]) from None
-    return _decode(content, path), _digest(content)
+        problems.append(_unreadable(tree, folder, error))
+        return
+    for entry in sorted(entries):
+        if entry.name.startswith("."):
+            continue
+        path = join_path(folder, entry.name)
+        if entry.is_folder:
+            yield from _walk(tree, path, problems)
+        elif entry.name.endswith(_SUFFIXES):
+            yield path
 
 
-def _content(path: Path) -> bytes:
-    """Return a file's bytes; raises Unreadable where it is no file of a bounded size."""
+def _read(tree: FileTree, path: str) -> tuple[str, str]:
+    """Return a file's text and digest; raises SpecError if it is not a text file of a limited size."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise Unreadable("this is not a file" + (" but a folder" if path.is_dir() else ""))
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise Unreadable(_ABSENT) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
-        raise Unreadable(f"this file cannot be read: {reason}") from None
-    if len(content) > MAX_BYTES:
-        raise Unreadable(_TOO_LARGE)
-    return content
+        content = tree.read(path)
+    except Unreadable as error:
+        raise SpecError([_unreadable(tree, path, error)]) from None
+    return _decode(content, tree.name(path)), _digest(content)
 
 
-def _decode(content: bytes, path: Path) -> str:
+def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         before = content[: error.start]
         line = before.count(b"\n") + 1
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        summary = f"this file is not UTF-8: byte 0x{content[error.start]:02x} fits nowhere"
-        problem = Problem(Code.FILE_UNREADABLE, summary, Location(str(path), line, column), "save it as UTF-8")
+        summary = f"not valid UTF-8: unexpected byte 0x{content[error.start]:02x}"
+        problem = Problem(Code.FILE_UNREADABLE, summary, Location(name, line, column), "save the file as UTF-8")
         raise SpecError([problem]) from None
 
 
-def _unreadable(path: Path, summary: str, hint: str | None = None) -> Problem:
-    return Problem(Code.FILE_UNREADABLE, summary, Location(str(path)), hint)
+def _unreadable(tree: FileTree, path: str, error: Unreadable) -> Problem:
+    hint = error.hint or _HINTS.get(error.summary)
+    return Problem(Code.FILE_UNREADABLE, error.summary, Location(tree.name(path)), hint)
 
 
 def _digest(content: bytes) -> str:

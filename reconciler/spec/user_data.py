@@ -1,4 +1,4 @@
-"""Takes user-data out of a document before anything else reads it; opening the files it names is the caller's."""
+"""Replaces the user-data in a parsed document by secrets, before anything else reads the document."""
 
 from __future__ import annotations
 
@@ -10,51 +10,44 @@ from reconciler.errors import Code, Problem
 from reconciler.spec.messages import describe, write_path
 from reconciler.spec.models.secret import Secret
 from reconciler.spec.quoting import shown
+from reconciler.spec.tree import Unreadable
 from reconciler.spec.yaml.document import Path
 from reconciler.spec.yaml.source import Source
 
 KEY: Final = "cloud_init"
 
-_IN_FILE: Final = "fill the file, or leave the key out"
-_IN_TEXT: Final = f"indent it further than `{KEY}: |`, or leave the key out"
-
-
-class Unreadable(Exception):
-    """Why a file that was named cannot be read, and what to do about it."""
-
-    def __init__(self, summary: str, hint: str | None = None) -> None:
-        super().__init__(summary)
-        self.summary, self.hint = summary, hint
+_FILE_HINT: Final = "write user-data into the file, or leave the key out"
+_TEXT_HINT: Final = f"indent the text further than `{KEY}: |`, or leave the key out"
 
 
 @dataclass(slots=True)
-class Gathered:
-    """What was found: whether user-data is `written` in the document itself, and what its `files` hold, by name."""
+class ExtractedUserData:
+    """What was found: whether the document contains user-data itself (`inline`), and the content of each named file."""
 
-    written: bool = False
+    inline: bool = False
     files: dict[str, Secret] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
-def gather(data: Any, source: Source, read: Callable[[str], bytes]) -> Gathered:
-    """Put secrets in place of the user-data of a document, texts and `{file: path}` alike.
+def extract_user_data(data: Any, source: Source, read: Callable[[str], bytes]) -> ExtractedUserData:
+    """Put secrets in the place of the user-data of a document, both texts and `{file: path}`.
 
-    `read` returns the content of a file that is named, or raises Unreadable. What cannot be taken is left out of the
-    document and noted as a problem.
+    `read` returns the content of a file, or raises Unreadable. User-data that cannot be used is removed from the
+    document and reported as a problem.
     """
-    gathered = Gathered()
+    found = ExtractedUserData()
     for path, layer in _layers(data):
         if KEY in layer:
-            content = _take(layer.pop(KEY), (*path, KEY), source, read, gathered)
+            content = _content(layer.pop(KEY), (*path, KEY), source, read, found)
             if isinstance(content, Problem):
-                gathered.problems.append(content)
+                found.problems.append(content)
             else:
                 layer[KEY] = content
-    return gathered
+    return found
 
 
 def _layers(data: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the mappings of a document that may hold what VMs have in common, and the VMs."""
+    """Yield the mappings of a document that may contain user-data: defaults, groups and VMs."""
     if not isinstance(data, dict):
         return
     found: list[tuple[Path, Any]] = [(("defaults",), data.get("defaults"))]
@@ -64,21 +57,23 @@ def _layers(data: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
     yield from ((path, layer) for path, layer in found if isinstance(layer, dict))
 
 
-def _take(value: Any, path: Path, source: Source, read: Callable[[str], bytes], gathered: Gathered) -> Secret | Problem:
+def _content(
+    value: Any, path: Path, source: Source, read: Callable[[str], bytes], found: ExtractedUserData
+) -> Secret | Problem:
     match value:
         case str():
-            gathered.written = True
-            content, hint = Secret(value.encode()), _IN_TEXT
+            found.inline = True
+            content, hint = Secret(value.encode()), _TEXT_HINT
         case {"file": str(name), **others} if name and not others:
             try:
-                if name not in gathered.files:
-                    gathered.files[name] = Secret(read(name))
+                if name not in found.files:
+                    found.files[name] = Secret(read(name))
             except Unreadable as error:
                 summary = f"the file {shown(name)} of {write_path(path)} cannot be used: {error.summary}"
                 return source.problem(Code.FILE_UNREADABLE, summary, (*path, "file"), error.hint)
-            content, hint = gathered.files[name], _IN_FILE
+            content, hint = found.files[name], _FILE_HINT
         case _:
-            summary = f"{write_path(path)} must be user-data as text or {{file: path}}, not {_sort(value)}"
+            summary = f"{write_path(path)} must be user-data as text or {{file: path}}, not {_type_name(value)}"
             hint = f"write `{KEY}: |` and the text below it, or `{KEY}: {{file: web.yaml}}`"
             return source.problem(Code.WRONG_TYPE, summary, path, hint)
     if content.blank:
@@ -86,11 +81,11 @@ def _take(value: Any, path: Path, source: Source, read: Callable[[str], bytes], 
     return content
 
 
-def _sort(value: object) -> str:
-    """Say what sort of thing stands there, and nothing of what it says."""
+def _type_name(value: object) -> str:
+    """Return the type of a value for a message, without its content."""
     match value:
         case None:
-            return "nothing"
+            return "empty"
         case dict() | list():
             return describe(value)
         case _:

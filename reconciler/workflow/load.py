@@ -9,6 +9,8 @@ from pathlib import Path
 from reconciler.errors import SpecError, UsageError
 from reconciler.spec.check.files import check
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
+from reconciler.spec.tree import FileTree
+from reconciler.trees import DISK
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +22,21 @@ class Inputs:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digest of each file, by its path: its SHA-256, or one that is dear to guess from where it has secrets."""
+        """The digest of each file, by its path: its SHA-256, or a scrypt digest if it has secrets."""
         found = {self.cluster.path: self.cluster.digest}
         for file in self.slices:
             found |= {file.path: file.digest, **file.attached}
         return found
 
 
-def load(cluster: Path, paths: Sequence[Path]) -> Inputs:
-    """Read and check the files; raises SpecError with every problem of every file, UsageError where no slice is found.
+def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK) -> Inputs:
+    """Read and check the files of a tree; raises SpecError with every problem, UsageError if there is no slice file.
 
-    Files that are well formed are checked against the cluster and each other even if others are not.
+    Well-formed files are checked against the cluster and each other even if other files are not well formed.
     """
-    slices, malformed = read_slices(paths)
+    slices, malformed = read_slices(tree, paths)
     try:
-        cluster_file = load_cluster(cluster)
+        cluster_file = load_cluster(tree, cluster)
     except SpecError as error:
         raise SpecError([*error.found, *malformed]) from None
     if problems := [*malformed, *check(cluster_file, slices)]:

@@ -23,6 +23,7 @@ from reconciler.apply.observation.fitness import (
 )
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
+from reconciler.trees import DISK
 
 DIGEST = "c" * 64
 WORKER = Wants("br-int", "ens4", ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
@@ -168,7 +169,7 @@ def test_a_host_that_answers_nothing_is_judged_all_the_same() -> None:
 
 
 def test_each_host_is_asked_for_what_it_is_for() -> None:
-    cluster = load_cluster(Path(__file__).parents[2] / "examples/cluster.yaml").cluster
+    cluster = load_cluster(DISK, Path(__file__).parents[2] / "examples/cluster.yaml").cluster
     worker, node = (wants(cluster, HostName(name)) for name in ("worker1", cluster.network_node.name))
     assert "qemu-system-x86_64" in worker.programs
     assert "qemu-system-x86_64" not in node.programs

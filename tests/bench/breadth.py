@@ -11,6 +11,7 @@ from typing import Final
 from reconciler import lab as labs
 from reconciler.spec.load import load_cluster
 from reconciler.state.sql.store import open_store
+from reconciler.trees import DISK
 from tests.bench import hosts
 from tests.bench.figures import Figure
 from tests.bench.processes import run
@@ -56,7 +57,7 @@ def _ports(lab: labs.LabInfo) -> dict[str, int]:
 
 
 def _keys(lab: labs.LabInfo) -> tuple[str, str]:
-    ssh = load_cluster(lab.cluster_file).cluster.ssh
+    ssh = load_cluster(DISK, lab.cluster_file).cluster.ssh
     return str(ssh.identity_file), str(ssh.known_hosts)
 
 

@@ -23,6 +23,7 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, Bytes, HostName
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder, StateStore
+from reconciler.trees import DISK
 from reconciler.workflow.journal import StoreJournal
 
 _NOTHING = Command(("/bin/true",))
@@ -97,7 +98,7 @@ async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...])
 
 def main(cluster_file: Path, count: int, state: Path) -> int:
     """Perform the steps; returns 0 if all are done."""
-    cluster = load_cluster(cluster_file).cluster
+    cluster = load_cluster(DISK, cluster_file).cluster
     with closing(open_store(state, cluster=cluster.name, clock=lambda: datetime.now(UTC))) as store:
         report = asyncio.run(_perform(cluster, store, _steps(cluster, count)))
     sys.stdout.write(f"{len(report.done)}\n")

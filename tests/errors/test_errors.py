@@ -12,6 +12,7 @@ from reconciler.spec.check.files import check
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import load_cluster, load_slices
 from reconciler.spec.yaml import events
+from reconciler.trees import DISK
 
 Golden = Callable[[Path, str], None]
 HERE = Path(__file__).parent
@@ -22,7 +23,7 @@ CLUSTERS = sorted(path.relative_to(HERE) for path in (HERE / "clusters").glob("c
 
 def problems_in(cluster: Path, slices: list[Path]) -> tuple[Problem, ...]:
     try:
-        return check(load_cluster(cluster), load_slices(slices))
+        return check(load_cluster(DISK, cluster), load_slices(DISK, slices))
     except SpecError as error:
         return error.problems()
 

@@ -14,6 +14,8 @@ from reconciler.apply.transport.command import Command, Result
 from reconciler.errors import HostError, Problem, SpecError
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import load_cluster, load_slices
+from reconciler.spec.tree import FileTree
+from reconciler.trees import DISK
 from tests.apply.drivers.sample import EVERYTHING
 
 NONCE: Final = "c3" * 16
@@ -29,7 +31,7 @@ def files(data: bytes) -> None:
         for load in (_load_slice, load_cluster):
             problems: tuple[Problem, ...] = ()
             try:
-                load(path)
+                load(DISK, path)
             except SpecError as error:
                 problems = error.problems()
             for problem in problems:
@@ -38,8 +40,8 @@ def files(data: bytes) -> None:
                 assert format_problem(problem).replace("\n", "").isprintable()
 
 
-def _load_slice(path: Path) -> object:
-    return load_slices([path])
+def _load_slice(tree: FileTree, path: Path) -> object:
+    return load_slices(tree, [path])
 
 
 def transcript(data: bytes) -> None:

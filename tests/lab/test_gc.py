@@ -16,6 +16,7 @@ import pytest
 from reconciler.spec.load import load_cluster
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder
+from reconciler.trees import DISK
 from tests.cli.running import on_terminal
 from tests.lab.census import census, differences
 from tests.lab.fences import fenced
@@ -55,7 +56,7 @@ def tap(site: Site, name: str, alias: str) -> Iterator[Callable[[], None]]:
 @contextmanager
 def held(site: Site, name: str) -> Iterator[None]:
     """Hold a lock of a site's record, as an apply in another process does."""
-    cluster = load_cluster(site.cluster).cluster.name
+    cluster = load_cluster(DISK, site.cluster).cluster.name
     store = open_store(site.folder / "state.db", cluster=cluster, clock=lambda: datetime.now(UTC))
     try:
         with store.lock([name], Holder("anna", socket.gethostname(), os.getpid())):

@@ -10,12 +10,13 @@ import pytest
 from reconciler import lab as labs
 from reconciler.lab.folder import locate
 from reconciler.spec.load import load_cluster
+from reconciler.trees import DISK
 
 pytestmark = pytest.mark.lab
 
 
 def test_the_cluster_file_is_read_by_the_reconciler(lab: labs.LabInfo) -> None:
-    cluster = load_cluster(lab.cluster_file).cluster
+    cluster = load_cluster(DISK, lab.cluster_file).cluster
     assert cluster.name == lab.name
     assert [worker.name for worker in cluster.workers] == ["worker1", "worker2", "worker3"]
     assert [str(worker.address) for worker in cluster.workers] == ["10.0.10.1", "10.0.10.2", "10.0.10.3"]
@@ -25,13 +26,13 @@ def test_the_cluster_file_is_read_by_the_reconciler(lab: labs.LabInfo) -> None:
 
 
 def test_its_ports_are_those_of_the_hosts(lab: labs.LabInfo) -> None:
-    cluster = load_cluster(lab.cluster_file).cluster
+    cluster = load_cluster(DISK, lab.cluster_file).cluster
     ports = {host.name: host.ssh.port for host in (*cluster.workers, cluster.network_node)}
     assert ports == {host.name: host.port for host in labs.status(lab.name).hosts}
 
 
 def test_its_images_are_there_and_hash_to_what_it_says(lab: labs.LabInfo) -> None:
-    cluster = load_cluster(lab.cluster_file).cluster
+    cluster = load_cluster(DISK, lab.cluster_file).cluster
     assert {flavor.image for flavor in cluster.flavors.values()} == set(cluster.images) == {"cirros", "ubuntu"}
     for image in cluster.images.values():
         assert hashlib.sha256(Path(image.file).read_bytes()).hexdigest() == image.sha256

@@ -24,6 +24,7 @@ from reconciler.lab.folder import locate
 from reconciler.lab.inventory import USER
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
+from reconciler.trees import DISK
 from tests.lab.site import Site, on_host
 
 pytestmark = pytest.mark.lab
@@ -136,7 +137,7 @@ def test_the_machines_own_people_are_not_touched(lab: labs.LabInfo) -> None:
 
 
 async def test_what_sudo_will_not_do_is_said_with_a_remedy(lab: labs.LabInfo) -> None:
-    connector = SshConnector(load_cluster(lab.cluster_file).cluster)
+    connector = SshConnector(load_cluster(DISK, lab.cluster_file).cluster)
     connection = await connector.connect(WORKER)
     with pytest.raises(HostError, match="sudo: a password is required") as caught:
         await connection.put(SOURCE, "/etc/elsewhere")
@@ -164,7 +165,7 @@ def test_sockets_of_a_vm_are_reached_through_ssh_and_no_other_way(site: Site) ->
 
 async def _greetings(cluster: Path, places: list[str]) -> list[bytes]:
     """Return the first line that each socket of worker1 says to who comes through SSH as the login user."""
-    connector = SshConnector(load_cluster(cluster).cluster)
+    connector = SshConnector(load_cluster(DISK, cluster).cluster)
     connection = await connector.connect(WORKER)
     heard = []
     for place in places:

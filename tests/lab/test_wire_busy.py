@@ -12,6 +12,7 @@ from reconciler import lab as labs
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
+from reconciler.trees import DISK
 from tests.lab.site import Site, on_host, wait_until
 from tests.lab.wire import Wired, dialler_within
 
@@ -69,7 +70,7 @@ def test_more_sessions_than_the_host_allows(site: Site) -> None:
         return [line async for line in connection.run(count)]
 
     async def ask_all() -> list[list[str]]:
-        connector = SshConnector(load_cluster(site.cluster).cluster)
+        connector = SshConnector(load_cluster(DISK, site.cluster).cluster)
         try:
             return await asyncio.gather(*(ask(connector) for _ in range(6)))
         finally:

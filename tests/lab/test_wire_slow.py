@@ -12,6 +12,7 @@ from reconciler.apply.transport.ssh import SshConnector
 from reconciler.errors import HostUnreachable
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
+from reconciler.trees import DISK
 from tests.lab.site import Site, on_host, wait_until
 from tests.lab.wire import Wired
 
@@ -73,7 +74,7 @@ GIVE_UP = 13.0  # seconds; a silent host is given up after ten, and the machine 
 
 async def upload(wired: Wired) -> None:
     """Upload a file to worker2, over one connection that is never made anew."""
-    connector = SshConnector(load_cluster(wired.cluster).cluster)
+    connector = SshConnector(load_cluster(DISK, wired.cluster).cluster)
     try:
         await (await connector.connect(HostName("worker2"))).put(CONTENT, UPLOADED)
     finally:

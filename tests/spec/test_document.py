@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Code, SpecError
 from reconciler.spec.diagnostics import format_problem
-from reconciler.spec.load import MAX_BYTES, parse_cluster, parse_slice
+from reconciler.spec.load import parse_cluster, parse_slice
+from reconciler.spec.tree import MAX_BYTES
 from reconciler.spec.yaml import events
 from reconciler.spec.yaml.document import Mark, Path, Refused, positions, read_document, resolve_plain
 

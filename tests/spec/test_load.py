@@ -14,21 +14,21 @@ import pytest
 from reconciler.errors import Code, Location, SpecError
 from reconciler.spec.check.files import check
 from reconciler.spec.load import (
-    MAX_BYTES,
-    find_cluster,
     load_cluster,
     load_slices,
     parse_cluster,
     parse_slice,
 )
+from reconciler.spec.tree import MAX_BYTES, FileTree
+from reconciler.trees import DISK, DiskTree, find_cluster
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SLICE = "version: 1\nname: {name}\nowner: admin\n"
 
 
-def problems(*paths: Path, root: Path | None = None) -> list[tuple[Code, str]]:
+def problems(*paths: Path | str, tree: FileTree = DISK) -> list[tuple[Code, str]]:
     with pytest.raises(SpecError) as raised:
-        load_slices(paths, root=root)
+        load_slices(tree, paths)
     return [(problem.code, problem.summary) for problem in raised.value.problems()]
 
 
@@ -47,14 +47,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_examples_have_no_problem() -> None:
-    cluster = load_cluster(EXAMPLES / "cluster.yaml")
-    slices = load_slices([EXAMPLES])
+    cluster = load_cluster(DISK, EXAMPLES / "cluster.yaml")
+    slices = load_slices(DISK, [EXAMPLES])
     assert {file.slice.name for file in slices} >= {"two-vms", "triangle", "line"}
     assert check(cluster, slices) == ()
 
 
 def test_a_folder_is_read_to_any_depth(folder: Path) -> None:
-    files = load_slices([folder])
+    files = load_slices(DISK, [folder])
     assert [Path(file.path).relative_to(folder).as_posix() for file in files] == [
         "b.yaml",
         "deep/a.yml",
@@ -65,23 +65,23 @@ def test_a_folder_is_read_to_any_depth(folder: Path) -> None:
 
 def test_the_order_given_changes_nothing(folder: Path) -> None:
     paths = [folder / "b.yaml", folder / "deep", folder / "deep/deeper/c.yaml"]
-    loaded = {tuple(file.path for file in load_slices(order)) for order in itertools.permutations(paths)}
+    loaded = {tuple(file.path for file in load_slices(DISK, order)) for order in itertools.permutations(paths)}
     assert len(loaded) == 1
 
 
 def test_a_file_named_twice_is_read_once(folder: Path) -> None:
-    assert len(load_slices([folder, folder / "b.yaml", folder / "deep" / ".." / "b.yaml"])) == 3
+    assert len(load_slices(DISK, [folder, folder / "b.yaml", folder / "deep" / ".." / "b.yaml"])) == 3
 
 
 def test_the_digest_is_of_the_bytes(folder: Path) -> None:
-    file = load_slices([folder / "b.yaml"])[0]
+    file = load_slices(DISK, [folder / "b.yaml"])[0]
     assert file.digest == hashlib.sha256((folder / "b.yaml").read_bytes()).hexdigest()
     assert parse_slice(file.source.text, "other name").digest == file.digest
 
 
 def test_an_empty_folder_has_no_slices(tmp_path: Path) -> None:
-    assert load_slices([tmp_path]) == ()
-    assert load_slices([]) == ()
+    assert load_slices(DISK, [tmp_path]) == ()
+    assert load_slices(DISK, []) == ()
 
 
 def test_a_cluster_file_that_is_named_is_read_as_a_slice(folder: Path) -> None:
@@ -103,10 +103,10 @@ def test_what_is_not_there_is_a_problem_and_the_rest_is_read(folder: Path) -> No
         (b"version: 1\nna\x00me: a\n", Code.YAML_FEATURE, "the file holds the control character U+0000", 2, 3),
         (b"version: 1\nname: \x1b[31m\n", Code.YAML_FEATURE, "the file holds the control character U+001B", 2, 7),
         (b"version: 1\rname: a\r", Code.YAML_FEATURE, "the file holds the control character U+000D", 1, 11),
-        ("owner: ä".encode("latin-1"), Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0xe4 fits nowhere", 1, 8),
-        ("é: é\n ü".encode() + b"\xff", Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0xff fits nowhere", 2, 3),
-        ("version: 1".encode("utf-16"), Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0xff fits nowhere", 1, 1),
-        (bytes(range(256)), Code.FILE_UNREADABLE, "this file is not UTF-8: byte 0x80 fits nowhere", 2, 118),
+        ("owner: ä".encode("latin-1"), Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0xe4", 1, 8),
+        ("é: é\n ü".encode() + b"\xff", Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0xff", 2, 3),
+        ("version: 1".encode("utf-16"), Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0xff", 1, 1),
+        (bytes(range(256)), Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0x80", 2, 118),
         (b"x" * (MAX_BYTES + 1), Code.FILE_UNREADABLE, "this file is larger than 1 MiB", 1, 1),
     ],
     ids=["bom", "nul", "escape", "carriage-return", "latin-1", "late-byte", "utf-16", "binary", "large"],
@@ -117,7 +117,7 @@ def test_files_that_are_no_text_of_ours(
     path = tmp_path / "wrong.yaml"
     path.write_bytes(content)
     with pytest.raises(SpecError) as raised:
-        load_slices([path])
+        load_slices(DISK, [path])
     (problem,) = raised.value.problems()
     assert (problem.code, problem.summary) == (code, summary)
     assert problem.location == Location(str(path), line, column)
@@ -134,7 +134,7 @@ def test_a_file_of_100_mb_is_refused_unread(tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
-    assert problems(tmp_path) == [(Code.FILE_UNREADABLE, "this is not a file")]
+    assert problems(tmp_path) == [(Code.FILE_UNREADABLE, "this is not a regular file")]
 
 
 def test_a_path_that_cannot_be_is_a_problem() -> None:
@@ -145,10 +145,13 @@ def test_a_path_that_cannot_be_is_a_problem() -> None:
 
 def test_nothing_outside_the_root_is_read(folder: Path) -> None:
     inner = folder / "deep"
-    assert len(load_slices([inner], root=inner)) == 2
+    tree = DiskTree(inner)
+    assert [file.path for file in load_slices(tree, ["."])] == ["a.yml", "deeper/c.yaml"]
     (inner / "link.yaml").symlink_to(folder / "b.yaml")
-    assert [code for code, _ in problems(inner, root=inner)] == [Code.FILE_UNREADABLE]
-    assert [code for code, _ in problems(inner / ".." / "b.yaml", root=inner)] == [Code.FILE_UNREADABLE]
+    outside = [(Code.FILE_UNREADABLE, f"this path leads outside {inner}")]
+    assert problems(".", tree=tree) == outside
+    assert problems("../b.yaml", tree=tree) == outside
+    assert problems(folder / "b.yaml", tree=tree) == outside
 
 
 def test_a_loop_of_links_ends(folder: Path) -> None:
@@ -157,7 +160,7 @@ def test_a_loop_of_links_ends(folder: Path) -> None:
     assert problems(folder / "deep" / "self") == [
         (Code.FILE_UNREADABLE, "this file cannot be read: Too many levels of symbolic links")
     ]
-    assert len(load_slices([folder])) == 3
+    assert len(load_slices(DISK, [folder])) == 3
 
 
 def test_the_nearest_cluster_file_is_found(folder: Path) -> None:

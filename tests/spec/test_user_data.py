@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SpecError
-from reconciler.spec.load import MAX_BYTES, SliceFile, load_slices
+from reconciler.spec.load import SliceFile, load_slices
 from reconciler.spec.models.names import VmName
 from reconciler.spec.models.secret import MASK, Secret
+from reconciler.spec.tree import MAX_BYTES
+from reconciler.trees import DISK
 
 CANARY = "zq8Vd3kCanary7w"
 HEAD = "version: 1\nname: lab\nowner: alice\n"
@@ -18,7 +20,7 @@ HEAD = "version: 1\nname: lab\nowner: alice\n"
 
 def load(folder: Path, text: str) -> SliceFile:
     (folder / "lab.yaml").write_text(HEAD + text)
-    return load_slices([folder])[0]
+    return load_slices(DISK, [folder])[0]
 
 
 def refusal(folder: Path, text: str) -> str:
