@@ -86,7 +86,7 @@ class Location:
 class Problem:
     """One thing that is wrong with the input files: code, message, location and hint.
 
-    `summary` is the message, one sentence. `excerpt` is the line of the file as written, without its newline, or None.
+    `summary` is the message. `excerpt` is the line of the file as written, without its newline, or None.
     """
 
     code: Code
