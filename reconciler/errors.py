@@ -54,7 +54,7 @@ class Code(StrEnum):
     LIMIT = "limit"
     PLAN = "plan"
     DATA_LOSS = "data-loss"
-    REHEARSAL = "rehearsal"
+    SIMULATION = "rehearsal"  # the value is public, so it keeps the name of the option
     PLAN_FILE = "plan-file"
     STATE = "state"
     STATE_LOCKED = "state-locked"
@@ -170,7 +170,7 @@ class LimitError(PlanError):
 class SimulationError(PlanError):
     """In the simulation, an interrupted apply was not completed by the next one; the message says where."""
 
-    code = Code.REHEARSAL
+    code = Code.SIMULATION
 
 
 class StateError(ReconcilerError):

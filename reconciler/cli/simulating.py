@@ -1,4 +1,4 @@
-"""Has a plan rehearsed, shows how far that is, and says what came of it; the playing is rehearsal's."""
+"""Runs the simulation of `plan --rehearse`, shows its progress, and reports the result."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reconciler.apply.observation.observe import Drivers
 from reconciler.cli.session import Session
 from reconciler.errors import SimulationError
 from reconciler.simulation.drivers import DRIVERS
-from reconciler.simulation.setup import set_up
-from reconciler.simulation.simulate import SimulationFailure, Tell, rehearse
+from reconciler.simulation.setup import simulated_copy
+from reconciler.workflow.simulate import OnProgress, SimulationFailure, simulate
 
 if TYPE_CHECKING:
     from reconciler.state.sql.store import SqlStore
@@ -21,73 +21,73 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """A rehearsal that found nothing wanting: so many moments, as many of them played, from so many scenes."""
+class SimulatedPlan:
+    """A simulation without a failure: the interruption points, how many were simulated, and their checkpoints."""
 
-    moments: int
-    played: int
-    scenes: int
+    points: int
+    simulated: int
+    checkpoints: int
     seconds: float
 
     def text(self) -> str:
-        """Say it in one line, ending with a newline."""
-        if not self.moments:
-            return "Rehearsed: there is nothing to do, and so no moment to stop at.\n"
-        played = "all" if self.played == self.moments else f"{self.played} of"
+        """Return one line, with its newline."""
+        if not self.points:
+            return "Simulated: there is nothing to do, so there is no interruption point.\n"
+        simulated = "all" if self.simulated == self.points else f"{self.simulated} of"
         return (
-            f"Rehearsed in {self.seconds:.1f} s: played {played} {self.moments:,} moments; stopped at each, one more "
-            "apply ended with the same hosts and record as one left alone.\n"
+            f"Simulated in {self.seconds:.1f} s: stopped at {simulated} {self.points:,} interruption points; after "
+            "each, one more apply gave the same hosts and state as an apply without interruption.\n"
         )
 
     def data(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
-            "moments": self.moments,
-            "played": self.played,
-            "scenes": self.scenes,
+            "moments": self.points,
+            "played": self.simulated,
+            "scenes": self.checkpoints,
             "complete": True,
             "seconds": round(self.seconds, 3),
         }
 
 
-def rehearse_plan(
+def simulate_plan(
     session: Session, inputs: Inputs, store: SqlStore, asked: Asked, drivers: Drivers = DRIVERS
-) -> Rehearsed:
-    """Play an apply of this on hosts in memory, from what is recorded; hosts and record are let be.
+) -> SimulatedPlan:
+    """Simulate an apply on model hosts, beginning with the state; neither hosts nor state are changed.
 
-    Raises RehearsalError for the first moment from which one more apply would not complete it.
+    Raises SimulationError for the first interruption point after which one more apply would not complete it.
     """
     began = time.monotonic()
-    stage = set_up(inputs.cluster.cluster, store, drivers)
-    with _progress(session) as tell:
-        trial = rehearse(stage, inputs, asked, tell=tell)
-    if trial.flaw is not None:
-        raise SimulationError(_sentence(trial.flaw, trial.moments), hint=_HINT)
-    return Rehearsed(trial.moments, trial.played, trial.scenes, time.monotonic() - began)
+    simulated = simulated_copy(inputs.cluster.cluster, store, drivers)
+    with _progress(session) as on_progress:
+        result = simulate(simulated, inputs, asked, on_progress=on_progress)
+    if result.failure is not None:
+        raise SimulationError(_summary(result.failure, result.points), hint=_HINT)
+    return SimulatedPlan(result.points, result.simulated, result.checkpoints, time.monotonic() - began)
 
 
-_HINT = "nothing was changed; this is a fault of topology-reconciler: report it with what `plan --json` prints"
+_HINT = "nothing was changed; this is a bug in topology-reconciler: report it with the output of `plan --json`"
 
 
-def _sentence(flaw: SimulationFailure, moments: int) -> str:
-    if not flaw.number:
-        return f"on the model of the hosts, an apply of this is not completed: {flaw.ended}"
+def _summary(failure: SimulationFailure, points: int) -> str:
+    if not failure.number:
+        return f"in the simulation, an apply of this plan does not complete: {failure.problem}"
     return (
-        f"stopped {flaw.moment} (moment {flaw.number:,} of {moments:,}), this would not be completed by one more "
-        f"apply: {flaw.ended}"
+        f"if stopped {failure.description} (interruption point {failure.number:,} of {points:,}), one more apply would "
+        f"not complete this plan: {failure.problem}"
     )
 
 
 @contextmanager
-def _progress(session: Session) -> Iterator[Tell]:
-    """Yield what shows how far a rehearsal is; nothing is shown but on a terminal."""
+def _progress(session: Session) -> Iterator[OnProgress]:
+    """Yield a callback that shows progress, on a terminal only."""
     console = session.console(stderr=True)
     if session.json or not console.is_terminal or console.is_dumb_terminal:
-        yield lambda _played, _of: None
+        yield lambda _simulated, _of: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415 - 0.1 s to import
 
-    columns = (TextColumn("rehearsing"), BarColumn(), MofNCompleteColumn(), TextColumn("moments"))
+    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("interruption points"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda played, of: bar.update(task, completed=played, total=of)
+        yield lambda simulated, of: bar.update(task, completed=simulated, total=of)

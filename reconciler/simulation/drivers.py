@@ -64,7 +64,7 @@ def _stop_at_others(resource: Resource, fact: Thing | None) -> None:
 
 
 def _command(verb: str, text: str) -> Command:
-    return Command(("rehearse", verb, text))
+    return Command(("simulate", verb, text))
 
 
 def contents(steps: Sequence[Step]) -> Private:

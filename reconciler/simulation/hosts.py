@@ -232,7 +232,7 @@ def _needed(resource: Resource) -> Iterable[Place]:
             return ()
 
 
-def amiss(hosts: Mapping[HostName, Host]) -> list[str]:
+def invariant_violations(hosts: Mapping[HostName, Host]) -> list[str]:
     """Return what must never be, on whichever hosts: numbers used twice where they meet, VLANs shared by slices."""
     users: dict[str, set[str]] = {}
     vlans: dict[int, set[str | None]] = {}

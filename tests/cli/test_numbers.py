@@ -11,7 +11,7 @@ import pytest
 
 from reconciler import workflow
 from reconciler.plan.snapshot import SHARED
-from reconciler.simulation.simulation import HOLDER
+from reconciler.simulation.cluster import HOLDER
 from reconciler.state.sql.store import SqlStore, open_store
 from tests.cli.running import PROGRAM, Cli, Write, asking, plain
 

@@ -1,4 +1,4 @@
-"""`plan --rehearse` plays a plan in memory: what it says, how it ends, and that nothing is written or contacted."""
+"""`plan --rehearse` simulates a plan in memory: its output and exit codes, and that nothing is written or contacted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 
 from reconciler import workflow
 from reconciler.cli.session import Session
-from reconciler.cli.simulating import rehearse_plan
+from reconciler.cli.simulating import simulate_plan
 from reconciler.errors import Code, SimulationError
 from reconciler.plan.resources import Disk
+from reconciler.simulation.cluster import HOLDER, SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
-from reconciler.simulation.simulation import HOLDER, Simulation
 from reconciler.state.sql.store import open_store
+from reconciler.workflow.simulate import hosts_of
 from tests.cli.running import PROGRAM, Cli, Write, on_terminal, plain
 
 CHANGES = 2
@@ -32,8 +33,8 @@ vms:
   one: {internet: true, cloud_init: "#!/bin/sh\\necho one\\n"}
 """
 ALL = re.compile(
-    r"Rehearsed in \d+\.\d s: played all (\d+) moments; stopped at each, one more apply ended with the same hosts and "
-    r"record as one left alone\.\n$"
+    r"Simulated in \d+\.\d s: stopped at all (\d+) interruption points; after each, one more apply gave the same hosts "
+    r"and state as an apply without interruption\.\n$"
 )
 
 
@@ -50,14 +51,14 @@ def recorded(solo: Path, project: Path) -> Path:
     cluster = inputs.cluster.cluster
     place = project / "state.db"
     store = open_store(place, cluster=cluster.name, clock=lambda: datetime.now(UTC))
-    edges = Simulation(cluster.name, [host.name for host in cluster.hosts()]).edges()
+    edges = hosts_of(SimulatedCluster(cluster.name, [host.name for host in cluster.hosts()]))
     applied = asyncio.run(workflow.apply(inputs, store, edges, holder=HOLDER, approve=lambda _: True))
     store.close()
     assert applied.ok
     return place
 
 
-def test_a_rehearsal_needs_neither_network_nor_key_nor_writable_place(solo: Path, project: Path) -> None:
+def test_a_simulation_needs_no_network_no_key_and_no_writable_folder(solo: Path, project: Path) -> None:
     before = sorted(project.parent.rglob("*"))
     argv = ["unshare", "--net", "--", PROGRAM, "plan", "--rehearse", str(solo)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(project.parent / "home")}
@@ -79,7 +80,7 @@ def test_a_rehearsal_needs_neither_network_nor_key_nor_writable_place(solo: Path
     ],
     ids=["change", "replace", "prune"],
 )
-def test_a_rehearsal_begins_from_what_is_recorded_and_leaves_it(
+def test_a_simulation_begins_with_the_state_and_does_not_change_it(
     recorded: Path, cli: Cli, write: Write, arguments: list[str], text: str, actions: set[str]
 ) -> None:
     write("solo/solo.yaml", text)
@@ -95,28 +96,28 @@ def test_a_rehearsal_begins_from_what_is_recorded_and_leaves_it(
     assert recorded.read_bytes() == before
 
 
-def test_where_there_is_nothing_to_do_there_is_no_moment(recorded: Path, cli: Cli) -> None:
+def test_a_plan_with_nothing_to_do_has_no_interruption_point(recorded: Path, cli: Cli) -> None:
     done = cli("plan", "--rehearse", "--state", str(recorded), "solo")
     assert (done.code, done.err) == (0, "")
-    assert done.out.endswith("Rehearsed: there is nothing to do, and so no moment to stop at.\n")
+    assert done.out.endswith("Simulated: there is nothing to do, so there is no interruption point.\n")
 
 
-def test_the_first_moment_from_which_one_more_apply_does_not_do_is_told(solo: Path, project: Path) -> None:
+def test_the_first_point_that_one_more_apply_does_not_complete_is_reported(solo: Path, project: Path) -> None:
     disks = DRIVERS[Disk.kind]
     forgetful = replace(disks, ensure=lambda disk, fact, before: () if fact else disks.ensure(disk, None, before))
     session = Session(cluster=project / "cluster.yaml")
     inputs = session.slice_inputs([solo])
     with session.store(inputs.cluster, read_only=True) as store, pytest.raises(SimulationError) as caught:
-        rehearse_plan(session, inputs, store, workflow.NOTHING_ELSE, {**DRIVERS, Disk.kind: forgetful})
-    assert caught.value.code is Code.REHEARSAL
+        simulate_plan(session, inputs, store, workflow.NOTHING_ELSE, {**DRIVERS, Disk.kind: forgetful})
+    assert caught.value.code is Code.SIMULATION
     assert re.fullmatch(
-        r"stopped as worker1 was at \d of a batch of \d commands, and hosts were cut off \(moment \d+ of \d+\), "
-        r"this would not be completed by one more apply: vm/admin/solo/one on worker1: there is no disk \S+",
+        r"if stopped when worker1 was at command \d of \d, and hosts were cut off \(interruption point \d+ of \d+\), "
+        r"one more apply would not complete this plan: vm/admin/solo/one on worker1: there is no disk \S+",
         caught.value.summary,
     )
 
 
-def test_a_rehearsal_does_not_look_at_hosts(solo: Path, cli: Cli) -> None:
+def test_a_simulation_does_not_refresh_hosts(solo: Path, cli: Cli) -> None:
     done = cli("plan", "--rehearse", "--refresh", str(solo))
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("error[usage]: --rehearse plays from what is recorded")
@@ -125,5 +126,5 @@ def test_a_rehearsal_does_not_look_at_hosts(solo: Path, cli: Cli) -> None:
 def test_progress_is_shown_on_a_terminal(solo: Path) -> None:
     done = on_terminal(["plan", "--rehearse", str(solo)])
     assert done.code == 0
-    assert re.search(r"rehearsing .* \d+/\d+ +moments", plain(done.out))
+    assert re.search(r"simulating .* \d+/\d+ +interruption points", plain(done.out))
     assert ALL.search(plain(done.out).rstrip("\r\n") + "\n")

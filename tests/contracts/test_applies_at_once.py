@@ -12,10 +12,11 @@ import pytest
 from reconciler import workflow
 from reconciler.errors import StateMoved
 from reconciler.plan.model import Plan
-from reconciler.simulation.hosts import amiss
-from reconciler.simulation.simulation import HOLDER, Simulation
+from reconciler.simulation.cluster import HOLDER, SimulatedCluster
+from reconciler.simulation.hosts import invariant_violations
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.sql.store import SqlStore
+from reconciler.workflow.simulate import hosts_of
 from tests.contracts.conftest import Database
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ class Site:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.bare = workflow.load(ROOT / "examples/cluster.yaml", [])
-        self.stage = Simulation("campus", [host.name for host in self.bare.cluster.cluster.hosts()])
+        self.simulated = SimulatedCluster("campus", [host.name for host in self.bare.cluster.cluster.hosts()])
 
     def open(self) -> SqlStore:
         return self.database.open(cluster="campus")
@@ -47,7 +48,7 @@ class Site:
             work = workflow.apply(
                 inputs,
                 store,
-                self.stage.edges(),
+                hosts_of(self.simulated),
                 holder=HOLDER,
                 approve=approve,
                 accept_numbers=accept_numbers,
@@ -94,8 +95,8 @@ def test_who_accepts_other_numbers_gets_them(site: Site) -> None:
     assert {key: had.id for key, had in recorded.allocations.items()} == {TRIANGLE: 1000, TWO_VMS: 1001}
     assert all(workflow.plan(site.inputs(name), store).empty for name in ("two-vms", "triangle"))
     store.close()
-    assert amiss(site.stage.hosts) == []
-    assert len(site.stage.standing()) == len(recorded.resources)
+    assert invariant_violations(site.simulated.hosts) == []
+    assert len(site.simulated.objects()) == len(recorded.resources)
 
 
 def test_who_approved_of_numbers_gets_no_others_unasked(site: Site) -> None:

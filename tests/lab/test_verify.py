@@ -302,8 +302,8 @@ def test_a_cable_between_two_routers(network: Site) -> None:
         assert (
             f"in the namespace {two} on gateway, then out of leak-a, then into leak-b in the namespace {three}" in leak
         )
-        expect_line(done, "router: router/admin/two-vms on gateway forwards for leak-a, which is no gateway")
-        expect_line(done, "router: router/admin/triangle on gateway forwards for leak-b, which is no gateway")
+        expect_line(done, "router: router/admin/two-vms on gateway forwards for leak-a, which is not a gateway")
+        expect_line(done, "router: router/admin/triangle on gateway forwards for leak-b, which is not a gateway")
 
 
 def test_a_way_between_two_routers_through_the_node_itself(network: Site) -> None:
@@ -336,7 +336,7 @@ def test_a_member_added_to_the_set_of_gateways_by_hand(network: Site) -> None:
         assert f"out of {closed}" in leak
         expect_line(done, f"undeclared path: packets from {CLOSED} reach {OPEN}")
         expect_line(
-            done, "router: router/admin/islands on gateway forwards for rogue0, which is no gateway of its slice"
+            done, "router: router/admin/islands on gateway forwards for rogue0, which is not a gateway of its slice"
         )
 
 
@@ -371,7 +371,7 @@ def test_a_foreign_table_that_may_drop_what_is_declared(network: Site) -> None:
         missing = expect_line(
             done, f"missing path: packets from {THREE} do not reach segment/admin/triangle/a:eth2--c:eth1"
         )
-        assert "there inet foreign onward may not let it pass" in missing
+        assert "there inet foreign onward may drop it" in missing
         assert json.loads(network.run("verify", "--json").out)["routed"]["present"] == 1
 
 
@@ -434,7 +434,7 @@ def test_every_guest_answers_its_router_under_its_own_mac(network: Site) -> None
     told = json.loads(network.do("verify", "--probe", "--json").out)
     addressed = sum(card["ip"] is not None for vm in vms for card in vm.nics.values())
     assert (told["proved"], told["probed"]) == (True, {"answered": addressed, "silent": []})
-    assert "3 NICs answered ARP under their own MAC alone." in network.do("verify", "--probe", "two-vms").out
+    assert "3 NICs replied to ARP from their own MAC only." in network.do("verify", "--probe", "two-vms").out
     assert json.loads(network.do("verify", "--json").out)["probed"] is None
 
 
@@ -447,7 +447,7 @@ def test_a_guest_that_does_not_reply_is_not_verified(network: Site) -> None:
     finally:
         on_host(network.lab, db.worker, f"kill -CONT {db.pid}")
     assert done.code == 2, done.told
-    expect_line(done, f"silent: port/admin/two-vms/db:eth1 ({db.ip('eth1')}) does not answer ARP")
+    expect_line(done, f"silent: port/admin/two-vms/db:eth1 ({db.ip('eth1')}) does not reply to ARP")
     assert "Not verified: 1 NIC silent; 4 declared paths present, " in done.out
 
 

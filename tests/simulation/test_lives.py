@@ -1,6 +1,6 @@
-"""Lives of a cluster at random: edits, applies, crashes, lost hosts and drift, in any order; nothing may ever be amiss.
+"""Random lives of a cluster: edits, applies, crashes, lost hosts and drift, in any order; invariants always hold.
 
-The hosts are a model in memory; plans, executor, journal and record are the real ones.
+The hosts are a model in memory. Plans, executor, journal and state are the real ones.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from hypothesis.stateful import (
 from reconciler import workflow
 from reconciler.errors import StateLost, UsageError
 from reconciler.plan.snapshot import Status, claims
-from reconciler.simulation.hosts import amiss, place_of
-from reconciler.simulation.simulation import Interruption, Simulation
+from reconciler.simulation.cluster import Interruption, SimulatedCluster, ignore
+from reconciler.simulation.hosts import invariant_violations, place_of
 from reconciler.spec.check.files import check
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.load import ClusterFile, SliceFile
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.yaml.source import Source
 from reconciler.state.store import Holder
+from reconciler.workflow.simulate import apply_on, interruption_points
 from tests.conftest import Tell
 from tests.plan.examples import LAB1, LAB2, cluster, lab
 
@@ -74,11 +75,11 @@ def edits(draw: st.DrawFn, key: SliceKey) -> ExpandedSlice:
 
 
 class Lives(RuleBasedStateMachine):
-    """One cluster with two slices, and what may befall it."""
+    """One cluster with two slices, and everything that may happen to it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Simulation(CLUSTER.cluster.name, HOSTS)
+        self.simulated = SimulatedCluster(CLUSTER.cluster.name, HOSTS)
         self.files: dict[SliceKey, ExpandedSlice] = {}
 
     # What people do.
@@ -96,85 +97,85 @@ class Lives(RuleBasedStateMachine):
 
     @rule(wanted=WANTED)
     def plan(self, wanted: set[SliceKey]) -> None:
-        before, hosts = self.stage.store.frozen(), self.stage.scene().hosts
+        before, hosts = self.simulated.store.frozen(), self.simulated.checkpoint().hosts
         inputs = self.inputs(wanted)
-        assert workflow.plan(inputs, self.stage.store) == workflow.plan(inputs, self.stage.store)
-        assert self.stage.store.frozen() == before
-        assert self.stage.hosts == hosts
+        assert workflow.plan(inputs, self.simulated.store) == workflow.plan(inputs, self.simulated.store)
+        assert self.simulated.store.frozen() == before
+        assert self.simulated.hosts == hosts
 
     @rule(data=st.data())
     def apply(self, data: st.DataObject) -> None:
         inputs, asked = self.draw_work(data)
-        if any(host.down for host in self.stage.hosts.values()):
-            self.note("applies with a host lost", self.stage.apply(inputs, asked))
+        if any(host.down for host in self.simulated.hosts.values()):
+            self.note("applies with a host lost", apply_on(self.simulated, inputs, asked))
         else:
             self.finish(inputs, asked)
 
-    @precondition(lambda self: any(host.things for host in self.stage.hosts.values()))
+    @precondition(lambda self: any(host.things for host in self.simulated.hosts.values()))
     @rule(data=st.data())
     def remove_by_hand(self, data: st.DataObject) -> None:
-        if standing := sorted(self.stage.standing()):
+        if standing := sorted(self.simulated.objects()):
             host, place = data.draw(st.sampled_from(standing))
-            del self.stage.hosts[host].things[place]
+            del self.simulated.hosts[host].things[place]
             seen["things removed by hand"] += 1
 
-    # What befalls them.
+    # What happens to them.
 
     @rule(data=st.data(), seed=st.integers(0, 2**16), cut=st.booleans())
     def crash(self, data: st.DataObject, seed: int, *, cut: bool) -> None:
         inputs, asked = self.draw_work(data)
-        chance = Random(seed)  # noqa: S311 - any of the moments, each as likely as the others
-        if stops := self.stage.stops(inputs, asked, lambda number: chance.randrange(number) == 0):
-            self.stage.rewind(stops[-1].scene.cut() if cut else stops[-1].scene)
+        chance = Random(seed)  # noqa: S311 - any of the points, each as likely as the others
+        if points := interruption_points(self.simulated, inputs, asked, lambda number: chance.randrange(number) == 0):
+            self.simulated.restore(points[-1].checkpoint.cut() if cut else points[-1].checkpoint)
             seen["crashes"] += 1
 
     @rule(data=st.data(), cuts=st.dictionaries(st.sampled_from(HOSTS), CUTS, min_size=1, max_size=2))
     def lose_connections(self, data: st.DataObject, cuts: dict[HostName, tuple[int, bool, bool]]) -> None:
         inputs, asked = self.draw_work(data)
-        self.stage.cuts = {host: Interruption(*cut) for host, cut in cuts.items()}
-        applied = self.stage.apply(inputs, asked)
-        if len(self.stage.cuts) < len(cuts):
+        self.simulated.cuts = {host: Interruption(*cut) for host, cut in cuts.items()}
+        applied = apply_on(self.simulated, inputs, asked)
+        if len(self.simulated.cuts) < len(cuts):
             self.note("applies with a connection lost", applied)
-        self.stage.cuts = {}
+        self.simulated.cuts = {}
 
-    @rule(data=st.data(), moment=st.integers(1, 25))
-    def overtake(self, data: st.DataObject, moment: int) -> None:
+    @rule(data=st.data(), number=st.integers(1, 25))
+    def overtake(self, data: st.DataObject, number: int) -> None:
         inputs, asked = self.draw_work(data)
-        moments = count(1)
+        numbers = count(1)
 
-        def passing(_: str) -> None:
-            if next(moments) == moment:
+        def on_point(_: str) -> None:
+            if next(numbers) == number:
                 self.steal()
                 seen["applies overtaken"] += 1
 
-        self.stage.passing = passing
+        self.simulated.on_point = on_point
         with suppress(StateLost):
-            self.stage.apply(inputs, asked)
-        self.stage.passing = lambda _: None
+            apply_on(self.simulated, inputs, asked)
+        self.simulated.on_point = ignore
 
-    @precondition(lambda self: self.stage.store.locks())
+    @precondition(lambda self: self.simulated.store.locks())
     @rule()
     def steal_what_a_stopped_run_holds(self) -> None:
         self.steal()
         seen["locks stolen afterwards"] += 1
-        assert self.stage.store.locks() == ()
+        assert self.simulated.store.locks() == ()
 
     @rule(host=st.sampled_from(HOSTS))
     def lose_host(self, host: HostName) -> None:
-        self.stage.hosts[host].down = True
+        self.simulated.hosts[host].down = True
 
-    @precondition(lambda self: any(host.down for host in self.stage.hosts.values()))
+    @precondition(lambda self: any(host.down for host in self.simulated.hosts.values()))
     @rule()
     def find_hosts_again(self) -> None:
-        for host in self.stage.hosts.values():
+        for host in self.simulated.hosts.values():
             host.down = False
 
     @invariant()
-    def nothing_is_amiss(self) -> None:
+    def invariants_hold(self) -> None:
         seen["steps"] += 1
-        assert amiss(self.stage.hosts) == []
-        recorded = self.stage.store.read(None)
-        taken = [claim for key, given in recorded.allocations.items() for claim in claims(key, given)]
+        assert invariant_violations(self.simulated.hosts) == []
+        state = self.simulated.store.read(None)
+        taken = [claim for key, given in state.allocations.items() for claim in claims(key, given)]
         own = [claim for claim in taken if claim.kind not in {"image", "uplink"}]
         assert len(own) == len(set(own))
 
@@ -182,33 +183,33 @@ class Lives(RuleBasedStateMachine):
         try:
             self.come_to_rest()
         finally:
-            self.stage.store.close()
+            self.simulated.store.close()
 
     def come_to_rest(self) -> None:
-        """With all hosts back, one apply of what is wanted and one destroy of what is not leave all as it should be."""
+        """With all hosts back, one apply of all files and one destroy of the rest leave hosts and state consistent."""
         self.find_hosts_again()
         self.finish(self.inputs(KEYS), workflow.NOTHING_ELSE)
         if unwanted := tuple(key for key in self.known() if key not in self.files):
             self.finish(self.inputs(()), workflow.Asked(destroy=unwanted))
-        recorded = self.stage.store.read(None)
-        assert {entry.status for entry in recorded.resources.values()} <= {Status.PRESENT}
-        assert not any(recorded.held.values())
-        standing = self.stage.standing()
+        state = self.simulated.store.read(None)
+        assert {entry.status for entry in state.resources.values()} <= {Status.PRESENT}
+        assert not any(state.held.values())
+        standing = self.simulated.objects()
         assert all(thing.whole for thing in standing.values())
         assert {where: thing.resource for where, thing in standing.items()} == {
-            (entry.resource.host, place_of(entry.resource)): entry.resource for entry in recorded.resources.values()
+            (entry.resource.host, place_of(entry.resource)): entry.resource for entry in state.resources.values()
         }
         if known := self.known():
             self.finish(self.inputs(()), workflow.Asked(destroy=known))
-        recorded = self.stage.store.read(None)
-        assert (recorded.resources, recorded.allocations, recorded.held) == ({}, {}, {})
-        assert self.stage.standing() == {}
+        state = self.simulated.store.read(None)
+        assert (state.resources, state.allocations, state.held) == ({}, {}, {})
+        assert self.simulated.objects() == {}
 
     def finish(self, inputs: workflow.Inputs, asked: workflow.Asked) -> None:
-        applied = self.stage.apply(inputs, asked)
+        applied = apply_on(self.simulated, inputs, asked)
         assert applied.ok, applied.report
         seen["applies completed" if applied.report else "applies with nothing to do"] += 1
-        again = workflow.plan(inputs, self.stage.store, asked)
+        again = workflow.plan(inputs, self.simulated.store, asked)
         assert again.empty, [(change.address, change.action, change.reason) for change in again.changes]
 
     def note(self, what: str, applied: workflow.ApplyResult) -> None:
@@ -230,23 +231,23 @@ class Lives(RuleBasedStateMachine):
         return self.inputs(wanted), workflow.NOTHING_ELSE
 
     def steal(self) -> None:
-        """Take over all locks as one does who has seen their holder silent, and let go of them."""
-        held = self.stage.store.locks()
-        with self.stage.store.lock({lock.name for lock in held}, THIEF, silent=held):
+        """Take over all locks, as a process that has seen their holder silent, and release them."""
+        held = self.simulated.store.locks()
+        with self.simulated.store.lock({lock.name for lock in held}, THIEF, silent=held):
             pass
 
     def known(self) -> tuple[SliceKey, ...]:
-        """Return the slices that the record knows of, or that an apply has left unfinished."""
-        return tuple(key for key in KEYS if _finds(self.stage, key))
+        """Return the slices in the state, and those that an apply has left unfinished."""
+        return tuple(key for key in KEYS if _finds(self.simulated, key))
 
     def inputs(self, wanted: Any) -> workflow.Inputs:
         """Return those of the files that are wanted."""
         return workflow.Inputs(CLUSTER, tuple(_file(self.files[key]) for key in sorted(wanted) if key in self.files))
 
 
-def _finds(stage: Simulation, key: SliceKey) -> bool:
+def _finds(simulated: SimulatedCluster, key: SliceKey) -> bool:
     try:
-        return bool(workflow.find_slices(stage.store, [key], unfinished=True))
+        return bool(workflow.find_slices(simulated.store, [key], unfinished=True))
     except UsageError:
         return False
 
@@ -256,7 +257,7 @@ def _file(written: ExpandedSlice) -> SliceFile:
     return SliceFile(path, written, "d" * 64, Source(path, ""))
 
 
-def test_a_cluster_comes_to_rest_whatever_befalls_it(tell: Tell) -> None:
+def test_a_cluster_always_comes_to_rest(tell: Tell) -> None:
     run_state_machine_as_test(Lives, settings=LIVES)
     tell("lives of a cluster: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
     assert seen["steps"] >= 2000

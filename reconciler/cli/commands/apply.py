@@ -131,7 +131,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
         if not rehearse:
             show_plan(session, planned)
         else:
-            _show_rehearsed(session, planned, inputs, store, asked)
+            _show_simulated(session, planned, inputs, store, asked)
     if out is not None:
         save(planned, inputs, out)
         if not session.json:
@@ -344,17 +344,17 @@ def show_plan(session: Session, planned: Plan) -> None:
         paint(session.console(), render_text(planned))
 
 
-def _show_rehearsed(session: Session, planned: Plan, inputs: Inputs, store: SqlStore, asked: Asked) -> None:
-    """Print a plan and what came of its rehearsal; as JSON, both are one document."""
-    from reconciler.cli.simulating import rehearse_plan  # noqa: PLC0415
+def _show_simulated(session: Session, planned: Plan, inputs: Inputs, store: SqlStore, asked: Asked) -> None:
+    """Print a plan and the result of its simulation; as JSON, both are one document."""
+    from reconciler.cli.simulating import simulate_plan  # noqa: PLC0415
     from reconciler.views.plan_json import plan_data  # noqa: PLC0415
 
     if session.json:
-        session.print_json(plan_data(planned) | {"rehearsal": rehearse_plan(session, inputs, store, asked).data()})
+        session.print_json(plan_data(planned) | {"rehearsal": simulate_plan(session, inputs, store, asked).data()})
         return
     show_plan(session, planned)
-    sys.stdout.flush()  # a rehearsal takes seconds, and there is something to read meanwhile
-    sys.stdout.write(rehearse_plan(session, inputs, store, asked).text())
+    sys.stdout.flush()  # a simulation takes seconds, and the plan can be read meanwhile
+    sys.stdout.write(simulate_plan(session, inputs, store, asked).text())
 
 
 def _approve(session: Session, manner: _Manner) -> Callable[[Plan], bool]:

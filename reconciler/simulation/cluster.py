@@ -1,0 +1,254 @@
+"""A simulated cluster: the state in memory and model hosts, which can be copied and restored at any point of an apply.
+
+A checkpoint is a copy of state and hosts. The apply that was running continues and its later effects are discarded, so
+that nothing it does at its end (releasing locks, closing the apply) is in the copy, as if it had been killed. Batches
+that hosts were running either continue behind the operation lock or are cut off, by choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+from reconciler.apply.observation.observe import Drivers
+from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
+from reconciler.errors import HostError, HostUnreachable
+from reconciler.plan.model import Plan, Step
+from reconciler.simulation.drivers import DRIVERS
+from reconciler.simulation.hosts import Host, Place, Running, Thing
+from reconciler.simulation.script import read_script
+from reconciler.spec.models.names import HostName
+from reconciler.state.memory import MemoryStore
+from reconciler.state.store import ApplyId, Holder, StepResult
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+OnPoint = Callable[[str], None]
+"""Called at each interruption point, with a description of it."""
+
+HOLDER: Final = Holder(user="simulation", host="model", pid=2**30)
+"""The holder of locks here; no process has this id, so that the lock of a stopped apply can be taken over."""
+
+_NOW: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state and all hosts at one point."""
+
+    state: bytes
+    hosts: Mapping[HostName, Host]
+
+    def cut(self) -> Checkpoint:
+        """Return the same checkpoint without the batches that hosts are running."""
+        return Checkpoint(self.state, {name: replace(host.copy(), running=None) for name, host in self.hosts.items()})
+
+    @property
+    def busy(self) -> bool:
+        """Whether a host is running a batch."""
+        return any(host.running for host in self.hosts.values())
+
+    @property
+    def fingerprint(self) -> Hashable:
+        """A value that equal checkpoints share."""
+        return self.state, *((name, host.print) for name, host in self.hosts.items())
+
+
+@dataclass(slots=True)
+class Interruption:
+    """A connection that is lost after some commands; the host may go on with its batch, and may answer again."""
+
+    after: int
+    goes_on: bool
+    back: bool
+
+
+class SimulatedCluster:
+    """The state and the hosts of one cluster, in memory."""
+
+    def __init__(self, cluster: str, hosts: Iterable[str], drivers: Drivers = DRIVERS) -> None:
+        self.drivers = drivers
+        self.on_point: OnPoint = ignore
+        self.cuts: dict[HostName, Interruption] = {}
+        self.store = _ObservedStore(cluster, self)
+        self.hosts = {HostName(name): Host() for name in hosts}
+
+    def checkpoint(self) -> Checkpoint:
+        """Return a copy of the state and the hosts."""
+        return Checkpoint(self.store.frozen(), {name: host.copy() for name, host in self.hosts.items()})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Set the state and the hosts back to a checkpoint."""
+        self.store.thaw(checkpoint.state)
+        self.hosts = {name: host.copy() for name, host in checkpoint.hosts.items()}
+
+    def connector(self) -> Connector:
+        """Return a connector to the model hosts."""
+        return _Connector(self)
+
+    def objects(self) -> dict[tuple[HostName, Place], Thing]:
+        """Return every object on the hosts, after the batches that still run there have ended."""
+        for host in self.hosts.values():
+            host.settle()
+        return {(name, place): thing for name, host in self.hosts.items() for place, thing in host.things.items()}
+
+
+def ignore(_: Any) -> None:
+    """Do nothing at an interruption point."""
+
+
+class _ObservedStore(MemoryStore):
+    """The state, with an interruption point before and after each write."""
+
+    def __init__(self, cluster: str, simulated: SimulatedCluster) -> None:
+        super().__init__(cluster, lambda: _NOW)
+        self._simulated = simulated
+
+    @property
+    def ttl(self) -> timedelta:
+        """A lease so long that no lock is renewed: only one thread may use the connection of a state in memory."""
+        return timedelta(days=1)
+
+    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+        return self._write("the start", lambda: super(_ObservedStore, self).begin(plan, holder, digest))
+
+    def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        self._write(_counted(len(steps), "intent"), lambda: super(_ObservedStore, self).intend(apply, steps))
+
+    def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
+        self._write(_counted(len(results), "result"), lambda: super(_ObservedStore, self).record(apply, results))
+
+    def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
+        self._write("the end", lambda: super(_ObservedStore, self).finish(apply, result, skipped))
+
+    def _write(self, what: str, write: Callable[[], T]) -> T:
+        self._simulated.on_point(f"before writing {what}")
+        written = write()
+        self._simulated.on_point(f"after writing {what}")
+        return written
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+class _Connector:
+    """Opens connections to the model's hosts."""
+
+    def __init__(self, simulated: SimulatedCluster) -> None:
+        self._simulated = simulated
+
+    async def connect(self, host: HostName) -> Connection:
+        if self._simulated.hosts[host].down:
+            raise HostUnreachable(host, "it refuses connections")
+        return _Connection(host, self._simulated)
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class _Connection:
+    """A connection to one model host."""
+
+    host: HostName
+    simulated: SimulatedCluster
+
+    async def run(self, text: str) -> AsyncGenerator[str, None]:
+        script = read_script(text)
+        self._reach()
+        host = self.simulated.hosts[self.host]
+        host.settle()
+        running = Running(script)
+        if not script.shared:
+            host.running = running
+            self.simulated.on_point(f"when {self.host} had begun a batch of {script.size} commands")
+        yield f"{script.nonce} open"
+        done = 0
+        while not running.ended:
+            await asyncio.sleep(0)  # hosts work in parallel
+            self._reach()
+            before = host.running
+            lines = list(running.step(host.perform))
+            done += 1
+            if before is not None:
+                self.simulated.on_point(f"when {self.host} was at command {done} of {script.size}")
+            for line in lines:
+                yield line
+            self._lose_after_one(host)
+        host.running = None
+        yield f"{script.nonce} end"
+
+    def _reach(self) -> None:
+        if self.simulated.hosts[self.host].down:
+            raise HostUnreachable(self.host, "the connection was lost")
+
+    def _lose_after_one(self, host: Host) -> None:
+        cut = self.simulated.cuts.get(self.host)
+        if cut is None:
+            return
+        cut.after -= 1
+        if cut.after <= 0:
+            del self.simulated.cuts[self.host]
+            host.down = not cut.back
+            if not cut.goes_on:
+                host.running = None
+            raise HostUnreachable(self.host, "the connection was lost")
+
+    async def put(self, source: Source, path: str, _progress: Progress | None = None, *, private: bool = False) -> None:
+        if not (private and isinstance(source, bytes)):
+            raise HostError(self.host, f"the model accepts only placeholder contents, and {path} is a file")
+        for what, content in (("was receiving", source[:-1]), ("had received", source)):
+            await asyncio.sleep(0)
+            self._reach()
+            self.simulated.hosts[self.host].take(path, content)
+            self.simulated.on_point(f"when {self.host} {what} {path}")
+            self._lose_after_one(self.simulated.hosts[self.host])
+
+    def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
+        raise HostError(self.host, f"the model has no sockets, so {path} cannot be forwarded")
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock advances only when nothing is ready to run, so that every run is the same."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_VirtualSelector(self._advance))
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._now
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """Run the function at once instead of in a thread, because the selector would not wait for the thread."""
+        del executor
+        done: asyncio.Future[T] = self.create_future()
+        done.set_result(func(*args))
+        return done
+
+    def _advance(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _VirtualSelector(selectors.DefaultSelector):
+    """Waits a millisecond at most, and advances the clock by the whole timeout."""
+
+    def __init__(self, wait: Callable[[float], None]) -> None:
+        super().__init__()
+        self._wait = wait
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if not timeout or timeout < 0:
+            return super().select(timeout)
+        found = super().select(min(timeout, 0.001))
+        if not found:
+            self._wait(timeout)
+        return found
