@@ -464,7 +464,7 @@ def test_a_host_that_replies_for_a_guest_is_named(network: Site) -> None:
         done = network.run("verify", "--probe", "two-vms")
         assert done.code == 2, done.told
         told = f"impostor: 02:00:00:00:00:77 replies for {db.ip('eth1')}, the address of port/admin/two-vms/db:eth1"
-        assert f"and not from {db.nics['eth1']['mac']}" in expect_line(done, told)
+        assert f"instead of {db.nics['eth1']['mac']}" in expect_line(done, told)
 
 
 def test_a_host_that_cannot_be_read_is_an_error(network: Site) -> None:
