@@ -1,4 +1,4 @@
-"""A whole cluster on one Linux machine, with nothing faked: real sshd, Open vSwitch, QEMU, dnsmasq and nftables."""
+"""Runs a whole cluster on one Linux machine, with real sshd, Open vSwitch, QEMU, dnsmasq and nftables."""
 
 from reconciler.lab.guest import Guest
 from reconciler.lab.lab import (

@@ -1,7 +1,7 @@
-"""Hand each connection on a host's port to an `sshd -i` inside the host; runs in the host, listens on the machine.
+"""Passes each connection on a host's port to an `sshd -i` inside the host.
 
-A socket belongs to the network namespace where it was made, so the inherited listener keeps listening on the
-machine's loopback while every session lives in the host's own network. It ends with the host's PID 1.
+A socket belongs to the network namespace where it was created. The inherited listener therefore stays on the machine's
+loopback, while every session runs in the host's own network. This process ends with the host's PID 1.
 """
 
 import os
@@ -16,7 +16,7 @@ POLL = 0.01  # seconds
 
 
 def serve(listener: socket.socket) -> None:
-    """Accept for ever; until the host is ready, connections wait in the backlog."""
+    """Accept connections for ever; until the host is ready, they wait in the backlog."""
     while not os.path.exists(READY):  # noqa: PTH110 - pathlib would double this program's start and memory
         time.sleep(POLL)
     while True:
@@ -31,7 +31,7 @@ def become_sshd(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.dup2(connection.fileno(), 0)
     os.dup2(connection.fileno(), 1)
-    os.execv(SSHD[0], SSHD)  # noqa: S606 - no shell is wanted, and a search of PATH would import what is out of sight
+    os.execv(SSHD[0], SSHD)  # noqa: S606 - no shell is needed, and the path is absolute
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Say where a lab keeps its files and what it was asked to be, and let one command at a time work on it."""
+"""Locates a lab's files, reads and writes its settings, and locks the lab for one command at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a lab was asked to be; `ports` maps host names to SSH ports, kept for the lab's life."""
+    """The settings of a lab; `ports` maps host names to SSH ports, which do not change while the lab exists."""
 
     workers: int
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -58,35 +58,35 @@ class Folder:
 
     @property
     def settings_file(self) -> Path:
-        """Return where the settings are; the lab exists from the moment this file does."""
+        """Return the path of the settings; the lab exists as soon as this file does."""
         return self.path / "lab.json"
 
     @property
     def cluster_file(self) -> Path:
-        """Return the cluster file that the reconciler is pointed at."""
+        """Return the path of the cluster file."""
         return self.path / "cluster.yaml"
 
     @property
     def client_key(self) -> Path:
-        """Return the private key that opens every host; its public half stands beside it."""
+        """Return the path of the private key for every host; the public key is beside it."""
         return self.path / "client_key"
 
     @property
     def known_hosts(self) -> Path:
-        """Return the host keys of the whole lab, in OpenSSH's format."""
+        """Return the path of the host keys of the lab, in OpenSSH's format."""
         return self.path / "known_hosts"
 
     @property
     def pages(self) -> Path:
-        """Return what the lab's internet serves."""
+        """Return the folder that the lab's web server serves."""
         return self.path / "internet"
 
     def disk(self, host: str) -> Path:
-        """Return what survives when a host's plug is pulled."""
+        """Return the folder of a host that survives a power cut."""
         return self.path / "hosts" / host
 
     def log(self, part: str) -> Path:
-        """Return where the first programs of a part of the lab write what goes wrong."""
+        """Return the log of the first programs of a part of the lab."""
         return self.path / "logs" / f"{part}.log"
 
     def load(self) -> Settings | None:
@@ -112,8 +112,8 @@ def locate(name: str) -> Folder:
     """Return the folder of the lab of that name, under `$RECONCILER_LAB_DIR` or the platform's state directory."""
     if not NAME_PATTERN.fullmatch(name):
         raise LabError(
-            f"{name!r} cannot name a lab",
-            hint="a lab's name is 1 to 21 of a-z, 0-9 and '-', and begins with a letter",
+            f"{name!r} is not a valid lab name",
+            hint="a lab name has 1 to 21 characters of a-z, 0-9 and '-', and begins with a letter",
         )
     chosen = os.environ.get("RECONCILER_LAB_DIR")
     labs = Path(chosen) if chosen else platformdirs.user_state_path("reconciler") / "labs"
@@ -127,7 +127,7 @@ def address_of(host: str) -> str:
 
 @contextmanager
 def locked(folder: Folder, report: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lab against other commands; the lock stands beside the folder, and goes when the lab has gone."""
+    """Lock the lab against other commands; the lock file is beside the folder, and is removed with the lab."""
     path = folder.path.with_name(f"{folder.name}.lock")
     descriptor = _acquire(path, report)
     try:
@@ -144,20 +144,20 @@ def _acquire(path: Path, report: Callable[[str], None]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # the last lab of this place has just gone, and took the folder with it
+        except FileNotFoundError:  # the last lab here was just removed, and its folder with it
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("waiting for another command that works on this lab")
+            report("waiting for another command on this lab")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
             return descriptor
-        os.close(descriptor)  # its holder removed the file while we waited: this lock guards nothing
+        os.close(descriptor)  # its holder removed the file while we waited: the lock is of no use
 
 
 def _remove_if_empty(labs: Path) -> None:
-    """Leave no empty folder of ours behind; any that is in use stays."""
+    """Remove our empty folders; a folder in use stays."""
     for folder in (labs, labs.parent) if labs.name == "labs" else (labs,):
         try:
             folder.rmdir()

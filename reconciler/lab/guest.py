@@ -1,6 +1,6 @@
-"""Talk to a lab guest through its serial port, as a person at its console would; starting guests is the reconciler's.
+"""Runs commands in a lab guest through its serial console.
 
-A guest needs no network for this, so it can say what its network lets through and what not.
+This needs no network, so a guest can report what its network lets through.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class Guest:
         nonce = secrets.token_hex(4)
         # The quotes in the middle of the marks keep the terminal's echo of this line from looking like the marks.
         line = f"echo be''gin-{nonce}; sh -c {shlex.quote(command)} 2>&1; echo e''nd-{nonce}-$?\n"
-        answer = re.compile(rf"begin-{nonce}\r\n(.*?)end-{nonce}-(\d+)\r\n".encode(), re.DOTALL)
-        heard = self._converse(line, answer, timeout)
-        if heard is None:
+        reply = re.compile(rf"begin-{nonce}\r\n(.*?)end-{nonce}-(\d+)\r\n".encode(), re.DOTALL)
+        received = self._exchange(line, reply, timeout)
+        if received is None:
             raise LabError(f"the guest did not finish within {timeout:g} s: {command}")
-        printed = heard[1].decode(errors="replace").replace("\r\n", "\n").removesuffix("\n")
-        if check and heard[2] != b"0":
-            raise LabError(f"the guest's command ended with {heard[2].decode()}: {command}\n{printed}")
+        printed = received[1].decode(errors="replace").replace("\r\n", "\n").removesuffix("\n")
+        if check and received[2] != b"0":
+            raise LabError(f"the guest's command exited with {received[2].decode()}: {command}\n{printed}")
         return printed
 
     def wait_for_shell(self, timeout: float = _BOOT_WITHIN) -> None:
-        """Wait until the guest has booted and its shell answers; `LabError` if it does not within `timeout` seconds."""
+        """Wait until the guest has booted and its shell replies; `LabError` if it does not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
@@ -67,9 +67,9 @@ class Guest:
             time.sleep(_ASK_AGAIN / 5)
         raise LabError(f"{interface} of the guest at {self.serial} got no address within {timeout:g} s")
 
-    def _converse(self, line: str, answer: re.Pattern[bytes], timeout: float) -> re.Match[bytes] | None:
+    def _exchange(self, line: str, reply: re.Pattern[bytes], timeout: float) -> re.Match[bytes] | None:
         deadline = time.monotonic() + timeout
-        heard = b""
+        received = b""
         with socket.socket(socket.AF_UNIX) as serial:
             try:
                 serial.connect(str(self.serial))
@@ -84,8 +84,8 @@ class Guest:
                     break
                 if not piece:
                     break
-                heard += piece
-                if (match := answer.search(heard)) is not None:
+                received += piece
+                if (match := reply.search(received)) is not None:
                     return match
             serial.sendall(_INTERRUPT.encode())
         return None

@@ -1,4 +1,4 @@
-"""Start a host of a lab, say how it is, and end it; its links are network.py's."""
+"""Starts the hosts of a lab, and waits until they are ready."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PORTS: Final = range(20000, 32000)
 _BACKLOG: Final = 128
 _START_WITHIN: Final = 30.0  # seconds; a host takes about one on an idle machine
 _POLL: Final = 0.02  # seconds
-_GONE_AFTER: Final = 0.5  # seconds; a program that is just being started has no environment to be known by
+_GONE_AFTER: Final = 0.5  # seconds; a program that is just being started has no environment to recognise it by
 
 
 def listen(port: int | None) -> socket.socket:
@@ -44,12 +44,12 @@ def listen(port: int | None) -> socket.socket:
             return listener
     raise LabError(
         f"port {port} on 127.0.0.1 is taken by another program" if port else "no port on 127.0.0.1 is free",
-        hint="end that program, or remove the lab with `reconciler lab down` and make it anew",
+        hint="end that program, or remove the lab with `reconciler lab down` and create it again",
     )
 
 
 def start(folder: Folder, host: Host) -> None:
-    """Start a host's PID 1; the host then waits for its links. Its disk is taken as it is, or made empty."""
+    """Start a host's PID 1, which then waits for its links. An existing disk is used, else an empty one is created."""
     process.end(folder, host.name)
     folder.log(host.name).unlink(missing_ok=True)
     disk = folder.disk(host.name)
@@ -62,29 +62,29 @@ def start(folder: Folder, host: Host) -> None:
 
 
 def inits(folder: Folder) -> dict[str, int]:
-    """Return the PID 1 of every host that has a network of its own, as the machine numbers them, by host name."""
+    """Return the PID 1 of every host that has its own network, by host name, as process ids of this machine."""
     return {one.part: one.pid for one in process.find(folder) if one.inner_pid == 1 and one.program == _INIT}
 
 
 def is_ready(pid: int) -> bool:
-    """Tell whether the host with this PID 1 has its switch running and lets people log in."""
+    """Return whether the host with this PID 1 runs its switch and accepts logins."""
     return Path(f"/proc/{pid}/root", _READY).exists()
 
 
 def inside(pid: int) -> list[str]:
-    """Return the words that, before a command, run it inside the host with this PID 1."""
+    """Return the command prefix that runs a command inside the host with this PID 1."""
     return ["nsenter", f"--target={pid}", "--mount", "--net", "--pid", "--uts", "--"]
 
 
 def wait_until_networked(folder: Folder, names: Sequence[str]) -> dict[str, int]:
-    """Wait until each host has a network to plug links into; return their PID 1s by name."""
+    """Wait until each host has a network namespace to connect; return their PID 1s by name."""
     _wait(folder, names, lambda found: all(name in found for name in names))
     found = inits(folder)
     return {name: found[name] for name in names}
 
 
 def wait_until_ready(folder: Folder, names: Sequence[str]) -> None:
-    """Wait until each host is ready; raise `LabError` with its own words if one dies or takes too long."""
+    """Wait until each host is ready; raises `LabError` with its last log line if one dies or takes too long."""
     _wait(folder, names, lambda found: all(name in found and is_ready(found[name]) for name in names))
 
 
@@ -96,16 +96,16 @@ def _wait(folder: Folder, names: Sequence[str], condition: Callable[[dict[str, i
         seen |= {one.part: now for one in process.find(folder) if one.part in seen}
         for name in names:
             if now - seen[name] > _GONE_AFTER:
-                raise LabError(f"{name} did not start: {_last_words(folder, name)}", hint=_where(folder, name))
+                raise LabError(f"{name} did not start: {_last_log_line(folder, name)}", hint=_where(folder, name))
         if now - begun > _START_WITHIN:
             slow = ", ".join(names)
             raise LabError(f"{slow} took over {_START_WITHIN:.0f} s to start", hint=_where(folder, names[0]))
         time.sleep(_POLL)
 
 
-def _last_words(folder: Folder, name: str) -> str:
+def _last_log_line(folder: Folder, name: str) -> str:
     lines = folder.log(name).read_text(errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line), "it said nothing")
+    return next((line for line in reversed(lines) if line), "its log is empty")
 
 
 def _where(folder: Folder, name: str) -> str:

@@ -1,7 +1,7 @@
-"""Bring up a lab, look at it, and leave nothing of it: a whole cluster in namespaces of this machine.
+"""Starts, inspects and removes a lab: a whole cluster in namespaces of this machine.
 
-Level-based: `up` looks at what is there and starts what is missing, so it also heals a lab whose host has died or
-whose `up` was killed; `down` ends whatever carries the lab's mark, recorded or not.
+`up` starts only what is missing, so it also repairs a lab after a host has died or an `up` was killed. `down` ends
+every process that has the lab's mark in its environment.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LabError
+from reconciler.lab import cluster_files, network, process, requirements
 from reconciler.lab import host as hosts
-from reconciler.lab import inventory, network, process, requirements
 from reconciler.lab.folder import MAX_WORKERS, Folder, Host, Settings, locate, locked
 from reconciler.lab.guest import Guest
 from reconciler.lab.image import guest_image
@@ -37,7 +37,7 @@ class LabInfo:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """How one host is; `address` is inside the lab, `port` on 127.0.0.1, `pid` that of its PID 1 on this machine."""
+    """The status of one host; `address` is inside the lab, `port` on 127.0.0.1, `pid` its PID 1 on this machine."""
 
     name: str
     address: str
@@ -48,7 +48,7 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class LabStatus:
-    """How a lab is, workers first."""
+    """The status of a lab and its hosts, workers first."""
 
     name: str
     cluster_file: Path
@@ -56,14 +56,14 @@ class LabStatus:
 
     @property
     def up(self) -> bool:
-        """Tell whether every host is up."""
+        """Whether every host is up."""
         return all(host.up for host in self.hosts)
 
 
 def up(name: str = "lab", workers: int = 3, *, report: Progress) -> LabInfo:
-    """Make the lab be there with all its hosts, and return where its cluster file is; safe to run again.
+    """Start the lab with all its hosts, and return the path of its cluster file; safe to run again.
 
-    Raises `LabError` if this machine cannot carry a lab, if the lab stands with more workers than asked, or if a part
+    Raises `LabError` if this machine cannot run a lab, if the lab already has more workers than requested, or if a part
     of it does not start.
     """
     folder = locate(name)
@@ -73,10 +73,10 @@ def up(name: str = "lab", workers: int = 3, *, report: Progress) -> LabInfo:
     with locked(folder, report):
         settings = _settle(folder, workers)
         image = guest_image(report)
-        inventory.write_keys(folder, settings)
+        cluster_files.write_keys(folder, settings)
         network.start(folder)
         _start_missing(folder, settings, report)
-        inventory.write_cluster_file(folder, settings, image)
+        cluster_files.write_cluster_file(folder, settings, image)
     report(f"lab {name} is up: {', '.join(settings.names)}")
     return LabInfo(name, folder.cluster_file)
 
@@ -90,14 +90,14 @@ def down(name: str = "lab", *, report: Progress) -> None:
         ended = process.end(folder)
         if existed:
             shutil.rmtree(folder.path)
-    report(f"lab {name} is gone" if existed or ended else f"there is no lab {name}")
+    report(f"lab {name} is removed" if existed or ended else f"there is no lab {name}")
 
 
 def status(name: str = "lab") -> LabStatus:
-    """Look at every host of the lab; `LabError` if there is no such lab."""
+    """Return the status of every host; raises `LabError` if there is no such lab."""
     folder, settings = _existing(name)
     inits = hosts.inits(folder)
-    return LabStatus(name, folder.cluster_file, tuple(_look(host, inits) for host in settings.hosts))
+    return LabStatus(name, folder.cluster_file, tuple(_status_of(host, inits) for host in settings.hosts))
 
 
 def exec_in(name: str, host: str, argv: Sequence[str]) -> int:
@@ -119,62 +119,62 @@ def guest_of(name: str, host: str, vm_id: int) -> Guest:
 
 
 def pull_plug(name: str, host: str) -> None:
-    """Kill a host's PID 1 and with it all that runs there, at once; its disk stays."""
+    """Kill a host's PID 1, and with it every process of the host, at once; its disk stays."""
     folder, _ = _member(name, host)
-    with locked(folder, _unheard):
+    with locked(folder, _ignore):
         process.end(folder, host)
 
 
 def plug_in(name: str, host: str) -> None:
-    """Start a host again, with /var/lib/reconciler and the switch's database as they were, and all else fresh.
+    """Start a host again, with its old /var/lib/reconciler and switch database, and everything else new.
 
-    A host that is up goes down first, as by a power cut.
+    A host that is up is killed first, as by a power cut.
     """
     folder, member = _member(name, host)
-    with locked(folder, _unheard):
+    with locked(folder, _ignore):
         _start(folder, [member])
 
 
-def _unheard(line: str) -> None:
-    """Swallow progress where the caller asked for none."""
+def _ignore(line: str) -> None:
+    """Ignore progress messages."""
 
 
 def _settle(folder: Folder, workers: int) -> Settings:
-    """Record what the lab is to be, before anything of it is started; ports stay as they were picked."""
-    recorded = folder.load() or Settings(workers)
-    if workers < recorded.workers:
+    """Save the settings of the lab before any part is started; ports that were chosen do not change."""
+    saved = folder.load() or Settings(workers)
+    if workers < saved.workers:
         raise LabError(
-            f"lab {folder.name} has {recorded.workers} workers, and {workers} were asked for",
+            f"lab {folder.name} has {saved.workers} workers, and {workers} were requested",
             hint=f"remove it first with `reconciler lab down --name {folder.name}`",
         )
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.path.chmod(0o700)
-    settings = Settings(workers, dict(recorded.ports) | _pick_ports(Settings(workers).names, recorded.ports))
+    settings = Settings(workers, dict(saved.ports) | _pick_ports(Settings(workers).names, saved.ports))
     folder.save(settings)
     return settings
 
 
 def _pick_ports(names: Sequence[str], taken: Mapping[str, int]) -> dict[str, int]:
-    """Pick a free port for each host that has none; all are held until the last is picked, so that they differ."""
+    """Choose a free port for each host without one; all are held until the last is chosen, so that they differ."""
     with ExitStack() as held:
         new = {name: held.enter_context(hosts.listen(None)) for name in names if name not in taken}
         return {name: listener.getsockname()[1] for name, listener in new.items()}
 
 
 def _start_missing(folder: Folder, settings: Settings, report: Progress) -> None:
-    """Start the hosts that are down, and give those that are up the links they lack."""
+    """Start the hosts that are down, and connect the missing links of hosts that are up."""
     inits = hosts.inits(folder)
-    standing = {one.name: inits[one.name] for one in settings.hosts if _look(one, inits).up}
-    for name, pid in standing.items():
+    running = {one.name: inits[one.name] for one in settings.hosts if _status_of(one, inits).up}
+    for name, pid in running.items():
         network.connect(folder, name, pid)
-    missing = [one for one in settings.hosts if one.name not in standing]
+    missing = [one for one in settings.hosts if one.name not in running]
     if missing:
         report(f"starting {', '.join(one.name for one in missing)}")
         _start(folder, missing)
 
 
 def _start(folder: Folder, members: Sequence[Host]) -> None:
-    """Start hosts side by side, and wait until people can log in to each."""
+    """Start hosts in parallel, and wait until each accepts logins."""
     names = [member.name for member in members]
     for member in members:
         hosts.start(folder, member)
@@ -183,7 +183,7 @@ def _start(folder: Folder, members: Sequence[Host]) -> None:
     hosts.wait_until_ready(folder, names)
 
 
-def _look(host: Host, inits: Mapping[str, int]) -> HostStatus:
+def _status_of(host: Host, inits: Mapping[str, int]) -> HostStatus:
     pid = inits.get(host.name)
     return HostStatus(host.name, host.address, host.port, pid, up=pid is not None and hosts.is_ready(pid))
 
@@ -193,7 +193,7 @@ def _existing(name: str) -> tuple[Folder, Settings]:
     requirements.check_root()
     settings = folder.load()
     if settings is None:
-        raise LabError(f"there is no lab {name}", hint=f"make it with `reconciler lab up --name {name}`")
+        raise LabError(f"there is no lab {name}", hint=f"create it with `reconciler lab up --name {name}`")
     return folder, settings
 
 
@@ -207,7 +207,7 @@ def _member(name: str, host: str) -> tuple[Folder, Host]:
 
 def _pid_of(name: str, host: str) -> int:
     folder, member = _member(name, host)
-    found = _look(member, hosts.inits(folder))
+    found = _status_of(member, hosts.inits(folder))
     if found.pid is None or not found.up:
         raise LabError(f"{host} of lab {name} is down", hint=f"start it with `reconciler lab up --name {name}`")
     return found.pid

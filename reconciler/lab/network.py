@@ -1,7 +1,6 @@
-"""Wire a lab: a fabric that joins the hosts' trunks and management links, and an internet behind the gateway.
+"""Connects the hosts of a lab: a fabric for their trunks and management links, and an internet behind the gateway.
 
-Every link is made inside the lab's own network namespaces, so the machine never has an interface of the lab, not even
-for a moment; what runs on the links is left to the hosts.
+Every link is created inside the lab's own network namespaces, so the machine never has an interface of the lab.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ MANAGEMENT: Final = "ens3"
 TRUNK: Final = "ens4"
 UPLINK: Final = "ens5"
 INTERNET_ADDRESS: Final = "203.0.113.10"
-INTERNET_SENTENCE: Final = "You have reached the outside world of the lab."
+INTERNET_TEXT: Final = "You have reached the outside world of the lab."
 DOWNLOAD_BYTES: Final = 5 * 1024 * 1024
 
 FABRIC: Final = "fabric"
@@ -27,12 +26,12 @@ INTERNET: Final = "internet"
 _BOOT: Final = Path(__file__).parent / "boot"
 _START_WITHIN: Final = 10.0  # seconds
 _POLL: Final = 0.01  # seconds
-# What a part has become once its script has done its work and stepped aside.
+# The program that a part runs after its script has finished.
 _SETTLED: Final = {FABRIC: "sleep", INTERNET: "busybox"}
 
 
 def start(folder: Folder) -> None:
-    """Start the fabric and the internet unless they are there."""
+    """Start the fabric and the internet unless they are running."""
     _write_pages(folder.pages)
     for part, arguments in ((FABRIC, []), (INTERNET, [str(folder.pages)])):
         if find(folder, part) is None:
@@ -53,14 +52,14 @@ def find(folder: Folder, part: str) -> int | None:
 
 
 def connect(folder: Folder, host: str, pid: int) -> None:
-    """Give a host the links that it lacks; `pid` is any process in its network namespace. The trunk comes up last."""
+    """Connect a host's missing links; `pid` is a process in its network namespace. The trunk comes up last."""
     wanted = [MANAGEMENT, TRUNK, *([UPLINK] if host == GATEWAY else [])]
     working = _in_network(folder, pid, "ip -o link show up")
     if all(f" {interface}@" in working for interface in wanted):
         return
     fabric, internet = find(folder, FABRIC), find(folder, INTERNET)
     if fabric is None or internet is None:
-        raise LabError(f"lab {folder.name} has lost its wiring", hint=f"run `reconciler lab up --name {folder.name}`")
+        raise LabError(f"lab {folder.name} has no running fabric", hint=f"run `reconciler lab up --name {folder.name}`")
     for end in (f"m-{host}", f"t-{host}"):
         _in_network(folder, fabric, f"ip link del {end} 2> /dev/null || true")
     _configure(folder, fabric, _bridged(f"m-{host}", "management", MANAGEMENT, pid))
@@ -69,7 +68,7 @@ def connect(folder: Folder, host: str, pid: int) -> None:
         _configure(folder, internet, _uplink(pid))
     _configure(folder, pid, _inside(host))
     _configure(folder, fabric, _bridged(f"t-{host}", "trunk", TRUNK, pid))
-    # A trunk carries frames of others: the host itself says nothing on it, not even IPv6 router solicitations.
+    # A trunk carries frames of guests: the host itself sends nothing on it, not even IPv6 router solicitations.
     _configure(folder, pid, [f"link set {TRUNK} addrgenmode none", f"link set {TRUNK} up"])
 
 
@@ -101,7 +100,7 @@ def _configure(folder: Folder, pid: int, lines: list[str]) -> None:
     argv = ["nsenter", f"--target={pid}", "--net", "--", "ip", "-batch", "-"]
     done = process.run(folder, argv, "\n".join(lines) + "\n")
     if done.returncode != 0:
-        raise LabError(f"the lab could not be wired: {done.stderr.strip().splitlines()[0]}")
+        raise LabError(f"the lab's links could not be created: {done.stderr.strip().splitlines()[0]}")
 
 
 def _in_network(folder: Folder, pid: int, script: str) -> str:
@@ -109,9 +108,9 @@ def _in_network(folder: Folder, pid: int, script: str) -> str:
 
 
 def _write_pages(pages: Path) -> None:
-    """Write a page with a known sentence, and a file large enough to show what a path does to full-size packets."""
+    """Write a page with a known text, and a file large enough to test full-size packets."""
     pages.mkdir(parents=True, exist_ok=True)
-    (pages / "index.html").write_text(f"<html><body><p>{INTERNET_SENTENCE}</p></body></html>\n")
+    (pages / "index.html").write_text(f"<html><body><p>{INTERNET_TEXT}</p></body></html>\n")
     download = pages / "download.bin"
     if not download.exists() or download.stat().st_size != DOWNLOAD_BYTES:
         download.write_bytes(hashlib.shake_256(b"reconciler lab").digest(DOWNLOAD_BYTES))

@@ -1,7 +1,7 @@
-"""Start, find and end the processes of a lab, known by a mark in their environment; what they run is the caller's.
+"""Starts, finds and ends the processes of a lab, which have a mark in their environment.
 
-No process id is ever written down: ids are used again, and a `lab up` may be killed between a start and its record.
-The mark is there from the moment a process exists, so the world itself is the record.
+No process id is saved: ids are reused, and a `lab up` may be killed before it could save one. The mark exists as soon
+as the process does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LabProcess:
 def start(folder: Folder, part: str, argv: Sequence[str], *, listener: socket.socket | None = None) -> None:
     """Start a part of the lab that outlives this command; its standard input is `listener`, or empty.
 
-    `setsid --fork` makes it nobody's child, so that it is reaped by the machine and not by the caller.
+    `setsid --fork` detaches it, so that the machine's init reaps it and not the caller.
     """
     log = folder.log(part)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -55,14 +55,14 @@ def start(folder: Folder, part: str, argv: Sequence[str], *, listener: socket.so
 
 
 def run(folder: Folder, argv: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a short command of the lab's set-up to its end; marked too, so that `down` ends it if its `up` is killed."""
+    """Run a short set-up command to its end; it has the mark too, so that `down` ends it if its `up` is killed."""
     return subprocess.run(
         argv, input=text, text=True, capture_output=True, check=False, env=_environment(folder, "setup")
     )
 
 
 def find(folder: Folder) -> tuple[LabProcess, ...]:
-    """Return every living process that carries this lab's mark, by process id."""
+    """Return every living process with this lab's mark, by process id."""
     ids = sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return tuple(process for pid in ids if (process := _examine(folder, pid)) is not None)
 
@@ -70,7 +70,7 @@ def find(folder: Folder) -> tuple[LabProcess, ...]:
 def end(folder: Folder, part: str | None = None) -> int:
     """Kill the lab's processes, or those of one part, and wait until none is left; return how many there were.
 
-    Raises `LabError` if some will not die.
+    Raises `LabError` if a process does not end.
     """
     ended: set[int] = set()
     deadline = time.monotonic() + _END_WITHIN
@@ -79,7 +79,7 @@ def end(folder: Folder, part: str | None = None) -> int:
             _kill(folder, process.pid)
             ended.add(process.pid)
         if time.monotonic() > deadline:
-            raise LabError(f"process {living[0].pid} of lab {folder.name} does not end", hint="look at it with ps")
+            raise LabError(f"process {living[0].pid} of lab {folder.name} does not end", hint="inspect it with ps")
         time.sleep(_POLL)
     return len(ended)
 
@@ -94,7 +94,7 @@ def _examine(folder: Folder, pid: int) -> LabProcess | None:
         if f"{_FOLDER_MARK}={folder.path}".encode() not in environment:
             return None
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    except OSError:  # it ended while we looked, or is a kernel thread
+    except OSError:  # it has ended, or is a kernel thread
         return None
     prefix = f"{_PART_MARK}=".encode()
     part = next((entry[len(prefix) :].decode() for entry in environment if entry.startswith(prefix)), "")
@@ -102,7 +102,7 @@ def _examine(folder: Folder, pid: int) -> LabProcess | None:
 
 
 def _kill(folder: Folder, pid: int) -> None:
-    """Kill this very process: the handle is taken first and the mark read again, so a reused id is never hit."""
+    """Kill this process: the handle is opened first and the mark read again, so that a reused id is never killed."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Check that this machine can carry a lab, and say in one sentence what it lacks; it installs nothing."""
+"""Checks that this machine can run a lab, and reports missing packages and kernel features; installs nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from reconciler.errors import LabError
 from reconciler.lab.process import PATH
 
-# Program -> Debian package, as Debian 12 places them.
+# Program -> its package in Debian 12.
 PROGRAMS: Final = {
     "ovsdb-server": "openvswitch-switch",
     "ovs-vswitchd": "openvswitch-switch",
@@ -35,7 +35,7 @@ PROGRAMS: Final = {
     "setsid": "util-linux",
     "pivot_root": "util-linux",
 }
-# Tried in a network namespace of their own, since a feature may be a module that is loaded on first use.
+# Tried in a new network namespace, because a feature may be a module that is loaded on first use.
 FEATURES: Final = {
     "network namespaces": "true",
     "veth": "ip link add lab-a type veth peer name lab-b",
@@ -45,16 +45,16 @@ FEATURES: Final = {
 
 
 def check_root() -> None:
-    """Raise `LabError` unless this process may make namespaces."""
+    """Raise `LabError` unless this process may create namespaces."""
     if os.geteuid() != 0:
         raise LabError(
-            "a lab makes network namespaces, which only root may do",
+            "a lab needs root, because it creates network namespaces",
             hint="run it again with `sudo`, or as root",
         )
 
 
 def check() -> None:
-    """Raise `LabError` unless root, every program and every kernel feature is there."""
+    """Raise `LabError` unless this is root and every program and kernel feature is available."""
     check_root()
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if missing:
@@ -65,13 +65,13 @@ def check() -> None:
     lacking = _lacking_features()
     if lacking:
         raise LabError(
-            f"the kernel of this machine lacks {', '.join(lacking)}, which a lab needs",
+            f"the kernel of this machine does not support {', '.join(lacking)}, which a lab needs",
             hint="load the modules (`modprobe veth bridge tun`), or use a kernel or a container that allows them",
         )
 
 
 def _lacking_features() -> list[str]:
-    # One process for all: each feature that fails says its own name.
+    # One process tries all; each feature that fails prints its name.
     script = "\n".join(f"{command} 2> /dev/null || echo '{name}'" for name, command in FEATURES.items())
     argv = ["unshare", "--net", "--", "sh", "-c", script]
     done = subprocess.run(argv, text=True, capture_output=True, check=False, env={"PATH": PATH})

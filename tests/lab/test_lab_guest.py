@@ -1,4 +1,4 @@
-"""The lab's guest image boots from an overlay, takes what DHCP gives, reaches the outside by NAT, and powers off."""
+"""The lab's guest image boots from an overlay, uses DHCP, reaches the outside by NAT, and powers off."""
 
 from __future__ import annotations
 
@@ -106,21 +106,21 @@ def test_interfaces_come_in_the_order_given(booted: Booted) -> None:
     assert booted.guest.run("cat /sys/class/net/eth0/address /sys/class/net/eth1/address").split() == list(MACS)
 
 
-def test_the_console_tells_output_errors_and_exit_codes(booted: Booted) -> None:
+def test_the_console_returns_output_errors_and_exit_codes(booted: Booted) -> None:
     assert booted.guest.run("echo one; echo two >&2; echo 'it''s \"quoted\" $HOME'").split("\n") == [
         "one",
         "two",
         'its "quoted" $HOME',
     ]
     assert booted.guest.run("echo before; exit 3", check=False) == "before"
-    with pytest.raises(LabError, match="ended with 3"):
+    with pytest.raises(LabError, match="exited with 3"):
         booted.guest.run("exit 3")
     with pytest.raises(LabError, match=r"did not finish within 0\.5 s"):
         booted.guest.run("sleep 60", timeout=0.5)
     assert booted.guest.run("echo again") == "again"
 
 
-def test_dhcp_that_comes_late_is_taken(booted: Booted) -> None:
+def test_late_dhcp_is_used(booted: Booted) -> None:
     assert booted.guest.run("ip -4 address show dev eth0") == "", "no one has offered a lease yet"
     booted.host("gateway", _GATEWAY)
     assert booted.guest.address("eth0") == "10.60.7.23"

@@ -1,4 +1,4 @@
-"""A lab's host is a host: people log in, it has files and processes of its own, and its plug can be pulled."""
+"""A lab host behaves like a host: logins, its own files and processes, and power cuts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from reconciler import lab as labs
 from reconciler.errors import LabError
+from reconciler.lab.cluster_files import USER
 from reconciler.lab.folder import locate
 from reconciler.lab.host import wait_until_ready
-from reconciler.lab.inventory import USER
 
 pytestmark = pytest.mark.lab
 
@@ -130,7 +130,7 @@ def test_unknown_hosts_and_labs_are_named(lab: labs.LabInfo) -> None:
     assert unknown.value.hint == "its hosts are worker1, worker2, worker3, gateway"
     with pytest.raises(LabError, match="there is no lab nowhere") as nowhere:
         labs.status("nowhere")
-    assert nowhere.value.hint == "make it with `reconciler lab up --name nowhere`"
+    assert nowhere.value.hint == "create it with `reconciler lab up --name nowhere`"
 
 
 async def test_a_pulled_plug_keeps_only_the_disk(own_lab: Callable[..., labs.LabInfo]) -> None:

@@ -1,4 +1,4 @@
-"""A lab comes up, heals, stands beside others, and goes without a trace, whatever was killed when."""
+"""A lab starts, repairs itself, runs beside others, and is removed completely, whatever was killed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_up_is_quick_with_the_image_cached(lab: labs.LabInfo, lab_name: str) -> 
     assert time.monotonic() - began < 10
 
 
-def test_up_heals_a_dead_host_and_lets_the_others_be(own_lab: Callable[..., labs.LabInfo]) -> None:
+def test_up_restarts_a_dead_host_and_leaves_the_others(own_lab: Callable[..., labs.LabInfo]) -> None:
     name = own_lab(workers=2).name
     before = {host.name: host for host in labs.status(name).hosts}
     labs.pull_plug(name, "worker1")
@@ -133,7 +133,7 @@ def test_up_adds_workers_and_refuses_to_drop_them(own_lab: Callable[..., labs.La
     after = {host.name: host for host in labs.status(name).hosts}
     assert list(after) == ["worker1", "worker2", "gateway"]
     assert before.items() <= after.items()
-    with pytest.raises(LabError, match="has 2 workers, and 1 were asked for"):
+    with pytest.raises(LabError, match="has 2 workers, and 1 were requested"):
         labs.up(name, 1, report=print)
 
 
@@ -170,7 +170,7 @@ def test_two_ups_at_once_make_one_lab(lab: labs.LabInfo, lab_name: str) -> None:
     assert sum(one.program == "tini" for one in process.find(locate(lab_name))) == 2
 
 
-def test_labs_stand_side_by_side(lab: labs.LabInfo, own_lab: Callable[..., labs.LabInfo]) -> None:
+def test_two_labs_run_side_by_side(lab: labs.LabInfo, own_lab: Callable[..., labs.LabInfo]) -> None:
     other = own_lab(workers=1)
     before = labs.status(lab.name)
     ports = [host.port for name in (lab.name, other.name) for host in labs.status(name).hosts]
@@ -183,5 +183,5 @@ def test_labs_stand_side_by_side(lab: labs.LabInfo, own_lab: Callable[..., labs.
 
 @pytest.mark.parametrize("name", ["", "Lab", "1lab", "a/b", "..", "a" * 22, "-lab", "lab\n", "läb"])
 def test_names_that_cannot_be_a_folder(name: str) -> None:
-    with pytest.raises(LabError, match="cannot name a lab"):
+    with pytest.raises(LabError, match="is not a valid lab name"):
         labs.status(name)

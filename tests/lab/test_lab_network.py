@@ -1,4 +1,4 @@
-"""Trunks carry the VLANs added and no other; the outside world is behind the gateway, and knows no way back."""
+"""Trunks carry only the VLANs added to them; the outside is behind the gateway, and has no route back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine lacks for a lab is said in one sentence with a remedy."""
+"""Each thing that a machine lacks for a lab is one message with a remedy."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_without_root(call: str) -> None:
     done = subprocess.run([sys.executable, "-c", script, call], text=True, capture_output=True, check=True)
     assert done.stderr == ""
     assert done.stdout == (
-        "a lab makes network namespaces, which only root may do | run it again with `sudo`, or as root\n"
+        "a lab needs root, because it creates network namespaces | run it again with `sudo`, or as root\n"
     )
 
 
 def test_without_a_kernel_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     # A real failure of a real command: no kernel has a link type of this name.
     monkeypatch.setitem(requirements.FEATURES, "warp", "ip link add lab-e type warp")
-    with pytest.raises(LabError, match="the kernel of this machine lacks warp, which a lab needs"):
+    with pytest.raises(LabError, match="the kernel of this machine does not support warp, which a lab needs"):
         requirements.check()

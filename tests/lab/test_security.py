@@ -20,8 +20,8 @@ from reconciler.apply import transport
 from reconciler.apply.transport.rootshell import BEGIN, PUT, SHELL
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.errors import HostError
+from reconciler.lab.cluster_files import USER
 from reconciler.lab.folder import locate
-from reconciler.lab.inventory import USER
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
 from reconciler.trees import DISK

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The lab's wiring, in a network namespace of its own: one bridge joins the hosts' trunks, one their management links.
+# The fabric of the lab, in its own network namespace: one bridge joins the hosts' trunks, one their management links.
 set -eu
 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
 echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6

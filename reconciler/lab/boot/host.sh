@@ -27,7 +27,7 @@ for part in bin sbin lib lib32 lib64 libx32 usr etc; do
         mount -o remount,bind,ro "$part"
     fi
 done
-sh "$lab/boot/people.sh" "$name" "$disk/ssh/sudoers"
+sh "$lab/boot/accounts.sh" "$name" "$disk/ssh/sudoers"
 mount --bind "$disk/openvswitch" etc/openvswitch
 mount --bind "$disk/reconciler" var/lib/reconciler
 mount --rbind /dev dev

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The outside world, in a network namespace of its own: a web server, and no route to anywhere but its own subnet.
+# The internet of the lab, in its own network namespace: a web server, and a route to its own subnet only.
 #   internet.sh PAGES
 set -eu
 ip link set lo up

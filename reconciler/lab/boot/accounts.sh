@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gives a host its own people in /etc: those of the machine, and one who logs in and may run as root what SUDOERS allows.
-# The machine's files are copied and covered, never written. Called by host.sh in the new root, before it is entered.
-#   people.sh NAME SUDOERS
+# Gives a host its own accounts in /etc: those of the machine, and one that may run as root what SUDOERS allows.
+# The machine's files are copied and covered by a mount, never written. Called by host.sh in the new root, before it is entered.
+#   accounts.sh NAME SUDOERS
 set -eu
 name=$1 sudoers=$2
 own=run/lab/etc
@@ -14,7 +14,7 @@ for file in passwd group shadow; do
 done
 echo "$user:x:$id:$id::/home/$user:/bin/sh" >> "$own/passwd"
 echo "$user:x:$id:" >> "$own/group"
-echo "$user:*:20000::::::" >> "$own/shadow" # no password fits a star
+echo "$user:*:20000::::::" >> "$own/shadow" # a star matches no password
 printf '%s\n' '127.0.0.1 localhost' "127.0.1.1 $name" > "$own/hosts"
 cat > "$own/sudoers" << 'END'
 Defaults env_reset

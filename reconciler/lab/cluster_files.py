@@ -1,4 +1,4 @@
-"""Write what a lab hands to its users and hosts: keys, sshd's configuration, and the cluster file."""
+"""Writes the keys, the sshd configuration and the cluster file of a lab."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _QUOTA: Final = {"slices": 10, **_CAPACITY}
 
 
 def write_keys(folder: Folder, settings: Settings) -> None:
-    """Make the keys that are missing; hand each host its own, the client's, and what sshd and sudo shall allow."""
+    """Create missing keys; give each host its host key, the client's key, and its sshd and sudo configuration."""
     _make_key(folder, folder.client_key, f"lab {folder.name}")
     lines = []
     for host in settings.hosts:
@@ -54,7 +54,7 @@ def write_keys(folder: Folder, settings: Settings) -> None:
 
 def write_cluster_file(folder: Folder, settings: Settings, image: Path) -> None:
     """Write the cluster file that describes the lab; `image` is the guest image on this machine."""
-    from ruamel.yaml import YAML  # noqa: PLC0415 - costs a tenth of a second, and most lab commands do without
+    from ruamel.yaml import YAML  # noqa: PLC0415 - takes 0.1 s, and most lab commands do not need it
 
     text = StringIO(f"# The cluster of lab {folder.name}, written by `reconciler lab up`.\n")
     text.seek(0, 2)
@@ -98,14 +98,14 @@ def _node(host: Host) -> dict[str, Any]:
 
 
 def _make_key(folder: Folder, path: Path, comment: str) -> None:
-    """Make an ed25519 key unless it is there whole; ssh-keygen writes the public half last."""
+    """Create an ed25519 key unless both halves exist; ssh-keygen writes the public half last."""
     if path.exists() and path.with_name(path.name + ".pub").exists():
         return
     path.unlink(missing_ok=True)
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
     done = process.run(folder, argv)
     if done.returncode != 0:
-        raise LabError(f"the lab's keys could not be made: {done.stderr.strip()}")
+        raise LabError(f"the lab's keys could not be created: {done.stderr.strip()}")
 
 
 def _public(path: Path) -> str:

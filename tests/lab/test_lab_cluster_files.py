@@ -1,4 +1,4 @@
-"""What a lab hands out: a cluster file that the reconciler reads, with an image, keys and ports that are there."""
+"""The cluster file of a lab: the reconciler can read it, and its image, keys and ports exist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_its_ports_are_those_of_the_hosts(lab: labs.LabInfo) -> None:
     assert ports == {host.name: host.port for host in labs.status(lab.name).hosts}
 
 
-def test_its_images_are_there_and_hash_to_what_it_says(lab: labs.LabInfo) -> None:
+def test_its_images_exist_with_the_stated_digest(lab: labs.LabInfo) -> None:
     cluster = load_cluster(DISK, lab.cluster_file).cluster
     assert {flavor.image for flavor in cluster.flavors.values()} == set(cluster.images) == {"cirros", "ubuntu"}
     for image in cluster.images.values():
