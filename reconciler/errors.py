@@ -11,6 +11,7 @@ ReconcilerError                 the base class; `code` names its entry in docs/e
 │   ├── StateLocked             another process holds the lock of a slice
 │   ├── StateLost               another process took over a lock that this process held
 │   ├── StateMoved              the state changed after the plan was made
+│   │   └── NumbersTaken        only because others were given numbers of the plan
 │   └── StateUnreadable         the state is damaged, of a newer schema, or of another lineage
 ├── HostError                   a host could not do its part
 │   ├── HostUnreachable         no connection: refused, timed out, or lost half-way
@@ -203,6 +204,10 @@ class StateMoved(StateError):
     """The state changed after the plan was made."""
 
     code = Code.STATE_MOVED
+
+
+class NumbersTaken(StateMoved):
+    """Other applies were given numbers of this plan; with new numbers it would do the same work."""
 
 
 class StateUnreadable(StateError):

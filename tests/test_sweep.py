@@ -14,7 +14,7 @@ from reconciler.plan.resources import Resource
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import SeenOrphan
 from reconciler.workflow import ClusterDrift
-from reconciler.workflow.gc import GcAction, GcPolicy, decide, trace
+from reconciler.workflow.gc import GcAction, GcPolicy, decide, orphan_id
 from reconciler.workflow.refresh import all_resources
 from tests.apply.drivers.sample import DISK, IMAGE, VM
 from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, router, steps
@@ -29,7 +29,7 @@ def orphan(resource: Resource, whose: Whose = Whose.OURS, users: tuple[Spot, ...
 
 
 def judged(one: Orphan, *, ago: timedelta | None, unclaimed: bool = False, unread: tuple[Unread, ...] = ()) -> GcAction:
-    seen = [] if ago is None else [SeenOrphan(trace(one), NOW - ago, 1)]
+    seen = [] if ago is None else [SeenOrphan(orphan_id(one), NOW - ago, 1)]
     (decision,) = decide(ClusterDrift((), (one,), unread), seen, NOW, GcPolicy(TEN, unclaimed=unclaimed))
     return decision.action
 
@@ -40,7 +40,7 @@ def test_age_counts_from_the_first_sight_of_the_same_thing() -> None:
     assert judged(one, ago=TEN - timedelta(seconds=1)) is GcAction.YOUNG
     assert judged(one, ago=-TEN) is GcAction.YOUNG
     assert judged(one, ago=TEN) is GcAction.REMOVE
-    other = SeenOrphan(trace(replace(one, fingerprint="bar")), NOW - TEN, 5)
+    other = SeenOrphan(orphan_id(replace(one, fingerprint="bar")), NOW - TEN, 5)
     assert decide(ClusterDrift((), (one,), ()), [other], NOW, GcPolicy(TEN))[0].action is GcAction.FIRST
 
 
@@ -78,9 +78,9 @@ def test_what_others_stand_on_waits_for_them() -> None:
     vm = orphan(VM)
     disk = orphan(DISK, users=(vm.spot,))
     image = orphan(IMAGE, users=(disk.spot,))
-    seen = [SeenOrphan(trace(one), NOW - TEN, 1) for one in (image, disk)]
+    seen = [SeenOrphan(orphan_id(one), NOW - TEN, 1) for one in (image, disk)]
     actions = [one.action for one in decide(ClusterDrift((), (image, disk, vm), ()), seen, NOW, GcPolicy(TEN))]
     assert actions == [GcAction.IN_USE, GcAction.IN_USE, GcAction.FIRST]
-    seen.append(SeenOrphan(trace(vm), NOW - TEN, 1))
+    seen.append(SeenOrphan(orphan_id(vm), NOW - TEN, 1))
     actions = [one.action for one in decide(ClusterDrift((), (image, disk, vm), ()), seen, NOW, GcPolicy(TEN))]
     assert actions == [GcAction.REMOVE] * 3

@@ -1,71 +1,103 @@
-"""Ctrl-C: once to finish what is in flight, twice to abort; while a question is asked, once is enough."""
+"""Runs work on one event loop and handles Ctrl-C: once to finish steps in flight, twice to abort."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from typer import Abort
 
-if TYPE_CHECKING:
-    import asyncio
-
 T = TypeVar("T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that only looks; the first Ctrl-C ends it, which raises KeyboardInterrupt here."""
-    import asyncio  # noqa: PLC0415 - help needs no event loop
+class Runs:
+    """Runs coroutines one after another on one event loop, which does not run in between.
 
+    So a question can be asked between two of them, while connections and locks stay. The first Ctrl-C during a run sets
+    `stop`. The second one cancels the run, which raises KeyboardInterrupt. Between runs, the first one raises it.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        """Use it as a context, so that the loop is closed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the loop."""
+        self._runner.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        aborted = False
+
+        async def watched() -> T:
+            task = asyncio.ensure_future(work)
+
+            def on_signal() -> None:
+                nonlocal aborted
+                if self.stop.is_set():
+                    aborted = True
+                    task.cancel()
+                else:
+                    self.stop.set()
+                    sys.stderr.write("Interrupted: finishing steps in flight. Ctrl-C again aborts.\n")
+
+            loop = asyncio.get_running_loop()
+            for number in _SIGNALS:
+                loop.add_signal_handler(number, on_signal)
+            try:
+                return await task
+            finally:
+                for number in _SIGNALS:
+                    loop.remove_signal_handler(number)
+                    signal.signal(number, signal.default_int_handler)
+
+        try:
+            return self._runner.run(watched())
+        except asyncio.CancelledError:
+            if aborted:
+                raise KeyboardInterrupt from None
+            raise
+
+    @contextmanager
+    def entered(self, manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Enter an asynchronous context in one run, and leave it in another."""
+        stack = AsyncExitStack()
+        value = self.run(stack.enter_async_context(manager))
+        try:
+            yield value
+        finally:
+            self.run(stack.aclose())
+
+
+def run_reading(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that changes nothing; the first Ctrl-C ends it and raises KeyboardInterrupt."""
     return asyncio.run(work)
 
 
-def interruptible(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine; the first Ctrl-C sets its event, the second cancels it, which raises KeyboardInterrupt here."""
-    import asyncio  # noqa: PLC0415 - help needs no event loop
-
-    aborted = False
-
-    async def run() -> T:
-        stop = asyncio.Event()
-        task = asyncio.ensure_future(work(stop))
-
-        def on_signal() -> None:
-            nonlocal aborted
-            if stop.is_set():
-                aborted = True
-                task.cancel()
-            else:
-                stop.set()
-                sys.stderr.write("Interrupted: finishing what is in flight. Ctrl-C again aborts.\n")
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, on_signal)
-        return await task
-
-    try:
-        return asyncio.run(run())
-    except asyncio.CancelledError:
-        if aborted:
-            raise KeyboardInterrupt from None
-        raise
-
-
 def ask(question: str) -> str:
-    """Put a question on standard error and read the line that answers it; "" at the end of input.
+    """Write a question to standard error and read the line that answers it; "" at the end of input.
 
-    Ctrl-C raises Abort, whenever it comes after the question is seen. A signal that comes just before `read` begins to
-    wait would not wake it, and would be heard only after the next line. Signals also write to a pipe here, so waiting
-    on that and on the terminal misses none.
+    Ctrl-C raises Abort. A signal just before `read` begins to wait would not wake it, and would be handled only after
+    the next line. So signals also write to a pipe here, and the wait is for the pipe and the terminal.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     woken = signal.set_wakeup_fd(writing)
-    handlers = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
     try:
         sys.stderr.write(question)
         sys.stderr.flush()

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,9 +17,15 @@ import typer
 from reconciler.errors import ReconcilerError, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rich.console import Console
 
+    from reconciler.apply.execution.events import HostLost, Observer
+    from reconciler.apply.transport.connection import Connector
+    from reconciler.engine import Engine
     from reconciler.spec.load import ClusterFile
+    from reconciler.spec.models.cluster import Cluster as ClusterModel
     from reconciler.state.sql.store import SqlStore
     from reconciler.state.store import Holder
     from reconciler.workflow import Inputs
@@ -111,6 +117,51 @@ class Session:
         finally:
             store.close()
 
+    def connecting(self, cluster: ClusterModel) -> AbstractAsyncContextManager[Connector]:
+        """Return a context that connects to hosts; with --verbose, it reports each connection."""
+        from reconciler.engine import connecting  # noqa: PLC0415
+
+        return connecting(cluster, _report if self.verbose else None)
+
+    def engine(
+        self,
+        cluster: ClusterFile,
+        observer: Observer,
+        stop: asyncio.Event,
+        *,
+        read_only: bool = False,
+        parallelism: int,
+        lock_timeout: float = 0.0,
+    ) -> AbstractAsyncContextManager[Engine]:
+        """Return a context that opens the state of a cluster and connects to its hosts."""
+        from reconciler.engine import open_engine  # noqa: PLC0415
+
+        return open_engine(
+            cluster.cluster,
+            self.state,
+            read_only=read_only,
+            observer=observer,
+            stop=stop,
+            parallelism=parallelism,
+            lock_timeout=lock_timeout,
+            report=_report if self.verbose else None,
+        )
+
+    @contextmanager
+    def progress(self, lost: list[HostLost]) -> Iterator[Observer]:
+        """Yield an observer that shows progress, and adds the hosts that are given up to `lost`."""
+        from reconciler.apply.execution.events import Event, HostLost  # noqa: PLC0415
+        from reconciler.cli.progress import progress  # noqa: PLC0415
+
+        with progress(self) as shown:
+
+            def observer(event: Event) -> None:
+                if isinstance(event, HostLost):
+                    lost.append(event)
+                shown(event)
+
+            yield observer
+
     def console(self, *, stderr: bool = False) -> Console:
         """Return a console that honours --no-color, NO_COLOR and TERM=dumb; only a terminal bounds its lines."""
         from rich.console import Console  # noqa: PLC0415
@@ -124,6 +175,10 @@ class Session:
         import json  # noqa: PLC0415
 
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _report(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _near(path: Path) -> Path:

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 from reconciler import workflow
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.drivers.vm import VmFact
-from reconciler.apply.execution.events import ApplyReport, Event, StepFailed, StepUnknown
+from reconciler.apply.execution.events import ApplyReport, StepFailed, StepUnknown
 from reconciler.apply.observation.observe import observe
-from reconciler.apply.transport.ssh import SshConnector
+from reconciler.engine import connecting, open_engine
 from reconciler.errors import HostError, StateMoved, UsageError
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.slice_folder import FOLDER, SliceFolder
@@ -26,14 +26,10 @@ from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceKey
-from reconciler.state.locks.process import this_process
 from reconciler.state.sql.store import SqlStore, open_state
 from reconciler.trees import find_cluster
 
 T = TypeVar("T")
-
-PARALLELISM: Final = 10
-"""How many hosts are worked on at once, as by the command line."""
 
 LOCK_TIMEOUT: Final = 120.0
 """Seconds to wait for who else changes a slice: callers of a synchronous method expect it to wait its turn."""
@@ -109,17 +105,12 @@ class RemoteExecutor:
         return finished(_process_id(self.cluster(), vm))
 
     async def _apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> workflow.ApplyResult:
-        def approved(agreed: Plan) -> bool:
-            approve(agreed)
-            return True
-
-        connector = SshConnector(inputs.cluster.cluster)
-        hosts = workflow.Hosts(connector, PARALLELISM, _unheard, asyncio.Event(), LOCK_TIMEOUT)
-        try:
-            with closing(open_state(inputs.cluster.cluster.name, self.state)) as store:
-                return await workflow.apply(inputs, store, hosts, holder=this_process(), approve=approved, asked=asked)
-        finally:
-            await connector.close()
+        async with (
+            open_engine(inputs.cluster.cluster, self.state, lock_timeout=LOCK_TIMEOUT) as engine,
+            await workflow.prepare(engine, inputs, asked) as prepared,
+        ):
+            approve(prepared.plan)
+            return await workflow.perform(prepared)
 
 
 def finished(work: Coroutine[Any, Any, T]) -> T:
@@ -133,21 +124,14 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _process_id(cluster: Cluster, vm: Resource) -> int:
-    connector = SshConnector(cluster)
-    try:
+    async with connecting(cluster) as connector:
         observed = await observe(connector, [vm], DRIVERS)
-    finally:
-        await connector.close()
     if (obstacle := observed.obstacle(vm)) is not None:
         raise obstacle
     fact = observed.facts[vm.host, vm.address]
     if not isinstance(fact, VmFact) or not fact.processes:
         raise HostError(vm.host, f"{vm.address} was started, and its process is gone")
     return fact.processes[0].pid
-
-
-def _unheard(_: Event) -> None:
-    """Events are for those who watch; a caller waits for the end."""
 
 
 def _check(applied: workflow.ApplyResult) -> None:

@@ -14,29 +14,17 @@ from reconciler.workflow.planning import NOTHING_ELSE, Asked, find_slices, plan,
 if TYPE_CHECKING:
     from reconciler.workflow.applying import (
         ApplyResult,
-        Hosts,
-        Opened,
+        PreparedApply,
         apply,
-        apply_saved,
-        keep_numbers,
-        locked,
         perform,
-        refuse_loss,
+        prepare,
+        prepare_saved,
+        renumber,
     )
-    from reconciler.workflow.refresh import ClusterDrift, compare, drift, look, present_resources
+    from reconciler.workflow.refresh import ClusterDrift, compare, drift, present_resources
 
-_APPLYING = (
-    "ApplyResult",
-    "Hosts",
-    "Opened",
-    "apply",
-    "apply_saved",
-    "keep_numbers",
-    "locked",
-    "perform",
-    "refuse_loss",
-)
-_REFRESH = ("ClusterDrift", "compare", "drift", "look", "present_resources")
+_APPLYING = ("ApplyResult", "PreparedApply", "apply", "perform", "prepare", "prepare_saved", "renumber")
+_REFRESH = ("ClusterDrift", "compare", "drift", "present_resources")
 _MODULES = dict.fromkeys(_APPLYING, "applying") | dict.fromkeys(_REFRESH, "refresh")
 
 __all__ = [
@@ -44,22 +32,19 @@ __all__ = [
     "ApplyResult",
     "Asked",
     "ClusterDrift",
-    "Hosts",
     "Inputs",
-    "Opened",
+    "PreparedApply",
     "apply",
-    "apply_saved",
     "compare",
     "drift",
     "find_slices",
-    "keep_numbers",
     "load",
-    "locked",
-    "look",
     "perform",
     "plan",
+    "prepare",
+    "prepare_saved",
     "present_resources",
-    "refuse_loss",
+    "renumber",
     "undescribed",
 ]
 

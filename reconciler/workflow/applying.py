@@ -1,52 +1,49 @@
-"""Applies plans: takes locks, refreshes, plans, asks for approval, and performs the plan on the hosts."""
+"""Prepares an apply as data that can be reviewed, and performs exactly what was prepared.
+
+Between `prepare` and `perform` a front end shows the plan and asks, outside any event loop. The locks of the slices
+stay held, and a thread renews them.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from reconciler.apply.drivers.registry import DRIVERS
-from reconciler.apply.execution.attempt import Private
-from reconciler.apply.execution.events import ApplyReport, Observer, Waiting
-from reconciler.apply.execution.executor import execute
-from reconciler.apply.execution.journal import Journal
-from reconciler.apply.observation.observe import Drivers
+from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.seed_image import seed_image
-from reconciler.apply.transport.connection import Connector
-from reconciler.apply.transport.fence import Fence
-from reconciler.errors import DataLoss, StateError, StateLost, StateMoved
+from reconciler.engine import Engine
+from reconciler.errors import DataLoss, NumbersTaken, StateMoved
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import Seed
-from reconciler.plan.snapshot import SHARED, StateSnapshot
+from reconciler.plan.snapshot import SHARED, ResourceDrift, StateSnapshot
 from reconciler.spec.models.names import Address, SliceKey, VmName
 from reconciler.spec.models.secret import Secret
-from reconciler.state.locks.leases import LockWait, hold
-from reconciler.state.store import ApplyId, Holder, Lock, StateStore
+from reconciler.state.store import Lock
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
-from reconciler.workflow.planning import DONE, NOTHING_ELSE, Asked, plan
-from reconciler.workflow.refresh import look
+from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
+from reconciler.workflow.refresh import refresh
+from reconciler.workflow.steps import OpenApply, run_steps
 
 ATTEMPTS = 10
-"""How often a plan is made again because another apply was recorded between reading and beginning."""
+"""How often a plan is made again because the state has changed between reading and beginning."""
 
-
-PATIENCE = 60.0
-"""Seconds to wait at least while another apply changes what slices share."""
+SHARED_LOCK_TIMEOUT = 60.0
+"""The least time to wait for the lock of shared resources, in seconds: other applies hold it for seconds only."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What came of an apply: the plan agreed on, and the executor's report (None: declined, or nothing to do).
+    """The plan of an apply, and the executor's report (None if there was nothing to do, or the plan was declined).
 
-    `renumbered` says that others were given numbers first, and this is the plan with new ones.
+    `renumbered` says that other applies took the first numbers, and that the plan has new ones.
     """
 
     plan: Plan
@@ -56,252 +53,199 @@ class ApplyResult:
 
     @property
     def ok(self) -> bool:
-        """Whether all that was agreed on is done."""
+        """Whether everything in the plan is done."""
         return self.approved and (self.report is None or self.report.ok)
 
 
-def refuse_loss(agreed: Plan) -> bool:
-    """Raise DataLoss, which names the disks that went missing with their data."""
-    names = ", ".join(f"{change.address} on {change.subject.host}" for change in agreed.data_lost)
-    raise DataLoss(
-        f"the data of {names} is gone: the overlay is missing, and a new one would be empty",
-        hint="nothing was changed; put the file back, or add --accept-data-loss to go on with an empty disk",
-    )
-
-
-def keep_numbers(_made_again: Plan) -> bool:
-    """Do nothing with other numbers than those that were approved."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
-class Hosts:
-    """How the hosts are reached, how many at once, and how long slices' locks are waited for, in seconds.
+class PreparedApply:
+    """A plan, under the locks of its slices; leaving the context releases them.
 
-    `drivers` are those of real hosts where none are given, and what is copied comes from the files unless `contents`
-    says how it is made.
+    `drifted` is how the hosts differed from the state. A `saved` plan is never made again.
     """
 
-    connector: Connector
-    parallelism: int
-    observer: Observer
-    stop: asyncio.Event
-    lock_timeout: float = 0.0
-    drivers: Drivers | None = None
-    contents: Callable[[Sequence[Step]], Private] | None = None
-
-
-async def apply(  # noqa: PLR0913 - the edges of the world, each given by name
-    inputs: Inputs,
-    store: StateStore,
-    hosts: Hosts,
-    *,
-    holder: Holder,
-    approve: Callable[[Plan], bool],
-    accept_loss: Callable[[Plan], bool] = refuse_loss,
-    accept_numbers: Callable[[Plan], bool] = keep_numbers,
-    asked: Asked = NOTHING_ELSE,
-) -> ApplyResult:
-    """Look at the slices' hosts, plan under the slices' locks, ask for approval, and perform the plan.
-
-    What was changed on the hosts by other hands is part of the plan; what is to be destroyed is not looked at first.
-    Where disks went missing with their data, `accept_loss` is asked as well; where others were given the plan's numbers
-    before it began, `accept_numbers` about the plan with new ones. Raises StateLocked where another apply holds a
-    slice, StateMoved where others have changed the record so that the plan is no longer what was approved, StateLost
-    where another has taken the locks over before anything began.
-    """
-    names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
-    async with locked(store, names, holder, hosts, hosts.lock_timeout) as held:
-        looks = asked.refresh and inputs.slices
-        drifted = await look(inputs, store, hosts.connector, asked.destroy, hosts.drivers) if looks else {}
-        work = _Work(store, held, holder, hosts, inputs, approve, accept_loss, accept_numbers)
-        return await _do(plan(inputs, store, asked, drifted), work, lambda: plan(inputs, store, asked, drifted))
-
-
-async def apply_saved(  # noqa: PLR0913 - as above
-    agreed: Plan,
-    inputs: Inputs,
-    store: StateStore,
-    hosts: Hosts,
-    *,
-    holder: Holder,
-    approve: Callable[[Plan], bool],
-    accept_loss: Callable[[Plan], bool] = refuse_loss,
-) -> ApplyResult:
-    """Ask for approval of a saved plan, and perform exactly that one; hosts are not looked at first.
-
-    Raises StateLocked where another apply holds a slice, and StateMoved where the record has changed since: the plan is
-    never made again.
-    """
-    async with locked(store, set(agreed.slices), holder, hosts, hosts.lock_timeout) as held:
-        store.check_plan(agreed)
-        # Where no record was when it was made, it is now this one's: hosts keep apart by lineage who works there.
-        agreed = replace(agreed, lineage=store.read(()).lineage)
-        return await _do(agreed, _Work(store, held, holder, hosts, inputs, approve, accept_loss))
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """With what an apply works: the record, the slices' locks and their holder, hosts and files, and who has a say."""
-
-    store: StateStore
-    held: tuple[Lock, ...]
-    holder: Holder
-    hosts: Hosts
+    plan: Plan
     inputs: Inputs
-    approve: Callable[[Plan], bool]
-    accept_loss: Callable[[Plan], bool]
-    accept_numbers: Callable[[Plan], bool] = keep_numbers
-
-
-async def _do(agreed: Plan, work: _Work, again: Callable[[], Plan] | None = None) -> ApplyResult:
-    """Ask for approval, and perform the plan."""
-    if not work.approve(agreed) or (agreed.data_lost and not work.accept_loss(agreed)):
-        return ApplyResult(agreed, approved=False)
-    if agreed.empty and not _allocations_moved(agreed, work.store.read(())):
-        return ApplyResult(agreed, approved=True)
-    async with _begun(agreed, work, again) as (current, opened):
-        report = await perform(
-            opened,
-            current.steps,
-            work.hosts,
-            StoreJournal(opened.store, opened.number),
-            uploads=_uploads(work.inputs),
-            private=(work.hosts.contents or partial(_seeds, work.inputs))(current.steps),
-        )
-    renumbered = current.allocations != agreed.allocations
-    return ApplyResult(current, approved=True, report=report, renumbered=renumbered)
-
-
-def locked(
-    store: StateStore, names: Collection[str], holder: Holder, hosts: Hosts, seconds: float
-) -> AbstractAsyncContextManager[tuple[Lock, ...]]:
-    """Hold and renew locks, after waiting for them up to so many seconds."""
-    return hold(store, names, holder, LockWait(seconds, lambda words: hosts.observer(Waiting(words)), hosts.stop))
-
-
-def _allocations_moved(agreed: Plan, recorded: StateSnapshot) -> bool:
-    """Whether an empty plan still has numbers to write, as for a slice whose pool grew, or one without anything."""
-    had = {key: recorded.allocations.get(key) for key in agreed.slices}
-    return had != {key: agreed.allocations.get(key) for key in agreed.slices}
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An apply that is open in the record of a lineage, and the locks under which its store writes."""
-
-    lineage: str
-    number: ApplyId
-    store: StateStore
+    engine: Engine
     locks: tuple[Lock, ...]
+    asked: Asked
+    drifted: Mapping[Address, ResourceDrift]
+    held: AsyncExitStack
+    saved: bool = False
+    renumbered: bool = False
+
+    @property
+    def digest(self) -> str:
+        """The digest by which an approval names the plan."""
+        return plan_digest(self.plan)
+
+    async def __aenter__(self) -> Self:
+        """Return itself; the locks are held already."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the locks."""
+        await self.held.__aexit__(kind, error, trace)
+
+    def declined(self) -> ApplyResult:
+        """Return the result of an apply that nobody approved."""
+        return ApplyResult(self.plan, approved=False)
 
 
-@asynccontextmanager
-async def _begun(agreed: Plan, work: _Work, again: Callable[[], Plan] | None) -> AsyncIterator[tuple[Plan, Opened]]:
-    """Record the start of an apply, and hold the lock of what slices share where the plan touches that.
+async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -> PreparedApply:
+    """Lock the slices, refresh their hosts, and plan; nothing is changed.
 
-    Another apply may begin between our reading and our beginning; the plan is then made again, and must do the same, or
-    the same with other numbers where these are accepted. Where it cannot be made again, StateMoved is raised.
+    The plan includes the repair of drift. The hosts of slices to destroy are not refreshed. Raises StateLocked if
+    another apply holds a slice.
     """
-    current = agreed
-    for _ in range(ATTEMPTS):
-        async with _shared_lock(work, current) as locks:
-            ours = work.store.under(locks)
-            try:
-                number = ours.begin(current, work.holder, plan_digest(current))
-            except StateMoved as moved:
-                if again is None:
-                    raise
-                agreed = current = _settle(agreed, again(), work, moved)
-                continue
-            yield current, Opened(current.lineage, number, ours, locks)
-            return
-    raise StateMoved(
-        "the record keeps changing under this plan", hint="wait for the other applies to end, then try again"
-    )
+    async with AsyncExitStack() as stack:
+        names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
+        locks = await stack.enter_async_context(engine.locked(names))
+        planned = plan(inputs, engine.store, asked)
+        drifted: Mapping[Address, ResourceDrift] = {}
+        if asked.refresh and inputs.slices:
+            drifted = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
+        if drifted:
+            planned = plan(inputs, engine.store, asked, drifted)
+        return PreparedApply(planned, inputs, engine, locks, asked, drifted, held=stack.pop_all())
+    raise AssertionError  # the stack suppresses no exception
 
 
-def _settle(agreed: Plan, current: Plan, work: _Work, moved: StateMoved) -> Plan:
-    """Return a plan made again, where it may take the place of the one agreed on; raises StateMoved where not."""
-    if same_work(agreed, current):
-        return current
-    if same_but_for_numbers(agreed, current):
-        if work.accept_numbers(current):
-            return current
-        if agreed.allocations != current.allocations:
-            raise StateMoved(
-                "numbers that this plan shows were given to others after it was made",
-                hint="nothing was changed; apply again: it shows the plan with new numbers",
-            )
-    raise moved
+async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> PreparedApply:
+    """Lock the slices of a saved plan, and check that the state has not changed since; hosts are not refreshed.
 
-
-@asynccontextmanager
-async def _shared_lock(work: _Work, current: Plan) -> AsyncIterator[tuple[Lock, ...]]:
-    """Hold the shared lock too where the plan changes what slices share; elsewhere only wait until nobody does.
-
-    Applies of other slices hold it for seconds, so it is waited for; raises StateLocked where it stays held.
+    Raises StateLocked if another apply holds a slice, and StateMoved if the plan is stale: it is never made again.
     """
-    patience = max(PATIENCE, work.hosts.lock_timeout)
-    async with locked(work.store.under(work.held), {SHARED}, work.holder, work.hosts, patience) as shared:
-        if any(step.subject.slice is None for step in current.steps):
-            yield (*work.held, *shared)
-            return
-    yield work.held
+    async with AsyncExitStack() as stack:
+        locks = await stack.enter_async_context(engine.locked(set(saved.slices)))
+        engine.store.check_plan(saved)
+        # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
+        agreed = replace(saved, lineage=engine.store.read(()).lineage)
+        return PreparedApply(agreed, inputs, engine, locks, NOTHING_ELSE, {}, held=stack.pop_all(), saved=True)
+    raise AssertionError  # the stack suppresses no exception
+
+
+def renumber(prepared: PreparedApply) -> PreparedApply:
+    """Plan again from the state as it is now, for an apply whose numbers were taken; under the same locks.
+
+    The result must be approved like a new plan. Raises StateMoved if more than numbers would be different.
+    """
+    again = _plan_again(prepared)
+    if not same_but_for_numbers(prepared.plan, again):
+        raise StateMoved("the state has changed since the plan was made", hint="run apply again to see the new plan")
+    new_numbers = again.allocations != prepared.plan.allocations
+    return replace(prepared, plan=again, renumbered=prepared.renumbered or new_numbers)
 
 
 async def perform(
-    opened: Opened,
-    steps: Sequence[Step],
-    hosts: Hosts,
-    journal: Journal,
-    *,
-    uploads: Mapping[str, Path] | None = None,
-    private: Private | None = None,
-) -> ApplyReport:
-    """Perform the steps of an apply that is open, and close it; of what fails, the first error is told."""
-    try:
-        report = await execute(
-            steps,
-            connector=hosts.connector,
-            journal=journal,
-            drivers=hosts.drivers or DRIVERS,
-            uploads=uploads or {},
-            private=private,
-            parallelism=hosts.parallelism,
-            observer=hosts.observer,
-            stop=hosts.stop,
-            monotonic=time.monotonic,
-            fence=Fence(opened.lineage, {lock.name: lock.token for lock in opened.locks}),
-        )
-    except BaseException:
-        with suppress(StateError):  # where the record is what failed, that is told, and not this again
-            opened.store.finish(opened.number, "interrupted", 0)
-        raise
-    if report.lost is not None:
-        report = replace(report, lost=_named(report.lost, opened))
-    with suppress(StateLost):  # the report says so; in history the apply stays open, as a killed one does
-        opened.store.finish(opened.number, DONE if report.ok else "failed", len(report.skipped))
-    return report
+    prepared: PreparedApply, *, approved: str | None = None, accept_data_loss: bool = False
+) -> ApplyResult:
+    """Do exactly what was prepared, or refuse.
 
-
-def _named(lost: StateLost, opened: Opened) -> StateLost:
-    """Say who took the locks over, where a host knows only that somebody did.
-
-    A host that has seen tokens which the record knows nothing of tells that the record is an older copy of itself; what
-    is given out from here on is higher than what the host has seen.
+    `approved` is the digest of the plan that was approved, if the approval came from elsewhere. Raises DataLoss if
+    disks are missing with their data and nobody accepted that, NumbersTaken if other applies were given numbers of
+    this plan, StateMoved if the state has changed so that the plan is another, and StateLost if another process has
+    taken over the locks.
     """
-    if lost.host is None:
-        return lost
-    try:
-        opened.store.renew(opened.locks)
-        opened.store.outgrow(lost.seen)
-    except StateLost as known:
-        return known
-    return StateLost(
-        f"{lost.summary}, of whom this record knows nothing: it was restored from an older copy, or there are two",
-        hint="see to it that nobody uses another copy of the record, then apply again",
+    if approved is not None and approved != prepared.digest:
+        raise StateMoved("the plan that was approved is not this plan", hint="review and approve this plan")
+    if prepared.plan.data_lost and not accept_data_loss:
+        raise _data_loss(prepared.plan)
+    engine = prepared.engine
+    if prepared.plan.empty and not _allocations_moved(prepared.plan, engine.store.read(())):
+        return ApplyResult(prepared.plan, approved=True, renumbered=prepared.renumbered)
+    async with _begun(prepared) as (current, opened):
+        report = await run_steps(
+            engine,
+            opened,
+            current.steps,
+            StoreJournal(opened.store, opened.number),
+            uploads=_uploads(prepared.inputs),
+            private=(engine.contents or partial(_seeds, prepared.inputs))(current.steps),
+        )
+    return ApplyResult(current, approved=True, report=report, renumbered=prepared.renumbered)
+
+
+async def apply(
+    engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE, *, accept_data_loss: bool = False
+) -> ApplyResult:
+    """Prepare and perform at once, for callers that approve every plan."""
+    async with await prepare(engine, inputs, asked) as prepared:
+        return await perform(prepared, accept_data_loss=accept_data_loss)
+
+
+def _data_loss(planned: Plan) -> DataLoss:
+    names = ", ".join(f"{change.address} on {change.subject.host}" for change in planned.data_lost)
+    return DataLoss(
+        f"the data of {names} is lost: the overlay is missing, and a new one would be empty",
+        hint="nothing was changed; put the file back, or add --accept-data-loss to continue with an empty disk",
     )
+
+
+def _allocations_moved(planned: Plan, state: StateSnapshot) -> bool:
+    """Whether an empty plan still has numbers to write, as for a slice whose pool grew, or one without resources."""
+    had = {key: state.allocations.get(key) for key in planned.slices}
+    return had != {key: planned.allocations.get(key) for key in planned.slices}
+
+
+@asynccontextmanager
+async def _begun(prepared: PreparedApply) -> AsyncIterator[tuple[Plan, OpenApply]]:
+    """Open the apply in the state, and hold the shared lock if the plan changes shared resources.
+
+    Another apply may begin between reading and beginning. Then the plan is made again, and must do the same work.
+    """
+    engine, current = prepared.engine, prepared.plan
+    for _ in range(ATTEMPTS):
+        async with _shared_lock(prepared, current) as locks:
+            store = engine.store.under(locks)
+            try:
+                number = store.begin(current, engine.holder, plan_digest(current))
+            except StateMoved as moved:
+                if prepared.saved:
+                    raise
+                current = _same_again(prepared, current, moved)
+                continue
+            yield current, OpenApply(current.lineage, number, store, locks)
+            return
+    raise StateMoved(
+        "the state keeps changing under this plan", hint="wait until the other applies have ended, then try again"
+    )
+
+
+def _same_again(prepared: PreparedApply, current: Plan, moved: StateMoved) -> Plan:
+    """Return the plan made again, if it does the same work; raises NumbersTaken or StateMoved if not."""
+    again = _plan_again(prepared)
+    if same_work(current, again):
+        return again
+    if not same_but_for_numbers(current, again):
+        raise moved
+    if current.allocations == again.allocations:
+        raise NumbersTaken(moved.summary, hint=moved.hint)
+    raise NumbersTaken(
+        "numbers that this plan shows were given to others after it was made",
+        hint="nothing was changed; run apply again: it shows the plan with new numbers",
+    )
+
+
+def _plan_again(prepared: PreparedApply) -> Plan:
+    return plan(prepared.inputs, prepared.engine.store, prepared.asked, prepared.drifted)
+
+
+@asynccontextmanager
+async def _shared_lock(prepared: PreparedApply, current: Plan) -> AsyncIterator[tuple[Lock, ...]]:
+    """Hold the shared lock too if the plan changes shared resources; otherwise only wait until it is free.
+
+    Applies of other slices hold it for seconds only. Raises StateLocked if it stays held.
+    """
+    engine = prepared.engine
+    seconds = max(SHARED_LOCK_TIMEOUT, engine.lock_timeout)
+    async with engine.locked({SHARED}, store=engine.store.under(prepared.locks), seconds=seconds) as shared:
+        if any(step.subject.slice is None for step in current.steps):
+            yield (*prepared.locks, *shared)
+            return
+    yield prepared.locks
 
 
 def _uploads(inputs: Inputs) -> dict[str, Path]:
@@ -310,7 +254,7 @@ def _uploads(inputs: Inputs) -> dict[str, Path]:
 
 
 def _seeds(inputs: Inputs, steps: Sequence[Step]) -> dict[Address, Callable[[], bytes]]:
-    """Return how the content of each seed that is to be made is made, where the files have its user-data."""
+    """Return a function for each seed of these steps that makes its content, if the files have its user-data."""
 
     def make(seed: Seed, user_data: Secret) -> bytes:
         return seed_image(seed, user_data.reveal())

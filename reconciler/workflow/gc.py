@@ -1,27 +1,28 @@
-"""Removes what nobody records, once it was seen twice; how it is found is the workflow's, how it goes the drivers'.
+"""Deletes orphans: objects on hosts that carry our tag and are not in the state.
 
-An orphan is never taken at first sight: whoever makes something writes it down first, but a record may be restored, or
-two people may be at work. So what is seen is remembered, and removed by a later run that finds the same thing there.
+An orphan is never removed by the run that sees it first. A state may be restored from a copy, or two people may work at
+once. The state keeps which orphans were seen, and a later run removes those that it finds again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.execution.journal import StepStatus
 from reconciler.apply.observation.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
+from reconciler.engine import Engine
 from reconciler.plan.model import Step, StepId
 from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import HostName, SliceKey
-from reconciler.state.store import ApplyId, Holder, Lock, OrphanId, SeenOrphan, StateStore, StepResult
-from reconciler.workflow.applying import Hosts, Opened, locked, perform
+from reconciler.state.store import ApplyId, Lock, OrphanId, SeenOrphan, StateStore, StepResult
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.refresh import ClusterDrift, drift
+from reconciler.workflow.steps import OpenApply, run_steps
 
 
 class GcAction(StrEnum):
@@ -38,7 +39,7 @@ class GcAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GcPolicy:
-    """Which orphans may go: those first seen so long ago, and if asked for, those that no record ever claimed."""
+    """Which orphans may be removed: how long ago the first run saw them, and whether unclaimed ones too."""
 
     older_than: timedelta
     unclaimed: bool = False
@@ -46,7 +47,7 @@ class GcPolicy:
 
 @dataclass(frozen=True, slots=True)
 class GcDecision:
-    """An orphan, what becomes of it, and since when and how often it was seen before."""
+    """An orphan, what happens to it, and when and how often it was seen before."""
 
     orphan: Orphan
     action: GcAction
@@ -55,7 +56,7 @@ class GcDecision:
 
 @dataclass(frozen=True, slots=True)
 class GcResult:
-    """What came of a run: a verdict on every orphan, what could not be read, and the executor's report if any."""
+    """The decision on every orphan, what could not be read, and the executor's report if anything was removed."""
 
     decisions: tuple[GcDecision, ...]
     unread: tuple[Unread, ...]
@@ -63,23 +64,30 @@ class GcResult:
     report: ApplyReport | None = None
 
     @property
+    def doomed(self) -> list[Orphan]:
+        """The orphans to remove."""
+        return [decision.orphan for decision in self.decisions if decision.action is GcAction.REMOVE]
+
+    @property
     def ok(self) -> bool:
-        """Whether every host was read, and all that was to go is gone."""
+        """Whether every host was read, and every orphan to remove is gone."""
         return self.approved and not self.unread and (self.report is None or self.report.ok)
 
 
 def decide(found: ClusterDrift, seen: Iterable[SeenOrphan], now: datetime, policy: GcPolicy) -> tuple[GcDecision, ...]:
-    """Decide on every orphan; on a host that was not read whole, something may stand on any of them."""
+    """Decide on every orphan; on a host that was not read completely, any of them may be in use."""
     known = {one.orphan: one for one in seen}
     blind = {one.host for one in found.unread}
-    actions = {orphan.spot: _action(orphan, known.get(trace(orphan)), now, policy, blind) for orphan in found.orphans}
+    actions = {
+        orphan.spot: _action(orphan, known.get(orphan_id(orphan)), now, policy, blind) for orphan in found.orphans
+    }
     ripe = [orphan for orphan in found.orphans if actions[orphan.spot] is GcAction.REMOVE]
     free = {orphan.spot for orphan in free_of_use(ripe)}
     return tuple(
         GcDecision(
             orphan,
             GcAction.IN_USE if action is GcAction.REMOVE and orphan.spot not in free else action,
-            known.get(trace(orphan)),
+            known.get(orphan_id(orphan)),
         )
         for orphan, action in zip(found.orphans, actions.values(), strict=True)
     )
@@ -99,66 +107,57 @@ def _action(
     return GcAction.REMOVE if now - seen.first >= policy.older_than else GcAction.YOUNG
 
 
-def trace(orphan: Orphan) -> OrphanId:
-    """Return what is remembered of an orphan."""
+def orphan_id(orphan: Orphan) -> OrphanId:
+    """Return what identifies an orphan in the state."""
     return OrphanId(orphan.spot.host, orphan.spot.address, orphan.fingerprint)
 
 
-async def look(inputs: Inputs, store: StateStore, hosts: Hosts, *, now: datetime, policy: GcPolicy) -> GcResult:
-    """Say what a run would do, and remember nothing."""
-    found = await drift(inputs, store, hosts.connector)
-    return GcResult(decide(found, store.orphans(), now, policy), found.unread, approved=True)
+async def examine(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPolicy) -> GcResult:
+    """Survey every host and decide on every orphan; the state is not changed."""
+    found = await drift(inputs, engine.store, engine.connector)
+    return GcResult(decide(found, engine.store.orphans(), now, policy), found.unread, approved=False)
 
 
-async def collect(  # noqa: PLR0913 - the edges of the world, each given by name
-    inputs: Inputs,
-    store: StateStore,
-    hosts: Hosts,
-    *,
-    holder: Holder,
-    now: datetime,
-    policy: GcPolicy,
-    approve: Callable[[GcResult], bool],
-) -> GcResult:
-    """Look at every host, remember the orphans there, and remove those that were seen long enough ago, if approved.
-
-    They are looked at once more under the locks of their slices and of what slices share: what an apply has taken up or
-    made anew meanwhile stays. Raises StateLocked where somebody holds such a lock.
-    """
-    judged = await look(inputs, store, hosts, now=now, policy=policy)
-    blind = {one.host for one in judged.unread}
+async def prepare(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPolicy) -> GcResult:
+    """Survey every host, decide on every orphan, and save in the state which orphans were seen."""
+    found = await examine(engine, inputs, now=now, policy=policy)
+    blind = {one.host for one in found.unread}
     read = {HostName(host.name) for host in inputs.cluster.cluster.hosts()} - blind
-    traces = [trace(decision.orphan) for decision in judged.decisions if decision.action is not GcAction.OTHER]
-    store.see_orphans([one for one in traces if one.host in read], read)
-    doomed = [decision.orphan for decision in judged.decisions if decision.action is GcAction.REMOVE]
+    seen = [orphan_id(decision.orphan) for decision in found.decisions if decision.action is not GcAction.OTHER]
+    engine.store.see_orphans([one for one in seen if one.host in read], read)
+    return found
+
+
+async def perform(engine: Engine, inputs: Inputs, prepared: GcResult, *, now: datetime, policy: GcPolicy) -> GcResult:
+    """Remove the orphans that were prepared for removal, after their removal was approved.
+
+    The hosts are surveyed again under the locks of the orphans' slices and of shared resources. An orphan that an apply
+    has adopted or created again meanwhile stays. Raises StateLocked if another process holds such a lock.
+    """
+    doomed = prepared.doomed
     if not doomed:
-        return judged
-    if not approve(judged):
-        return GcResult(judged.decisions, judged.unread, approved=False)
-    names = {SHARED, *(orphan.lock for orphan in doomed)}
-    async with locked(store, names, holder, hosts, hosts.lock_timeout) as locks:
-        again = await look(inputs, store, hosts, now=now, policy=policy)
-        agreed = set(map(trace, doomed))
-        still = [one.orphan for one in again.decisions if one.action is GcAction.REMOVE and trace(one.orphan) in agreed]
-        report = await _remove(free_of_use(still), store.under(locks), locks, hosts, holder)
-    return GcResult(judged.decisions, judged.unread, approved=True, report=report)
+        return replace(prepared, approved=True)
+    async with engine.locked({SHARED, *(orphan.lock for orphan in doomed)}) as locks:
+        again = await examine(engine, inputs, now=now, policy=policy)
+        agreed = set(map(orphan_id, doomed))
+        still = [orphan for orphan in again.doomed if orphan_id(orphan) in agreed]
+        report = await _remove(engine, free_of_use(still), engine.store.under(locks), locks)
+    return replace(prepared, approved=True, report=report)
 
 
-async def _remove(
-    orphans: Sequence[Orphan], store: StateStore, locks: tuple[Lock, ...], hosts: Hosts, holder: Holder
-) -> ApplyReport:
+async def _remove(engine: Engine, orphans: Sequence[Orphan], store: StateStore, locks: tuple[Lock, ...]) -> ApplyReport:
     steps = removal_steps(orphans)
     by_place = {(orphan.spot.host, orphan.spot.address): orphan for orphan in reversed(orphans)}
-    going = {step.id: trace(by_place[step.host, step.address]) for step in steps}
+    going = {step.id: orphan_id(by_place[step.host, step.address]) for step in steps}
     slices = {SliceKey(step.subject.slice) for step in steps if step.subject.slice is not None}
     digest = hashlib.sha256(repr(sorted(going.values())).encode()).hexdigest()
-    number = store.begin_removal(slices, holder, digest)
-    opened = Opened(store.read(()).lineage, number, store, locks)
-    return await perform(opened, steps, hosts, _RemovalJournal(store, number, going))
+    number = store.begin_removal(slices, engine.holder, digest)
+    opened = OpenApply(store.read(()).lineage, number, store, locks)
+    return await run_steps(engine, opened, steps, _RemovalJournal(store, number, going))
 
 
 class _RemovalJournal:
-    """The executor's journal of removals: orphans are in no record that could say how they stand."""
+    """The executor's journal of removals: orphans have no status in the state."""
 
     def __init__(self, store: StateStore, number: ApplyId, going: Mapping[StepId, OrphanId]) -> None:
         self._store = store

@@ -11,16 +11,16 @@ from reconciler.apply.observation.drift import Drift, DriftKind, find_drift
 from reconciler.apply.observation.observe import Drivers, observe
 from reconciler.apply.observation.orphans import Orphan, Unread, find_orphans, unread
 from reconciler.apply.transport.connection import Connector
+from reconciler.plan.model import Plan
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import StateReader
 from reconciler.workflow.load import Inputs
-from reconciler.workflow.planning import Asked, plan
 
 
 def present_resources(reader: StateReader, scope: Collection[SliceKey] | None = None) -> list[Resource]:
-    """Return the resources that are recorded as standing: those of some slices or of all, and what slices share."""
+    """Return the present resources of some slices or of all, and those that slices share."""
     return _present(reader.read(scope), scope)
 
 
@@ -32,19 +32,18 @@ def _present(recorded: StateSnapshot, scope: Collection[SliceKey] | None) -> lis
     ]
 
 
-async def look(
+async def refresh(
     inputs: Inputs,
     reader: StateReader,
     connector: Connector,
+    draft: Plan,
     destroy: tuple[SliceKey, ...] = (),
     drivers: Drivers | None = None,
 ) -> dict[Address, ResourceDrift]:
-    """Look at the hosts that the slices of the files are on, and return what is not as recorded; read-only.
+    """Compare the hosts that a plan concerns with the state, and return what differs; reads only.
 
-    A host that cannot be reached tells nothing: steps there will fail in their own words. What is to be destroyed is
-    not looked at, but makes room in the plan.
+    A host that cannot be reached is left out: its steps will fail and say why. Slices to destroy are not compared.
     """
-    draft = plan(inputs, reader, Asked(destroy=destroy))
     hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
     hosts.add(HostName(inputs.cluster.cluster.network_node.name))
     staying = set(draft.slices).difference(destroy)
@@ -60,7 +59,7 @@ async def look(
 
 @dataclass(frozen=True, slots=True)
 class ClusterDrift:
-    """What hosts carry beside the record: what is not as recorded, what nobody records, and what could not be read."""
+    """How the hosts differ from the state: drift of resources, orphans, and what could not be read."""
 
     drift: tuple[Drift, ...]
     orphans: tuple[Orphan, ...]
@@ -70,9 +69,9 @@ class ClusterDrift:
 async def drift(
     inputs: Inputs, reader: StateReader, connector: Connector, scope: Collection[SliceKey] | None = None
 ) -> ClusterDrift:
-    """Compare what the hosts carry with what is recorded, and find what nobody records; read-only, one batch per host.
+    """Compare the hosts with the state, and find orphans; reads only, one batch per host.
 
-    With a scope, only hosts that carry those slices are asked, and only what bears their names is told.
+    With a scope, only the hosts of those slices are surveyed, and only orphans of those slices are returned.
     """
     cluster = inputs.cluster.cluster
     before = reader.read(None)
@@ -82,7 +81,7 @@ async def drift(
         hosts = [host for host in hosts if any(host == resource.host for resource in resources)]
     target = [SurveyTarget(host, cluster.bridge.name) for host in hosts]
     observed = await observe(connector, resources, DRIVERS, surveyed=target)
-    # What an apply made meanwhile was written down before it was made, and what it removed stood in the record before.
+    # An apply may run meanwhile: what it made is in the state by now, and what it removed was there before.
     known = [*all_resources(before), *all_resources(reader.read(None))]
     orphans = find_orphans(observed, known, before.lineage, DRIVERS)
     return ClusterDrift(
@@ -103,5 +102,5 @@ def all_resources(recorded: StateSnapshot) -> Iterator[Resource]:
 async def compare(
     resources: Sequence[Resource], connector: Connector, drivers: Drivers | None = None
 ) -> Sequence[Drift]:
-    """Compare what the hosts carry with these resources; read-only, one batch per host."""
+    """Compare the hosts with these resources; reads only, one batch per host."""
     return find_drift(resources, await observe(connector, resources, drivers or DRIVERS))

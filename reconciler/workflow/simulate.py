@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from reconciler.engine import Engine
 from reconciler.errors import ReconcilerError
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import SHARED, StateSnapshot
 from reconciler.simulation.cluster import HOLDER, Checkpoint, OnPoint, SimulatedCluster, VirtualTimeLoop, ignore
 from reconciler.simulation.drivers import contents
 from reconciler.simulation.hosts import invariant_violations
-from reconciler.workflow.applying import ApplyResult, Hosts, apply
+from reconciler.state.store import StateStore
+from reconciler.workflow.applying import ApplyResult, apply
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
 
@@ -69,18 +71,21 @@ def apply_on(cluster: SimulatedCluster, inputs: Inputs, asked: Asked = NOTHING_E
     """Apply as the command line does, on the simulated hosts; a lost disk is created again, empty."""
 
     async def work() -> ApplyResult:
-        return await apply(
-            inputs, cluster.store, hosts_of(cluster), holder=HOLDER, approve=_agree, accept_loss=_agree, asked=asked
-        )
+        return await apply(engine_of(cluster), inputs, asked, accept_data_loss=True)
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(work())
 
 
-def hosts_of(cluster: SimulatedCluster) -> Hosts:
-    """Return the simulated hosts in the form that an apply takes; all of them may work at once."""
-    return Hosts(
-        cluster.connector(), len(cluster.hosts), ignore, asyncio.Event(), drivers=cluster.drivers, contents=contents
+def engine_of(cluster: SimulatedCluster, store: StateStore | None = None) -> Engine:
+    """Return the engine for an apply on the simulated hosts, all of which may work at once."""
+    return Engine(
+        store or cluster.store,
+        cluster.connector(),
+        HOLDER,
+        parallelism=len(cluster.hosts),
+        drivers=cluster.drivers,
+        contents=contents,
     )
 
 

@@ -17,6 +17,7 @@ from reconciler import lab as labs
 from reconciler import workflow
 from reconciler.apply.transport.connection import Connection, Progress, Source
 from reconciler.apply.transport.ssh import SshConnector
+from reconciler.engine import Engine
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder, StateStore
@@ -105,10 +106,9 @@ async def _apply(
     inputs: workflow.Inputs, store: StateStore, destroy: tuple[SliceKey, ...]
 ) -> tuple[workflow.ApplyResult, Sent]:
     connector = Counting(SshConnector(inputs.cluster.cluster))
-    hosts = workflow.Hosts(connector, 10, lambda _: None, asyncio.Event())
     asked = workflow.Asked(destroy=destroy)
     try:
-        done = await workflow.apply(inputs, store, hosts, holder=HOLDER, approve=lambda _: True, asked=asked)
+        done = await workflow.apply(Engine(store, connector, HOLDER), inputs, asked)
     finally:
         await connector.close()
     return done, connector.sent

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Cli, on_terminal, plain
+from reconciler.state.sql.store import open_state
+from tests.cli.running import Cli, asking, on_terminal, plain
 
 INTERRUPTED = 130
 QUESTION = "Do this? [y/N]: "
@@ -34,12 +36,19 @@ def test_a_no_changes_nothing(cli: Cli, keys: bytes) -> None:
     assert cli("status", "--json").data == []
 
 
-@pytest.mark.usefixtures("project")
-def test_ctrl_c_at_the_question_changes_nothing(cli: Cli) -> None:
-    done = on_terminal(["apply"], until=QUESTION, keys=b"\x03")
+def test_ctrl_c_at_the_question_changes_nothing_and_releases_the_locks(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILER_STATE", str(project / "state.db"))
+    with asking(["apply"], QUESTION) as run:
+        with closing(open_state("campus", str(project / "state.db"), read_only=True)) as store:
+            assert [lock.name for lock in store.locks()] == ["admin/two-vms"]
+        done = run.answer(b"\x03")
     assert done.code == INTERRUPTED
     assert done.out.endswith("Interrupted.\n")
     assert cli("status", "--json").data == []
+    with closing(open_state("campus", str(project / "state.db"), read_only=True)) as store:
+        assert store.locks() == ()
 
 
 @pytest.mark.usefixtures("project")

@@ -46,7 +46,7 @@ def test_who_approved_on_a_terminal_is_told_that_numbers_went_to_others(cli: Cli
     assert done.code == 1
     assert plain(done.out).endswith(
         "error[state-moved]: numbers that this plan shows were given to others after it was made\n"
-        "hint: nothing was changed; apply again: it shows the plan with new numbers\n"
+        "hint: nothing was changed; run apply again: it shows the plan with new numbers\n"
     )
     assert [view["slice"] for view in cli("status", "--json").data] == ["admin/other"]
 

@@ -17,10 +17,10 @@ from reconciler.cli.session import Session
 from reconciler.cli.simulating import simulate_plan
 from reconciler.errors import Code, SimulationError
 from reconciler.plan.resources import Disk
-from reconciler.simulation.cluster import HOLDER, SimulatedCluster
+from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.state.sql.store import open_store
-from reconciler.workflow.simulate import hosts_of
+from reconciler.workflow.simulate import engine_of
 from tests.cli.running import PROGRAM, Cli, Write, on_terminal, plain
 
 CHANGES = 2
@@ -51,8 +51,8 @@ def recorded(solo: Path, project: Path) -> Path:
     cluster = inputs.cluster.cluster
     place = project / "state.db"
     store = open_store(place, cluster=cluster.name, clock=lambda: datetime.now(UTC))
-    edges = hosts_of(SimulatedCluster(cluster.name, [host.name for host in cluster.hosts()]))
-    applied = asyncio.run(workflow.apply(inputs, store, edges, holder=HOLDER, approve=lambda _: True))
+    engine = engine_of(SimulatedCluster(cluster.name, [host.name for host in cluster.hosts()]), store)
+    applied = asyncio.run(workflow.apply(engine, inputs))
     store.close()
     assert applied.ok
     return place

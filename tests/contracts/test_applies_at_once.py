@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from reconciler import workflow
-from reconciler.errors import StateMoved
+from reconciler.errors import NumbersTaken, StateMoved
 from reconciler.plan.model import Plan
-from reconciler.simulation.cluster import HOLDER, SimulatedCluster
+from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.hosts import invariant_violations
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.sql.store import SqlStore
-from reconciler.workflow.simulate import hosts_of
+from reconciler.workflow.simulate import engine_of
 from tests.contracts.conftest import Database
 
 ROOT = Path(__file__).parents[2]
@@ -37,46 +37,37 @@ class Site:
     def apply(
         self,
         name: str | None,
-        approve: Callable[[Plan], bool] = lambda _: True,
-        accept_numbers: Callable[[Plan], bool] = workflow.keep_numbers,
+        meanwhile: Callable[[Plan], None] = lambda _: None,
         asked: workflow.Asked = workflow.NOTHING_ELSE,
+        shown: list[Plan] | None = None,
     ) -> workflow.ApplyResult:
-        """Apply an example with a store of its own, as another process would."""
-        store = self.open()
+        """Apply an example with a store of its own, as another process would, and do something while it is reviewed.
+
+        If `shown` is a list, any other numbers are accepted, and the plans with them are added to it.
+        """
         inputs = self.inputs(name) if name else self.bare
-        try:
-            work = workflow.apply(
-                inputs,
-                store,
-                hosts_of(self.simulated),
-                holder=HOLDER,
-                approve=approve,
-                accept_numbers=accept_numbers,
-                asked=asked,
-            )
-            return asyncio.run(work)
-        finally:
-            store.close()
+        with closing(self.open()) as store, asyncio.Runner() as runner:
+            prepared = runner.run(workflow.prepare(engine_of(self.simulated, store), inputs, asked))
+            try:
+                meanwhile(prepared.plan)
+                try:
+                    return runner.run(workflow.perform(prepared))
+                except NumbersTaken:
+                    if shown is None:
+                        raise
+                    again = workflow.renumber(prepared)
+                    shown.append(again.plan)
+                    return runner.run(workflow.perform(again))
+            finally:
+                runner.run(prepared.held.aclose())
 
     def inputs(self, name: str) -> workflow.Inputs:
         return workflow.load(ROOT / "examples/cluster.yaml", [ROOT / f"examples/topologies/{name}.yaml"])
 
-    def overtaken(self, plan: Plan) -> bool:
-        """Approve of a plan after another slice was applied from beginning to end."""
+    def overtaken(self, plan: Plan) -> None:
+        """Apply another slice from beginning to end while a plan is reviewed; no event loop runs meanwhile."""
         assert plan.slices != (TRIANGLE,)
-        with ThreadPoolExecutor(1) as pool:  # there is an event loop in this thread
-            assert pool.submit(self.apply, "triangle").result(timeout=120).ok
-        return True
-
-
-def accepting(shown: list[Plan]) -> Callable[[Plan], bool]:
-    """Accept any other numbers, and keep the plans that have them."""
-
-    def accept(plan: Plan) -> bool:
-        shown.append(plan)
-        return True
-
-    return accept
+        assert self.apply("triangle").ok
 
 
 @pytest.fixture
@@ -86,7 +77,7 @@ def site(database: Database) -> Site:
 
 def test_who_accepts_other_numbers_gets_them(site: Site) -> None:
     shown: list[Plan] = []
-    applied = site.apply("two-vms", site.overtaken, accepting(shown))
+    applied = site.apply("two-vms", site.overtaken, shown=shown)
     assert applied.ok
     assert applied.renumbered
     assert shown == [applied.plan]
@@ -103,7 +94,7 @@ def test_who_approved_of_numbers_gets_no_others_unasked(site: Site) -> None:
     with pytest.raises(StateMoved) as caught:
         site.apply("two-vms", site.overtaken)
     assert caught.value.summary == "numbers that this plan shows were given to others after it was made"
-    assert caught.value.hint == "nothing was changed; apply again: it shows the plan with new numbers"
+    assert caught.value.hint == "nothing was changed; run apply again: it shows the plan with new numbers"
     store = site.open()
     assert store.read().allocations.keys() == {TRIANGLE}
     store.close()
@@ -115,6 +106,6 @@ def test_what_is_more_than_numbers_is_never_done_instead(site: Site) -> None:
     shown: list[Plan] = []
     # Two slices share images now: what goes with the last of them is not to go any more.
     with pytest.raises(StateMoved, match="what slices share has changed since the plan was made"):
-        site.apply(None, site.overtaken, accepting(shown), workflow.Asked(destroy=(TWO_VMS,)))
+        site.apply(None, site.overtaken, workflow.Asked(destroy=(TWO_VMS,)), shown)
     assert shown == []
     assert site.apply(None, asked=workflow.Asked(destroy=(TWO_VMS,))).ok

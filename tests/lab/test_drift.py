@@ -196,7 +196,7 @@ def test_an_overlay_is_never_made_anew_unless_its_loss_is_accepted(afloat: Afloa
     options = ["--cluster", str(afloat.site.cluster), "--state", str(afloat.site.folder / "state.db")]
     asked = on_terminal(["apply", *options, str(path)], until="Do this? [y/N]: ", keys=b"y\nn\n")
     assert asked.code == 1, asked.out
-    assert "Go on with an empty disk? [y/N]: " in asked.out
+    assert "Continue with an empty disk? [y/N]: " in asked.out
     assert asked.out.endswith("Nothing was changed.\n")
     assert afloat.sh("worker2", f"[ ! -e {disk} ] && cat {disk}.owner | head -n 1") == "disk/admin/adrift/b"
 

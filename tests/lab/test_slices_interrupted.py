@@ -82,7 +82,7 @@ def test_ctrl_c_finishes_what_is_in_flight(site: Site, undisturbed: Census) -> N
         running = begin(site)
         running.wait_for_lines(3, "gateway", ": created in ")
         running.signal(signal.SIGINT)
-        running.wait_for_lines(1, "Interrupted: finishing what is in flight")
+        running.wait_for_lines(1, "Interrupted: finishing steps in flight")
         assert running.process.poll() is None, "worker1 has not answered yet"
     done = running.finish()
     assert done.code == 130, done.told
@@ -97,7 +97,7 @@ def test_ctrl_c_twice_aborts(site: Site, undisturbed: Census) -> None:
         running = begin(site)
         running.wait_for_lines(3, "gateway", ": created in ")
         running.signal(signal.SIGINT)
-        running.wait_for_lines(1, "Interrupted: finishing what is in flight")
+        running.wait_for_lines(1, "Interrupted: finishing steps in flight")
         running.signal(signal.SIGINT)
         done = running.finish()
         assert done.code == 130, done.told

@@ -14,23 +14,22 @@ import typer
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.commands.files import Paths
 from reconciler.cli.durations import LockTimeout
-from reconciler.cli.hosts import at_work, connecting
-from reconciler.cli.interrupt import ask, interruptible
+from reconciler.cli.interrupt import ask
 from reconciler.cli.planfiles import Out, check_place, find_saved, read_saved, save, saved_inputs
-from reconciler.cli.session import Session, holder
+from reconciler.cli.session import Session
 from reconciler.errors import StateLost, UsageError
 from reconciler.spec.quoting import shown
 
 if TYPE_CHECKING:
-    import asyncio
-
     from reconciler.apply.execution.events import HostLost
+    from reconciler.cli.interrupt import Runs
+    from reconciler.engine import Engine
     from reconciler.plan.model import Plan
     from reconciler.plan.snapshot import ResourceDrift
     from reconciler.spec.models.names import Address, SliceKey
     from reconciler.state.sql.store import SqlStore
-    from reconciler.state.store import StateReader, StateStore
-    from reconciler.workflow import ApplyResult, Asked, Hosts, Inputs
+    from reconciler.state.store import StateReader
+    from reconciler.workflow import ApplyResult, Asked, Inputs, PreparedApply
 
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
@@ -78,6 +77,9 @@ AllowDestroy = Annotated[
         help="Let --prune take more than 3 slices where these are more than a third of all.",
     ),
 ]
+RENUMBERED = 10
+"""How often an apply that nobody is asked about is planned again because others were given its numbers."""
+
 CHANGES = 2
 """The exit code of `--detailed-exitcode` where there is something to do."""
 
@@ -125,8 +127,8 @@ def plan(  # noqa: PLR0913 - one parameter for each option
         check_place(out, inputs)
     with session.store(inputs.cluster, read_only=True) as store:
         doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
-        drifted = _look(session, inputs, store, doomed) if refresh else {}
         asked = _asked(replace, doomed)
+        drifted = _refreshed(session, inputs, store, asked) if refresh else {}
         planned = workflow.plan(inputs, store, asked, drifted)
         if not rehearse:
             show_plan(session, planned)
@@ -185,18 +187,23 @@ def apply(  # noqa: PLR0913 - one parameter for each option
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
       reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
+    from reconciler import workflow  # noqa: PLC0415
+
     _require_approval(auto_approve=auto_approve)
-    manner = _Manner(auto_approve, parallelism, lock_timeout, accept_data_loss)
+    options = _Options(auto_approve, parallelism, lock_timeout, accept_data_loss)
     saved = find_saved(paths or [])
     if saved is not None:
         if replace or prune:
             option = "--replace" if replace else "--prune"
             raise UsageError(f"{saved} is a saved plan, and is done as it is", hint=f"leave out {option}")
-        return _perform_saved(session, saved, manner)
+        return _apply_saved(session, saved, options)
     inputs = session.slice_inputs(paths or [])
-    with session.store(inputs.cluster) as store:
-        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
-        return _perform(session, inputs, store, _asked(replace, doomed, refresh=refresh), manner)
+
+    async def prepare(engine: Engine) -> PreparedApply:
+        doomed = _doomed(inputs, engine.store, paths or [], allow_many=allow_destroy) if prune else ()
+        return await workflow.prepare(engine, inputs, _asked(replace, doomed, refresh=refresh))
+
+    return _apply(session, inputs, options, prepare)
 
 
 def destroy(
@@ -218,9 +225,25 @@ def destroy(
 
     _require_approval(auto_approve=auto_approve)
     inputs = session.inputs()
-    with session.store(inputs.cluster) as store:
-        asked = workflow.Asked(destroy=workflow.find_slices(store, slices, unfinished=True))
-        return _perform(session, inputs, store, asked, _Manner(auto_approve, parallelism, lock_timeout))
+
+    async def prepare(engine: Engine) -> PreparedApply:
+        found = workflow.find_slices(engine.store, slices, unfinished=True)
+        return await workflow.prepare(engine, inputs, workflow.Asked(destroy=found))
+
+    return _apply(session, inputs, _Options(auto_approve, parallelism, lock_timeout), prepare)
+
+
+def _apply_saved(session: Session, path: Path, options: _Options) -> int:
+    """Perform exactly a saved plan; if it is stale, that is an error before any question."""
+    from reconciler import workflow  # noqa: PLC0415
+
+    saved = read_saved(path)
+    inputs = saved_inputs(session, saved, path)
+
+    async def prepare(engine: Engine) -> PreparedApply:
+        return await workflow.prepare_saved(engine, saved.plan, inputs)
+
+    return _apply(session, inputs, options, prepare)
 
 
 def _doomed(inputs: Inputs, store: StateReader, paths: Sequence[Path], *, allow_many: bool) -> tuple[SliceKey, ...]:
@@ -234,18 +257,17 @@ def _doomed(inputs: Inputs, store: StateReader, paths: Sequence[Path], *, allow_
     return workflow.undescribed(inputs, store, allow_many=allow_many)
 
 
-def _look(
-    session: Session, inputs: Inputs, store: StateReader, doomed: tuple[SliceKey, ...]
-) -> dict[Address, ResourceDrift]:
-    import asyncio  # noqa: PLC0415 - a plan from the record alone waits for nothing
-
+def _refreshed(session: Session, inputs: Inputs, store: StateReader, asked: Asked) -> dict[Address, ResourceDrift]:
     from reconciler import workflow  # noqa: PLC0415
+    from reconciler.cli.interrupt import run_reading  # noqa: PLC0415 - a plan from the state alone needs no event loop
+    from reconciler.workflow.refresh import refresh  # noqa: PLC0415
 
-    async def look() -> dict[Address, ResourceDrift]:
-        async with connecting(session, inputs.cluster.cluster) as connector:
-            return await workflow.look(inputs, store, connector, doomed)
+    async def work() -> dict[Address, ResourceDrift]:
+        draft = workflow.plan(inputs, store, asked)
+        async with session.connecting(inputs.cluster.cluster) as connector:
+            return await refresh(inputs, store, connector, draft, asked.destroy)
 
-    return asyncio.run(look())
+    return run_reading(work())
 
 
 def _asked(replace: Sequence[str] | None, destroy: tuple[SliceKey, ...], *, refresh: bool = True) -> Asked:
@@ -265,8 +287,8 @@ def _require_approval(*, auto_approve: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Manner:
-    """How an apply goes about it, whatever it is to do; `lock_timeout` is in seconds."""
+class _Options:
+    """How an apply is approved and performed; `lock_timeout` is in seconds."""
 
     auto_approve: bool
     parallelism: int
@@ -274,62 +296,57 @@ class _Manner:
     accept_data_loss: bool = False
 
 
-def _perform(session: Session, inputs: Inputs, store: StateStore, asked: Asked, manner: _Manner) -> int:
-    from reconciler import workflow  # noqa: PLC0415
+def _apply(
+    session: Session, inputs: Inputs, options: _Options, prepare: Callable[[Engine], Awaitable[PreparedApply]]
+) -> int:
+    """Prepare, show and ask, perform, and print the result; the exit code is returned."""
+    from reconciler.cli.interrupt import Runs  # noqa: PLC0415
 
-    async def work(hosts: Hosts) -> ApplyResult:
-        return await workflow.apply(
-            inputs,
-            store,
-            hosts,
-            holder=holder(),
-            approve=_approve(session, manner),
-            accept_loss=_accept_loss(manner),
-            accept_numbers=_accept_numbers(session, manner),
-            asked=asked,
-        )
-
-    return _run(session, inputs, manner, work)
-
-
-def _perform_saved(session: Session, path: Path, manner: _Manner) -> int:
-    """Do a saved plan and nothing else; whatever makes it untrue is found before anybody is asked."""
-    from reconciler import workflow  # noqa: PLC0415
-
-    saved = read_saved(path)
-    inputs = saved_inputs(session, saved, path)
-    with session.store(inputs.cluster) as store:
-
-        async def work(hosts: Hosts) -> ApplyResult:
-            return await workflow.apply_saved(
-                saved.plan,
-                inputs,
-                store,
-                hosts,
-                holder=holder(),
-                approve=_approve(session, manner),
-                accept_loss=_accept_loss(manner),
-            )
-
-        return _run(session, inputs, manner, work)
-
-
-def _run(session: Session, inputs: Inputs, manner: _Manner, work: Callable[[Hosts], Awaitable[ApplyResult]]) -> int:
-    """Work with hosts that can be reached and progress that is shown, and tell what came of it."""
     lost: list[HostLost] = []
+    with Runs() as runs, session.progress(lost) as observer:
+        opened = session.engine(
+            inputs.cluster,
+            observer,
+            runs.stop,
+            parallelism=options.parallelism,
+            lock_timeout=options.lock_timeout,
+        )
+        with runs.entered(opened) as engine:
 
-    async def reaching(stop: asyncio.Event) -> ApplyResult:
-        async with at_work(
-            session,
-            inputs.cluster.cluster,
-            stop,
-            lost,
-            parallelism=manner.parallelism,
-            lock_timeout=manner.lock_timeout,
-        ) as hosts:
-            return await work(hosts)
+            async def prepared() -> PreparedApply:
+                return await prepare(engine)
 
-    return _tell(session, interruptible(reaching), lost)
+            with runs.entered(runs.run(prepared())) as ready:
+                result = _approved(session, options, runs, ready)
+    return _print_result(session, result, lost)
+
+
+def _approved(session: Session, options: _Options, runs: Runs, prepared: PreparedApply) -> ApplyResult:
+    """Show a plan, ask unless that is spared, and perform it."""
+    from reconciler import workflow  # noqa: PLC0415
+    from reconciler.errors import NumbersTaken  # noqa: PLC0415
+
+    if options.auto_approve:
+        _announce(session, prepared.plan)
+    elif runs.stop.is_set():
+        raise KeyboardInterrupt
+    elif not _ask(session, prepared.plan):
+        return prepared.declined()
+    accept = options.accept_data_loss
+    if prepared.plan.data_lost and not (accept or options.auto_approve):
+        accept = _ask_data_loss(prepared.plan)
+        if not accept:
+            return prepared.declined()
+    for _ in range(RENUMBERED):
+        try:
+            return runs.run(workflow.perform(prepared, accept_data_loss=accept))
+        except NumbersTaken:
+            if not options.auto_approve:
+                raise
+            prepared = workflow.renumber(prepared)
+            sys.stderr.write("Another apply was first: planned again, with new numbers for what is created.\n")
+            _announce(session, prepared.plan)
+    return runs.run(workflow.perform(prepared, accept_data_loss=accept))
 
 
 def show_plan(session: Session, planned: Plan) -> None:
@@ -357,58 +374,27 @@ def _show_simulated(session: Session, planned: Plan, inputs: Inputs, store: SqlS
     sys.stdout.write(simulate_plan(session, inputs, store, asked).text())
 
 
-def _approve(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
-    return _announce(session) if manner.auto_approve else _ask(session)
+def _announce(session: Session, planned: Plan) -> None:
+    """Show a plan that nobody is asked about; with --json, only the result is printed."""
+    if not session.json:
+        show_plan(session, planned)
 
 
-def _announce(session: Session) -> Callable[[Plan], bool]:
-    """Show the plan and go on; as JSON, the result alone is printed."""
-
-    def approve(planned: Plan) -> bool:
-        if not session.json:
-            show_plan(session, planned)
-        return True
-
-    return approve
-
-
-def _ask(session: Session) -> Callable[[Plan], bool]:
-    """Show the plan and ask, where there is something to do."""
+def _ask(session: Session, planned: Plan) -> bool:
+    """Show a plan, and ask if it changes anything."""
     from reconciler.views.plan_text import render_text  # noqa: PLC0415
 
-    def approve(planned: Plan) -> bool:
-        if session.json:
-            sys.stderr.write(render_text(planned))  # on stdout, the result stands alone
-        else:
-            show_plan(session, planned)
-        return planned.empty or confirm("Do this?")
-
-    return approve
+    if session.json:
+        sys.stderr.write(render_text(planned))  # stdout is for the result alone
+    else:
+        show_plan(session, planned)
+    return planned.empty or confirm("Do this?")
 
 
-def _accept_loss(manner: _Manner) -> Callable[[Plan], bool]:
-    """Ask for lost disks on their own, unless that is settled; where nobody can be asked, they are refused."""
-    from reconciler import workflow  # noqa: PLC0415
-
-    def ask_for(agreed: Plan) -> bool:
-        for change in agreed.data_lost:
-            sys.stderr.write(f"{change.address} on {change.subject.host}: {change.reason}\n")
-        return confirm("Go on with an empty disk?" if len(agreed.data_lost) == 1 else "Go on with empty disks?")
-
-    if manner.accept_data_loss:
-        return lambda _: True
-    return workflow.refuse_loss if manner.auto_approve else ask_for
-
-
-def _accept_numbers(session: Session, manner: _Manner) -> Callable[[Plan], bool]:
-    """Go on with other numbers where nobody was asked about the first ones; whoever was is asked by a new apply."""
-    from reconciler import workflow  # noqa: PLC0415
-
-    def tell(planned: Plan) -> bool:
-        sys.stderr.write("Another apply was first: planned again, with new numbers for what is created.\n")
-        return _announce(session)(planned)
-
-    return tell if manner.auto_approve else workflow.keep_numbers
+def _ask_data_loss(planned: Plan) -> bool:
+    for change in planned.data_lost:
+        sys.stderr.write(f"{change.address} on {change.subject.host}: {change.reason}\n")
+    return confirm("Continue with an empty disk?" if len(planned.data_lost) == 1 else "Continue with empty disks?")
 
 
 def confirm(question: str) -> bool:
@@ -426,7 +412,7 @@ def confirm(question: str) -> bool:
                 sys.stderr.write("Say y or n.\n")
 
 
-def _tell(session: Session, applied: ApplyResult, lost: Sequence[HostLost]) -> int:
+def _print_result(session: Session, applied: ApplyResult, lost: Sequence[HostLost]) -> int:
     from reconciler.cli.summary import report_data, report_text  # noqa: PLC0415
 
     if session.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,17 +13,13 @@ import typer
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.commands.apply import AutoApprove, Parallelism, confirm
 from reconciler.cli.durations import duration
-from reconciler.cli.hosts import at_work
-from reconciler.cli.interrupt import interruptible
-from reconciler.cli.session import Session, holder
+from reconciler.cli.interrupt import Runs
+from reconciler.cli.session import Session
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    import asyncio
-
     from reconciler.apply.execution.events import HostLost
     from reconciler.plan.model import Step
-    from reconciler.state.store import StateStore
     from reconciler.workflow import Inputs
     from reconciler.workflow.gc import GcDecision, GcPolicy, GcResult
 
@@ -80,18 +76,16 @@ def gc(
         )
     inputs = session.inputs()
     lost: list[HostLost] = []
-    with session.store(inputs.cluster, read_only=dry_run) as store:
-        swept = _work(session, inputs, store, policy, lost, parallelism, dry_run=dry_run, ask=not auto_approve)
+    swept = _collect(session, inputs, policy, lost, parallelism, dry_run=dry_run, ask=not auto_approve)
     _tell(session, swept, lost, dry_run=dry_run)
     if swept.report is not None and swept.report.not_started:
         return INTERRUPTED
     return 0 if swept.ok else 1
 
 
-def _work(  # noqa: PLR0913 - what the verb was given, and where trouble goes
+def _collect(  # noqa: PLR0913 - the options of the verb, and where lost hosts are added
     session: Session,
     inputs: Inputs,
-    store: StateStore,
     policy: GcPolicy,
     lost: list[HostLost],
     parallelism: int,
@@ -101,20 +95,23 @@ def _work(  # noqa: PLR0913 - what the verb was given, and where trouble goes
 ) -> GcResult:
     from reconciler.workflow import gc  # noqa: PLC0415
 
-    def approve(judged: GcResult) -> bool:
-        stream = sys.stderr if session.json else sys.stdout
-        stream.writelines(f"{line}\n" for line in _lines(judged) if ask or not session.json)
-        count = sum(decision.action is gc.GcAction.REMOVE for decision in judged.decisions)
-        return not ask or confirm(f"Remove {_count(count)}?")
-
-    async def work(stop: asyncio.Event) -> GcResult:
-        async with at_work(session, inputs.cluster.cluster, stop, lost, parallelism=parallelism) as hosts:
-            now = datetime.now(UTC)
+    now = datetime.now(UTC)
+    with Runs() as runs, session.progress(lost) as observer:
+        opened = session.engine(inputs.cluster, observer, runs.stop, read_only=dry_run, parallelism=parallelism)
+        with runs.entered(opened) as engine:
             if dry_run:
-                return await gc.look(inputs, store, hosts, now=now, policy=policy)
-            return await gc.collect(inputs, store, hosts, holder=holder(), now=now, policy=policy, approve=approve)
+                return replace(runs.run(gc.examine(engine, inputs, now=now, policy=policy)), approved=True)
+            prepared = runs.run(gc.prepare(engine, inputs, now=now, policy=policy))
+            if prepared.doomed and not _approved(session, prepared, ask=ask):
+                return prepared
+            return runs.run(gc.perform(engine, inputs, prepared, now=now, policy=policy))
 
-    return interruptible(work)
+
+def _approved(session: Session, prepared: GcResult, *, ask: bool) -> bool:
+    """Show what would be removed, and ask unless that is spared."""
+    stream = sys.stderr if session.json else sys.stdout
+    stream.writelines(f"{line}\n" for line in _lines(prepared) if ask or not session.json)
+    return not ask or confirm(f"Remove {_count(len(prepared.doomed))}?")
 
 
 def _tell(session: Session, swept: GcResult, lost: Sequence[HostLost], *, dry_run: bool) -> None:

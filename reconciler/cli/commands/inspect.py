@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reconciler.cli.commands.apply import show_plan
-from reconciler.cli.hosts import connecting
-from reconciler.cli.interrupt import to_the_end
+from reconciler.cli.interrupt import run_reading
 from reconciler.cli.planfiles import find_saved, read_saved
 from reconciler.cli.session import Session
 
@@ -106,7 +105,7 @@ def drift(
     with session.store(inputs.cluster, read_only=True) as store:
         scope = workflow.find_slices(store, slices) if slices else None
         count = len(workflow.present_resources(store, scope))
-        found = to_the_end(_drift(session, inputs, store, scope))
+        found = run_reading(_drift(session, inputs, store, scope))
     _tell_drift(session, found, count)
     if found.unread or any(item.kind is DriftKind.UNREACHABLE for item in found.drift):
         return 1
@@ -118,7 +117,7 @@ async def _drift(
 ) -> ClusterDrift:
     from reconciler import workflow  # noqa: PLC0415
 
-    async with connecting(session, inputs.cluster.cluster) as connector:
+    async with session.connecting(inputs.cluster.cluster) as connector:
         return await workflow.drift(inputs, store, connector, scope)
 
 
@@ -178,7 +177,7 @@ def verify(
     inputs = session.inputs()
     with session.store(inputs.cluster, read_only=True) as store:
         scope = workflow.find_slices(store, slices) if slices else None
-        result = to_the_end(_verify(session, inputs, store, scope, probe=probe))
+        result = run_reading(_verify(session, inputs, store, scope, probe=probe))
     if session.json:
         session.print_json(verification_data(result))
     else:
@@ -191,7 +190,7 @@ async def _verify(
 ) -> Verification:
     from reconciler.workflow import verify  # noqa: PLC0415
 
-    async with connecting(session, inputs.cluster.cluster) as connector:
+    async with session.connecting(inputs.cluster.cluster) as connector:
         return await verify.verify(inputs, store, connector, scope, probe=probe)
 
 
@@ -205,7 +204,7 @@ def doctor(session: Session) -> int:
       reconciler doctor
       reconciler doctor --json | jq '.hosts[] | select(.fit | not)'
     """
-    examined = to_the_end(_doctor(session, session.inputs()))
+    examined = run_reading(_doctor(session, session.inputs()))
     fit = all(examination.fit for examination in examined)
     if session.json:
         session.print_json({"fit": fit, "hosts": [_examination_data(examination) for examination in examined]})
@@ -223,7 +222,7 @@ def doctor(session: Session) -> int:
 async def _doctor(session: Session, inputs: Inputs) -> Sequence[Examination]:
     from reconciler.workflow.doctor import examine_cluster  # noqa: PLC0415
 
-    async with connecting(session, inputs.cluster.cluster) as connector:
+    async with session.connecting(inputs.cluster.cluster) as connector:
         return await examine_cluster(inputs, connector)
 
 

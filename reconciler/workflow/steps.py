@@ -1,0 +1,85 @@
+"""Runs the steps of an apply that the state has opened, and closes it in the history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.execution.attempt import Private
+from reconciler.apply.execution.events import ApplyReport
+from reconciler.apply.execution.executor import execute
+from reconciler.apply.execution.journal import Journal
+from reconciler.apply.transport.fence import Fence
+from reconciler.engine import Engine
+from reconciler.errors import StateError, StateLost
+from reconciler.plan.model import Step
+from reconciler.state.store import ApplyId, Lock, StateStore
+from reconciler.workflow.planning import DONE
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApply:
+    """An apply that the state has opened, and the locks under which its store writes."""
+
+    lineage: str
+    number: ApplyId
+    store: StateStore
+    locks: tuple[Lock, ...]
+
+
+async def run_steps(
+    engine: Engine,
+    opened: OpenApply,
+    steps: Sequence[Step],
+    journal: Journal,
+    *,
+    uploads: Mapping[str, Path] | None = None,
+    private: Private | None = None,
+) -> ApplyReport:
+    """Run steps on the hosts and close their apply; if several things fail, the first error is raised."""
+    try:
+        report = await execute(
+            steps,
+            connector=engine.connector,
+            journal=journal,
+            drivers=engine.drivers or DRIVERS,
+            uploads=uploads or {},
+            private=private,
+            parallelism=engine.parallelism,
+            observer=engine.observer,
+            stop=engine.stop,
+            monotonic=time.monotonic,
+            fence=Fence(opened.lineage, {lock.name: lock.token for lock in opened.locks}),
+        )
+    except BaseException:
+        with suppress(StateError):  # if the state is what failed, the error being raised says so already
+            opened.store.finish(opened.number, "interrupted", 0)
+        raise
+    if report.lost is not None:
+        report = replace(report, lost=_new_holder(report.lost, opened))
+    with suppress(StateLost):  # the report says so; the history shows the apply as unfinished, as after a kill
+        opened.store.finish(opened.number, DONE if report.ok else "failed", len(report.skipped))
+    return report
+
+
+def _new_holder(lost: StateLost, opened: OpenApply) -> StateLost:
+    """Return an error that names who took the locks over, if only a host reported that somebody did.
+
+    A host may have seen tokens that this state has never given out. Then this state is an older copy. From here on it
+    gives out higher tokens than the host has seen.
+    """
+    if lost.host is None:
+        return lost
+    try:
+        opened.store.renew(opened.locks)
+        opened.store.outgrow(lost.seen)
+    except StateLost as known:
+        return known
+    return StateLost(
+        f"{lost.summary}, whom this state does not know: it was restored from an older copy, or two copies are in use",
+        hint="make sure that nobody uses another copy of the state, then run apply again",
+    )

@@ -1,0 +1,112 @@
+"""An apply is prepared, approved and performed in three steps, and no event loop runs while somebody decides."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler import workflow
+from reconciler.errors import PlanError, StateLost, StateMoved
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.simulation.cluster import SimulatedCluster
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.state.memory import MemoryStore
+from reconciler.workflow.simulate import engine_of
+
+ROOT = Path(__file__).parents[2]
+TWO_VMS = SliceKey("admin/two-vms")
+
+
+@pytest.fixture
+def inputs() -> workflow.Inputs:
+    return workflow.load(ROOT / "examples/cluster.yaml", [ROOT / "examples/topologies/two-vms.yaml"])
+
+
+@pytest.fixture
+def simulation(inputs: workflow.Inputs) -> SimulatedCluster:
+    return SimulatedCluster("campus", [host.name for host in inputs.cluster.cluster.hosts()])
+
+
+def locks(simulation: SimulatedCluster) -> list[str]:
+    return [lock.name for lock in simulation.store.locks()]
+
+
+def test_locks_stay_held_between_two_runs_of_the_loop(inputs: workflow.Inputs, simulation: SimulatedCluster) -> None:
+    with asyncio.Runner() as runner:
+        prepared = runner.run(workflow.prepare(engine_of(simulation), inputs))
+        assert locks(simulation) == [TWO_VMS]
+        assert runner.run(workflow.perform(prepared)).ok
+        runner.run(prepared.__aexit__(None, None, None))
+    assert locks(simulation) == []
+    assert workflow.plan(inputs, simulation.store).empty
+
+
+async def test_whoever_declines_leaves_no_lock(inputs: workflow.Inputs, simulation: SimulatedCluster) -> None:
+    async with await workflow.prepare(engine_of(simulation), inputs) as prepared:
+        assert not prepared.declined().ok
+    assert locks(simulation) == []
+    assert simulation.store.history() == ()
+
+
+async def test_a_failure_to_plan_leaves_no_lock(inputs: workflow.Inputs, simulation: SimulatedCluster) -> None:
+    with pytest.raises(PlanError, match="cannot be replaced"):
+        await workflow.prepare(engine_of(simulation), inputs, workflow.Asked(replace=(Address("vm/admin/none/a"),)))
+    assert locks(simulation) == []
+
+
+async def test_an_approval_names_the_plan_by_its_digest(inputs: workflow.Inputs, simulation: SimulatedCluster) -> None:
+    async with await workflow.prepare(engine_of(simulation), inputs) as prepared:
+        with pytest.raises(StateMoved, match="the plan that was approved is not this plan"):
+            await workflow.perform(prepared, approved="0" * 64)
+        assert simulation.store.history() == ()
+        assert (await workflow.perform(prepared, approved=prepared.digest)).ok
+    assert simulation.store.history()[0].digest == prepared.digest
+
+
+async def test_a_digest_approved_earlier_is_good_for_the_same_plan(
+    inputs: workflow.Inputs, simulation: SimulatedCluster
+) -> None:
+    async with await workflow.prepare(engine_of(simulation), inputs) as shown:
+        digest = shown.digest
+    async with await workflow.prepare(engine_of(simulation), inputs) as prepared:
+        assert (await workflow.perform(prepared, approved=digest)).ok
+
+
+async def test_a_lease_lost_during_the_question_is_refused(
+    inputs: workflow.Inputs, simulation: SimulatedCluster
+) -> None:
+    async with await workflow.prepare(engine_of(simulation), inputs) as prepared:
+        simulation.store.force_unlock(TWO_VMS)
+        with pytest.raises(StateLost):
+            await workflow.perform(prepared)
+    assert simulation.objects() == {}
+
+
+class CountingStore(MemoryStore):
+    """A state in memory that counts how often it is read."""
+
+    reads = 0
+
+    def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
+        self.reads += 1
+        return super().read(scope)
+
+
+async def test_a_plan_is_made_once_if_nothing_differs(inputs: workflow.Inputs, simulation: SimulatedCluster) -> None:
+    store = CountingStore("campus", lambda: datetime.now(UTC))
+    await workflow.apply(engine_of(simulation, store), inputs)
+    store.reads = 0
+    async with await workflow.prepare(engine_of(simulation, store), inputs) as prepared:
+        assert prepared.plan.empty
+    assert store.reads == 2  # for the plan, and for the resources to refresh
+
+
+def test_nothing_takes_a_callback_for_approval() -> None:
+    for operation in (workflow.prepare, workflow.prepare_saved, workflow.perform, workflow.apply):
+        names = inspect.signature(operation).parameters
+        assert not [name for name in names if name in {"approve", "accept_loss", "accept_numbers"}]
