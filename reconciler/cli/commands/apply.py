@@ -187,8 +187,6 @@ def apply(  # noqa: PLR0913 - one parameter for each option
       reconciler apply --replace vm/admin/two-vms/web slices/two-vms.yaml
       reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
-    from reconciler import workflow  # noqa: PLC0415
-
     _require_approval(auto_approve=auto_approve)
     options = _Options(auto_approve, parallelism, lock_timeout, accept_data_loss)
     saved = find_saved(paths or [])
@@ -201,7 +199,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
 
     async def prepare(engine: Engine) -> PreparedApply:
         doomed = _doomed(inputs, engine.store, paths or [], allow_many=allow_destroy) if prune else ()
-        return await workflow.prepare(engine, inputs, _asked(replace, doomed, refresh=refresh))
+        return await _prepare(engine, inputs, _asked(replace, doomed, refresh=refresh))
 
     return _apply(session, inputs, options, prepare)
 
@@ -231,6 +229,12 @@ def destroy(
         return await workflow.prepare(engine, inputs, workflow.Asked(destroy=found))
 
     return _apply(session, inputs, _Options(auto_approve, parallelism, lock_timeout), prepare)
+
+
+async def _prepare(engine: Engine, inputs: Inputs, asked: Asked) -> PreparedApply:
+    from reconciler import workflow  # noqa: PLC0415
+
+    return await workflow.prepare(engine, inputs, asked)
 
 
 def _apply_saved(session: Session, path: Path, options: _Options) -> int:
