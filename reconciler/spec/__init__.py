@@ -1,1 +1,1 @@
-"""What users write: models of slice and cluster files, loading with positions, and checks."""
+"""Reads, checks and expands slice and cluster files."""

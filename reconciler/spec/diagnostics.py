@@ -1,4 +1,4 @@
-"""A problem as text: where, what, the line as written with a caret under the place, and a hint; colour is the CLI's.
+"""Formats a problem as text: its position, a message, the line with a caret below it, and a hint.
 
 slices/web.yaml:6:9: error[unknown-key]: unknown key 'vcpu' in vms.web
   6 |   web: {vcpu: 1}
@@ -14,19 +14,19 @@ from reconciler.errors import Problem
 from reconciler.spec.quoting import escape
 
 MAX_WIDTH = 100
-"""Characters of an offending line that are shown at most; a longer one is cut around the caret."""
+"""Characters shown of a line at most; a longer line is cut around the caret."""
 
 _TAB = " " * 4
 _CUT = "..."
 
 
 def format_problem(problem: Problem) -> str:
-    """Return a problem as lines without a newline at the end; nothing in it can steer a terminal."""
-    place = problem.location
-    where = "" if place is None else f"{escape(str(place))}: "
+    """Return a problem as lines, without a newline at the end and without control characters."""
+    location = problem.location
+    where = "" if location is None else f"{escape(str(location))}: "
     lines = [f"{where}error[{problem.code}]: {escape(problem.summary)}"]
-    if place is not None and problem.excerpt is not None:
-        lines += _quoted_line(problem.excerpt, place.line, place.column)
+    if location is not None and problem.excerpt is not None:
+        lines += _quoted_line(problem.excerpt, location.line, location.column)
     if problem.hint is not None:
         lines.append(f"hint: {escape(problem.hint)}")
     return "\n".join(lines)
@@ -40,7 +40,7 @@ def _quoted_line(text: str, line: int, column: int) -> list[str]:
 
 
 def _around(text: str, offset: int) -> tuple[str, str]:
-    """Return what is shown before and after a place of a line, cut to MAX_WIDTH around it."""
+    """Return the text to show before and after an offset of a line, cut to MAX_WIDTH characters together."""
     before = _visible(text[max(0, offset - MAX_WIDTH) : offset])
     rest = _visible(text[offset : offset + MAX_WIDTH])
     if len(text) <= MAX_WIDTH and len(before) + len(rest) <= MAX_WIDTH:
@@ -58,7 +58,7 @@ def _visible(text: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns a terminal gives a text: wide characters take two, combining ones none."""
+    """Return the number of terminal columns of a text: two for wide characters, none for combining characters."""
     if text.isascii():
         return len(text)
     return sum(

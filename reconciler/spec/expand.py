@@ -65,9 +65,9 @@ class ExpandedSlice:
         """
         match path:
             case ("vms", str(name), str(setting), *rest) if name in self.written.vms:
-                for place, layer in reversed(list(_layers(self.written, name, self.written.vms[name]))):
+                for where, layer in reversed(list(_layers(self.written, name, self.written.vms[name]))):
                     if setting in layer.model_fields_set and (not rest or rest[0] in getattr(layer, setting)):
-                        return (*place, setting, *rest)
+                        return (*where, setting, *rest)
             case _:
                 pass
         return path
@@ -96,7 +96,7 @@ def expand(written: Slice) -> ExpandedSlice:
 
 
 def with_flavor(vm: ExpandedVm, flavors: Mapping[str, Flavor]) -> ExpandedVm:
-    """Fill in the image, vCPUs, memory and disk that a VM takes from its flavor; its own settings win."""
+    """Fill in the image, vCPUs, memory and disk that a VM gets from its flavor; its own settings win."""
     flavor = flavors.get(vm.flavor) if vm.flavor else None
     if flavor is None:
         return vm

@@ -1,4 +1,4 @@
-"""Reads slice and cluster files from a tree into checked models; every problem has its place in a file."""
+"""Reads slice and cluster files from a tree into expanded slices, and reports problems with their positions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SliceFile:
     attached: Mapping[str, str] = field(default_factory=dict)
 
     def locate(self, path: Path) -> Location:
-        """Return the place in the file where a value of the expanded slice is written."""
+        """Return the position in the file of a value of the expanded slice."""
         return self.source.locate(self.slice.origin(path))
 
 

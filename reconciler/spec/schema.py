@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that users write, for editors that complete and check; made from the models alone."""
+"""Generates JSON Schemas of slice and cluster files from their models, for editors and other tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reconciler.spec.models.slice import Link, Slice, Vm, VmDefaults
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 POLICY: Final = "x-update-policy"
-"""What a change of the field costs a running slice: live, restart, recreate, or immutable."""
+"""What changing the field does to a running slice: live, restart, recreate or immutable."""
 
 MODELS: Final[Mapping[str, type[Model]]] = {"slice": Slice, "cluster": Cluster}
 """The kinds of files, by the name that `reconciler schema` takes."""
@@ -21,7 +21,7 @@ _WITH_POLICIES: Final[tuple[type[Model], ...]] = (Slice, Vm, VmDefaults, Link)
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """Return the schema of one kind of file, a link's short form included; raises KeyError for a kind that is none."""
+    """Return the schema of one kind of file, with the short form of links; raises KeyError for an unknown kind."""
     schema = MODELS[kind].model_json_schema()
     _tidy(schema)
     parts = {MODELS[kind].__name__: schema} | schema.get("$defs", {})
@@ -35,7 +35,7 @@ def json_schema(kind: str) -> dict[str, Any]:
 
 
 def schema_text(kind: str) -> str:
-    """Return the schema as the text that is committed and printed."""
+    """Return the schema as text, as it is committed and printed."""
     return json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -49,7 +49,7 @@ def _policies(model: type[Model]) -> dict[str, str]:
 
 
 def _tidy(schema: Any) -> None:
-    """Leave out titles that only repeat a field's name, and refuse keys that are not of the pattern for names."""
+    """Remove titles that only repeat field names, and refuse keys that do not match the pattern for names."""
     match schema:
         case dict():
             if isinstance(schema.get("title"), str):

@@ -104,9 +104,9 @@ class ListedTree:
         self._others = frozenset(others)
         self._folders: dict[str, set[str]] = {".": set()}
         for path in (*sizes, *self._links, *self._others):
-            self._note(path)
+            self._add(path)
 
-    def _note(self, path: str) -> None:
+    def _add(self, path: str) -> None:
         """Add a path to the folder that it is in, and that folder to its own."""
         while path != ".":
             folder = folder_of(path)

@@ -30,7 +30,7 @@ class ExtractedUserData:
 
 
 def extract_user_data(data: Any, source: Source, read: Callable[[str], bytes]) -> ExtractedUserData:
-    """Put secrets in the place of the user-data of a document, both texts and `{file: path}`.
+    """Replace the user-data of a document by secrets, both texts and `{file: path}`.
 
     `read` returns the content of a file, or raises Unreadable. User-data that cannot be used is removed from the
     document and reported as a problem.

@@ -1,4 +1,4 @@
-"""Every wrong file has its whole error text beside it: `pytest --update-golden` writes them, a person reads them."""
+"""Compares the errors of each wrong file with the text next to it; `pytest --update-golden` writes these texts."""
 
 from __future__ import annotations
 

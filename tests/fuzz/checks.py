@@ -1,4 +1,4 @@
-"""What must hold for any bytes: as a file, as what a host sends, as what a probe prints; others make the bytes up."""
+"""Checks the handling of any bytes: as a file, as output of a host, as output of a probe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASKS: Final = (Task(0, (TRUE,)), Task(1, (TRUE, TRUE), (0,)), Task(2, ()))
 
 
 def files(data: bytes) -> None:
-    """Any file is a model, or refused with problems that lie within it and can be printed."""
+    """Check that any file is loaded, or refused with printable problems inside it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "any.yaml"
         path.write_bytes(data)
@@ -45,7 +45,7 @@ def _load_slice(tree: FileTree, path: Path) -> object:
 
 
 def transcript(data: bytes) -> None:
-    """Whatever a host sends, a task is done only where each of its results was framed; byte 1 stands for the nonce."""
+    """Check that a task is done only if each of its results was framed; byte 1 is replaced by the nonce."""
     lines = data.replace(b"\1", NONCE.encode()).decode(errors="surrogateescape").split("\n")
     reader = Transcript(TASKS, NONCE, output_cap=64)
     ends = [event for line in lines for event in reader.feed(line) if isinstance(event, Ended)]
@@ -62,7 +62,7 @@ def transcript(data: bytes) -> None:
 
 
 def probes(data: bytes) -> None:
-    """Whatever probes print, a driver knows its facts or says that the host is not as it should be."""
+    """Check that a driver returns facts or raises HostError."""
     resource = EVERYTHING[data[0] % len(EVERYTHING)] if data else EVERYTHING[0]
     driver = DRIVERS[resource.kind]
     pieces = [escape(piece.decode(errors="surrogateescape")) for piece in data[1:].split(b"\1")]

@@ -1,4 +1,4 @@
-"""Says aloud where fuzzing led by coverage cannot run: atheris has no build for that Python or machine."""
+"""Reports loudly if coverage-guided fuzzing cannot run, because atheris has no build for this Python or machine."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import os
 
 import pytest
 
-_lacking: list[str] = []
+_missing: list[str] = []
 
 
 @pytest.fixture
 def atheris() -> None:
-    """Ask for atheris; where it is not, that is a failure in CI and stands at the end of any other run."""
+    """Require atheris; if it is missing, CI fails, and any other run reports it at its end."""
     if importlib.util.find_spec("atheris") is not None:
         return
     if os.environ.get("CI") == "true":
         pytest.fail("atheris is missing: CI runs on Linux, x86-64, with a Python that it has a build for")
-    _lacking.append("atheris")
+    _missing.append("atheris")
     pytest.skip("atheris has no build for this Python")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _lacking:
-        terminalreporter.section("WARNING: FUZZING LED BY COVERAGE DID NOT RUN (no atheris here)", red=True, bold=True)
+    if _missing:
+        terminalreporter.section("WARNING: COVERAGE-GUIDED FUZZING DID NOT RUN (no atheris)", red=True, bold=True)

@@ -1,4 +1,4 @@
-"""A program that feeds a check with bytes led by what code they reach: `CHECK`, then the options of libFuzzer."""
+"""Runs a check with coverage-guided bytes; the arguments are CHECK, then options of libFuzzer."""
 
 from __future__ import annotations
 

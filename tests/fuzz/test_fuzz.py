@@ -1,4 +1,4 @@
-"""Files, transcripts and probes of any bytes: from hypothesis, and from atheris, which follows what the code does."""
+"""Feeds random bytes as files, transcripts and probe output: from hypothesis, and from coverage-guided atheris."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTPUTS = st.lists(st.sampled_from([*FRAMES, f"{NONCE[:-1]} open\n", "x"]) | st.
 
 
 def seeds(check: str) -> list[bytes]:
-    """Return what a check begins with: the files of the tests and examples, whole transcripts, answers of hosts."""
+    """Return the seed inputs of a check: files of the tests and examples, whole transcripts, answers of hosts."""
     if check == "files":
         found = [*(ROOT / "tests" / "errors").rglob("*.yaml"), *(ROOT / "examples").rglob("*.yaml")]
         return [path.read_bytes() for path in sorted(found) if path.stat().st_size < 10_000]
@@ -35,7 +35,7 @@ def seeds(check: str) -> list[bytes]:
 @given(st.binary(max_size=400), st.sampled_from(sorted(CHECKS)))
 @example(b"\xff\xfe\0", "files")
 @example(b"", "probes")
-def test_any_bytes_are_borne(data: bytes, check: str) -> None:
+def test_any_bytes_are_handled(data: bytes, check: str) -> None:
     CHECKS[check](data)
     assert check in CHECKS
 
@@ -49,7 +49,7 @@ def test_no_task_is_done_without_its_results(pieces: list[str]) -> None:
 
 @pytest.mark.usefixtures("atheris")
 @pytest.mark.parametrize("check", sorted(CHECKS))
-def test_no_bytes_that_reach_new_code_break_it(check: str, tmp_path: Path) -> None:
+def test_coverage_guided_bytes_are_handled(check: str, tmp_path: Path) -> None:
     (tmp_path / "seeds").mkdir()
     for number, seed in enumerate(seeds(check)):
         (tmp_path / "seeds" / str(number)).write_bytes(seed)

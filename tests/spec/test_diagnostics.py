@@ -6,27 +6,27 @@ from reconciler.spec.quoting import MAX_SHOWN, did_you_mean, escape, shown
 
 
 def problem(excerpt: str | None, column: int, *, line: int = 7) -> Problem:
-    return Problem(Code.WRONG_VALUE, "it is wrong", Location("a.yaml", line, column), "mend it", excerpt)
+    return Problem(Code.WRONG_VALUE, "it is wrong", Location("a.yaml", line, column), "fix it", excerpt)
 
 
 def caret_under(text: str) -> str:
-    """Return what stands above the caret, to the end of the line."""
+    """Return the text above the caret, to the end of the line."""
     lines = text.splitlines()
     return lines[1][lines[2].index("^") :]
 
 
 def test_the_whole_form() -> None:
     assert format_problem(problem("name: Web", 7)) == (
-        "a.yaml:7:7: error[wrong-value]: it is wrong\n  7 | name: Web\n    |       ^\nhint: mend it"
+        "a.yaml:7:7: error[wrong-value]: it is wrong\n  7 | name: Web\n    |       ^\nhint: fix it"
     )
 
 
-def test_without_a_place_or_a_hint() -> None:
+def test_without_a_position_or_a_hint() -> None:
     assert format_problem(Problem(Code.LIMIT, "too much")) == "error[limit]: too much"
-    assert format_problem(problem(None, 1)) == "a.yaml:7:1: error[wrong-value]: it is wrong\nhint: mend it"
+    assert format_problem(problem(None, 1)) == "a.yaml:7:1: error[wrong-value]: it is wrong\nhint: fix it"
 
 
-def test_large_line_numbers_keep_the_bars_under_one_another() -> None:
+def test_large_line_numbers_keep_the_bars_aligned() -> None:
     lines = format_problem(problem("name: Web", 7, line=123456)).splitlines()
     assert lines[1].index("|") == lines[2].index("|")
 
@@ -55,7 +55,7 @@ def test_long_lines_are_cut_around_the_caret() -> None:
         assert max(map(len, text.splitlines())) <= MAX_WIDTH + 6
 
 
-def test_what_users_wrote_is_escaped_and_cut() -> None:
+def test_text_of_users_is_escaped_and_cut() -> None:
     assert shown("a\nb\x00\x1b") == "'a\\nb\\x00\\x1b'"
     assert shown("x" * 10**6) == "'" + "x" * (MAX_SHOWN - 3) + "...'"
     assert len(shown("\x00" * 10**6)) <= MAX_SHOWN + 2

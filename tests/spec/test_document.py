@@ -1,4 +1,4 @@
-"""What YAML may say, and that the two parsers cannot be told apart."""
+"""Strict YAML: what is read, what is refused, and that both parsers give the same result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler.spec.yaml import events
 from reconciler.spec.yaml.document import Mark, Path, Refused, positions, read_document, resolve_plain
 
 SECONDS = 60
-"""Far more than the slowest of these inputs needs, far less than an explosion would take."""
+"""Much more than the slowest of these inputs needs, much less than unlimited expansion would take."""
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_quoted_scalars_are_text() -> None:
 
 def test_positions_of_values_and_keys() -> None:
     text = "a: 1\nb:\n  - x\n  - {c: [y, z]}\nd:\n"
-    places = positions(text)
-    assert {path: place.value for path, place in places.items()} == {
+    found = positions(text)
+    assert {path: position.value for path, position in found.items()} == {
         (): Mark(1, 1),
         ("a",): Mark(1, 4),
         ("b",): Mark(3, 3),
@@ -86,11 +86,11 @@ def test_positions_of_values_and_keys() -> None:
         ("b", 1, "c", 1): Mark(4, 13),
         ("d",): Mark(5, 1),
     }
-    assert places["b", 1, "c"].key == Mark(4, 6)
+    assert found["b", 1, "c"].key == Mark(4, 6)
 
 
-# Words that YAML gives a meaning, and those that slice files are made of, so that random texts are nearly right.
-WORDS = st.sampled_from(
+# Tokens with a meaning in YAML, and tokens of slice files, so that random texts are nearly valid.
+TOKENS = st.sampled_from(
     [
         *("a", "web", "eth1", "1", "true", "null", "~", "é", "\u6771", "\U0001f600", "0755", "<<"),
         *(": ", ":", ",", ", ", "[", "]", "{", "}", "- ", "-", "? ", "?", "#", " #", "&", "*", "!", "|", ">", "'", '"'),
@@ -99,10 +99,10 @@ WORDS = st.sampled_from(
         *("\ufeff", "\x00", "\x1b", "\u2028", "\x85", events.COLON),
     ]
 )
-TEXTS = st.one_of(st.lists(WORDS, max_size=25).map("".join), st.text(max_size=60))
+TEXTS = st.one_of(st.lists(TOKENS, max_size=25).map("".join), st.text(max_size=60))
 
 
-def _outcome(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
+def _result(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
     try:
         return "read", read(text)
     except Refused as refusal:
@@ -127,18 +127,18 @@ def _outcome(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
 @example("a: !b:c d")
 @example("--- a\n...\n")
 @example("a: b\n...\nc: d")
-def test_libyaml_changes_nothing_but_time(text: str) -> None:
+def test_libyaml_changes_only_the_time(text: str) -> None:
     assert events.HAS_LIBYAML
-    with_libyaml = _outcome(read_document, text), _outcome(positions, text)
+    with_libyaml = _result(read_document, text), _result(positions, text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "HAS_LIBYAML", False)
-        without = _outcome(read_document, text), _outcome(positions, text)
+        without = _result(read_document, text), _result(positions, text)
     assert with_libyaml == without
 
 
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
-def test_random_text_is_read_or_refused_with_a_place(text: str) -> None:
+def test_random_text_is_read_or_refused_with_a_position(text: str) -> None:
     for parse in (parse_slice, parse_cluster):
         with pytest.raises(SpecError) as raised:
             parse(text, "random.yaml")
@@ -158,12 +158,12 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_json_means_what_it_says(value: Any) -> None:
+def test_json_is_read_as_json(value: Any) -> None:
     assert read_document(json.dumps(value)) == value
 
 
 @given(JSON)
-def test_every_value_has_a_place(value: Any) -> None:
+def test_every_value_has_a_position(value: Any) -> None:
     def paths(item: Any, here: Path) -> set[Path]:
         inner = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
         return {here}.union(*(paths(each, (*here, step)) for step, each in inner))

@@ -1,4 +1,4 @@
-"""Expansion: group settings and defaults filled in once, and each value traced back to its line."""
+"""Expansion: group settings and defaults filled in once, and each value found in the file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def vm(name: str, text: str = LAYERED) -> ExpandedVm:
     return parse_slice(text, "lab.yaml").slice.vms[VmName(name)]
 
 
-def test_the_nearest_setting_wins_and_labels_add_up() -> None:
+def test_a_vm_overrides_its_group_and_labels_add_up() -> None:
     r1, web = vm("r1"), vm("web")
     assert (r1.flavor, r1.interfaces, r1.internet, r1.group) == ("large", 3, True, "routers")
     assert r1.labels == {"course": "b", "room": "x", "rack": "1"}
     assert (web.flavor, web.vcpus, web.internet, web.interfaces) == ("small", 2, False, None)
 
 
-def test_null_takes_a_default_away() -> None:
+def test_null_removes_a_default() -> None:
     assert vm("bare").flavor is None
 
 
@@ -74,7 +74,7 @@ def test_vms_with_the_same_settings_are_merged_once() -> None:
         (("name",), 2, 7),
     ],
 )
-def test_each_expanded_value_is_traced_to_where_it_is_written(path: tuple[str, ...], line: int, column: int) -> None:
+def test_the_source_of_each_expanded_value_is_found(path: tuple[str, ...], line: int, column: int) -> None:
     file: SliceFile = parse_slice(LAYERED, "lab.yaml")
     assert file.locate(path) == Location("lab.yaml", line, column)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reconciler.spec.models.cluster import VlanRange, parse_vlan_range
 from reconciler.spec.models.fields import format_size, parse_size
-from reconciler.spec.models.names import NAME_PATTERN, link_key, look, slice_key
+from reconciler.spec.models.names import NAME_PATTERN, link_key, skeleton, slice_key
 from reconciler.spec.models.slice import Endpoint, parse_endpoint
 
 
@@ -41,7 +41,7 @@ def test_sizes_have_units(written: str, size: int) -> None:
         ["1MiB"],
     ],
 )
-def test_everything_else_is_no_size(written: object) -> None:
+def test_everything_else_is_not_a_size(written: object) -> None:
     with pytest.raises(ValueError, match="with a unit"):
         parse_size(written)
 
@@ -67,7 +67,7 @@ def test_endpoints(written: str, end: Endpoint) -> None:
 @pytest.mark.parametrize(
     "written", ["", "Web", "web:", "web:eth01", "web:eth1\n", "web eth1", "web:eth100", 1, None, []]
 )
-def test_everything_else_is_no_endpoint(written: object) -> None:
+def test_everything_else_is_not_a_endpoint(written: object) -> None:
     with pytest.raises(ValueError, match="VM's name"):
         parse_endpoint(written)
 
@@ -91,5 +91,5 @@ def test_keys_do_not_depend_on_the_way_round() -> None:
 
 
 @given(st.from_regex(re.compile(NAME_PATTERN), fullmatch=True))
-def test_a_look_is_the_same_seen_twice(name: str) -> None:
-    assert look(look(name)) == look(name)
+def test_the_skeleton_of_a_skeleton_is_itself(name: str) -> None:
+    assert skeleton(skeleton(name)) == skeleton(name)

@@ -1,4 +1,4 @@
-"""Reading files: which ones, how much of them, and every problem of all of them."""
+"""Loading: which files are read, size limits, and every problem of every file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def problems(*paths: Path | str, tree: FileTree = DISK) -> list[tuple[Code, str]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three slices at three depths, a cluster file, and things that are no slices."""
+    """Three slices at three depths, a cluster file, and files that are not slices."""
     (tmp_path / "deep" / "deeper").mkdir(parents=True)
     (tmp_path / ".git").mkdir()
     for name, where in {"one": "b.yaml", "two": "deep/a.yml", "three": "deep/deeper/c.yaml"}.items():
@@ -88,7 +88,7 @@ def test_a_cluster_file_that_is_named_is_read_as_a_slice(folder: Path) -> None:
     assert (Code.UNKNOWN_KEY, "unknown key 'workers'") in problems(folder / "cluster.yaml")
 
 
-def test_what_is_not_there_is_a_problem_and_the_rest_is_read(folder: Path) -> None:
+def test_a_missing_file_is_a_problem_and_the_others_are_read(folder: Path) -> None:
     (folder / "bad.yaml").write_text("version: 2\nname: a\nowner: admin\n")
     assert problems(folder / "nothing.yaml", folder) == [
         (Code.WRONG_VALUE, "version must be 1, not the number 2"),
@@ -99,10 +99,10 @@ def test_what_is_not_there_is_a_problem_and_the_rest_is_read(folder: Path) -> No
 @pytest.mark.parametrize(
     ("content", "code", "summary", "line", "column"),
     [
-        (b"\xef\xbb\xbfversion: 1\n", Code.YAML_FEATURE, "the file begins with a byte order mark (U+FEFF)", 1, 1),
-        (b"version: 1\nna\x00me: a\n", Code.YAML_FEATURE, "the file holds the control character U+0000", 2, 3),
-        (b"version: 1\nname: \x1b[31m\n", Code.YAML_FEATURE, "the file holds the control character U+001B", 2, 7),
-        (b"version: 1\rname: a\r", Code.YAML_FEATURE, "the file holds the control character U+000D", 1, 11),
+        (b"\xef\xbb\xbfversion: 1\n", Code.YAML_FEATURE, "the file starts with a byte order mark (U+FEFF)", 1, 1),
+        (b"version: 1\nna\x00me: a\n", Code.YAML_FEATURE, "the file contains the control character U+0000", 2, 3),
+        (b"version: 1\nname: \x1b[31m\n", Code.YAML_FEATURE, "the file contains the control character U+001B", 2, 7),
+        (b"version: 1\rname: a\r", Code.YAML_FEATURE, "the file contains the control character U+000D", 1, 11),
         ("owner: ä".encode("latin-1"), Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0xe4", 1, 8),
         ("é: é\n ü".encode() + b"\xff", Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0xff", 2, 3),
         ("version: 1".encode("utf-16"), Code.FILE_UNREADABLE, "not valid UTF-8: unexpected byte 0xff", 1, 1),
@@ -111,7 +111,7 @@ def test_what_is_not_there_is_a_problem_and_the_rest_is_read(folder: Path) -> No
     ],
     ids=["bom", "nul", "escape", "carriage-return", "latin-1", "late-byte", "utf-16", "binary", "large"],
 )
-def test_files_that_are_no_text_of_ours(
+def test_files_that_are_not_valid_text(
     tmp_path: Path, content: bytes, code: Code, summary: str, line: int, column: int
 ) -> None:
     path = tmp_path / "wrong.yaml"
@@ -137,7 +137,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert problems(tmp_path) == [(Code.FILE_UNREADABLE, "this is not a regular file")]
 
 
-def test_a_path_that_cannot_be_is_a_problem() -> None:
+def test_an_impossible_path_is_a_problem() -> None:
     assert problems(Path("a" * 300 + ".yaml")) == [
         (Code.FILE_UNREADABLE, "this file cannot be read: File name too long")
     ]
@@ -169,7 +169,7 @@ def test_the_nearest_cluster_file_is_found(folder: Path) -> None:
     assert find_cluster(folder / "deep" / "deeper") == folder / "deep" / "cluster.yaml"
 
 
-def test_no_cluster_file_is_none(tmp_path: Path) -> None:
+def test_a_missing_cluster_file_is_none(tmp_path: Path) -> None:
     assert find_cluster(tmp_path) is None
 
 
@@ -178,7 +178,7 @@ def test_windows_line_ends_change_nothing() -> None:
     assert parse_slice(text.replace("\n", "\r\n"), "a").slice == parse_slice(text, "a").slice
 
 
-def test_places_are_found_by_path() -> None:
+def test_positions_are_found_by_path() -> None:
     source = parse_slice((EXAMPLES / "topologies" / "line.yaml").read_text(), "line.yaml").source
     assert source.locate(("vms", "right", "worker")) == Location("line.yaml", 13, 13)
     assert source.locate_key(("vms", "right", "worker")) == Location("line.yaml", 13, 5)

@@ -1,4 +1,4 @@
-"""The JSON Schemas: committed as they are generated, and of one mind with the models on what a file may say."""
+"""The JSON Schemas are committed as generated, and refuse what the models refuse."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_the_committed_schema_is_the_generated_one(kind: str, golden: Golden) ->
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_keep_to_the_schema(path: Path) -> None:
+def test_examples_match_the_schema(path: Path) -> None:
     assert errors("slice", read_document(path.read_text())) == []
 
 
-def test_the_example_s_cluster_keeps_to_the_schema() -> None:
+def test_the_example_cluster_matches_the_schema() -> None:
     assert errors("cluster", read_document((ROOT / "examples" / "cluster.yaml").read_text())) == []
 
 
@@ -53,7 +53,7 @@ def test_what_the_models_refuse_the_schema_refuses(data: dict[str, Any]) -> None
     assert errors("slice", data) != []
 
 
-def test_every_field_of_a_slice_says_what_a_change_costs() -> None:
+def test_every_field_of_a_slice_has_an_update_policy() -> None:
     schema = json_schema("slice")
     parts = [schema["properties"]] + [schema["$defs"][name]["properties"] for name in ("Vm", "VmDefaults")]
     parts.append(schema["$defs"]["Link"]["anyOf"][1]["properties"])

@@ -11,14 +11,14 @@ from reconciler.spec.models.slice import Endpoint, Link, Slice, Vm, VmDefaults
 
 
 @pytest.mark.parametrize("model", [Slice, Vm, VmDefaults, Link])
-def test_every_field_carries_an_update_policy(model: type[Model]) -> None:
+def test_every_field_has_an_update_policy(model: type[Model]) -> None:
     assert model.model_fields
     for field in model.model_fields:
         assert isinstance(update_policy(model, field), UpdatePolicy)
 
 
 def test_a_field_without_a_policy_is_named() -> None:
-    with pytest.raises(LookupError, match=r"Cluster\.name carries no update policy"):
+    with pytest.raises(LookupError, match=r"Cluster\.name has no update policy"):
         update_policy(Cluster, "name")
 
 
@@ -30,7 +30,7 @@ def test_short_and_long_links_are_the_same() -> None:
     assert (short.dhcp, short.gateway, short.subnet, short.mtu) == (True, True, None, 1500)
 
 
-def test_a_link_says_all_it_can() -> None:
+def test_every_setting_of_a_link() -> None:
     text = (
         "version: 1\nname: lab\nowner: admin\nlinks:\n"
         "  - {endpoints: [a, b], dhcp: false, gateway: false, subnet: 192.168.77.0/24, mtu: 9000}\n"

@@ -1,1 +1,1 @@
-"""Checks the rules that no single field can check: within a slice, within a cluster, and across files."""
+"""Checks rules that span several fields or files."""

@@ -1,7 +1,7 @@
-"""The rules that no single field can hold, over the cluster file and all slice files; every problem, never the first.
+"""Checks the cluster file and all slice files together, and reports every problem.
 
-What one slice must fulfil is in check_slice.py, what the cluster must in check_cluster.py; here stand the rules across
-slice files: one name in two files, names that look alike, quotas.
+The rules across slice files are here: unique names, names that are too similar, quotas. The rules within one file are
+in one_slice.py and one_cluster.py.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ from reconciler.spec.expand import ExpandedSlice, with_flavor
 from reconciler.spec.load import ClusterFile, SliceFile
 from reconciler.spec.models.cluster import Cluster, Quota
 from reconciler.spec.models.fields import format_size
-from reconciler.spec.models.names import look
+from reconciler.spec.models.names import skeleton
 
 
 def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, ...]:
-    """Return everything that is wrong with files that are right one field at a time, sorted by place.
+    """Return every problem of files whose single fields are valid, sorted by position.
 
-    Quotas are held against these files alone; the plan holds them against the recorded slices too.
+    Quotas are checked for these files only; the plan checks them with the slices in the state too.
     """
     found = list(check_cluster(cluster))
     ordered = sorted(slices, key=lambda each: each.path)
     for each in ordered:
         found += check_slice(each, cluster.cluster)
     single = list(_each_name_once(ordered, found))
-    found += _look_alikes(single)
+    found += _confusable(single)
     found += _over_quota(single, cluster.cluster)
-    return tuple(sorted(found, key=_by_place))
+    return tuple(sorted(found, key=_by_position))
 
 
-def _by_place(problem: Problem) -> tuple[str, int, int, str]:
-    place = problem.location
-    return ("", 0, 0, problem.summary) if place is None else (place.file, place.line, place.column, problem.summary)
+def _by_position(problem: Problem) -> tuple[str, int, int, str]:
+    where = problem.location
+    return ("", 0, 0, problem.summary) if where is None else (where.file, where.line, where.column, problem.summary)
 
 
 def _each_name_once(slices: Iterable[SliceFile], found: list[Problem]) -> Iterator[SliceFile]:
-    """Yield the first file of each slice, and note the others as problems."""
+    """Yield the first file of each slice, and append a problem for each other file."""
     first: dict[str, SliceFile] = {}
     for each in slices:
         other = first.setdefault(each.slice.key, each)
         if other is each:
             yield each
             continue
-        summary = f"slice {each.slice.key} is already given in {other.source.locate(('name',))}"
+        summary = f"slice {each.slice.key} is already defined in {other.source.locate(('name',))}"
         hint = "rename one of the two, or delete its file"
         found.append(each.source.problem(Code.DUPLICATE_NAME, summary, ("name",), hint))
 
 
-def _look_alikes(slices: Iterable[SliceFile]) -> Iterator[Problem]:
+def _confusable(slices: Iterable[SliceFile]) -> Iterator[Problem]:
     first: dict[tuple[str, str], SliceFile] = {}
     for each in slices:
-        other = first.setdefault((each.slice.owner, look(each.slice.name)), each)
+        other = first.setdefault((each.slice.owner, skeleton(each.slice.name)), each)
         if other is not each:
-            place = other.source.locate(("name",))
-            summary = f"slice name {each.slice.name} is easily mistaken for {other.slice.name} in {place}"
+            where = other.source.locate(("name",))
+            summary = f"slice name {each.slice.name} is too similar to {other.slice.name} in {where}"
             yield each.source.problem(Code.CONFUSABLE_NAME, summary, ("name",), "choose names that differ clearly")
 
 
 class _Use(NamedTuple):
-    """What a slice takes of its owner's quota; memory in bytes."""
+    """What a slice uses of its owner's quota; memory in bytes."""
 
     slices: int
     vms: int
@@ -87,7 +87,7 @@ def _over_quota(slices: Iterable[SliceFile], cluster: Cluster) -> Iterator[Probl
 
 
 def _over_one_quota(files: Sequence[SliceFile], quota: Quota, cluster: Cluster) -> Iterator[Problem]:
-    """Yield a problem at the first file that goes past a limit, one for each limit."""
+    """Yield a problem for each limit, at the first file that exceeds it."""
     uses = [_use(each.slice, cluster) for each in files]
     for what, noun in _NOUNS.items():
         limit: int | None = getattr(quota, what)

@@ -1,4 +1,4 @@
-"""The rules across the fields of one slice file, and between it and the cluster file."""
+"""Checks the rules that span several fields of a slice file, and those between it and the cluster file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from reconciler.errors import Code, Problem
 from reconciler.spec.expand import ExpandedSlice, ExpandedVm
 from reconciler.spec.load import SliceFile
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import MAX_INTERFACES, VmName, look
+from reconciler.spec.models.names import MAX_INTERFACES, VmName, skeleton
 from reconciler.spec.models.slice import Endpoint, Link, VmDefaults
-from reconciler.spec.quoting import did_you_mean
+from reconciler.spec.quoting import did_you_mean, plural
 from reconciler.spec.yaml.document import Path
 from reconciler.spec.yaml.source import Source
 
@@ -21,15 +21,15 @@ _SIZE_FIELDS = ("image", "vcpus", "memory", "disk")
 
 _NOT_FOR_LINKS = {
     IPv4Network("0.0.0.0/8"): "means this host",
-    IPv4Network("127.0.0.0/8"): "is every host's loopback",
-    IPv4Network("169.254.0.0/16"): "is for link-local addresses",
-    IPv4Network("224.0.0.0/3"): "is for multicast and reserved",
+    IPv4Network("127.0.0.0/8"): "is the loopback network",
+    IPv4Network("169.254.0.0/16"): "is reserved for link-local addresses",
+    IPv4Network("224.0.0.0/3"): "is multicast and reserved",
 }
-"""RFC 6890: networks that routers do not forward."""
+"""Networks that routers do not forward (RFC 6890)."""
 
 
 class _Checked(NamedTuple):
-    """A slice file, the cluster it is for, and its VMs with groups and defaults filled in."""
+    """A slice, its source, the cluster, and the expanded VMs."""
 
     slice: ExpandedSlice
     source: Source
@@ -38,12 +38,12 @@ class _Checked(NamedTuple):
 
 
 def check_slice(file: SliceFile, cluster: Cluster) -> Iterator[Problem]:
-    """Yield every problem of a slice file whose fields are right one at a time."""
+    """Yield every problem of a slice file whose single fields are valid."""
     checked = _Checked(file.slice, file.source, cluster, file.slice.vms)
     yield from _owner(checked)
     yield from _known_names(checked)
     yield from _complete(checked)
-    yield from _look_alikes(checked)
+    yield from _confusable(checked)
     yield from _links(checked)
     yield from _pool(checked)
     yield from _subnets(checked)
@@ -52,7 +52,7 @@ def check_slice(file: SliceFile, cluster: Cluster) -> Iterator[Problem]:
 def _owner(checked: _Checked) -> Iterator[Problem]:
     owner, users = checked.slice.owner, checked.cluster.users
     if owner not in users:
-        hint = did_you_mean(owner, users) or "list it under `users` in the cluster file"
+        hint = did_you_mean(owner, users) or "add it under `users` in the cluster file"
         yield checked.source.problem(Code.UNKNOWN_NAME, f"the cluster has no user {owner}", ("owner",), hint)
 
 
@@ -81,26 +81,26 @@ def _known(checked: _Checked, path: Path, missing: str, name: str | None, known:
 
 def _complete(checked: _Checked) -> Iterator[Problem]:
     for name, vm in checked.vms.items():
-        if vm.flavor is not None or not (lacking := [field for field in _SIZE_FIELDS if getattr(vm, field) is None]):
+        if vm.flavor is not None or not (missing := [field for field in _SIZE_FIELDS if getattr(vm, field) is None]):
             continue
         if vm.group not in {None, *checked.slice.written.groups}:
-            continue  # what the unknown group would have given is not known either
-        summary = f"VM {name} has no flavor and lacks {_and(lacking)}"
-        hint = "set `flavor` for it, for its group, or for all under `defaults`"
+            continue  # what the unknown group would set is not known
+        summary = f"VM {name} has no flavor and no {_or(missing)}"
+        hint = "set `flavor` for the VM, for its group, or for all VMs under `defaults`"
         yield checked.source.problem(Code.MISSING_KEY, summary, ("vms", name), hint, key=True)
 
 
-def _and(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+def _or(names: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _look_alikes(checked: _Checked) -> Iterator[Problem]:
+def _confusable(checked: _Checked) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for name in checked.slice.vms:
-        other = first.setdefault(look(name), name)
+        other = first.setdefault(skeleton(name), name)
         if other != name:
             line = checked.source.locate_key(("vms", other)).line
-            summary = f"VM name {name} is easily mistaken for {other} on line {line}"
+            summary = f"VM name {name} is too similar to {other} on line {line}"
             hint = "choose names that differ clearly"
             yield checked.source.problem(Code.CONFUSABLE_NAME, summary, ("vms", name), hint, key=True)
 
@@ -113,13 +113,13 @@ def _links(checked: _Checked) -> Iterator[Problem]:
         one, other = link.endpoints
         if one.vm == other.vm:
             path: Path = ("links", index, "endpoints", 1)
-            summary = f"this link joins {one.vm} to itself"
-            yield checked.source.problem(Code.LINK_TO_ITSELF, summary, path, "a link joins two different VMs")
+            summary = f"this link connects {one.vm} to itself"
+            yield checked.source.problem(Code.LINK_TO_ITSELF, summary, path, "a link connects two different VMs")
         for position, end in enumerate(link.endpoints):
             path = ("links", index, "endpoints", position)
             ends[end.vm] += 1
             if end.vm not in checked.vms:
-                hint = did_you_mean(end.vm, checked.vms) or "list it under `vms`"
+                hint = did_you_mean(end.vm, checked.vms) or "add it under `vms`"
                 yield checked.source.problem(Code.UNKNOWN_NAME, f"this slice has no VM {end.vm}", path, hint)
             elif end.interface is not None:
                 yield from _interface(checked, end, path, taken, too_high)
@@ -129,7 +129,7 @@ def _links(checked: _Checked) -> Iterator[Problem]:
 def _interface(
     checked: _Checked, end: Endpoint, path: Path, taken: dict[Endpoint, Path], too_high: set[str]
 ) -> Iterator[Problem]:
-    """Check one end that names its interface; notes what it takes, and VMs whose interfaces it goes past."""
+    """Check an endpoint that names its interface; add it to `taken`, and its VM to `too_high` if there is none."""
     limit = checked.vms[VmName(end.vm)].interfaces
     highest = MAX_INTERFACES if limit is None else limit
     if int((end.interface or "eth0")[3:]) > highest:
@@ -137,14 +137,15 @@ def _interface(
         if limit is None:
             hint = f"a VM has at most {MAX_INTERFACES} data interfaces, eth1 to eth{MAX_INTERFACES}"
         else:
-            hint = f"raise `interfaces` of {end.vm}, which is {limit}"
+            line = checked.source.locate(checked.slice.origin(("vms", end.vm, "interfaces"))).line
+            hint = f"increase `interfaces` of {end.vm}, which is {limit} (line {line})"
         summary = f"VM {end.vm} has no interface {end.interface}"
         yield checked.source.problem(Code.INTERFACE_MISSING, summary, path, hint)
     first = taken.setdefault(end, path)
     if first != path:
-        place = checked.source.locate(first)
-        summary = f"{end} is in use already, on line {place.line}, column {place.column}"
-        hint = f"take another interface, or write {end.vm} alone for the next free one"
+        where = checked.source.locate(first)
+        summary = f"{end} is already in use (line {where.line}, column {where.column})"
+        hint = f"use another interface, or write only {end.vm} for its next free interface"
         yield checked.source.problem(Code.INTERFACE_IN_USE, summary, path, hint)
 
 
@@ -152,10 +153,9 @@ def _counts(checked: _Checked, ends: Mapping[str, int], too_high: set[str]) -> I
     for name, vm in checked.vms.items():
         highest = MAX_INTERFACES if vm.interfaces is None else vm.interfaces
         if ends[name] > highest and name not in too_high:
-            summary = (
-                f"VM {name} has {ends[name]} link ends but only {highest} data interface{'' if highest == 1 else 's'}"
-            )
-            hint = "a VM cannot have more" if highest == MAX_INTERFACES else "raise `interfaces`, or leave it out"
+            links, interfaces = plural(ends[name], "link endpoint"), plural(highest, "data interface")
+            summary = f"VM {name} has {links} but only {interfaces}"
+            hint = "a VM cannot have more" if highest == MAX_INTERFACES else "increase `interfaces`, or leave it out"
             yield checked.source.problem(Code.INTERFACE_MISSING, summary, ("vms", name), hint, key=True)
 
 
@@ -165,11 +165,11 @@ def _pool(checked: _Checked) -> Iterator[Problem]:
     size = vlans.range.last - vlans.range.first + 1
     if pool > size:
         summary = f"VLANs of {whole.key}: the cluster's range {vlans.range} has {size}, asked {pool}"
-        yield checked.source.problem(Code.LIMIT, summary, ("vlans",), "ask for fewer")
+        yield checked.source.problem(Code.LIMIT, summary, ("vlans",), "use a smaller number")
     elif len(whole.links) > pool:
         asked = len(whole.links)
         summary = f"VLANs of {whole.key}: limit {pool}, used 0, asked {asked}, free {pool}"
-        hint = f"each link takes a VLAN; write `vlans: {asked}`, within the owner's quota"
+        hint = f"each link uses one VLAN; write `vlans: {asked}`, within the owner's quota"
         yield checked.source.problem(Code.LIMIT, summary, ("links",), hint, key=True)
 
 
@@ -184,23 +184,23 @@ def _subnets(checked: _Checked) -> Iterator[Problem]:
         yield from _usable(checked, link, link.subnet, path)
         if link.subnet.overlaps(internet):
             summary = f"subnet {link.subnet} overlaps the cluster's internet subnet {internet}"
-            yield checked.source.problem(Code.SUBNET_OVERLAP, summary, path, "choose another, or leave it out")
+            yield checked.source.problem(Code.SUBNET_OVERLAP, summary, path, "choose another subnet, or leave it out")
     yield from _overlaps(checked, sorted(given))
 
 
 def _usable(checked: _Checked, link: Link, subnet: IPv4Network, path: Path) -> Iterator[Problem]:
     for network, why in _NOT_FOR_LINKS.items():
         if subnet.overlaps(network):
-            summary = f"subnet {subnet} cannot be a link's: {network} {why}"
-            yield checked.source.problem(Code.WRONG_VALUE, summary, path, "such as 192.168.77.0/24")
+            summary = f"subnet {subnet} cannot be used for a link: {network} {why}"
+            yield checked.source.problem(Code.WRONG_VALUE, summary, path, "use, for example, 192.168.77.0/24")
     needed = len(link.endpoints) + (1 if link.gateway or link.dhcp else 0)
     if subnet.num_addresses - 2 < needed:
         summary = f"subnet {subnet} has too few addresses: this link needs {needed}"
-        yield checked.source.problem(Code.WRONG_VALUE, summary, path, "such as 192.168.77.0/24")
+        yield checked.source.problem(Code.WRONG_VALUE, summary, path, "use, for example, 192.168.77.0/24")
 
 
 def _overlaps(checked: _Checked, given: list[tuple[IPv4Network, int]]) -> Iterator[Problem]:
-    """Compare sorted networks, each with the last that may reach into it: networks nest or are apart."""
+    """Compare each network of a sorted list with the last one that can contain it: networks nest or are disjoint."""
     widest: tuple[IPv4Network, int] | None = None
     for network, index in given:
         if widest is None or not widest[0].overlaps(network):
@@ -210,4 +210,4 @@ def _overlaps(checked: _Checked, given: list[tuple[IPv4Network, int]]) -> Iterat
         line = checked.source.locate(("links", other, "subnet")).line
         summary = f"subnet {later} overlaps {earlier} of the link on line {line}"
         path: Path = ("links", here, "subnet")
-        yield checked.source.problem(Code.SUBNET_OVERLAP, summary, path, "give each link a subnet of its own")
+        yield checked.source.problem(Code.SUBNET_OVERLAP, summary, path, "use a different subnet for each link")

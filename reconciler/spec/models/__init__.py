@@ -1,1 +1,1 @@
-"""Frozen pydantic models of slice and cluster files, and the field types they share."""
+"""Defines the models of slice and cluster files."""

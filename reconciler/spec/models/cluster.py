@@ -1,4 +1,4 @@
-"""What the cluster file may say, as frozen models; rules across fields are check.py's."""
+"""Defines the model of a cluster file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reconciler.spec.models.fields import Ipv4, Ipv4Net, Model, Size, Version
 from reconciler.spec.models.names import HostName, Name
 
 PARKING_VLAN = 4094
-"""Always in a trunk port's `trunks` column and never given out: an empty column would mean every VLAN."""
+"""Always in a trunk port's `trunks` column and never allocated: an empty column would mean every VLAN."""
 
 
 class VlanRange(NamedTuple):
-    """The VLANs that slices may get, both ends included."""
+    """The VLANs that slices can get, first and last included."""
 
     first: int
     last: int
@@ -54,7 +54,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Capacity(Model):
-    """What a worker or a user may hold at most; what is left out is not limited."""
+    """The most that a worker can hold; a field that is left out is not limited."""
 
     vms: Annotated[int, Field(ge=0)] | None = None
     vcpus: Annotated[int, Field(ge=0)] | None = None
@@ -62,14 +62,14 @@ class Capacity(Model):
 
 
 class Quota(Capacity):
-    """What one user may hold at most; what is left out is not limited."""
+    """The most that one user can have; a field that is left out is not limited."""
 
     slices: Annotated[int, Field(ge=0)] | None = None
     vlans: Annotated[int, Field(ge=0)] | None = None
 
 
 class Login(Model):
-    """How to reach a host over SSH; a host's own settings win over the cluster's."""
+    """How to reach a host over SSH; a host's settings override the cluster's."""
 
     host: Annotated[str, StringConstraints(pattern=HOST_PATTERN)] | None = None
     user: Annotated[str, StringConstraints(pattern=USER_PATTERN)] | None = None
@@ -80,7 +80,7 @@ class Login(Model):
 
 
 class Host(Model):
-    """A Linux host; `address` is its own name for itself, `ssh` says how to connect where that differs."""
+    """A Linux host: `address` is its own IP address; `ssh` is how to connect if that differs."""
 
     name: Name
     address: Ipv4
@@ -94,20 +94,20 @@ class Worker(Host):
 
 
 class NetworkNode(Host):
-    """The host that carries the slices' routers and the way to the internet."""
+    """The host that runs the slices' routers and their access to the internet."""
 
     uplink: InterfaceName
 
 
 class Bridge(Model):
-    """The Open vSwitch bridge that every host has, and its port towards the other hosts."""
+    """The Open vSwitch bridge of every host, and its port towards the other hosts."""
 
     name: InterfaceName = "br-int"
     trunk: InterfaceName
 
 
 class Vlans(Model):
-    """Which VLANs slices get, and how many each."""
+    """The VLANs that slices get, and how many each slice gets."""
 
     range: VlanRangeField = VlanRange(100, 3999)
     per_slice: Annotated[int, Field(ge=1, le=4094)] = 20
@@ -115,7 +115,7 @@ class Vlans(Model):
 
 
 class Internet(Model):
-    """The internet VLAN: its gateway stands on the network node and translates addresses."""
+    """The internet VLAN: its gateway is on the network node and translates addresses."""
 
     vlan: Vlan = 400
     subnet: Ipv4Net = IPv4Network("10.60.7.0/24")
@@ -124,13 +124,13 @@ class Internet(Model):
 
 
 class LinkSubnets(Model):
-    """Where links get their subnets from."""
+    """The network that links get their subnets from."""
 
     subnets: Ipv4Net = IPv4Network("192.168.0.0/16")
 
 
 class Image(Model):
-    """A base image: a QCOW2 file beside the cluster file, and what it must hash to."""
+    """A base image: a QCOW2 file, by a path relative to the cluster file, and its SHA-256."""
 
     file: str
     sha256: Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
@@ -146,13 +146,13 @@ class Flavor(Model):
 
 
 class User(Model):
-    """Someone who may own slices."""
+    """A user, who can own slices."""
 
     quota: Quota = Quota()
 
 
 class Cluster(Model):
-    """A cluster file: the hosts, what they offer, and who may use it."""
+    """A cluster file: hosts, networks, images, flavors and users."""
 
     version: Version
     name: Name

@@ -1,4 +1,4 @@
-"""The field types that slice and cluster files share: the strict base model, sizes with units, update policies."""
+"""Defines the base model and field types that slice and cluster files share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8})(?P<unit>[KMGT]iB)")
 
 
 class Model(BaseModel):
-    """The base of everything users write: frozen, strict (nothing is coerced), unknown keys refused."""
+    """The base of all models of files: frozen, strict (no value is coerced), unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class UpdatePolicy(StrEnum):
-    """What a change to a field of a running slice costs."""
+    """What changing a field does to a running slice."""
 
     LIVE = "live"
     RESTART = "restart"
@@ -31,11 +31,11 @@ class UpdatePolicy(StrEnum):
 
 
 def update_policy(model: type[BaseModel], field: str) -> UpdatePolicy:
-    """Return the policy that a model's field carries; raises LookupError where it carries none."""
+    """Return the policy of a model's field; raises LookupError if it has none."""
     for item in model.model_fields[field].metadata:
         if isinstance(item, UpdatePolicy):
             return item
-    msg = f"{model.__name__}.{field} carries no update policy"
+    msg = f"{model.__name__}.{field} has no update policy"
     raise LookupError(msg)
 
 
@@ -56,7 +56,7 @@ def parse_version(value: Any) -> Any:
 
 
 def format_size(size: int) -> str:
-    """Write bytes in the largest unit that divides them, as users do."""
+    """Write bytes in the largest unit that divides them."""
     for unit, factor in reversed(_UNITS.items()):
         if size and size % factor == 0:
             return f"{size // factor}{unit}"

@@ -1,4 +1,4 @@
-"""Names and numbers that must never be mixed up, and the patterns that users' names follow; pure declarations."""
+"""Defines distinct types for names and numbers, and the patterns of names."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ OwnerName = NewType("OwnerName", str)
 """A user of the cluster file."""
 
 SliceKey = NewType("SliceKey", str)
-"""`owner/slice`: a slice's identity in state, plans and tags."""
+"""`owner/slice`: the identity of a slice in the state, in plans and in tags."""
 
 VmName = NewType("VmName", str)
 """A VM's name, unique within its slice."""
 
 LinkKey = NewType("LinkKey", str)
-"""`vm:ethN--vm:ethN`, ends sorted: a link's identity within its slice."""
+"""`vm:ethN--vm:ethN` with sorted endpoints: the identity of a link within its slice."""
 
 HostName = NewType("HostName", str)
 """A worker's or the network node's name in the cluster file."""
 
 Address = NewType("Address", str)
-"""The identity of a resource across plans, state and tags, such as `alice/lab1/web:eth1`."""
+"""The identity of a resource in the state, in plans and in tags, such as `alice/lab1/web:eth1`."""
 
 SliceId = NewType("SliceId", int)
-"""Counts from 1000; never given twice."""
+"""Counts from 1000; never allocated twice."""
 
 VmId = NewType("VmId", int)
-"""Counts from 1001; never given twice."""
+"""Counts from 1001; never allocated twice."""
 
 LinkId = NewType("LinkId", int)
-"""Counts from 1; never given twice."""
+"""Counts from 1; never allocated twice."""
 
 VlanId = NewType("VlanId", int)
 """An IEEE 802.1Q VLAN id, 1 to 4094."""
@@ -44,32 +44,32 @@ Bytes = NewType("Bytes", int)
 """A size in bytes."""
 
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
-"""What slices, VMs, owners, hosts, groups, flavors and images may be called: safe in a path, a host name and a tag."""
+"""Names of slices, VMs, owners, hosts, groups, flavors and images: safe in paths, host names and tags."""
 
 INTERFACE_PATTERN = r"eth[1-9][0-9]?"
 """A data interface; eth0 is the internet interface and never part of a link."""
 
 MAX_INTERFACES = 28
-"""Data interfaces of one VM: what fits on QEMU's PCI bus beside the disk, eth0 and the chipset (32 slots)."""
+"""Data interfaces of one VM at most: QEMU's PCI bus has 32 slots, and disk, eth0 and chipset take some."""
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
-"""A user's name for a thing, checked."""
+"""A name in a file, checked against NAME_PATTERN."""
 
 
-_LOOK = str.maketrans("01i", "oll")
+_CONFUSABLE = str.maketrans("01i", "oll")
 
 
-def look(name: str) -> str:
-    """Return how a name looks at a glance: names with the same look are mistaken for one another (0 o, 1 l i, -- -)."""
-    return re.sub("-+", "-", name.translate(_LOOK)).strip("-")
+def skeleton(name: str) -> str:
+    """Return the skeleton of a name: names with the same skeleton look alike (0 and o; 1, l and i; -- and -)."""
+    return re.sub("-+", "-", name.translate(_CONFUSABLE)).strip("-")
 
 
 def slice_key(owner: str, name: str) -> SliceKey:
-    """Join an owner and a slice's name into the slice's identity."""
+    """Return the identity of a slice."""
     return SliceKey(f"{owner}/{name}")
 
 
 def link_key(one: str, other: str) -> LinkKey:
-    """Join two ends (`vm:ethN`) into the link's identity, whichever way round they were written."""
+    """Return the identity of a link between two endpoints (`vm:ethN`), in either order."""
     first, second = sorted((one, other))
     return LinkKey(f"{first}--{second}")

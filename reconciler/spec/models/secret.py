@@ -1,4 +1,4 @@
-"""User-data of guests, as a value that shows itself to nobody by accident; who needs the content asks by name."""
+"""Defines Secret, which holds user-data and shows a mask instead of it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Annotated, Any, Final, NoReturn
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
 
 MASK: Final = "********"
-"""What is shown in place of what must not be."""
+"""The text shown in place of a secret."""
 
 _COST: Final = 2**14
 _BLOCK: Final = 8
-"""scrypt's N and r (RFC 7914): 16 MiB and some 50 ms for each guess at what a digest stands for."""
+"""scrypt's N and r (RFC 7914): each guess at the content of a digest takes 16 MiB and about 50 ms."""
 
 
 class Secret:
-    """A content whose text, repr and JSON are a mask, and which cannot be pickled."""
+    """A content that is replaced by a mask in text, repr and JSON, and that cannot be pickled."""
 
     __slots__ = ("_content", "_digests")
 
@@ -31,13 +31,13 @@ class Secret:
 
     @property
     def blank(self) -> bool:
-        """Whether there is nothing but white space in it."""
+        """Whether it contains only white space."""
         return not self._content.strip()
 
     def digest(self, salt: str) -> str:
-        """Return 64 hexadecimal digits by which the content is known again, and which are dear to guess from.
+        """Return a scrypt digest of the content (slow to brute-force), as 64 hexadecimal digits.
 
-        The same content and salt give the same digits everywhere; computed once for each salt.
+        The same content and salt always give the same digest. It is computed once for each salt.
         """
         if salt not in self._digests:
             found = hashlib.scrypt(self._content, salt=salt.encode(), n=_COST, r=_BLOCK, p=1, dklen=32)
@@ -57,12 +57,12 @@ class Secret:
         return hash(self._content)
 
     def __reduce__(self) -> NoReturn:
-        msg = "a secret is not written anywhere"
+        msg = "a secret cannot be pickled"
         raise TypeError(msg)
 
 
 def parse_user_data(value: Any) -> Secret:
-    """Read user-data given as text; raises ValueError for anything else: files are load.py's to read."""
+    """Read user-data from text; raises ValueError for anything else. Files are read before validation."""
     found = Secret(value.encode()) if isinstance(value, str) else value
     if not isinstance(found, Secret) or found.blank:
         msg = "write user-data as text, or `{file: path}`"
@@ -88,4 +88,4 @@ UserData = Annotated[
         }
     ),
 ]
-"""cloud-init's user-data for one guest."""
+"""cloud-init user-data of one guest."""

@@ -1,4 +1,4 @@
-"""What a slice file may say: frozen models with an update policy on each field; rules across fields are check.py's."""
+"""Defines the model of a slice file, with an update policy on each field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENDPOINT = re.compile(rf"(?P<vm>{NAME_PATTERN})(?::(?P<interface>{INTERFACE_PAT
 
 
 class Endpoint(NamedTuple):
-    """One end of a link: a VM and its data interface, or None for the next free one."""
+    """An endpoint of a link: a VM and its data interface, or None for the next free interface."""
 
     vm: str
     interface: str | None = None
@@ -33,9 +33,9 @@ def parse_endpoint(value: Any) -> Endpoint:
     if isinstance(value, str) and (match := _ENDPOINT.fullmatch(value)):
         return Endpoint(match["vm"], match["interface"])
     if isinstance(value, str) and value.endswith(":eth0"):
-        msg = "eth0 is the internet interface and never part of a link; take eth1 or a later one"
+        msg = "eth0 is the internet interface and cannot be part of a link; use eth1 or higher"
     else:
-        msg = "write a link's end as a VM's name, or as name:eth1"
+        msg = "write an endpoint as a VM's name, or as name:eth1"
     raise ValueError(msg)
 
 
@@ -48,23 +48,27 @@ EndpointField = Annotated[
 
 
 class VmDefaults(Model):
-    """What VMs have in common: the fields that `defaults`, a group and a VM may all set; the nearest wins."""
+    """The settings that `defaults`, a group and a VM can set; a VM overrides its group, a group the defaults."""
 
     flavor: Annotated[Name | None, RECREATE] = Field(default=None, description="a flavor of the cluster file")
     image: Annotated[Name | None, RECREATE] = Field(
-        default=None, description="an image of the cluster file, in place of the flavor's"
+        default=None, description="an image of the cluster file; default: the flavor's"
     )
     vcpus: Annotated[int | None, RESTART] = Field(
-        default=None, ge=1, le=256, description="virtual CPUs, in place of the flavor's"
+        default=None, ge=1, le=256, description="virtual CPUs; default: the flavor's"
     )
-    memory: Annotated[Size | None, RESTART] = Field(default=None, description="memory, such as 512MiB")
-    disk: Annotated[Size | None, RECREATE] = Field(default=None, description="size of the disk, such as 4GiB")
+    memory: Annotated[Size | None, RESTART] = Field(
+        default=None, description="memory, such as 512MiB; default: the flavor's"
+    )
+    disk: Annotated[Size | None, RECREATE] = Field(
+        default=None, description="size of the disk, such as 4GiB; default: the flavor's"
+    )
     interfaces: Annotated[int | None, RESTART] = Field(
         None, ge=0, le=MAX_INTERFACES, description="data interfaces eth1 and up; default: as many as its links need"
     )
     internet: Annotated[bool | None, LIVE] = Field(default=None, description="connect eth0 to the internet VLAN")
     cloud_init: Annotated[UserData | None, RESTART] = Field(
-        default=None, description="cloud-init's user-data, as text or as {file: path}; a secret, and never shown"
+        default=None, description="cloud-init user-data, as text or as {file: path}; it is a secret and never shown"
     )
     labels: Annotated[dict[str, str], LIVE] = Field(
         default_factory=dict, description="free text for people and programs"
@@ -75,10 +79,10 @@ class Vm(VmDefaults):
     """One VM of a slice."""
 
     worker: Annotated[Name | None, RECREATE] = Field(
-        default=None, description="the worker it must run on; default: placed"
+        default=None, description="the worker that it must run on; default: chosen by the placement policy"
     )
     group: Annotated[Name | None, LIVE] = Field(
-        default=None, description="a group of this file whose settings it takes"
+        default=None, description="a group of this file that it takes settings from"
     )
 
 
@@ -103,14 +107,16 @@ class Slice(Model):
     version: Annotated[Version, LIVE] = Field(description="1, the version of the file format")
     name: Annotated[Name, IMMUTABLE] = Field(description="unique per owner")
     owner: Annotated[Name, IMMUTABLE] = Field(description="a user of the cluster file")
-    topology: Annotated[Literal["custom"], LIVE] = Field(default="custom", description="how vms and links are given")
+    topology: Annotated[Literal["custom"], LIVE] = Field(
+        default="custom", description="custom: the file lists VMs and links"
+    )
     labels: Annotated[dict[str, str], LIVE] = Field(
         default_factory=dict, description="free text for people and programs"
     )
     vlans: Annotated[int | None, LIVE] = Field(default=None, ge=1, le=4094, description="size of the VLAN pool")
-    defaults: Annotated[VmDefaults, LIVE] = Field(default_factory=VmDefaults, description="what all VMs have in common")
+    defaults: Annotated[VmDefaults, LIVE] = Field(default_factory=VmDefaults, description="settings of all VMs")
     groups: Annotated[dict[Name, VmDefaults], LIVE] = Field(
-        default_factory=dict, description="what some VMs have in common"
+        default_factory=dict, description="settings of the VMs in each group"
     )
     vms: Annotated[dict[Name, Vm], LIVE] = Field(default_factory=dict)
     links: Annotated[tuple[Link, ...], LIVE] = Field(default=(), strict=False)

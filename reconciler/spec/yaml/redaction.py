@@ -1,7 +1,7 @@
-"""Which lines of a file may be shown to people: never user-data, nor what may be user-data that slipped out of place.
+"""Hides user-data in lines of a file that messages show.
 
-Positions are the parser's where the text is a document. Where it is none, nobody knows where user-data ends, so all
-that follows the key is veiled.
+If the text is valid YAML, the parser gives the positions of user-data. If it is not, the end of user-data is unknown,
+so everything after its key is hidden. Text that may be user-data with wrong indentation is hidden too.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ruamel.yaml.events import (
 )
 
 from reconciler.spec.models.secret import MASK
-from reconciler.spec.yaml.events import sure_events
+from reconciler.spec.yaml.events import ruamel_events
 
 _KEYS = ("cloud_init", "user_data")
-_ALIKE = 0.7
+_SIMILARITY = 0.7
 _WRITTEN_KEY = re.compile(r"""(?P<key>[A-Za-z0-9_-]{5,16})["']?[ \t]*:""")
 
 
 class _Span(NamedTuple):
-    """From behind a key up to a line, both counted from 1; `end` is None where everything that follows is meant."""
+    """From a position after a key to the end of line `end`, counted from 1; None is the end of the file."""
 
     line: int
     column: int
@@ -40,12 +40,12 @@ class _Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Redaction:
-    """What is hidden of one text."""
+    """The parts of one text that are hidden."""
 
     spans: tuple[_Span, ...]
 
-    def over(self, line: int, written: str) -> str:
-        """Return a line as it may be shown."""
+    def mask(self, line: int, written: str) -> str:
+        """Return a line with its hidden part masked."""
         for span in self.spans:
             if line == span.line:
                 return f"{written[: span.column - 1]} {MASK}"
@@ -54,29 +54,29 @@ class Redaction:
         return written
 
     def follows(self, line: int) -> bool:
-        """Whether user-data begins on this line or before it, so that what is amiss here may be a part of it."""
+        """Whether user-data starts on this line or before: then an error on this line may be a part of user-data."""
         return any(span.line <= line for span in self.spans)
 
 
 def redaction_of(text: str) -> Redaction:
-    """Find what is to be hidden of a text."""
-    written = next(_mentions(text), None)
-    if written is None:
+    """Find the parts of a text to hide."""
+    first = next(_mentions(text), None)
+    if first is None:
         return Redaction(())
     try:
-        return Redaction(tuple(_spans(list(sure_events(text)))))
+        return Redaction(tuple(_spans(list(ruamel_events(text)))))
     except (YAMLError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
-        return Redaction((written,))
+        return Redaction((first,))
 
 
 @lru_cache(maxsize=2**12)  # files repeat their keys
 def is_private(key: str) -> bool:
-    """Tell whether a key is that of user-data, or one that was meant to be."""
-    return bool(get_close_matches(key.lower().replace("-", "_"), _KEYS, n=1, cutoff=_ALIKE))
+    """Return whether a key is a key of user-data, or is similar to one."""
+    return bool(get_close_matches(key.lower().replace("-", "_"), _KEYS, n=1, cutoff=_SIMILARITY))
 
 
 def after_key(written: str, column: int) -> str:
-    """Return a line up to the key that stands at a column, counted from 1, with a mask for its value."""
+    """Return a line up to the key at a column (counted from 1), with a mask for its value."""
     end = written.find(":", column - 1)
     return written if end < 0 else f"{written[: end + 1]} {MASK}"
 
@@ -89,8 +89,8 @@ def _mentions(text: str) -> Iterator[_Span]:
 
 
 def _spans(events: Iterable[Event]) -> Iterator[_Span]:
-    """Yield the span of every value under a key of user-data; of an empty one, what follows may have been meant."""
-    keys: list[Any] = []  # of each open collection: the key whose value comes next, None before a key, () in a list
+    """Yield the span of every value under a key of user-data; an empty value may continue on the lines that follow."""
+    keys: list[Any] = []  # for each open collection: the key whose value comes next, None before a key, () in a list
     hidden: list[tuple[int, Any]] = []
     for event in events:
         if isinstance(event, CollectionEndEvent):
@@ -99,30 +99,30 @@ def _spans(events: Iterable[Event]) -> Iterator[_Span]:
                 yield _span(hidden.pop()[1], event)
             _next(keys)
         elif isinstance(event, CollectionStartEvent):
-            if _awaited(keys) and not hidden:
+            if _is_expected(keys) and not hidden:
                 hidden.append((len(keys), keys[-1]))
             keys.append(None if isinstance(event, MappingStartEvent) else ())
         elif isinstance(event, ScalarEvent):
             if keys and keys[-1] is None:
                 keys[-1] = event
                 continue
-            if _awaited(keys) and not hidden:
+            if _is_expected(keys) and not hidden:
                 yield _span(keys[-1], event)
             _next(keys)
 
 
-def _awaited(keys: list[Any]) -> bool:
+def _is_expected(keys: list[Any]) -> bool:
     return bool(keys) and isinstance(keys[-1], ScalarEvent) and is_private(str(keys[-1].value))
 
 
 def _next(keys: list[Any]) -> None:
-    """Note that a value has ended: in a mapping the next thing is a key."""
+    """Handle the end of a value: in a mapping, a key comes next."""
     if keys and isinstance(keys[-1], ScalarEvent):
         keys[-1] = None
 
 
 def _span(key: Any, value: Any) -> _Span:
-    """Cover a value; its end may be marked at the start of the line after it."""
+    """Return the span of a value; the parser may put its end at the start of the next line."""
     empty = isinstance(value, ScalarEvent) and not str(value.value).strip()
     last = value.end_mark.line + (0 if value.end_mark.column == 0 else 1)
     return _Span(key.end_mark.line + 1, key.end_mark.column + 2, None if empty else last)

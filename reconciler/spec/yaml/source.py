@@ -1,4 +1,4 @@
-"""A file's text, and where each of its values stands; found only when asked for, by reading the text once more."""
+"""Holds the text of a file and finds the positions of its values, by parsing the text again when first needed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from reconciler.spec.yaml.redaction import Redaction, after_key, redaction_of
 
 @dataclass(frozen=True)
 class Source:
-    """A file as written: its name as the user gave it, and its text, which read_document has taken."""
+    """A file: its name for messages, and its text, which read_document accepts."""
 
     file: str
     text: str = field(repr=False)
 
     def locate(self, path: Path) -> Location:
-        """Return where a value stands, or the nearest thing around it that is there."""
-        mark = self._place(path).value
+        """Return the position of a value, or of the nearest value around it that exists."""
+        mark = self._position(path).value
         return Location(self.file, mark.line, mark.column)
 
     def locate_key(self, path: Path) -> Location:
-        """Return where a value's key stands; a list entry stands for itself."""
-        mark = self._place(path).key
+        """Return the position of a value's key; of a list entry, that of the entry."""
+        mark = self._position(path).key
         return Location(self.file, mark.line, mark.column)
 
     def excerpt(self, line: int) -> str:
-        """Return one line, counted from 1, without its end, as it may be shown; empty past the last."""
+        """Return one line, counted from 1, with user-data masked; empty after the last line."""
         lines = self._lines
-        return self._veil.over(line, lines[line - 1].rstrip("\r")) if 0 < line <= len(lines) else ""
+        return self._redaction.mask(line, lines[line - 1].rstrip("\r")) if 0 < line <= len(lines) else ""
 
     def follows_secret(self, path: Path) -> bool:
-        """Whether user-data begins before a key: what is amiss there may be a part of it that slipped out of place."""
-        return self._veil.follows(self.locate_key(path).line)
+        """Whether user-data starts before a key: then the key may be a part of it with wrong indentation."""
+        return self._redaction.follows(self.locate_key(path).line)
 
     def problem_at_key(self, code: Code, summary: str, path: Path, hint: str | None = None) -> Problem:
-        """Return a problem with a key, whose value is not shown."""
+        """Return a problem with a key, without showing its value."""
         location = self.locate_key(path)
         return Problem(code, summary, location, hint, after_key(self.excerpt(location.line), location.column))
 
@@ -47,7 +47,7 @@ class Source:
         return self.problem_at(code, summary, self.locate_key(path) if key else self.locate(path), hint)
 
     def problem_at(self, code: Code, summary: str, location: Location, hint: str | None = None) -> Problem:
-        """Return a problem at a place of this file, with the line as written."""
+        """Return a problem at a position in this file, with the line."""
         return Problem(code, summary, location, hint, self.excerpt(location.line))
 
     @cached_property
@@ -55,20 +55,20 @@ class Source:
         return self.text.split("\n")
 
     @cached_property
-    def _veil(self) -> Redaction:
+    def _redaction(self) -> Redaction:
         return redaction_of(self.text)
 
     @cached_property
-    def _places(self) -> Mapping[Path, ValuePosition]:
+    def _positions(self) -> Mapping[Path, ValuePosition]:
         return positions(self.text)
 
-    def _place(self, path: Path) -> ValuePosition:
-        """Find a place; the short form of a link has no `endpoints` of its own, so that step may be left out."""
-        places = self._places
+    def _position(self, path: Path) -> ValuePosition:
+        """Return a position; the short form of a link has no key `endpoints`, so that step is optional."""
+        known_positions = self._positions
         known: Path = ()
         for step in path:
-            if (*known, step) in places:
+            if (*known, step) in known_positions:
                 known = (*known, step)
             elif step != "endpoints":
                 break
-        return places[known]
+        return known_positions[known]

@@ -1,4 +1,4 @@
-"""Whatever the models refuse is said in our words, and at the place where it stands."""
+"""Every value that the models refuse is reported with a clear message at its position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reconciler.spec.messages import describe, model_at, write_path
 from reconciler.spec.models.cluster import Cluster, Host, Login, NetworkNode, Worker
 from reconciler.spec.models.slice import Link, Slice, Vm, VmDefaults
 
-PYDANTIC_SAYS = ("Input should", "validation error", "pydantic", "Field required", "Extra inputs", "Value error")
+PYDANTIC_TEXTS = ("Input should", "validation error", "pydantic", "Field required", "Extra inputs", "Value error")
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.sampled_from(["", "a", "web:eth1", "1GiB", "10.0.0.0/8"])
@@ -25,7 +25,7 @@ SCALARS = (
 
 
 def _nearly(model: type[BaseModel]) -> st.SearchStrategy[Any]:
-    """Return dicts with a model's own keys, and values of every sort."""
+    """Return dicts with keys of a model, and values of every type."""
     values = st.recursive(
         SCALARS,
         lambda inner: (
@@ -44,16 +44,16 @@ def _all_keys() -> list[str]:
 
 @settings(max_examples=400, deadline=None)
 @given(_nearly(Slice), _nearly(Cluster))
-def test_every_refusal_has_a_sentence_of_ours(slice_data: Any, cluster_data: Any) -> None:
+def test_no_text_of_pydantic_is_shown(slice_data: Any, cluster_data: Any) -> None:
     for parse, data in ((parse_slice, slice_data), (parse_cluster, cluster_data)):
         with pytest.raises(SpecError) as raised:
             parse(json.dumps({"version": 2, **data}), "random.yaml")
         for problem in raised.value.problems():
             assert problem.location is not None
-            assert not any(words in format_problem(problem) for words in PYDANTIC_SAYS)
+            assert not any(text in format_problem(problem) for text in PYDANTIC_TEXTS)
 
 
-def test_several_faults_of_one_file_come_together_in_its_order() -> None:
+def test_all_faults_of_a_file_are_reported_in_its_order() -> None:
     text = "version: 1\nname: Lab\nowner: 7\nvms: {web: {vcpus: two}}\nlinkz: []\n"
     with pytest.raises(SpecError) as raised:
         parse_slice(text, "lab.yaml")
@@ -66,7 +66,7 @@ def test_several_faults_of_one_file_come_together_in_its_order() -> None:
     assert str(raised.value) == "4 problems in the files"
 
 
-def test_paths_are_written_as_users_read_them() -> None:
+def test_paths_are_formatted_for_users() -> None:
     assert write_path(("vms", "web", "vcpus")) == "vms.web.vcpus"
     assert write_path(("links", 0, "endpoints", 1)) == "links[0].endpoints[1]"
     assert write_path(("labels", "a b\n")) == "labels.'a b\\n'"
@@ -74,7 +74,7 @@ def test_paths_are_written_as_users_read_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"),
+    ("value", "description"),
     [
         (None, "empty"),
         (True, "true"),
@@ -84,8 +84,8 @@ def test_paths_are_written_as_users_read_them() -> None:
         ({}, "a mapping"),
     ],
 )
-def test_values_are_described_as_users_wrote_them(value: object, words: str) -> None:
-    assert describe(value) == words
+def test_values_are_described_with_their_text(value: object, description: str) -> None:
+    assert describe(value) == description
 
 
 def test_the_model_at_a_path() -> None:
