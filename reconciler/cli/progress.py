@@ -14,16 +14,13 @@ from reconciler.apply.execution.events import (
     HostDropped,
     HostLost,
     Observer,
-    StepDone,
-    StepFailed,
-    StepSkipped,
     StepStarted,
-    StepUnknown,
     UploadProgress,
     Waiting,
 )
 from reconciler.cli.session import Session
 from reconciler.plan.model import Action, Step
+from reconciler.plan.results import StepResult, StepStatus
 
 _PAST = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "deleted", Action.REPLACE: "replaced"}
 
@@ -64,14 +61,10 @@ def _print_lines(write: Callable[[str], object], *, verbose: bool) -> Observer:
 
 def _line(event: Event) -> str | None:
     match event:
-        case StepDone(step=step, seconds=seconds):
+        case StepResult(step=step, status=StepStatus.DONE, seconds=seconds):
             return f"{_label(step)}: {_PAST[step.action]} in {seconds:.1f} s"
-        case StepFailed(step=step, words=words):
-            return f"{_label(step)}: failed: {_first(words)}"
-        case StepUnknown(step=step, words=words):
-            return f"{_label(step)}: unknown: {_first(words)}"
-        case StepSkipped(step=step):
-            return f"{_label(step)}: skipped: {event.reason}"
+        case StepResult(step=step, status=status, message=message):
+            return f"{_label(step)}: {status}: {_first(message)}"
         case HostDropped() | HostLost() | Waiting():
             return _trouble(event)
         case StepStarted() | UploadProgress() | Finished():
@@ -80,17 +73,17 @@ def _line(event: Event) -> str | None:
 
 def _trouble(event: HostDropped | HostLost | Waiting) -> str:
     if isinstance(event, Waiting):
-        return f"waiting: {event.words}"
+        return f"waiting: {event.message}"
     what = "given up" if isinstance(event, HostLost) else "connection lost, trying again"
-    return f"{event.host:<10} {what}: {_first(event.words)}"
+    return f"{event.host:<10} {what}: {_first(event.message)}"
 
 
 def _label(step: Step) -> str:
     return f"{step.host:<10} {step.address}"
 
 
-def _first(words: str) -> str:
-    return next(iter(words.strip().splitlines()), "it gave no reason")
+def _first(message: str) -> str:
+    return next(iter(message.strip().splitlines()), "it gave no reason")
 
 
 class _Bars:
@@ -110,7 +103,7 @@ class _Bars:
                 self._show(step, f"{step.action} {step.address}")
             case UploadProgress(step=step, sent=sent, size=size):
                 self._show(step, f"upload {step.address}: {sent / max(size, 1):.0%}")
-            case StepDone(step=step) | StepFailed(step=step) | StepUnknown(step=step):
+            case StepResult(step=step, status=StepStatus.DONE | StepStatus.FAILED | StepStatus.UNKNOWN):
                 self._show(step, "")
             case _:
                 pass

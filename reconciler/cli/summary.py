@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.results import StepResult
 
 if TYPE_CHECKING:
-    from reconciler.apply.execution.events import ApplyReport, HostLost, StepFailed, StepUnknown
+    from reconciler.apply.execution.events import ApplyReport, HostLost
     from reconciler.workflow import ApplyResult
-
-    Trouble = StepFailed | StepUnknown
 
 NAMED: Final = 3
 """How many steps of a group are named before the rest is only counted."""
@@ -28,7 +27,7 @@ def report_text(plan: Plan, report: ApplyReport, lost: Iterable[HostLost] = ()) 
     `lost` are the hosts that were given up; their hints are shown once each.
     """
     lines = list(troubles(report, {host.host: host.hint for host in lost if host.hint}))
-    counts = _counts(plan, {step.id for step in report.done})
+    counts = _counts(plan, {result.step.id for result in report.done})
     done = ", ".join(f"{count} {verb}" for verb, count in counts.items())
     head = "Apply complete" if report.ok else "Apply incomplete"
     lines.append(f"{head} in {report.elapsed:.1f} s: {done}.{_left(report)}")
@@ -47,14 +46,14 @@ def report_data(applied: ApplyResult, lost: Iterable[HostLost] = ()) -> dict[str
         "changed": True,
         "renumbered": applied.renumbered,
         "seconds": round(report.elapsed, 3),
-        "counts": _counts(applied.plan, {step.id for step in report.done}),
-        "done": [_step(step) for step in report.done],
-        "failed": [_step(item.step) | {"words": item.words} for item in report.failed],
-        "unknown": [_step(item.step) | {"words": item.words} for item in report.unknown],
-        "skipped": [_step(item.step) | {"reason": item.reason} for item in report.skipped],
-        "not_started": [_step(step) for step in report.not_started],
-        "lost": None if report.lost is None else report.lost.summary,
-        "hosts_lost": [{"host": host.host, "words": host.words, "hint": host.hint} for host in lost],
+        "counts": _counts(applied.plan, {result.step.id for result in report.done}),
+        "done": [_step(item.step) for item in report.done],
+        "failed": [_step(item.step) | {"words": item.message} for item in report.failed],
+        "unknown": [_step(item.step) | {"words": item.message} for item in report.unknown],
+        "skipped": [_step(item.step) | {"reason": item.message} for item in report.skipped],
+        "not_started": [_step(item.step) for item in report.not_started],
+        "lost": None if report.lock_lost is None else report.lock_lost.summary,
+        "hosts_lost": [{"host": host.host, "words": host.message, "hint": host.hint} for host in lost],
     }
 
 
@@ -72,23 +71,24 @@ def troubles(report: ApplyReport, hints: dict[str, str]) -> Iterator[str]:
     causes: dict[int, str] = {}
     for what, results in (("failed", report.failed), ("unknown", report.unknown)):
         for group in _grouped(results):
-            steps = [ending.step for ending in group]
-            yield from _told(what, steps, group[0].words, hints.get(steps[0].host))
+            steps = [result.step for result in group]
+            yield from _told(what, steps, group[0].message, hints.get(steps[0].host))
             causes |= {step.id: _cause(steps) for step in steps}
     skipped: dict[str, list[Step]] = {}
     for skip in report.skipped:
-        skipped.setdefault(causes.get(skip.because.id, _cause([skip.because])), []).append(skip.step)
+        because = skip.because or skip.step
+        skipped.setdefault(causes.get(because.id, _cause([because])), []).append(skip.step)
     for cause, steps in skipped.items():
         yield f"skipped: {_count(steps)}, for {cause}: {_names(steps)}"
     if report.not_started:
-        yield f"not started: {_count(report.not_started)}"
+        yield f"not started: {_count([result.step for result in report.not_started])}"
 
 
-def _grouped(results: Sequence[Trouble]) -> list[list[Trouble]]:
+def _grouped(results: Sequence[StepResult]) -> list[list[StepResult]]:
     """Put together what went wrong in the same words on the same host, in the order of the plan."""
-    groups: dict[tuple[str, str], list[Trouble]] = {}
-    for ending in results:
-        groups.setdefault((ending.step.host, ending.words), []).append(ending)
+    groups: dict[tuple[str, str], list[StepResult]] = {}
+    for result in results:
+        groups.setdefault((result.step.host, result.message), []).append(result)
     return list(groups.values())
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from reconciler import workflow
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.drivers.vm import VmFact
-from reconciler.apply.execution.events import ApplyReport, StepFailed, StepUnknown
+from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.observation.observe import observe
 from reconciler.engine import connecting, open_engine
 from reconciler.errors import HostError, StateMoved, UsageError
@@ -139,15 +139,14 @@ def _check(applied: workflow.ApplyResult) -> None:
     report = applied.report
     if report is None or report.ok:
         return
-    if report.lost is not None:
-        raise report.lost
+    if report.lock_lost is not None:
+        raise report.lock_lost
     raise Refused(_first_trouble(report))
 
 
 def _first_trouble(report: ApplyReport) -> str:
     """Tell the first step that was not done, in its host's words."""
-    troubles: tuple[StepFailed | StepUnknown, ...] = (*report.failed, *report.unknown)
-    for trouble in troubles:
-        words = next(iter(trouble.words.strip().splitlines()), "it gave no reason")
-        return f"{trouble.step.address} on {trouble.step.host}: {words}"
+    for trouble in (*report.failed, *report.unknown):
+        message = next(iter(trouble.message.strip().splitlines()), "it gave no reason")
+        return f"{trouble.step.address} on {trouble.step.host}: {message}"
     return "interrupted before all was done"

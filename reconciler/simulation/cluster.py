@@ -21,12 +21,13 @@ from reconciler.apply.observation.observe import Drivers
 from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Plan, Step
+from reconciler.plan.results import StepResult
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, Place, Running, Thing
 from reconciler.simulation.script import read_script
 from reconciler.spec.models.names import HostName
 from reconciler.state.memory import MemoryStore
-from reconciler.state.store import ApplyId, Holder, StepResult
+from reconciler.state.store import ApplyId, Holder
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from reconciler.errors import StateError
 from reconciler.plan.model import Step
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.sql import schema
 from reconciler.state.sql.codec import decode_names, encode_names
-from reconciler.state.sql.resources import DONE
-from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry, StepResult
+from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry
 
 _APPLIES, _JOURNAL = schema.applies, schema.journal
 
@@ -66,11 +66,11 @@ def record(connection: Connection, apply: ApplyId, results: Sequence[StepResult]
     this = (_JOURNAL.c.apply == apply, _JOURNAL.c.step == bindparam("b_step"), _JOURNAL.c.recorded.is_(None))
     values = {"recorded": now, "outcome": bindparam("b_outcome"), "words": bindparam("b_words")}
     rows = [
-        {"b_step": ending.step.id, "b_outcome": ending.outcome, "b_words": _storable(ending.words)}
-        for ending in results
+        {"b_step": result.step.id, "b_outcome": result.status.value, "b_words": _storable(result.message)}
+        for result in results
     ]
     connection.execute(update(_JOURNAL).where(*this).values(values), rows)
-    done = sum(ending.outcome == DONE for ending in results)
+    done = sum(result.status is StepStatus.DONE for result in results)
     counts = {"done": _APPLIES.c.done + done, "failed": _APPLIES.c.failed + len(results) - done}
     connection.execute(update(_APPLIES).where(_APPLIES.c.id == apply).values(counts))
 

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
 
 from reconciler.plan.model import Plan, Step
-from reconciler.plan.snapshot import StateSnapshot, Status
+from reconciler.plan.results import StepResult
+from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
@@ -82,16 +83,6 @@ class JournalEntry:
     finished: datetime | None
     status: str | None
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """How a step ended: its outcome, the host's words, and the resource's status (None: confirmed gone)."""
-
-    step: Step
-    status: Status | None
-    outcome: str
-    words: str = ""
 
 
 class OrphanId(NamedTuple):

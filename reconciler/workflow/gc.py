@@ -6,6 +6,7 @@ once. The state keeps which orphans were seen, and a later run removes those tha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +14,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler.apply.execution.events import ApplyReport
-from reconciler.apply.execution.journal import StepStatus
 from reconciler.apply.observation.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
 from reconciler.engine import Engine
 from reconciler.plan.model import Step, StepId
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import HostName, SliceKey
-from reconciler.state.store import ApplyId, Lock, OrphanId, SeenOrphan, StateStore, StepResult
+from reconciler.state.store import ApplyId, Lock, OrphanId, SeenOrphan, StateStore
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.refresh import ClusterDrift, drift
 from reconciler.workflow.steps import OpenApply, run_steps
@@ -164,10 +165,9 @@ class _RemovalJournal:
         self._number = number
         self._going = going
 
-    def intend(self, steps: Sequence[Step]) -> None:
-        self._store.intend_removal(self._number, steps)
+    async def intend(self, steps: Sequence[Step]) -> None:
+        await asyncio.to_thread(self._store.intend_removal, self._number, steps)
 
-    def record(self, outcomes: Sequence[tuple[Step, StepStatus, str]]) -> None:
-        results = [StepResult(step, None, outcome, words) for step, outcome, words in outcomes]
-        gone = [self._going[step.id] for step, outcome, _ in outcomes if outcome is StepStatus.DONE]
-        self._store.record_removal(self._number, results, gone)
+    async def record(self, results: Sequence[StepResult]) -> None:
+        gone = [self._going[result.step.id] for result in results if result.status is StepStatus.DONE]
+        await asyncio.to_thread(self._store.record_removal, self._number, results, gone)

@@ -276,7 +276,7 @@ def _still_to_do(cluster: SimulatedCluster, inputs: Inputs, asked: Asked) -> str
 def _unfinished(applied: ApplyResult) -> str:
     report = applied.report
     for ended in () if report is None else (report.failed + report.unknown):
-        return f"{ended.step.address} on {ended.step.host}: {ended.words}"
+        return f"{ended.step.address} on {ended.step.host}: {ended.message}"
     return "not every step was done"
 
 

@@ -59,8 +59,8 @@ async def run_steps(
         with suppress(StateError):  # if the state is what failed, the error being raised says so already
             opened.store.finish(opened.number, "interrupted", 0)
         raise
-    if report.lost is not None:
-        report = replace(report, lost=_new_holder(report.lost, opened))
+    if report.lock_lost is not None:
+        report = replace(report, lock_lost=_new_holder(report.lock_lost, opened))
     with suppress(StateLost):  # the report says so; the history shows the apply as unfinished, as after a kill
         opened.store.finish(opened.number, DONE if report.ok else "failed", len(report.skipped))
     return report

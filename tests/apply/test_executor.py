@@ -11,11 +11,11 @@ from time import monotonic
 
 import pytest
 
-from reconciler.apply.execution.events import ApplyReport, Event, Finished, HostDropped, HostLost, StepDone, StepStarted
+from reconciler.apply.execution.events import ApplyReport, Event, Finished, HostDropped, HostLost, StepStarted
 from reconciler.apply.execution.executor import execute
-from reconciler.apply.execution.journal import StepStatus
 from reconciler.apply.transport.fence import Fence
 from reconciler.plan.model import Step
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.spec.models.names import HostName
 from tests.apply.files import DRIVERS, FOREIGN, Blob, create, delete, file, update
 from tests.apply.localhost import Localhosts
@@ -31,17 +31,17 @@ class Notebook:
     groups: list[list[tuple[int, StepStatus, str]]] = field(default_factory=list)
     full: bool = False
 
-    def intend(self, steps: Sequence[Step]) -> None:
+    async def intend(self, steps: Sequence[Step]) -> None:
         if self.full:
             raise OSError(28, "No space left on device")
         self.intended += [step.id for step in steps]
 
-    def record(self, outcomes: Sequence[tuple[Step, StepStatus, str]]) -> None:
-        self.groups.append([(step.id, outcome, words) for step, outcome, words in outcomes])
+    async def record(self, results: Sequence[StepResult]) -> None:
+        self.groups.append([(result.step.id, result.status, result.message) for result in results])
 
     @property
     def recorded(self) -> dict[int, StepStatus]:
-        return {number: outcome for group in self.groups for number, outcome, _ in group}
+        return {number: status for group in self.groups for number, status, _ in group}
 
 
 @dataclass
@@ -91,8 +91,8 @@ def world(hosts: Localhosts) -> World:
     return World(hosts)
 
 
-def numbers(steps: Sequence[Step]) -> list[int]:
-    return [step.id for step in steps]
+def numbers(results: Sequence[StepResult]) -> list[int]:
+    return [result.step.id for result in results]
 
 
 async def test_a_chain_on_one_host_takes_one_probe_and_one_batch(world: World) -> None:
@@ -130,7 +130,7 @@ async def test_a_step_waits_for_its_need_on_another_host(world: World) -> None:
     assert report.ok
     assert world.log(W2) == ["file/free", "file/above"]
     started = [int(event.step.id) for event in world.told(StepStarted) if isinstance(event, StepStarted)]
-    ended = [int(event.step.id) for event in world.told(StepDone) if isinstance(event, StepDone)]
+    ended = [int(event.step.id) for event in world.told(StepResult) if isinstance(event, StepResult)]
     assert ended.index(1) < ended.index(3)
     assert started.index(2) < started.index(3)
 
@@ -148,8 +148,8 @@ async def test_a_failure_skips_its_dependants_on_every_host_and_nothing_else(wor
     report = await world.execute(*steps)
 
     assert numbers(report.done) == [4, 5]
-    assert [(failed.step.id, failed.words) for failed in report.failed] == [(1, "no room for this")]
-    assert [(skipped.step.id, skipped.reason) for skipped in report.skipped] == [
+    assert [(failed.step.id, failed.message) for failed in report.failed] == [(1, "no room for this")]
+    assert [(skipped.step.id, skipped.message) for skipped in report.skipped] == [
         (2, "needs file/bad on worker1"),
         (3, "needs file/bad on worker1"),
     ]
@@ -170,7 +170,7 @@ async def test_what_is_not_ours_is_refused_and_left_alone(world: World) -> None:
         create(1, file(folder, "theirs")), create(2, file(folder, "on-it"), 1), create(3, file(folder, "ours"))
     )
 
-    assert [failed.words for failed in report.failed] == [f"{folder}/theirs is not ours"]
+    assert [failed.message for failed in report.failed] == [f"{folder}/theirs is not ours"]
     assert (numbers(report.done), [skipped.step.id for skipped in report.skipped]) == ([3], [2])
     assert (folder / "theirs").read_text() == FOREIGN
     assert world.journal.intended == [3]
@@ -184,7 +184,7 @@ async def test_one_host_unreachable_leaves_the_others_to_finish(world: World) ->
         create(3, file(world.folder(W3), "c")),
     )
 
-    assert [(failed.step.id, failed.words) for failed in report.failed] == [(1, "it refuses connections")]
+    assert [(failed.step.id, failed.message) for failed in report.failed] == [(1, "it refuses connections")]
     assert [skipped.step.id for skipped in report.skipped] == [2]
     assert numbers(report.done) == [3]
     assert world.told(HostLost) == [HostLost(W1, "it refuses connections")]
@@ -297,7 +297,7 @@ class _Telling(list[Event]):
 async def test_cancelled_it_has_written_down_what_it_knows(world: World) -> None:
     done = asyncio.Event()
     folder = world.folder(W1)
-    world.events = _Telling(lambda event: done.set() if isinstance(event, StepDone) else None)
+    world.events = _Telling(lambda event: done.set() if isinstance(event, StepResult) else None)
     running = asyncio.create_task(
         world.execute(create(1, file(folder, "a")), create(2, file(folder, "b", seconds=0.5), 1))
     )
@@ -379,6 +379,6 @@ async def test_an_upload_without_its_file_fails(world: World, tmp_path: Path, co
 
     report = await world.execute(create(1, blob), create(2, file(folder, "above"), 1))
 
-    assert words.format(digest=digest) in report.failed[0].words
+    assert words.format(digest=digest) in report.failed[0].message
     assert [skipped.step.id for skipped in report.skipped] == [2]
     assert not (folder / "i").exists()

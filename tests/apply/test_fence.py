@@ -11,6 +11,7 @@ import pytest
 from reconciler.apply.transport.batch import REFUSED, OperationLock, Task, Transcript, render
 from reconciler.apply.transport.command import Command
 from reconciler.apply.transport.fence import Fence
+from reconciler.plan.results import StepResult
 from reconciler.spec.models.names import Address, HostName
 from tests.apply.files import Blob, create, file
 from tests.apply.localhost import Localhosts
@@ -112,9 +113,12 @@ async def test_an_apply_stops_where_a_host_has_seen_a_later_holder(world: World)
     seen(world, W1, 58)
     one, two = file(world.folder(W1), "a"), file(world.folder(W2), "b")
     report = await world.execute(create(1, one), create(2, two, 1), create(3, file(world.folder(W1), "c")))
-    assert report.lost is not None
-    assert (report.lost.summary, report.lost.seen) == (f"worker1 has worked for a later holder of {SLICE}", 58)
-    assert [step.id for step in report.not_started] == [1, 2, 3]
+    assert report.lock_lost is not None
+    assert (report.lock_lost.summary, report.lock_lost.seen) == (
+        f"worker1 has worked for a later holder of {SLICE}",
+        58,
+    )
+    assert [result.step.id for result in report.not_started] == [1, 2, 3]
     assert (report.ok, report.failed, report.unknown, world.log(W1), world.log(W2)) == (False, (), (), [], [])
 
 
@@ -123,10 +127,10 @@ async def test_a_batch_that_is_refused_between_looking_and_working_was_not_start
     folder = world.folder(W1)
     overtaken = file(world.folder(W2), "slow", seconds=0.3)
     steps = [create(1, overtaken), create(2, file(folder, "a"), 1)]
-    world.observe = lambda event: seen(world, W1, 58) if "StepDone" in type(event).__name__ else None
+    world.observe = lambda event: seen(world, W1, 58) if isinstance(event, StepResult) else None
     report = await world.execute(*steps)
-    assert [step.id for step in report.done] == [1]
-    assert [step.id for step in report.not_started] == [2]
+    assert [result.step.id for result in report.done] == [1]
+    assert [result.step.id for result in report.not_started] == [2]
     assert (world.log(W1), world.journal.intended) == ([], [1, 2])
 
 
@@ -139,9 +143,9 @@ async def test_nothing_is_uploaded_for_who_comes_too_late(world: World, tmp_path
     target = world.folder(W1) / "blob"
     blob = Blob(address=Address("blob/b"), slice=None, host=W1, path=str(target), sha256=digest)
     slow = file(world.folder(W2), "slow")
-    world.observe = lambda event: seen(world, W1, 58) if "StepDone" in type(event).__name__ else None
+    world.observe = lambda event: seen(world, W1, 58) if isinstance(event, StepResult) else None
     report = await world.execute(create(1, slow), create(2, blob, 1))
-    assert report.lost is not None
+    assert report.lock_lost is not None
     assert not target.exists()
     assert [ending.step.id for ending in report.unknown] == [2]
     assert world.log(W1) == []

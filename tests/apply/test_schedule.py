@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.apply.execution.events import StepDone, StepFailed, StepSkipped
 from reconciler.apply.execution.schedule import Schedule
 from reconciler.plan.model import Step
+from reconciler.plan.results import StepResult, StepStatus
 from tests.apply.files import create, delete, file
 
 HOSTS = ("worker1", "worker2", "worker3")
@@ -35,16 +35,17 @@ def test_every_step_ends_once_and_only_after_its_needs(steps: list[Step], bad: s
         for step in batch:
             if not schedule.ended(step):
                 assert set(step.needs) <= set(order)
-                schedule.end(StepFailed(step, "bad") if step.id in bad else StepDone(step, 0.0))
+                schedule.end(StepResult(step, StepStatus.FAILED if step.id in bad else StepStatus.DONE))
                 order += [] if step.id in bad else [step.id]
     results = schedule.results()
-    assert [ending.step.id for ending in results] == [step.id for step in steps]
+    assert [result.step.id for result in results] == [step.id for step in steps]
     assert schedule.waiting() == ()
-    for ending in results:
-        failed = [need for need in ending.step.needs if need not in order]
-        assert isinstance(ending, StepSkipped) == bool(failed)
-        if isinstance(ending, StepSkipped):
-            assert ending.because.id in bad
+    for result in results:
+        failed = [need for need in result.step.needs if need not in order]
+        assert (result.status is StepStatus.SKIPPED) == bool(failed)
+        if failed:
+            assert result.because is not None
+            assert result.because.id in bad
 
 
 def test_a_batch_holds_all_that_waits_only_for_the_same_batch() -> None:
@@ -62,7 +63,7 @@ def test_what_a_batch_removes_is_made_again_in_the_next() -> None:
     schedule = Schedule([gone, made])
     assert schedule.replacing(made)
     assert schedule.ready(made.host) == (gone,)
-    schedule.end(StepDone(gone, 0.0))
+    schedule.end(StepResult(gone, StepStatus.DONE))
     assert schedule.ready(made.host) == (made,)
 
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler import workflow
-from reconciler.plan.snapshot import Status
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.state.sql.store import open_store
-from reconciler.state.store import Holder, StepResult
+from reconciler.state.store import Holder
 from tests.bench.figures import Figure, timed
 from tests.bench.processes import PROGRAM, median_run, run
 from tests.bench.topologies import slice_text, write_campuses, write_cluster
@@ -90,5 +90,5 @@ def _record(place: Path, paths: Sequence[Path], state: Path) -> None:
         planned = workflow.plan(inputs, store)
         number = store.begin(planned, _HOLDER, "")
         store.intend(number, planned.steps)
-        store.record(number, [StepResult(step, Status.PRESENT, "done") for step in planned.steps])
+        store.record(number, [StepResult(step, StepStatus.DONE) for step in planned.steps])
         store.finish(number, "done", 0)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.plan.snapshot import SHARED, Status
+from reconciler.plan.results import StepResult, StepStatus
+from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.location import default_place
 from reconciler.state.sql.store import SqlStore, open_store
-from reconciler.state.store import Holder, StepResult
+from reconciler.state.store import Holder
 from tests.cli.running import Cli, on_terminal
 from tests.contracts.records import allocation, image, perform, plan, port, router, steps
 
@@ -50,7 +51,7 @@ def recorded(project: Path) -> Path:
         todo = steps((port(100, KEY), port(101, KEY)))
         apply = store.begin(plan(store, {KEY: allocation(vlans=(1,))}, todo=todo), BERT, "abc")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown", "connection lost")])
+        store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN, "connection lost")])
     return default_place(CLUSTER)
 
 

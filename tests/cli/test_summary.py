@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from reconciler import workflow
-from reconciler.apply.execution.events import ApplyReport, HostLost, StepFailed, StepSkipped, StepUnknown
+from reconciler.apply.execution.events import ApplyReport, HostLost
 from reconciler.cli.summary import report_text
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan, Step
+from reconciler.plan.results import StepResult, StepStatus, skipped
 from reconciler.spec.models.names import HostName
 from tests.plan.examples import EMPTY
 
@@ -24,11 +25,16 @@ def plan() -> Plan:
     return build_plan(inputs.cluster.cluster, [file.slice for file in inputs.slices], EMPTY, tool="test")
 
 
-def report(plan: Plan, **parts: tuple[object, ...]) -> ApplyReport:
-    ended = {ending.step.id for part in parts.values() for ending in part}  # type: ignore[attr-defined]
-    kinds: dict[str, tuple[object, ...]] = {"failed": (), "unknown": (), "skipped": (), "not_started": ()} | parts
-    done = tuple(step for step in plan.steps if step.id not in ended)
-    return ApplyReport(done=done, elapsed=1.25, **kinds)  # type: ignore[arg-type]
+def report(plan: Plan, *results: StepResult) -> ApplyReport:
+    """Return a report with these results; all other steps are done."""
+    given = {result.step.id: result for result in results}
+    return ApplyReport(
+        tuple(given.get(step.id) or StepResult(step, StepStatus.DONE) for step in plan.steps), elapsed=1.25
+    )
+
+
+def failed(step: Step, message: str) -> StepResult:
+    return StepResult(step, StepStatus.FAILED, message)
 
 
 def on(plan: Plan, host: HostName) -> list[Step]:
@@ -37,28 +43,29 @@ def on(plan: Plan, host: HostName) -> list[Step]:
 
 def test_one_failure_keeps_all_of_its_words(plan: Plan) -> None:
     step = on(plan, WORKER1)[0]
-    text = report_text(plan, report(plan, failed=(StepFailed(step, "one\ntwo\n"),)))
+    text = report_text(plan, report(plan, failed(step, "one\ntwo\n")))
     assert text.splitlines()[:2] == [f"failed: create {step.address} on worker1: one", "  two"]
 
 
 def test_a_lost_host_is_told_once_with_its_hint_and_what_waits_for_it(plan: Plan) -> None:
-    *failed, last, other = on(plan, WORKER1)
+    *broken, last, other = on(plan, WORKER1)
     text = report_text(
         plan,
         report(
             plan,
-            failed=tuple(StepFailed(step, REFUSED) for step in failed),
-            skipped=(StepSkipped(last, failed[0]), StepSkipped(other, failed[1])),
+            *(failed(step, REFUSED) for step in broken),
+            skipped(last, broken[0]),
+            skipped(other, broken[1]),
         ),
         [HostLost(WORKER1, REFUSED, "start sshd")],
     )
-    names = ", ".join(step.address for step in failed[:3])
+    names = ", ".join(step.address for step in broken[:3])
     assert text.splitlines()[:3] == [
-        f"failed: worker1: {REFUSED} ({len(failed)} steps: {names} and {len(failed) - 3} more)",
+        f"failed: worker1: {REFUSED} ({len(broken)} steps: {names} and {len(broken) - 3} more)",
         "  hint: start sshd",
         f"skipped: 2 steps, for want of what failed on worker1: {last.address}, {other.address}",
     ]
-    assert f"Steps: {len(failed)} failed, 2 skipped." in text
+    assert f"Steps: {len(broken)} failed, 2 skipped." in text
 
 
 def test_different_words_are_told_apart(plan: Plan) -> None:
@@ -67,8 +74,9 @@ def test_different_words_are_told_apart(plan: Plan) -> None:
         plan,
         report(
             plan,
-            failed=(StepFailed(first, "disk full"), StepFailed(second, "no such file")),
-            unknown=(StepUnknown(third, "disk full"),),
+            failed(first, "disk full"),
+            failed(second, "no such file"),
+            StepResult(third, StepStatus.UNKNOWN, "disk full"),
         ),
     )
     assert [line.partition(":")[0] for line in text.splitlines()[:3]] == ["failed", "failed", "unknown"]

@@ -20,13 +20,13 @@ from reconciler.plan.resources import (
     Vm,
     address,
 )
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import (
     Block,
     Counters,
     LinkAllocation,
     ResourceState,
     SliceAllocation,
-    Status,
     VmAllocation,
 )
 from reconciler.spec.models.names import (
@@ -41,7 +41,7 @@ from reconciler.spec.models.names import (
     VmId,
     VmName,
 )
-from reconciler.state.store import ApplyId, Holder, StateStore, StepResult
+from reconciler.state.store import ApplyId, Holder, StateStore
 
 LAB1, LAB2 = SliceKey("alice/lab1"), SliceKey("bob/lab2")
 ANNA = Holder("anna", "ctl1", os.getpid())
@@ -131,7 +131,7 @@ def plan(
 
 def done(todo: tuple[Step, ...]) -> tuple[StepResult, ...]:
     """Say of each step that it did what it was to do."""
-    return tuple(StepResult(step, Status.PRESENT if step.after else None, "done") for step in todo)
+    return tuple(StepResult(step, StepStatus.DONE) for step in todo)
 
 
 def perform(store: StateStore, made: Plan) -> ApplyId:

@@ -9,14 +9,14 @@ import pytest
 
 from reconciler.errors import StateError, StateMoved
 from reconciler.plan.model import Step
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import (
     Claim,
-    Status,
     claims,
 )
 from reconciler.spec.models.names import SliceId
 from reconciler.state.sql.store import SqlStore
-from reconciler.state.store import ApplyId, StateStore, StepResult
+from reconciler.state.store import ApplyId, StateStore
 from tests.contracts.records import (
     ANNA,
     LAB1,
@@ -59,7 +59,7 @@ class TestClaims:
         apply, todo, old = self.change(store)
         if attempted:
             store.intend(apply, todo)
-            store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown")])
+            store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN)])
         store.finish(apply, "failed", 0 if attempted else 1)
         assert store.read().held == {LAB1: old}
 
@@ -106,7 +106,7 @@ class TestClaims:
         todo = steps((port(100), None), (router(), None))
         apply = store.begin(plan(store, {}, leaving=(LAB1,), todo=todo), ANNA, "")
         store.intend(apply, todo[:1])
-        store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown")])
+        store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN)])
         store.finish(apply, "failed", 1)
         recorded = store.read()
         assert recorded.allocations == {LAB1: allocation()}

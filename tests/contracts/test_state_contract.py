@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.errors import StateError, StateMoved
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import (
     Counters,
     LinkAllocation,
@@ -17,7 +18,7 @@ from reconciler.plan.snapshot import (
 )
 from reconciler.spec.models.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId
 from reconciler.state.sql.store import SqlStore
-from reconciler.state.store import ApplyId, StepResult
+from reconciler.state.store import ApplyId
 from tests.contracts.conftest import Database
 from tests.contracts.records import (
     ANNA,
@@ -199,16 +200,16 @@ class TestSteps:
         todo = steps((port(100), port(101)))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown", "connection lost")])
+        store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN, "connection lost")])
         assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
 
-    def test_a_refused_update_leaves_what_stood(self, store: SqlStore) -> None:
+    def test_a_failed_update_keeps_both_ends(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
         todo = steps((port(100), port(101)))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], Status.PRESENT, "failed", "no")])
-        assert standing(store)[port(100).address] == ResourceState(port(100))
+        store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "no")])
+        assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
 
     def test_a_deletion_is_deleting_then_gone(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -224,7 +225,7 @@ class TestSteps:
         todo = steps((router(), None))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], Status.DELETING, "failed", "busy")])
+        store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "busy")])
         store.finish(apply, "failed", 0)
         assert standing(store)[router().address] == ResourceState(router(), Status.DELETING)
 
@@ -248,12 +249,12 @@ class TestSteps:
         store.record(apply, done((away, back)))
         assert standing(store) == {router().address: ResourceState(other)}
 
-    def test_a_creation_that_left_nothing_is_forgotten(self, store: SqlStore) -> None:
+    def test_a_failed_creation_stays_creating(self, store: SqlStore) -> None:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], None, "failed", "no such bridge")])
-        assert standing(store) == {}
+        store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "no such bridge")])
+        assert standing(store)[router().address] == ResourceState(router(), Status.CREATING)
 
     def test_an_intent_outlives_its_process(self, opened: Callable[[], SqlStore]) -> None:
         first = opened()

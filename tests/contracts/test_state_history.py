@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from reconciler.plan.snapshot import (
-    Status,
-)
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.state.sql.store import SqlStore
-from reconciler.state.store import StepResult
 from tests.contracts.records import (
     ANNA,
     LAB1,
@@ -28,7 +25,7 @@ class TestHistory:
         todo = steps((None, router()), (None, port(100)), (None, image()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "abc")
         store.intend(apply, todo[:2])
-        store.record(apply, [*done(todo[:1]), StepResult(todo[1], Status.UNKNOWN, "unknown")])
+        store.record(apply, [*done(todo[:1]), StepResult(todo[1], StepStatus.UNKNOWN)])
         store.finish(apply, "failed", 1)
         store.begin(plan(store, {LAB1: allocation()}), ANNA, "def")
         latest, first = store.history()
@@ -44,9 +41,7 @@ class TestHistory:
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, [todo[2], todo[0]])
         store.intend(apply, [todo[1]])
-        store.record(
-            apply, [StepResult(todo[0], Status.PRESENT, "done"), StepResult(todo[2], None, "failed", "disk full")]
-        )
+        store.record(apply, [StepResult(todo[0], StepStatus.DONE), StepResult(todo[2], StepStatus.FAILED, "disk full")])
         entries = store.journal(apply)
         assert [entry.step for entry in entries] == [3, 1, 2]
         assert [entry.status for entry in entries] == ["failed", "done", None]
@@ -58,7 +53,7 @@ class TestHistory:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], Status.UNKNOWN, "unknown", "cut")])
+        store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN, "cut")])
         store.intend(apply, todo)
         store.record(apply, done(todo))
         assert [(entry.status, entry.message) for entry in store.journal(apply)] == [("unknown", "cut"), ("done", "")]
@@ -67,5 +62,5 @@ class TestHistory:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        store.record(apply, [StepResult(todo[0], None, "failed", "a\0b\ud800'); DROP TABLE journal; --")])
+        store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "a\0b\ud800'); DROP TABLE journal; --")])
         assert store.journal(apply)[0].message == "a\ufffdb?'); DROP TABLE journal; --"

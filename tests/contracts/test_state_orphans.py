@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import Status
 from reconciler.state.sql.store import SqlStore, open_store
-from reconciler.state.store import OrphanId, SeenOrphan, StepResult
+from reconciler.state.store import OrphanId, SeenOrphan
 from tests.contracts.conftest import Database
 from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, steps
 
@@ -72,7 +73,7 @@ def test_removing_an_orphan_leaves_the_resource_of_its_address_alone(store: SqlS
     apply = store.begin_removal({LAB1}, ANNA, "digest")
     store.intend_removal(apply, todo)
     assert [entry.status for entry in store.journal(apply)] == [None]
-    store.record_removal(apply, [StepResult(todo[0], None, "done")], [HERE])
+    store.record_removal(apply, [StepResult(todo[0], StepStatus.DONE)], [HERE])
     store.finish(apply, "done", 0)
     after = store.read()
     assert (after.resources, after.allocations, after.held) == (before.resources, before.allocations, before.held)

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import select
 
 from reconciler.errors import StateError, StateLocked, StateUnreadable
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import SHARED, Claim, Status
 from reconciler.state.export import Export, read_export, write_export
 from reconciler.state.sql import schema
 from reconciler.state.sql.store import SqlStore
-from reconciler.state.store import Holder, OrphanId, StepResult
+from reconciler.state.store import Holder, OrphanId
 from tests.contracts.conftest import Database
 from tests.contracts.postgres import empty_schema
 from tests.contracts.records import (
@@ -46,7 +47,7 @@ def full(store: SqlStore) -> SqlStore:
     changes = steps((port(100), port(101)))
     apply = store.begin(plan(store, {LAB1: allocation(vlans=(1,))}, todo=changes), ANNA, "abc")
     store.intend(apply, changes)
-    store.record(apply, [StepResult(changes[0], Status.UNKNOWN, "unknown", "cut; \N{SNOWMAN} '\"\n\x1b[0m")])
+    store.record(apply, [StepResult(changes[0], StepStatus.UNKNOWN, "cut; \N{SNOWMAN} '\"\n\x1b[0m")])
     perform(store, plan(store, {LAB2: allocation(1)}, todo=steps((None, router(LAB2)))))
     store.begin(plan(store, {}, todo=steps((router(LAB2), None)), leaving=(LAB2,)), ANNA, "def")
     store.see_orphans([OrphanId(WORKER, port(100).address, "f00")], {WORKER})

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from reconciler.plan.model import Step
 from reconciler.plan.resources import Port
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import Status, claims
 from reconciler.state.sql.store import SqlStore, open_store
-from reconciler.state.store import StepResult
 from tests.contracts.records import ANNA, LAB1, allocation, plan, port, standing, steps
 
 
@@ -86,12 +86,10 @@ def steps_towards(store: SqlStore, wanted: int | None) -> tuple[Step, ...]:
 def ending(step: Step, fate: Fate) -> StepResult:
     """Tell how a step ended, as the executor does."""
     if fate in (Fate.DONE, Fate.KILLED_AFTER_RESULT):
-        return StepResult(step, Status.PRESENT if step.after else None, "done")
-    if fate is Fate.REFUSED and step.before is None:
-        return StepResult(step, None, "failed", "no such bridge")
+        return StepResult(step, StepStatus.DONE)
     if fate is Fate.REFUSED:
-        return StepResult(step, Status.DELETING if step.after is None else Status.UNKNOWN, "failed", "busy")
-    return StepResult(step, Status.UNKNOWN, "unknown", "connection lost")
+        return StepResult(step, StepStatus.FAILED, "busy")
+    return StepResult(step, StepStatus.UNKNOWN, "connection lost")
 
 
 def taken(store: SqlStore) -> set[int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
-from reconciler.apply.execution.events import StepFailed, UploadProgress
+from reconciler.apply.execution.events import UploadProgress
 from reconciler.apply.execution.tracker import StepTracker
 from reconciler.apply.transport.batch import Begun, Ended, OperationLock, Task, TaskStatus, Transcript
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Upload
@@ -87,9 +87,9 @@ class Attempt:
             raise
         except HostError as error:
             for step in steps.values():
-                self.tracker.end(StepFailed(step, message_of(error)))
+                self.tracker.failed(step, message_of(error))
         finally:
-            self.tracker.write()
+            await self.tracker.write()
 
     async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
         transcript = Transcript(tasks, self.nonce())
@@ -99,6 +99,8 @@ class Attempt:
                     self.tracker.begin(steps[event.number])
                 else:
                     self._note(steps[event.number], event)
+                    if self.tracker.full:
+                        await self.tracker.write()
 
     def _send(self, transcript: Transcript) -> AsyncGenerator[Begun | Ended, None]:
         return run_batch(self.connection, transcript, OperationLock(), self.fence, failures_only=True)
@@ -108,9 +110,9 @@ class Attempt:
             case TaskStatus.DONE:
                 self.tracker.done(step)
             case TaskStatus.FAILED:
-                self.tracker.end(StepFailed(step, ended.words))
+                self.tracker.failed(step, ended.words)
             case TaskStatus.SKIPPED:
-                pass  # the ledger has said so since the failure it follows from
+                pass  # the tracker has reported it with the failure that it follows from
             case _:
                 assert_never(ended.status)
 
@@ -122,7 +124,7 @@ class Attempt:
         try:
             await asyncio.wait({pending}, timeout=PAUSE)
             if not pending.done():
-                self.tracker.write()
+                await self.tracker.write()
             return await pending
         finally:
             pending.cancel()
@@ -147,7 +149,7 @@ class Attempt:
         except HostUnreachable:
             raise
         except HostError as error:
-            self.tracker.end(StepFailed(job.step, message_of(error)))
+            self.tracker.failed(job.step, message_of(error))
             return None
         return Job(job.step, tuple(left))
 

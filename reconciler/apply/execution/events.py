@@ -1,4 +1,4 @@
-"""What an apply tells while it works, and its report at the end; frozen data, showing them is the front end's."""
+"""Defines the events of an apply and the report at its end."""
 
 from __future__ import annotations
 
@@ -7,51 +7,15 @@ from dataclasses import dataclass
 
 from reconciler.errors import StateLost
 from reconciler.plan.model import Step
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.spec.models.names import HostName
 
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """The host has begun a step."""
+    """The host has started a step."""
 
     step: Step
-
-
-@dataclass(frozen=True, slots=True)
-class StepDone:
-    """A step succeeded; `seconds` from its start, 0 where there was nothing to do."""
-
-    step: Step
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class StepFailed:
-    """A step failed; `words` are the host's own where it said any."""
-
-    step: Step
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepUnknown:
-    """The connection died under a step and could not be made again: the next apply looks."""
-
-    step: Step
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepSkipped:
-    """A step was left out because one that it needs did not succeed; `because` is where that began."""
-
-    step: Step
-    because: Step
-
-    @property
-    def reason(self) -> str:
-        """Say it in words."""
-        return f"needs {self.because.address} on {self.because.host}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,57 +29,80 @@ class UploadProgress:
 
 @dataclass(frozen=True, slots=True)
 class HostDropped:
-    """The connection died inside a batch; it is being made again, and the host looked at before anything is retried."""
+    """The connection died inside a batch. The executor reconnects and probes the host before it retries anything."""
 
     host: HostName
-    words: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class HostLost:
-    """A host is given up for this apply: the steps that wait for it fail, everything else goes on."""
+    """A host is given up for this apply: the steps that wait for it fail, all others continue."""
 
     host: HostName
-    words: str
+    message: str
     hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The apply waits, before its first step, for what `words` tell of."""
+    """The apply waits before its first step; `message` says for what."""
 
-    words: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyReport:
-    """How an apply went: every step is in exactly one of these, in the order of the plan; `elapsed` in seconds.
+    """How an apply went: one result for each step, in the order of the plan; `elapsed` in seconds.
 
-    `lost` says why it stopped where another took its locks over.
+    `lock_lost` says why the apply stopped where another process took over its locks.
     """
 
-    done: tuple[Step, ...]
-    failed: tuple[StepFailed, ...]
-    unknown: tuple[StepUnknown, ...]
-    skipped: tuple[StepSkipped, ...]
-    not_started: tuple[Step, ...]
+    results: tuple[StepResult, ...]
     elapsed: float
-    lost: StateLost | None = None
+    lock_lost: StateLost | None = None
+
+    @property
+    def done(self) -> tuple[StepResult, ...]:
+        """The steps that succeeded."""
+        return self._with(StepStatus.DONE)
+
+    @property
+    def failed(self) -> tuple[StepResult, ...]:
+        """The steps that failed."""
+        return self._with(StepStatus.FAILED)
+
+    @property
+    def unknown(self) -> tuple[StepResult, ...]:
+        """The steps whose effect is not known."""
+        return self._with(StepStatus.UNKNOWN)
+
+    @property
+    def skipped(self) -> tuple[StepResult, ...]:
+        """The steps that were skipped because a step that they need did not succeed."""
+        return self._with(StepStatus.SKIPPED)
+
+    @property
+    def not_started(self) -> tuple[StepResult, ...]:
+        """The steps that were not started before the apply stopped."""
+        return self._with(StepStatus.NOT_STARTED)
 
     @property
     def ok(self) -> bool:
         """Whether every step is done."""
-        return not (self.lost or self.failed or self.unknown or self.skipped or self.not_started)
+        return self.lock_lost is None and all(result.status is StepStatus.DONE for result in self.results)
+
+    def _with(self, status: StepStatus) -> tuple[StepResult, ...]:
+        return tuple(result for result in self.results if result.status is status)
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Nothing more will happen."""
+    """The apply has ended; no event follows."""
 
     report: ApplyReport
 
 
-StepResult = StepDone | StepFailed | StepUnknown | StepSkipped
 Event = StepStarted | StepResult | UploadProgress | HostDropped | HostLost | Waiting | Finished
 Observer = Callable[[Event], None]
-"""Told of each event as it happens; must return quickly and never raise."""
+"""Called with each event as it happens; must return quickly and never raise."""

@@ -19,11 +19,6 @@ from reconciler.apply.execution.events import (
     HostDropped,
     HostLost,
     Observer,
-    StepDone,
-    StepFailed,
-    StepResult,
-    StepSkipped,
-    StepUnknown,
 )
 from reconciler.apply.execution.journal import Journal
 from reconciler.apply.execution.schedule import Schedule
@@ -36,6 +31,7 @@ from reconciler.apply.transport.fence import Fence
 from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Action, Step, StepId
 from reconciler.plan.resources import Resource
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.spec.models.names import HostName
 
 
@@ -69,10 +65,11 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     lost = None
     try:
         await run.drive(parallelism, stop)
+        await tracker.write()
     except StateLost as error:
         lost = error
         run.abandon(error)
-    report = _report(schedule, monotonic() - started, lost)
+    report = ApplyReport(schedule.results(), monotonic() - started, lost)
     observer(Finished(report))
     return report
 
@@ -121,8 +118,8 @@ class _Run:
         """Count what is in flight as unknown; the record is another's, nothing is written there."""
         for host in self._looked:
             for step in self._schedule.in_flight(host):
-                for ending in self._schedule.end(StepUnknown(step, error.summary)):
-                    self._tracker.observer(ending)
+                for result in self._schedule.end(StepResult(step, StepStatus.UNKNOWN, error.summary)):
+                    self._tracker.observer(result)
 
     def _idle(self, busy: Collection[HostName]) -> list[HostName]:
         return [
@@ -141,13 +138,13 @@ class _Run:
             self._looked.add(host)
             remade = self._schedule.replacing
             await self._look(
-                connection, [step for step in self._schedule.waiting(host) if not remade(step)], StepFailed
+                connection, [step for step in self._schedule.waiting(host) if not remade(step)], self._tracker.failed
             )
         except HostError as error:
             self._give_up(host, error)
 
     async def _look(
-        self, connection: Connection, steps: Sequence[Step], otherwise: Callable[[Step, str], StepResult]
+        self, connection: Connection, steps: Sequence[Step], otherwise: Callable[[Step, str], None]
     ) -> None:
         """Read the facts of steps, at most one of each address; those that cannot be read end `otherwise`."""
         if not steps:
@@ -157,7 +154,7 @@ class _Run:
             if step.address in facts.found:
                 self._facts[step.id] = facts.found[step.address]
             else:
-                self._tracker.end(otherwise(step, message_of(facts.unread[step.subject.kind])))
+                otherwise(step, message_of(facts.unread[step.subject.kind]))
 
     async def _read(self, connection: Connection, subjects: Sequence[Resource]) -> Facts:
         """Read facts; as that changes nothing, a connection that dies under it is made again at once.
@@ -173,11 +170,11 @@ class _Run:
 
     async def _work(self, connection: Connection, steps: Sequence[Step]) -> None:
         """Send one batch, and look into what it left open."""
-        await self._look(connection, [step for step in steps if step.id not in self._facts], StepFailed)
+        await self._look(connection, [step for step in steps if step.id not in self._facts], self._tracker.failed)
         jobs = self._jobs(steps)
         if not jobs:
             return
-        self._tracker.intend([job.step for job in jobs])
+        await self._tracker.intend([job.step for job in jobs])
         try:
             await self._perform(connection, jobs)
         except HostError as error:
@@ -188,12 +185,12 @@ class _Run:
         self._tracker.observer(HostDropped(host, message_of(error)))
         try:
             connection = await self._edges.connector.connect(host)
-            await self._look(connection, self._schedule.in_flight(host), StepUnknown)
+            await self._look(connection, self._schedule.in_flight(host), self._tracker.unknown)
             await self._perform(connection, self._jobs(self._schedule.in_flight(host)))
         except HostError as again:
             for step in self._schedule.in_flight(host):
-                self._tracker.end(StepUnknown(step, message_of(again)))
-            self._tracker.write()
+                self._tracker.unknown(step, message_of(again))
+            await self._tracker.write()
             self._give_up(host, again)
         self._schedule.put_back(self._schedule.in_flight(host))
 
@@ -221,7 +218,7 @@ class _Run:
         try:
             return Job(step, self._operations(step))
         except HostError as error:
-            self._tracker.end(StepFailed(step, message_of(error)))
+            self._tracker.failed(step, message_of(error))
             return None
 
     def _operations(self, step: Step) -> tuple[Operation, ...]:
@@ -240,17 +237,4 @@ class _Run:
         """Fail all that waits for a host; the rest goes on."""
         self._tracker.observer(HostLost(host, message_of(error), error.hint))
         for step in self._schedule.waiting(host):
-            self._tracker.end(StepFailed(step, message_of(error)))
-
-
-def _report(schedule: Schedule, elapsed: float, lost: StateLost | None) -> ApplyReport:
-    results = schedule.results()
-    return ApplyReport(
-        done=tuple(ending.step for ending in results if isinstance(ending, StepDone)),
-        failed=tuple(ending for ending in results if isinstance(ending, StepFailed)),
-        unknown=tuple(ending for ending in results if isinstance(ending, StepUnknown)),
-        skipped=tuple(ending for ending in results if isinstance(ending, StepSkipped)),
-        not_started=schedule.waiting(),
-        elapsed=elapsed,
-        lost=lost,
-    )
+            self._tracker.failed(step, message_of(error))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reconciler.apply.execution.events import StepDone, StepResult, StepSkipped
 from reconciler.plan.model import Action, Step, StepId
+from reconciler.plan.results import StepResult, StepStatus, skipped
 from reconciler.spec.models.names import HostName
 
 
@@ -64,7 +64,11 @@ class Schedule:
         return tuple(chosen.values())
 
     def _fulfilled(self, need: StepId) -> bool:
-        return need not in self._steps or isinstance(self._ended.get(need), StepDone)
+        return need not in self._steps or self._done(need)
+
+    def _done(self, number: StepId) -> bool:
+        result = self._ended.get(number)
+        return result is not None and result.status is StepStatus.DONE
 
     def send(self, steps: Iterable[Step]) -> None:
         """Count steps as in flight."""
@@ -74,10 +78,10 @@ class Schedule:
         """Let steps wait again that were not sent after all."""
         self._in_flight.difference_update(step.id for step in steps)
 
-    def end(self, ending: StepResult) -> tuple[StepResult, ...]:
+    def end(self, result: StepResult) -> tuple[StepResult, ...]:
         """Note how a step ended, and return it with what follows: without success, all that need it are skipped."""
         results: list[StepResult] = []
-        followers: list[StepResult] = [ending]
+        followers: list[StepResult] = [result]
         while followers:
             current = followers.pop(0)
             if current.step.id in self._ended:
@@ -85,11 +89,13 @@ class Schedule:
             self._ended[current.step.id] = current
             self._in_flight.discard(current.step.id)
             results.append(current)
-            if not isinstance(current, StepDone):
+            if current.status is not StepStatus.DONE:
                 needing = self._dependants.get(current.step.id, ())
-                followers += [StepSkipped(step, because=ending.step) for step in needing]
+                followers += [skipped(step, result.step) for step in needing]
         return tuple(results)
 
     def results(self) -> tuple[StepResult, ...]:
-        """Return how steps ended, in the order of the plan."""
-        return tuple(self._ended[number] for number in self._steps if number in self._ended)
+        """Return the result of every step, in the order of the plan."""
+        return tuple(
+            self._ended.get(number) or StepResult(step, StepStatus.NOT_STARTED) for number, step in self._steps.items()
+        )

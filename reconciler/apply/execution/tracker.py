@@ -1,29 +1,27 @@
-"""Keeps schedule, journal and observers in step: what is begun or ended is told to all three, and only from here."""
+"""Reports the start and the result of each step to the schedule, the journal and the observer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, assert_never
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
-from reconciler.apply.execution.events import (
-    Observer,
-    StepDone,
-    StepFailed,
-    StepResult,
-    StepSkipped,
-    StepStarted,
-    StepUnknown,
-)
-from reconciler.apply.execution.journal import Journal, StepStatus
+from reconciler.apply.execution.events import Observer, StepStarted
+from reconciler.apply.execution.journal import Journal
 from reconciler.apply.execution.schedule import Schedule
 from reconciler.plan.model import Step, StepId
+from reconciler.plan.results import StepResult, StepStatus
 
-RECORD_EVERY: Final = 32
-"""Results that are written to the journal at once while a host keeps answering."""
+WRITE_EVERY: Final = 32
+"""Results that are written to the journal at once while a host keeps sending them."""
 
 
 class StepTracker:
-    """What has become of the steps so far; results are gathered, and written by `write`."""
+    """The progress of an apply. Results are gathered; `write` writes them to the journal.
+
+    Calls of the journal follow one another, in the order in which they were made.
+    """
 
     def __init__(
         self, schedule: Schedule, journal: Journal, observer: Observer, monotonic: Callable[[], float]
@@ -32,63 +30,94 @@ class StepTracker:
         self._schedule = schedule
         self._journal = journal
         self._monotonic = monotonic
+        self._writing = asyncio.Lock()
         self._intended: set[StepId] = set()
         self._begun: dict[StepId, float] = {}
-        self._unwritten: list[tuple[Step, StepStatus, str]] = []
+        self._unwritten: list[StepResult] = []
 
     @property
     def unwritten(self) -> bool:
         """Whether results wait to be written."""
         return bool(self._unwritten)
 
-    def intend(self, steps: Sequence[Step]) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether so many results wait that they should be written now."""
+        return len(self._unwritten) >= WRITE_EVERY
+
+    async def intend(self, steps: Sequence[Step]) -> None:
         """Write that steps are about to be sent, and count them as in flight."""
-        if {step.address for step in steps} & {step.address for step, _, _ in self._unwritten}:
-            self.write()  # a removal that was recorded after the intent to make it anew would take that intent away
-        self._journal.intend(steps)
+        addresses = {step.address for step in steps}
+        async with self._writing:
+            # A deletion that is written after the intent to create the same address would take that intent away.
+            if any(result.step.address in addresses for result in self._unwritten):
+                await self._write()
+            await _to_its_end(self._journal.intend(steps))
         self._intended.update(step.id for step in steps)
         self._schedule.send(steps)
 
     def put_back(self, steps: Iterable[Step]) -> None:
-        """Let steps wait again that were sent and refused as a whole, so that none of them was begun."""
+        """Let steps wait again whose batch the host refused as a whole, so that none of them started."""
         self._schedule.put_back(steps)
 
     def begin(self, step: Step) -> None:
-        """Note that the host has begun a step; a retry has begun already."""
+        """Report that the host has started a step; a retry has started already."""
         if step.id not in self._begun:
             self._begun[step.id] = self._monotonic()
             self.observer(StepStarted(step))
 
     def done(self, step: Step) -> None:
-        """Note that a step succeeded."""
+        """Report that a step succeeded."""
         now = self._monotonic()
-        self.end(StepDone(step, now - self._begun.get(step.id, now)))
+        self.end(StepResult(step, StepStatus.DONE, seconds=now - self._begun.get(step.id, now)))
 
-    def end(self, ending: StepResult) -> None:
-        """Note how a step ended, and what is skipped for it; a step that was never intended is not in the journal."""
-        for each in self._schedule.end(ending):
+    def failed(self, step: Step, message: str) -> None:
+        """Report that a step failed."""
+        self.end(StepResult(step, StepStatus.FAILED, message))
+
+    def unknown(self, step: Step, message: str) -> None:
+        """Report that the effect of a step is not known."""
+        self.end(StepResult(step, StepStatus.UNKNOWN, message))
+
+    def end(self, result: StepResult) -> None:
+        """Report a result and the steps that are skipped for it; only steps with an intent are in the journal."""
+        for each in self._schedule.end(result):
             self.observer(each)
             if each.step.id in self._intended:
-                self._unwritten.append((each.step, *_outcome(each)))
-        if len(self._unwritten) >= RECORD_EVERY:
-            self.write()
+                self._unwritten.append(_as_written(each))
 
-    def write(self) -> None:
-        """Write to the journal what has gathered."""
-        if self._unwritten:
-            self._journal.record(self._unwritten)
-            self._unwritten = []
+    async def write(self) -> None:
+        """Write the gathered results to the journal."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
+        results, self._unwritten = self._unwritten, []
+        if not results:
+            return
+        try:
+            await _to_its_end(self._journal.record(results))
+        except Exception:
+            self._unwritten = [*results, *self._unwritten]
+            raise
 
 
-def _outcome(ending: StepResult) -> tuple[StepStatus, str]:
-    match ending:
-        case StepDone():
-            return StepStatus.DONE, ""
-        case StepFailed(words=words):
-            return StepStatus.FAILED, words
-        case StepUnknown(words=words):
-            return StepStatus.UNKNOWN, words
-        case StepSkipped():
-            return StepStatus.FAILED, f"not attempted: {ending.reason}"
-        case _:
-            assert_never(ending)
+async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Wait until a write has ended, even where the caller is cancelled meanwhile; then raise what it raised."""
+    task = asyncio.ensure_future(write)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+def _as_written(result: StepResult) -> StepResult:
+    """Return a result as the journal keeps it: a step that was sent and then skipped has failed."""
+    if result.status is not StepStatus.SKIPPED:
+        return result
+    return replace(result, status=StepStatus.FAILED, message=f"not attempted: {result.message}")

@@ -425,8 +425,8 @@ def _print_result(session: Session, applied: ApplyResult, lost: Sequence[HostLos
         sys.stderr.write("Nothing was changed.\n")
     elif applied.report is not None:
         sys.stdout.write(report_text(applied.plan, applied.report, lost))
-    if applied.report is not None and applied.report.lost is not None:
-        _tell_lost(session, applied.report.lost)
+    if applied.report is not None and applied.report.lock_lost is not None:
+        _tell_lost(session, applied.report.lock_lost)
     elif applied.report is not None and applied.report.not_started:
         return INTERRUPTED
     return 0 if applied.ok else 1

@@ -189,9 +189,9 @@ def _data(swept: GcResult) -> dict[str, Any]:
         "approved": swept.approved,
         "orphans": orphans,
         "unread": [asdict(one) for one in swept.unread],
-        "removed": _steps(report.done if report else ()),
+        "removed": _steps([result.step for result in report.done] if report else ()),
         "failed": _steps(troubled),
-        "skipped": _steps([ending.step for ending in report.skipped] if report else ()),
+        "skipped": _steps([result.step for result in report.skipped] if report else ()),
     }
 
 

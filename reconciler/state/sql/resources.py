@@ -9,18 +9,22 @@ from sqlalchemy import Connection, Executable, Update, bindparam, delete, insert
 
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.resources import Resource
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import ResourceState, Status
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.sql import schema
 from reconciler.state.sql.allocations import CHUNK, chunks
 from reconciler.state.sql.codec import decode_resource, encode_resource
-from reconciler.state.store import StepResult
 
 _ROWS = schema.resources
 _THIS = _ROWS.c.address == bindparam("b_address")
 
-DONE = "done"
-"""The outcome of a step that did what it was to do; every other leaves the resource as its status says."""
+_AFTERWARDS = {
+    Action.CREATE: (Status.PRESENT, Status.CREATING),
+    Action.UPDATE: (Status.PRESENT, Status.UNKNOWN),
+    Action.DELETE: (None, Status.DELETING),
+}
+"""The status of a resource once its step is done, and while it is not; None where the resource is confirmed gone."""
 
 
 def expect(connection: Connection, plan: Plan) -> None:
@@ -53,22 +57,25 @@ def record(connection: Connection, results: Iterable[StepResult]) -> None:
     """Write how resources stand after these steps; of a removal and a making of one address, the later one counts."""
     gone: list[dict[str, Any]] = []
     done: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
-    for ending in {ending.step.address: ending for ending in results}.values():
-        address = {"b_address": ending.step.address}
-        if ending.status is None:
+    for result in {result.step.address: result for result in results}.values():
+        address = {"b_address": result.step.address}
+        status = status_after(result)
+        if status is None:
             gone.append(address)
-        elif ending.status is not Status.PRESENT:
-            other.append({**address, "b_status": ending.status.value})
-        elif ending.outcome == DONE and ending.step.after is not None:
-            done.append(_row(ending.step.after, Status.PRESENT, None, due=False))
+        elif status is Status.PRESENT:
+            done.append(_row(result.step.subject, Status.PRESENT, None, due=False))
         else:
-            refused.append(address)
+            other.append({**address, "b_status": status.value})
     _put(connection, done)
     _each(connection, delete(_ROWS).where(_THIS), gone)
-    _each(connection, _set(status=Status.PRESENT.value, pending=None), refused)
     _each(connection, _set(status=bindparam("b_status")), other)
+
+
+def status_after(result: StepResult) -> Status | None:
+    """Return the status of a step's resource after the step; None where it is confirmed gone."""
+    done, otherwise = _AFTERWARDS[result.step.action]
+    return done if result.status is StepStatus.DONE else otherwise
 
 
 def forget(connection: Connection, addresses: Collection[Address]) -> dict[Address, ResourceState]:

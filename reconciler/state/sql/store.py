@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, Row, select, update
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.resources import Resource
+from reconciler.plan.results import StepResult
 from reconciler.plan.snapshot import Counters, ResourceState, StateSnapshot
 from reconciler.spec.models.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
 from reconciler.state import history
@@ -40,7 +41,6 @@ from reconciler.state.store import (
     Lock,
     OrphanId,
     SeenOrphan,
-    StepResult,
 )
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class SqlStore:
         with self._writing() as (connection, meta):
             history.record(connection, apply, results, self._clock())
             resources.record(connection, results)
-            touched = _move(connection, meta, [ending.step.subject for ending in results])
+            touched = _move(connection, meta, [result.step.subject for result in results])
             _free(connection, meta, touched)
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
