@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,12 +11,13 @@ from reconciler.apply.transport.command import Command, Operation, Result, Uploa
 from reconciler.errors import ForeignObject
 from reconciler.plan.model import Action, Step, StepId
 from reconciler.plan.resources import Kind, Resource
+from reconciler.plan.resources.base import noun
 from reconciler.spec.models.names import Address, HostName
 
 FOREIGN = "not ours"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class File(Resource):
     """A file that holds `line`; `broken` makes its command fail, `seconds` makes it slow, `log` notes each creation."""
 
@@ -30,7 +30,7 @@ class File(Resource):
     seconds: float = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class Blob(Resource):
     """A file that is uploaded, and made read-only after that."""
 
