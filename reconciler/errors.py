@@ -147,24 +147,38 @@ class DataLoss(PlanError):
     code = Code.DATA_LOSS
 
 
+class Limit(StrEnum):
+    """The limits that a plan can reach."""
+
+    QUOTA = "quota"
+    CAPACITY = "capacity"
+    VLAN_POOL = "VLAN pool of a slice"
+    VLAN_RANGE = "VLAN range of the cluster"
+    VM_IDS = "VM ids"
+    VNC_PORTS = "VNC ports of a worker"
+    INTERNET_ADDRESSES = "addresses of the internet VLAN"
+    LINK_SUBNETS = "subnets for links"
+
+
 class LimitError(PlanError):
-    """A pool, range, quota or capacity is exhausted; `what` names it, the message gives limit, used, asked and free."""
+    """The limit `limit` is reached; the message names what is exhausted, and gives maximum, used, asked and free."""
 
     code = Code.LIMIT
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the numbers of the message, each given by name
         self,
+        limit: Limit,
         what: str,
         *,
-        limit: int,
+        maximum: int,
         used: int,
         asked: int,
         hint: str | None = None,
         show: Callable[[int], str] = str,
     ) -> None:
-        self.what = what
-        self.limit, self.used, self.asked, self.free = limit, used, asked, max(limit - used, 0)
-        numbers = f"limit {show(limit)}, used {show(used)}, asked {show(asked)}, free {show(self.free)}"
+        self.limit, self.what = limit, what
+        self.maximum, self.used, self.asked, self.free = maximum, used, asked, max(maximum - used, 0)
+        numbers = f"limit {show(maximum)}, used {show(used)}, asked {show(asked)}, free {show(self.free)}"
         super().__init__(f"{what} exhausted: {numbers}", hint=hint)
 
 

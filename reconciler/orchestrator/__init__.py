@@ -1,6 +1,6 @@
-"""The imperative OrchestratorAPI, for programs that were written for it, over the workflow of every other front end.
+"""The imperative OrchestratorAPI, for programs that were written for it.
 
-A call edits a slice file and applies it; docs/orchestrator-api.md says what each answers, and where it differs.
+A call edits a slice file and applies it. docs/orchestrator-api.md describes each call, and where it differs.
 """
 
 from reconciler.orchestrator.database import Database

@@ -1,7 +1,7 @@
-"""`database.yaml`: who may use the orchestrator, which workers get new VMs, and counters kept in step with the record.
+"""Reads and updates `database.yaml`: the users and their quotas, the workers that get new VMs, and counters.
 
-The record is what is true. The lists and counters here are written after each call for people and programs that read
-them; quotas, users and workers are whoever edits this file's.
+The state is authoritative. Slices, used VMs and counters are copied from it after each call. Users, quotas and workers
+are edited by people.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ruamel.yaml.error import YAMLError
 
 from reconciler.errors import Code, ReconcilerError
 from reconciler.files import SHARED, write_file
-from reconciler.orchestrator.locking import locked
+from reconciler.orchestrator.file_lock import locked
 from reconciler.orchestrator.round_trip import dump, flow_list, load
-from reconciler.orchestrator.tally import owned_slices, used_vms
+from reconciler.orchestrator.usage import owned_slices, used_vms
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.cluster import Quota
 
 FILE: Final = "database.yaml"
 WORKERS: Final = ("10.0.10.1", "10.0.10.2", "10.0.10.3")
-"""The workers of a database that names none."""
+"""The workers of a database without a list of workers."""
 
 _FIRST: Final = f"""\
-# Users, quotas and workers are yours to edit. Slices, used VMs and counters are written after each call of the
-# orchestrator, from the record that `reconciler status` shows.
+# Edit users, quotas and workers here. Slices, used VMs and counters are written after each call of the
+# orchestrator, from the state that `reconciler status` shows.
 workers_list: [{", ".join(WORKERS)}]
 users:
   admin: {{slices: [], used_vms: 0, quota: {{slices: 10, vms: 50}}}}
@@ -38,12 +38,12 @@ counters: {{slice_id: 1000, vm_id: 1001, link_id: 1}}
 
 
 def _quota(value: Any) -> Any:
-    """Read a bare number as that many VMs."""
+    """Read a number without a key as a number of VMs."""
     return {"vms": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class User(BaseModel):
-    """One user: the ids of their slices, how many VMs are in these, and how much they may have."""
+    """One user: the ids of their slices, the number of VMs in these, and their quota."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -53,7 +53,7 @@ class User(BaseModel):
 
 
 class Contents(BaseModel):
-    """What the file must be like; what else is in it is left as it is."""
+    """The keys of the file that are checked; other keys are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,9 +62,9 @@ class Contents(BaseModel):
 
 
 class Database:
-    """The file, read anew at each call; one that is not there is begun, with the user admin.
+    """The file, which is read again at each call; a missing file is created, with the user admin.
 
-    Raises ReconcilerError, with line and column where it can tell, for a file that cannot be read as one.
+    Raises ReconcilerError if the file cannot be read, with line and column if they are known.
     """
 
     def __init__(self, path: str | PathLike[str] = FILE) -> None:
@@ -77,7 +77,7 @@ class Database:
 
     @property
     def workers_list(self) -> list[str]:
-        """The addresses of the workers that get new VMs, in turn."""
+        """The addresses of the workers that get new VMs in turn."""
         return self.read().workers_list
 
     def user(self, name: str) -> User | None:
@@ -85,27 +85,27 @@ class Database:
         return self.read().users.get(name)
 
     def read(self) -> Contents:
-        """Return what is in the file."""
+        """Return the contents of the file."""
         return self._read()[1]
 
     def locked(self) -> AbstractContextManager[None]:
-        """Be the only one to change the file, of all threads and processes of this machine."""
+        """Lock the file against all other threads and processes of this machine."""
         return locked(self.path.parent, self.path.name)
 
-    def mirror(self, recorded: StateSnapshot) -> None:
-        """Write how many slices and VMs each user has by the record, and its counters; the caller is the only one here.
+    def update_from(self, state: StateSnapshot) -> None:
+        """Write each user's slices and VMs, and the counters, as the state has them; the caller holds the lock.
 
-        What is to go and is not yet confirmed gone counts still.
+        What is being deleted counts until its deletion is confirmed.
         """
         document, contents = self._read()
         before = dump(document)
-        counters = recorded.counters
+        counters = state.counters
         ids = {"slice_id": counters.slice_id, "vm_id": counters.vm_id, "link_id": counters.link_id}
         document.setdefault("counters", CommentedMap()).update(ids)
         for name in contents.users:
             entry = document["users"][name]
-            entry["slices"] = _listed(owned_slices(recorded, name), entry.get("slices"))
-            entry["used_vms"] = used_vms(recorded, name)
+            entry["slices"] = _ids(owned_slices(state, name), entry.get("slices"))
+            entry["used_vms"] = used_vms(state, name)
         after = dump(document)
         if after != before:
             write_file(self.path, after, mode=SHARED)
@@ -127,10 +127,10 @@ class Database:
             raise _unreadable(f"{self.path} cannot be read: {error}") from error
 
 
-def _unreadable(words: str) -> ReconcilerError:
-    return ReconcilerError(words, code=Code.FILE_UNREADABLE)
+def _unreadable(message: str) -> ReconcilerError:
+    return ReconcilerError(message, code=Code.FILE_UNREADABLE)
 
 
-def _listed(ids: list[int], before: Any) -> Any:
-    """Return ids as they are to be written: what is right already stays as it is written."""
+def _ids(ids: list[int], before: Any) -> Any:
+    """Return the ids to write; an equal list is kept as it is, with its layout."""
     return before if before == ids else flow_list(ids)

@@ -1,4 +1,4 @@
-"""OrchestratorAPI: who may call what, and what a call makes of a slice's file; edit.py has record and hosts follow."""
+"""OrchestratorAPI: checks who may call what, and turns calls into edits of slice files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from reconciler import workflow
 from reconciler.errors import SpecError
-from reconciler.orchestrator import answers, slice_text
-from reconciler.orchestrator.answers import Refused, answered
-from reconciler.orchestrator.cluster_view import listed, next_in
+from reconciler.orchestrator import slice_text
+from reconciler.orchestrator.answers import Answer, Refused, returns_answer
 from reconciler.orchestrator.database import Database
 from reconciler.orchestrator.deployment_api import DeploymentAPI
-from reconciler.orchestrator.edit import SliceEdit, edited
-from reconciler.orchestrator.tally import find_slice, owner
+from reconciler.orchestrator.effective_cluster import next_worker, with_workers
+from reconciler.orchestrator.slice_edit import SliceEdit, editing
+from reconciler.orchestrator.usage import find_slice, owner
 from reconciler.orchestrator.views import (
     LinkDict,
     SliceDict,
@@ -32,9 +32,9 @@ from reconciler.spec.models.names import LinkKey, SliceKey, VmName, link_key, sl
 
 
 class OrchestratorAPI:
-    """Slices from creation to deletion, for threads and processes at once.
+    """Slices from creation to deletion; safe for concurrent threads and processes.
 
-    Every call but `get_next_worker` answers `(True, result)` or `(False, sentence)`; none raises.
+    Every call except `get_next_worker` returns `(True, result)` or `(False, message)`, and never raises.
     """
 
     def __init__(self, db: Database, deployment_api: DeploymentAPI) -> None:
@@ -44,21 +44,21 @@ class OrchestratorAPI:
         self.vm_launcher = VMLauncher(self.executor)
         self.vlan_manager = VLANManager(self.executor)
 
-    @answered
+    @returns_answer
     def create_slice(self, username: str, slice_name: str, topology_type: str = "custom") -> dict[str, Any]:
-        """Begin a slice of a user: its file, its id and its VLAN pool; returns `{"slice_id": ..., "name": ...}`."""
+        """Create a slice of a user: its file, its id and its VLAN pool; returns `{"slice_id": ..., "name": ...}`."""
         self._check_user(username)
-        text = slice_text.begin(username, slice_name, topology_type)
+        text = slice_text.new_slice(username, slice_name, topology_type)
         key = _checked_name(text)
         slices = self.executor.slices
         with slices.locked(key):
-            if key in self.executor.recorded().allocations or slices.find(key) is not None:
-                raise Refused(f"Slice {slice_name} exists already")
+            if key in self.executor.snapshot().allocations or slices.find(key) is not None:
+                raise Refused(f"Slice {slice_name} already exists")
             edit = SliceEdit(self.executor, key, slices.place(key), self.db)
-            edit.begin(text)
-            return {"slice_id": int(edit.recorded().allocations[key].id), "name": slice_name}
+            edit.create(text)
+            return {"slice_id": int(edit.snapshot().allocations[key].id), "name": slice_name}
 
-    @answered
+    @returns_answer
     def add_vm_to_slice(
         self,
         username: str,
@@ -68,48 +68,48 @@ class OrchestratorAPI:
         data_interfaces_count: int,
         internet_enabled: bool = False,
     ) -> VmDict:
-        """Add a VM, with an overlay of its own on the worker whose turn it is; in a slice that runs, it is started."""
+        """Add a VM with its own overlay, on the worker whose turn it is; in a running slice, the VM is started."""
         key = self._owned(username, slice_id)
-        with edited(self.db, self.executor, key) as edit:
+        with editing(self.db, self.executor, key) as edit:
             cluster, written = edit.files()
             if flavor_name not in cluster.flavors:
-                raise Refused(answers.INVALID_FLAVOR)
+                raise Refused(Answer.INVALID_FLAVOR)
             if vm_name in written.vms:
-                raise Refused(f"VM {vm_name} exists already")
+                raise Refused(f"VM {vm_name} already exists")
             settings: dict[str, Any] = {"flavor": flavor_name, "interfaces": data_interfaces_count}
             if internet_enabled:
                 settings["internet"] = True
             edit.change(slice_text.add_vm(_text(edit), vm_name, settings))
-            return vm_dict(*edit.files(), edit.recorded(), VmName(vm_name))
+            return vm_dict(*edit.files(), edit.snapshot(), VmName(vm_name))
 
-    @answered
+    @returns_answer
     def create_link(
         self, username: str, slice_id: int, vm1_id: int, vm1_interface: str, vm2_id: int, vm2_interface: str
     ) -> LinkDict:
-        """Link two interfaces by the next VLAN of the slice's pool; in a slice that runs, at once."""
+        """Link two interfaces by the next VLAN of the slice's pool; in a running slice, at once."""
         key = self._owned(username, slice_id)
-        with edited(self.db, self.executor, key) as edit:
-            given = edit.recorded().allocations[key]
+        with editing(self.db, self.executor, key) as edit:
+            given = edit.snapshot().allocations[key]
             cluster, written = edit.files()
             if len(written.links) >= (written.vlans or cluster.vlans.per_slice):
-                raise Refused(answers.POOL_EXHAUSTED)
+                raise Refused(Answer.POOL_EXHAUSTED)
             one, other = _free_end(given, vm1_id, vm1_interface), _free_end(given, vm2_id, vm2_interface)
             edit.change(slice_text.add_link(_text(edit), one, other))
-            return link_dict(edit.recorded().allocations[key], LinkKey(link_key(one, other)), first=one)
+            return link_dict(edit.snapshot().allocations[key], LinkKey(link_key(one, other)), first=one)
 
-    @answered
+    @returns_answer
     def deploy_slice(self, username: str, slice_id: int) -> str:
-        """Have everything of a slice run; what an earlier deploy has left half-done is completed."""
+        """Start everything of a slice; what an earlier deploy has left unfinished is completed."""
         key = self._owned(username, slice_id)
-        with edited(self.db, self.executor, key) as edit:
-            if slice_state(edit.recorded(), key) is State.RUNNING:
-                raise Refused(answers.ALREADY_RUNNING)
-            edit.follow()
-        return answers.DEPLOYED
+        with editing(self.db, self.executor, key) as edit:
+            if slice_state(edit.snapshot(), key) is State.RUNNING:
+                raise Refused(Answer.ALREADY_RUNNING)
+            edit.apply()
+        return Answer.DEPLOYED.value
 
-    @answered
+    @returns_answer
     def delete_slice(self, username: str, slice_id: int) -> str:
-        """Take a slice away, however far it got, and its file; what it had counts until it is confirmed gone."""
+        """Delete a slice in any condition, and its file; it counts until its deletion is confirmed."""
         with self.executor.slices.locked(self._owned(username, slice_id)):
             key = self._owned(username, slice_id)  # another call may have been first
             asked = workflow.Asked(destroy=(key,))
@@ -119,35 +119,35 @@ class OrchestratorAPI:
                     path.unlink()
             finally:
                 with self.db.locked():
-                    self.db.mirror(self.executor.recorded())
-        return answers.DELETED
+                    self.db.update_from(self.executor.snapshot())
+        return Answer.DELETED.value
 
-    @answered
+    @returns_answer
     def get_slice(self, username: str, slice_id: int) -> SliceDict:
-        """Return a slice as it is in file and record; the imperative system kept this in its database."""
+        """Return a slice as its file and the state have it; the imperative system had this in its database."""
         key = self._owned(username, slice_id)
-        with edited(self.db, self.executor, key) as edit:
-            return slice_dict(*edit.files(), edit.recorded())
+        with editing(self.db, self.executor, key) as edit:
+            return slice_dict(*edit.files(), edit.snapshot())
 
     def get_next_worker(self) -> str:
-        """Take the turn, and return the address of the worker whose it was; raises UsageError where none is listed."""
-        cluster = listed(self.executor.cluster(), self.db.workers_list)
-        with self.executor.record() as store:
-            turn = store.take_turn(lambda turn: next_in(cluster, turn)[1])
-        return next_in(cluster, turn)[0]
+        """Take the turn, and return the address of its worker; raises UsageError if no worker is with_workers."""
+        cluster = with_workers(self.executor.cluster(), self.db.workers_list)
+        with self.executor.open_state() as store:
+            turn = store.take_turn(lambda turn: next_worker(cluster, turn)[1])
+        return next_worker(cluster, turn)[0]
 
     def _check_user(self, username: str) -> None:
         if self.db.user(username) is None:
-            raise Refused(answers.USER_NOT_FOUND)
+            raise Refused(Answer.USER_NOT_FOUND)
 
     def _owned(self, username: str, slice_id: int) -> SliceKey:
-        """Return the slice of an id; raises Refused where user or slice is not there, or it is another's."""
+        """Return the slice with an id; raises Refused if user or slice do not exist, or the owner is another user."""
         self._check_user(username)
-        key = find_slice(self.executor.recorded(), slice_id)
+        key = find_slice(self.executor.snapshot(), slice_id)
         if key is None:
-            raise Refused(answers.SLICE_NOT_FOUND)
+            raise Refused(Answer.SLICE_NOT_FOUND)
         if owner(key) != username:
-            raise Refused(answers.NOT_AUTHORIZED)
+            raise Refused(Answer.NOT_AUTHORIZED)
         return key
 
 
@@ -156,7 +156,7 @@ def _text(edit: SliceEdit) -> str:
 
 
 def _checked_name(text: str) -> SliceKey:
-    """Return the key of a slice just begun; raises Refused where its name or owner's is none."""
+    """Return the key of a new slice; raises Refused if its name or its owner's name is not valid."""
     try:
         written = parse_slice(text, "").slice
     except SpecError as error:
@@ -166,17 +166,17 @@ def _checked_name(text: str) -> SliceKey:
 
 
 def _free_end(given: SliceAllocation, vm_id: int, interface: str) -> str:
-    """Return an end of a link as files name it.
+    """Return an end of a link as slice files write it.
 
-    Raises Refused where the slice has no such VM, or it no such card, or one that is linked.
+    Raises Refused if the slice has no such VM, or the VM has no such NIC, or the NIC has a link.
     """
     name = next((name for name, vm in given.vms.items() if vm.id == vm_id), None)
     if name is None:
         raise Refused(f"VM {vm_id} not found")
-    cards = [f"eth{card}" for card in range(1, given.vms[name].nics)]
-    if interface not in cards:
-        has = f"its data interfaces are {', '.join(cards)}" if cards else "it has no data interfaces"
+    nics = [f"eth{nic}" for nic in range(1, given.vms[name].nics)]
+    if interface not in nics:
+        has = f"its data interfaces are {', '.join(nics)}" if nics else "it has no data interfaces"
         raise Refused(f"Interface {interface} of {name} cannot be linked: {has}")
     if (name, int(interface.removeprefix("eth"))) in {end for key in given.links for end in ends(key)}:
-        raise Refused(f"Interface {interface} of {name} is linked already")
+        raise Refused(f"Interface {interface} of {name} already has a link")
     return f"{name}:{interface}"

@@ -1,4 +1,4 @@
-"""Where calls get their work done: a cluster's file, record and hosts; each call runs the workflow to its end."""
+"""Runs the work of a call: opens the cluster's files, state and hosts, and runs the workflow to its end."""
 
 from __future__ import annotations
 
@@ -32,21 +32,22 @@ from reconciler.trees import find_cluster
 T = TypeVar("T")
 
 LOCK_TIMEOUT: Final = 120.0
-"""Seconds to wait for who else changes a slice: callers of a synchronous method expect it to wait its turn."""
+"""Seconds to wait for another change of a slice; callers of a synchronous method expect it to wait."""
 
 ATTEMPTS: Final = 50
-"""How often a call plans again because another one has changed the record between its reading and its beginning."""
+"""How often a call plans again if another call has changed the state between its plan and its begin."""
 
 Approve = Callable[[Plan], None]
-"""Looks at a plan before anything is done, and raises Refused where it is not what was called for."""
+"""Called with a plan before it is performed; raises Refused if the plan does more than the call may do."""
 
 
 class RemoteExecutor:
     """The cluster that calls work on.
 
-    `cluster` is its file: else RECONCILER_CLUSTER, else `cluster.yaml` here or in a parent folder. `state` is where its
-    record is: else RECONCILER_STATE, else the usual place. `slices` is the folder of slice files: else
-    RECONCILER_SLICES, else `slices` in the working folder. Raises UsageError where there is no cluster file.
+    `cluster` is its file; the default is RECONCILER_CLUSTER, else `cluster.yaml` here or in a parent folder. `state` is
+    the location of its state; the default is RECONCILER_STATE, else the location of the command line. `slices` is the
+    folder of slice files; the default is RECONCILER_SLICES, else `slices` in the working folder. Raises UsageError if
+    there is no cluster file.
     """
 
     def __init__(
@@ -65,44 +66,44 @@ class RemoteExecutor:
         self.state = str(state or os.environ.get("RECONCILER_STATE") or "") or None
         self.slices = SliceFolder(Path(slices or os.environ.get("RECONCILER_SLICES") or FOLDER))
 
-    def inputs(self, *paths: Path, seen_as: Callable[[Cluster], Cluster] | None = None) -> workflow.Inputs:
-        """Read the cluster's file, and slices' files; `seen_as` has the last word on what the cluster is like."""
+    def inputs(self, *paths: Path, adjust: Callable[[Cluster], Cluster] | None = None) -> workflow.Inputs:
+        """Read the cluster file and slice files; `adjust` may change the cluster that was read."""
         found = workflow.load(self.cluster_file, paths)
-        if seen_as is None:
+        if adjust is None:
             return found
-        return replace(found, cluster=replace(found.cluster, cluster=seen_as(found.cluster.cluster)))
+        return replace(found, cluster=replace(found.cluster, cluster=adjust(found.cluster.cluster)))
 
     def cluster(self) -> Cluster:
-        """Read the cluster's file."""
+        """Read the cluster file."""
         return self.inputs().cluster.cluster
 
     @contextmanager
-    def record(self) -> Iterator[SqlStore]:
-        """Open the cluster's record."""
+    def open_state(self) -> Iterator[SqlStore]:
+        """Open the cluster's state."""
         with closing(open_state(self.cluster().name, self.state)) as store:
             yield store
 
-    def recorded(self, *scope: SliceKey) -> StateSnapshot:
-        """Read what is recorded: of all slices the numbers, of those in scope the resources too."""
-        with self.record() as store:
+    def snapshot(self, *scope: SliceKey) -> StateSnapshot:
+        """Read the state: the numbers of all slices, and the resources of those in scope."""
+        with self.open_state() as store:
             return store.read(scope)
 
     def apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> None:
-        """Apply, as often as it takes until no other call comes between.
+        """Apply, and plan again if another call changed the state in between.
 
-        Raises Refused, with the first thing that went wrong in its host's words, where not all is done.
+        Raises Refused with the first failed step and its host's message if not every step is done.
         """
         for left in reversed(range(ATTEMPTS)):
             try:
-                return _check(finished(self._apply(inputs, asked, approve)))
+                return _check(run_to_end(self._apply(inputs, asked, approve)))
             except StateMoved:
                 if not left:
                     raise
         return None
 
     def process_id(self, vm: Resource) -> int:
-        """Ask a VM's host for the id of its process; raises HostError where the host does not tell."""
-        return finished(_process_id(self.cluster(), vm))
+        """Ask a VM's host for the VM's process id; raises HostError if the host has none."""
+        return run_to_end(_process_id(self.cluster(), vm))
 
     async def _apply(self, inputs: workflow.Inputs, asked: workflow.Asked, approve: Approve) -> workflow.ApplyResult:
         async with (
@@ -113,8 +114,8 @@ class RemoteExecutor:
             return await workflow.perform(prepared)
 
 
-def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end; in a thread of its own where the caller's runs an event loop already."""
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end; in another thread if the caller's thread already runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -130,23 +131,23 @@ async def _process_id(cluster: Cluster, vm: Resource) -> int:
         raise obstacle
     fact = observed.facts[vm.host, vm.address]
     if not isinstance(fact, VmFact) or not fact.processes:
-        raise HostError(vm.host, f"{vm.address} was started, and its process is gone")
+        raise HostError(vm.host, f"{vm.address} was started, but its process has ended")
     return fact.processes[0].pid
 
 
 def _check(applied: workflow.ApplyResult) -> None:
-    """Raise what kept an apply from doing all that it was to do."""
+    """Raise an error if an apply did not do every step."""
     report = applied.report
     if report is None or report.ok:
         return
     if report.lock_lost is not None:
         raise report.lock_lost
-    raise Refused(_first_trouble(report))
+    raise Refused(_first_problem(report))
 
 
-def _first_trouble(report: ApplyReport) -> str:
-    """Tell the first step that was not done, in its host's words."""
+def _first_problem(report: ApplyReport) -> str:
+    """Return the first step that was not done, with its host's message."""
     for trouble in (*report.failed, *report.unknown):
         message = next(iter(trouble.message.strip().splitlines()), "it gave no reason")
         return f"{trouble.step.address} on {trouble.step.host}: {message}"
-    return "interrupted before all was done"
+    return "interrupted before every step was done"

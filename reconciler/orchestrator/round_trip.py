@@ -1,4 +1,4 @@
-"""YAML that is changed in place: comments, quotes and layout stay as people wrote them."""
+"""Loads and dumps YAML for edits in place: comments, quotes and layout are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 
 def load(text: str) -> Any:
-    """Read a document with all that is around its values; raises ruamel's YAMLError for what is none."""
+    """Read a document with its comments and layout; raises ruamel's YAMLError if it is malformed."""
     return _yaml().load(text)
 
 
@@ -23,14 +23,14 @@ def dump(document: Any) -> str:
 
 
 def flow_map(values: Mapping[str, Any]) -> CommentedMap:
-    """Return a mapping that is written on one line."""
+    """Return a mapping in flow style, on one line."""
     found = CommentedMap(values)
     found.fa.set_flow_style()
     return found
 
 
 def flow_list(values: Iterable[Any]) -> CommentedSeq:
-    """Return a list that is written on one line."""
+    """Return a list in flow style, on one line."""
     found = CommentedSeq(values)
     found.fa.set_flow_style()
     return found

@@ -1,4 +1,4 @@
-"""The folder of slice files that calls edit: which file is whose, and each slice's lock; texts are slice_text.py's."""
+"""Finds the file of a slice in the folder that calls edit, and locks slices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from reconciler.orchestrator.locking import locked
+from reconciler.orchestrator.file_lock import locked
 from reconciler.spec.load import read_slices
 from reconciler.spec.models.names import SliceKey
 from reconciler.trees import DISK
@@ -15,17 +15,17 @@ FOLDER = "slices"
 
 
 class SliceFolder:
-    """A folder as `plan` and `apply` read it: what calls have written there can be reviewed, committed and applied."""
+    """A folder of slice files, which can also be reviewed, committed, planned and applied."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
     def place(self, key: SliceKey) -> Path:
-        """Return where a new slice's file goes: `OWNER/NAME.yaml`."""
+        """Return the path of a new slice's file: `OWNER/NAME.yaml`."""
         return self.path / f"{key}.yaml"
 
     def find(self, key: SliceKey) -> Path | None:
-        """Return the file that has a slice, wherever it lies in the folder."""
+        """Return the file of a slice, anywhere in the folder, or None."""
         if (usual := self.place(key)).exists():
             return usual
         files, _ = read_slices(DISK, [path for path in self._files() if _may_have(path, key)])
@@ -37,10 +37,10 @@ class SliceFolder:
             yield from (self.path / path for path in found if not any(part.startswith(".") for part in path.parts))
 
     def locked(self, key: SliceKey) -> AbstractContextManager[None]:
-        """Be the only one whose call edits a slice, from reading its file to the end of what is then applied."""
+        """Lock a slice for one call, from reading its file to the end of its apply."""
         return locked(self.path, key.replace("/", "-at-"))
 
 
 def _may_have(path: Path, key: SliceKey) -> bool:
-    """Whether a file may be that of a slice: reading a text costs a hundredth of checking it."""
+    """Return whether a file may have a slice; reading a text costs a hundredth of parsing it."""
     return path.is_file() and all(part in path.read_text(encoding="utf-8", errors="replace") for part in key.split("/"))

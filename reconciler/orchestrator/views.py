@@ -1,4 +1,4 @@
-"""Slices, VMs and links as the imperative system's dicts, told from file and record; pure."""
+"""Builds the imperative system's dicts of slices, VMs and links from slice files and the state."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from reconciler.views.slices import Sync, slice_views
 
 
 class State(StrEnum):
-    """How a slice or a VM is: in design it has numbers and overlays, and nothing runs."""
+    """The status of a slice or a VM; in design it has numbers and overlays, and nothing runs."""
 
     DESIGN = "design"
     RUNNING = "running"
 
 
 class InterfaceDict(TypedDict):
-    """One network card: `vlan_id` and `link_id` are None where it is not linked, `ip` where DHCP keeps none for it."""
+    """One NIC; `vlan_id` and `link_id` are None if it has no link, `ip` if DHCP reserves none for it."""
 
     name: str
     vlan_id: int | None
@@ -34,7 +34,7 @@ class InterfaceDict(TypedDict):
 
 
 class VmDict(TypedDict):
-    """One VM, with the numbers that it keeps for as long as it lives."""
+    """One VM, with its numbers, which never change."""
 
     vm_id: int
     name: str
@@ -58,7 +58,7 @@ class LinkDict(TypedDict):
 
 
 class SliceDict(TypedDict):
-    """One slice; `vlan_pool` are the VLANs that are its own."""
+    """One slice; `vlan_pool` has its own VLANs."""
 
     slice_id: int
     name: str
@@ -70,40 +70,40 @@ class SliceDict(TypedDict):
     links: list[LinkDict]
 
 
-def slice_state(recorded: StateSnapshot, key: SliceKey) -> State:
-    """Say whether a slice runs: it has VMs, and all that was ever to stand of it does."""
-    view = next((one for one in slice_views(recorded) if one.key == key), None)
+def slice_state(state: StateSnapshot, key: SliceKey) -> State:
+    """Return whether a slice runs: it has VMs, and every one of its resources is present."""
+    view = next((one for one in slice_views(state) if one.key == key), None)
     return State.RUNNING if view and view.vms and view.sync is Sync.SYNCED else State.DESIGN
 
 
 def resources_of(cluster: Cluster, written: ExpandedSlice, given: SliceAllocation) -> Mapping[Address, Resource]:
-    """Return all that is to stand of a slice once it runs."""
+    """Return every resource that a slice has when it runs."""
     topology = build_topology(cluster, written, given)
     return {resource.address: resource for resource in slice_resources(cluster, topology, given)}
 
 
-def slice_dict(cluster: Cluster, written: ExpandedSlice, recorded: StateSnapshot) -> SliceDict:
-    """Return a slice with all that is in it."""
-    given = recorded.allocations[written.key]
+def slice_dict(cluster: Cluster, written: ExpandedSlice, state: StateSnapshot) -> SliceDict:
+    """Return a slice with its VMs and links."""
+    given = state.allocations[written.key]
     names = sorted(given.vms, key=natural)
     return {
         "slice_id": given.id,
         "name": written.name,
         "owner": written.owner,
         "topology": written.labels.get("topology", written.topology),
-        "status": str(slice_state(recorded, written.key)),
+        "status": str(slice_state(state, written.key)),
         "vlan_pool": [vlan for block in given.pool for vlan in range(block.first, block.last + 1)],
-        "vms": [vm_dict(cluster, written, recorded, name) for name in names],
+        "vms": [vm_dict(cluster, written, state, name) for name in names],
         "links": [link_dict(given, key) for key in sorted(given.links, key=lambda key: given.links[key].id)],
     }
 
 
-def vm_dict(cluster: Cluster, written: ExpandedSlice, recorded: StateSnapshot, name: VmName) -> VmDict:
-    """Return a VM of a slice, with the numbers that it was given."""
-    given = recorded.allocations[written.key]
+def vm_dict(cluster: Cluster, written: ExpandedSlice, state: StateSnapshot, name: VmName) -> VmDict:
+    """Return a VM of a slice, with its numbers."""
+    given = state.allocations[written.key]
     vm = given.vms[name]
-    standing = recorded.resources.get(address(Vm, f"{written.key}/{name}"))
-    runs = standing is not None and standing.status is Status.PRESENT
+    entry = state.resources.get(address(Vm, f"{written.key}/{name}"))
+    runs = entry is not None and entry.status is Status.PRESENT
     return {
         "vm_id": vm.id,
         "name": name,

@@ -1,46 +1,46 @@
-"""VMLauncher: starts and stops one VM of a slice, by the same plan as all else."""
+"""VMLauncher: starts and stops one VM of a slice."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.orchestrator.answers import Refused, answered
-from reconciler.orchestrator.numbered import owned_by_vm, vm_at_work
+from reconciler.orchestrator.answers import Refused, returns_answer
+from reconciler.orchestrator.locked_slice import LockedSlice
+from reconciler.orchestrator.lookup import locked_vm, resources_of_vm
 from reconciler.orchestrator.remote_executor import RemoteExecutor
-from reconciler.orchestrator.slice_at_work import SliceAtWork
 from reconciler.plan.resources import Port, Vm, address
 from reconciler.spec.models.names import VmName
 
 
 class VMLauncher:
-    """VMs one by one; `vm_dict` is one as the orchestrator returns it, and is told apart by its `vm_id`."""
+    """Single VMs; `vm_dict` is a VM as the orchestrator returns it, and is identified by its `vm_id`."""
 
     def __init__(self, executor: RemoteExecutor) -> None:
         self.executor = executor
 
-    @answered
+    @returns_answer
     def launch_vm(self, worker_ip: str, vm_dict: Mapping[str, Any]) -> int:
-        """Start a VM with all that it needs, its links' routers too; returns its process id on its worker."""
-        with vm_at_work(self.executor, vm_dict) as (work, name):
+        """Start a VM with everything it needs, including its links' routers; returns its process id on its worker."""
+        with locked_vm(self.executor, vm_dict) as (work, name):
             _same_worker(work, name, worker_ip)
-            where = address(Vm, f"{work.key}/{name}")
-            work.follow(only=[where])
-            vm = work.recorded().resources[where].resource
+            vm_address = address(Vm, f"{work.key}/{name}")
+            work.apply(only=[vm_address])
+            vm = work.snapshot().resources[vm_address].resource
             return self.executor.process_id(vm)
 
-    @answered
+    @returns_answer
     def stop_vm(self, worker_ip: str, vm_dict: Mapping[str, Any]) -> str:
-        """End a VM's process and take its TAPs off the switch; its overlay, its numbers and its place stay its own."""
-        with vm_at_work(self.executor, vm_dict) as (work, name):
+        """Stop a VM and delete its TAPs; it keeps its overlay, its numbers and its worker."""
+        with locked_vm(self.executor, vm_dict) as (work, name):
             _same_worker(work, name, worker_ip)
-            going = [one.address for one in owned_by_vm(work, name) if isinstance(one, Vm | Port)]
-            work.follow(only=(), without=going)
+            deleted = [one.address for one in resources_of_vm(work, name) if isinstance(one, Vm | Port)]
+            work.apply(only=(), without=deleted)
         return "VM stopped"
 
 
-def _same_worker(work: SliceAtWork, name: VmName, worker_ip: str) -> None:
+def _same_worker(work: LockedSlice, name: VmName, worker_ip: str) -> None:
     cluster, _ = work.files()
-    worker = cluster.host(work.recorded().allocations[work.key].vms[name].worker)
+    worker = cluster.host(work.snapshot().allocations[work.key].vms[name].worker)
     if str(worker.address) != worker_ip:
         raise Refused(f"VM {name} is on {worker.address}, not on {worker_ip}")

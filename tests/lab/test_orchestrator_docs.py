@@ -33,7 +33,9 @@ def pieces(block: str) -> Iterator[tuple[str, str, str]]:
     yield "\n".join(code), "", ""
 
 
-def test_the_program_of_the_page_gets_what_it_says(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_of_the_page_gets_the_stated_values(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECONCILER_CLUSTER", str(site.cluster))
     monkeypatch.setenv("RECONCILER_STATE", str(site.record))

@@ -1,4 +1,4 @@
-"""Threads and processes at once: ids, VLANs, ports and addresses are unique, and counters are right."""
+"""Concurrent threads and processes: ids, VLANs, ports and addresses are unique, and counters are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An orchestrator in a folder of its own, over a cluster whose hosts nobody can log in to: nothing is ever sent."""
+"""An orchestrator in its own folder, over a cluster whose hosts cannot be reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`database.yaml`: begun where it is missing, kept as it is written, and refused with its place where it is broken."""
+"""`database.yaml`: created if missing, its layout kept, and errors reported with their location."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from reconciler.errors import ReconcilerError
 from reconciler.orchestrator import Database
 from reconciler.orchestrator.database import WORKERS
-from reconciler.orchestrator.tally import find_slice, owned_slices, used_vms
+from reconciler.orchestrator.usage import find_slice, owned_slices, used_vms
 from reconciler.plan.snapshot import Claim, Counters, StateSnapshot
 from reconciler.spec.models.names import LinkId, SliceId, VmId
 from tests.contracts.records import LAB1, LAB2, allocation
@@ -18,7 +18,7 @@ from tests.contracts.records import LAB1, LAB2, allocation
 RECORDED = StateSnapshot("test", allocations={LAB1: allocation(0), LAB2: allocation(1)})
 
 
-def test_one_that_is_missing_is_begun_with_the_user_admin(tmp_path: Path) -> None:
+def test_a_missing_database_is_created_with_the_user_admin(tmp_path: Path) -> None:
     database = Database(tmp_path / "database.yaml")
     assert database.workers_list == list(WORKERS)
     admin = database.user("admin")
@@ -28,7 +28,7 @@ def test_one_that_is_missing_is_begun_with_the_user_admin(tmp_path: Path) -> Non
     assert Database(tmp_path / "database.yaml").read() == database.read()
 
 
-def test_what_is_in_it_already_stays(tmp_path: Path) -> None:
+def test_other_contents_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "database.yaml"
     path.write_text(
         "# Our users.\n"
@@ -44,7 +44,7 @@ def test_what_is_in_it_already_stays(tmp_path: Path) -> None:
     assert bob is not None
     assert bob.quota.vms == 5
     with database.locked():
-        database.mirror(replace(RECORDED, counters=Counters(SliceId(1002), VmId(1003), LinkId(30))))
+        database.update_from(replace(RECORDED, counters=Counters(SliceId(1002), VmId(1003), LinkId(30))))
     assert path.read_text() == (
         "# Our users.\n"
         "users:\n"
@@ -61,7 +61,7 @@ def test_what_is_in_it_already_stays(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_not_yet_gone_still_counts() -> None:
+def test_what_is_being_deleted_still_counts() -> None:
     held = {LAB1: frozenset({Claim("slice-id", "", "1000"), Claim("vm-id", "", "1001"), Claim("vlan", "", "100")})}
     leaving = StateSnapshot("test", allocations={LAB2: allocation(1)}, held=held)
     assert (owned_slices(leaving, "alice"), used_vms(leaving, "alice")) == ([1000], 1)
@@ -84,7 +84,7 @@ def test_what_is_not_yet_gone_still_counts() -> None:
         ("users: {a: 1}\nusers: {b: 2}\n", "users"),
     ],
 )
-def test_one_that_is_broken_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+def test_a_malformed_database_is_refused_with_its_location(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "database.yaml"
     path.write_text(text)
     with pytest.raises(ReconcilerError) as caught:

@@ -1,4 +1,4 @@
-"""The classes take what the imperative system's took, by position and by name."""
+"""The methods take the parameters of the imperative system, by position and by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TAKES: list[tuple[Callable[..., Any], str]] = [
 
 
 @pytest.mark.parametrize(("called", "takes"), TAKES, ids=lambda each: getattr(each, "__qualname__", ""))
-def test_it_takes_what_it_took(called: Callable[..., Any], takes: str) -> None:
+def test_parameters_are_those_of_the_reference(called: Callable[..., Any], takes: str) -> None:
     signature = inspect.signature(called)
     bare = [
         parameter.replace(

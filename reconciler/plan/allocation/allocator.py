@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address
 
-from reconciler.errors import LimitError
+from reconciler.errors import Limit, LimitError
 from reconciler.plan.allocation.placement import Placement
 from reconciler.plan.allocation.pools import Subnets, VlanBlocks, vlans_of
 from reconciler.plan.allocation.sizes import VmSize
@@ -170,7 +170,9 @@ class _Office:
         if asked > len(free):
             used = limit - len(free)
             hint = f"write `vlans: {used + asked}` in the slice file, or remove links"
-            raise LimitError(f"VLAN pool of {topology.key}", limit=limit, used=used, asked=asked, hint=hint)
+            raise LimitError(
+                Limit.VLAN_POOL, f"VLAN pool of {topology.key}", maximum=limit, used=used, asked=asked, hint=hint
+            )
         return iter(free)
 
     def _next_slice_id(self) -> SliceId:
@@ -182,7 +184,7 @@ class _Office:
         given = self._vm_id
         if given > LAST_VM_ID:
             count = LAST_VM_ID - FIRST_VM_ID + 1
-            raise LimitError("VM ids", limit=count, used=count, asked=1)
+            raise LimitError(Limit.VM_IDS, "VM ids", maximum=count, used=count, asked=1)
         self._vm_id = VmId(given + 1)
         return given
 
@@ -196,7 +198,13 @@ class _Office:
         while Claim("vnc", worker, str(port)) in self._taken:
             port += 1
         if port > LAST_VNC:
-            raise LimitError(f"VNC ports of {worker}", limit=LAST_VNC - FIRST_VNC + 1, used=port - FIRST_VNC, asked=1)
+            raise LimitError(
+                Limit.VNC_PORTS,
+                f"VNC ports of {worker}",
+                maximum=LAST_VNC - FIRST_VNC + 1,
+                used=port - FIRST_VNC,
+                asked=1,
+            )
         self._next_vnc[worker] = port + 1
         return port
 
@@ -207,7 +215,13 @@ class _Office:
         found = next(self._addresses, None)
         if found is None:
             size = subnet.num_addresses - 3
-            raise LimitError(f"addresses of {subnet} on the internet VLAN for {label}", limit=size, used=size, asked=1)
+            raise LimitError(
+                Limit.INTERNET_ADDRESSES,
+                f"addresses of {subnet} on the internet VLAN for {label}",
+                maximum=size,
+                used=size,
+                asked=1,
+            )
         return found
 
     def _free_addresses(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import assert_never
 
-from reconciler.errors import LimitError, PlanError
+from reconciler.errors import Limit, LimitError, PlanError
 from reconciler.plan.snapshot import SliceAllocation
 from reconciler.spec.models.cluster import Cluster, Worker
 from reconciler.spec.models.fields import format_size
@@ -114,8 +114,9 @@ def _no_room(label: str, loads: list[_Load], asked: tuple[int, int, int]) -> Pla
             short = [max(free, key=free.__getitem__)]
             whose = f"{short[0].name}, which has the most free of {names},"
         return LimitError(
+            Limit.CAPACITY,
             f"{what} of {whose} for {label}",
-            limit=sum(load.limits[index] or 0 for load in short),
+            maximum=sum(load.limits[index] or 0 for load in short),
             used=sum(load.used[index] for load in short),
             asked=asked[index],
             show=format_size if what == "memory" else str,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
-from reconciler.errors import LimitError
+from reconciler.errors import Limit, LimitError
 from reconciler.plan.snapshot import FIRST_SLICE_ID, Block, StateSnapshot
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceId, SliceKey, VlanId
@@ -45,8 +45,9 @@ class VlanBlocks:
                 self._take(start, start + self.size - 1)
                 return Block(VlanId(start), VlanId(start + self.size - 1))
         raise LimitError(
+            Limit.VLAN_RANGE,
             f"VLANs of range {self.range} for {key}",
-            limit=len(self._starts) * self.size,
+            maximum=len(self._starts) * self.size,
             used=sum(not self._is_free(start) for start in self._starts) * self.size,
             asked=asked,
             hint="destroy a slice, or widen vlans.range in the cluster file",
@@ -96,7 +97,9 @@ class Subnets:
             if self._is_free(subnet):
                 self._used.add(subnet)
                 return subnet
-        raise LimitError("subnets for links of one slice", limit=self._count, used=self._count, asked=1)
+        raise LimitError(
+            Limit.LINK_SUBNETS, "subnets for links of one slice", maximum=self._count, used=self._count, asked=1
+        )
 
     def _is_free(self, subnet: str) -> bool:
         if subnet in self._used:

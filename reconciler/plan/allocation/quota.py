@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from reconciler.errors import LimitError
+from reconciler.errors import Limit, LimitError
 from reconciler.plan.snapshot import SliceAllocation
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.fields import format_size
@@ -29,8 +29,9 @@ def check_quota(
             limit = getattr(user.quota, what)
             if limit is not None and wanted[what] > max(limit, had[what]):
                 raise LimitError(
+                    Limit.QUOTA,
                     f"quota of {owner} for {what}",
-                    limit=limit,
+                    maximum=limit,
                     used=had[what],
                     asked=wanted[what] - had[what],
                     show=format_size if what == "memory" else str,

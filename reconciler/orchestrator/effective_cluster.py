@@ -1,4 +1,4 @@
-"""The cluster as calls see it: new VMs go to the database's workers, in turn, and its quotas hold too; pure."""
+"""Applies the database to the cluster: new VMs go to its workers in turn, and its quotas apply too."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from reconciler.spec.models.cluster import Cluster, Quota
 from reconciler.spec.models.names import SliceKey, VmName
 
 
-def listed(cluster: Cluster, addresses: Sequence[str]) -> Cluster:
-    """Return the cluster with its workers in the order of the list, and those that are not on it closed to new VMs.
+def with_workers(cluster: Cluster, addresses: Sequence[str]) -> Cluster:
+    """Return the cluster with its workers in the order of the list; workers that are not listed get no new VMs.
 
-    Raises UsageError where the list names no worker of the cluster.
+    Raises UsageError if the list is empty or names an unknown worker.
     """
     workers = {str(worker.address): worker for worker in cluster.workers}
     wanted = list(dict.fromkeys(addresses))
     if unknown := [address for address in wanted if address not in workers]:
         raise UsageError(
-            f"workers_list has {', '.join(unknown)}, which the cluster file has not",
+            f"workers_list has {', '.join(unknown)}, which the cluster file does not have",
             hint=f"its workers are {', '.join(workers)}",
         )
     if not wanted:
@@ -32,8 +32,8 @@ def listed(cluster: Cluster, addresses: Sequence[str]) -> Cluster:
     return cluster.model_copy(update={"workers": (*chosen, *closed), "placement": "round-robin"})
 
 
-def narrowed(cluster: Cluster, owner: str, quota: Quota) -> Cluster:
-    """Return the cluster with the tighter of two quotas for a user, limit by limit."""
+def with_quota(cluster: Cluster, owner: str, quota: Quota) -> Cluster:
+    """Return the cluster with the lower of two quotas for a user, for each limit."""
     user = cluster.users.get(owner)
     if user is None:
         return cluster
@@ -43,8 +43,8 @@ def narrowed(cluster: Cluster, owner: str, quota: Quota) -> Cluster:
     return cluster.model_copy(update={"users": owners})
 
 
-def next_in(cluster: Cluster, turn: int) -> tuple[str, int]:
-    """Return the address of the worker whose turn it is, and the turn after it."""
+def next_worker(cluster: Cluster, turn: int) -> tuple[str, int]:
+    """Return the address of the worker of this turn, and the next turn."""
     placement = Placement(cluster, (), turn)
     name = placement.place(SliceKey("any/slice"), VmName("vm"), None, 0, 0)
     return str(cluster.host(name).address), placement.turn
