@@ -17,7 +17,7 @@ from reconciler.workflow import ClusterDrift
 from reconciler.workflow.gc import GcAction, GcPolicy, decide, orphan_id
 from reconciler.workflow.refresh import all_resources
 from tests.apply.drivers.sample import DISK, IMAGE, VM
-from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, router, steps
+from tests.contracts.states import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, router, steps
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 TEN = timedelta(minutes=10)

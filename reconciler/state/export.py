@@ -1,4 +1,4 @@
-"""A whole record as one JSON text, sealed by a digest, the same from every database; rows are transfer's part."""
+"""Encodes a whole state as one JSON text with a digest, identical from every database, and decodes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from reconciler.errors import StateUnreadable
 from reconciler.plan.resources import from_data
 from reconciler.plan.snapshot import Claim, Status, claims
 from reconciler.spec.models.names import SliceKey
-from reconciler.state.sql.codec import decode_allocation
+from reconciler.state.codec import decode_allocation
 
 FORMAT: Final = 2
-"""The version of the text; a reader refuses every newer one. The first knew no orphans."""
+"""The version of the format; a reader refuses newer ones. Version 1 had no orphans."""
 
 _SEAL = "digest"
-_AGAIN = "export the record again; this file was edited, or is not whole"
+_AGAIN = "export the state again; this file was edited or is incomplete"
 
 
 class _Part(BaseModel):
@@ -26,7 +26,7 @@ class _Part(BaseModel):
 
 
 class ExportedCounters(_Part):
-    """What was given out last or comes next, of every sort that only grows."""
+    """The last or next number of every kind that only grows."""
 
     slice_id: int
     vm_id: int
@@ -37,7 +37,7 @@ class ExportedCounters(_Part):
 
 
 class ExportedSlice(_Part):
-    """A slice: the serial at which it last changed, its allocation as the codec writes it, and its held claims."""
+    """A slice: the serial at which it last changed, its encoded allocation, and its held claims."""
 
     key: str
     moved: int
@@ -47,7 +47,7 @@ class ExportedSlice(_Part):
 
 
 class ExportedResource(_Part):
-    """A resource as it stands in the record; `resource` and `pending` are its plain data."""
+    """A resource in the state; `resource` and `pending` are its plain data."""
 
     status: Status
     due: bool
@@ -87,7 +87,7 @@ class ExportedApply(_Part):
 
 
 class ExportedOrphan(_Part):
-    """What was seen on a host and nobody records."""
+    """An object on a host that is not in the state."""
 
     host: str
     address: str
@@ -97,7 +97,7 @@ class ExportedOrphan(_Part):
 
 
 class Export(_Part):
-    """A whole record but its locks, which are of processes that run now. `history` is in the order of the applies."""
+    """A whole state without its locks, which belong to running processes. `history` is in the order of the applies."""
 
     format: Literal[1, 2] = FORMAT
     cluster: str
@@ -113,39 +113,39 @@ class Export(_Part):
 
 
 def write_export(export: Export) -> str:
-    """Write a record as text: the same record gives the same bytes, whichever database it comes from."""
+    """Encode a state: the same state gives the same bytes, whichever database it comes from."""
     data = export.model_dump(mode="json")
     return json.dumps(data | {_SEAL: _digest(data)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_export(text: str, name: str) -> Export:
-    """Read what `write_export` wrote; `name` is the file's, for the sentence.
+    """Decode what `write_export` wrote; `name` is the file's, for messages.
 
-    Raises StateUnreadable for what is edited, truncated, of a newer format, or no export at all.
+    Raises StateUnreadable for a text that is edited, truncated, of a newer format, or not an export.
     """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StateUnreadable(f"{name} is no exported record: it is not JSON", hint=_AGAIN) from error
+        raise StateUnreadable(f"{name} is not an exported state: it is not JSON", hint=_AGAIN) from error
     if not isinstance(data, dict) or not {"format", _SEAL, "lineage"} <= data.keys():
-        raise StateUnreadable(f"{name} is no exported record", hint="`reconciler state export` writes one")
+        raise StateUnreadable(f"{name} is not an exported state", hint="`reconciler state export` writes one")
     if data["format"] not in range(1, FORMAT + 1):
         raise StateUnreadable(
-            f"{name} was made by another version (its format is {data['format']}, this version reads up to {FORMAT})",
+            f"{name} was written by another version (its format is {data['format']}, the newest known is {FORMAT})",
             hint="use the version of topology-reconciler that wrote it, or a newer one",
         )
     if data.pop(_SEAL) != _digest(data):
-        raise StateUnreadable(f"{name} is damaged: its digest is not that of its content", hint=_AGAIN)
+        raise StateUnreadable(f"{name} is damaged: its digest does not match its content", hint=_AGAIN)
     try:
         export = Export.model_validate_json(json.dumps(data))
         _check(export)
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StateUnreadable(f"{name} is damaged: what it holds cannot be read", hint=_AGAIN) from error
+        raise StateUnreadable(f"{name} is damaged: its content cannot be read", hint=_AGAIN) from error
     return export
 
 
 def claimed(export: Export) -> dict[Claim, tuple[SliceKey, bool]]:
-    """Return who claims what, and whether it is only held; raises ValueError where two slices claim the same."""
+    """Return each claim's slice, and whether it is only held; raises ValueError where two slices have one claim."""
     found: dict[Claim, tuple[SliceKey, bool]] = {}
     for entry in export.slices:
         key = SliceKey(entry.key)
@@ -160,7 +160,7 @@ def claimed(export: Export) -> dict[Claim, tuple[SliceKey, bool]]:
 
 
 def _check(export: Export) -> None:
-    """Read every part as the store will; raises what the readers of the parts raise."""
+    """Decode every part as the store will; raises what those decoders raise."""
     claimed(export)
     for entry in export.resources:
         for data in (entry.resource, entry.pending):

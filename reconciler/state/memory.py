@@ -1,4 +1,4 @@
-"""A record in memory, of which whole copies are taken and put back at once; what for is others' part."""
+"""Stores a state in memory, and copies and restores it as a whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.state.sql.store import SqlStore
 
 
 class MemoryStore(SqlStore):
-    """A record that lives as long as the process, and does all that one in a file does but survive."""
+    """A state that lasts as long as the process, and otherwise behaves as one in a file."""
 
     def __init__(self, cluster: str, clock: Callable[[], datetime]) -> None:
         engine = empty_engine(cluster)
@@ -22,11 +22,11 @@ class MemoryStore(SqlStore):
         self._memory = engine
 
     def frozen(self) -> bytes:
-        """Return the whole database as it was last committed; the same record gives the same bytes."""
+        """Return the whole database as it was last committed; the same state gives the same bytes."""
         return _raw(self._memory).serialize()
 
     def thaw(self, image: bytes) -> None:
-        """Put back what `frozen` returned, with the locks that were held."""
+        """Restore what `frozen` returned, with the locks that were held."""
         _raw(self._memory).deserialize(image)
 
 
@@ -35,7 +35,7 @@ def _raw(engine: Engine) -> sqlite3.Connection:
     proxy = engine.raw_connection()
     try:
         raw = proxy.driver_connection
-        assert isinstance(raw, sqlite3.Connection), "a record in memory is SQLite's"  # noqa: S101
+        assert isinstance(raw, sqlite3.Connection), "a state in memory is in SQLite"  # noqa: S101
         return raw
     finally:
         proxy.close()

@@ -1,4 +1,4 @@
-"""The seam to the record: what planners may read, and what an apply writes; sql.py keeps it."""
+"""Defines the interface of the state: what planners read, and what an apply writes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
-"""Counts the applies of one record from 1."""
+"""The number of an apply; it counts from 1 in each state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock: a person, on a host, in a process."""
+    """The holder of a lock: a user, a host and a process."""
 
     user: str
     host: str
     pid: int
 
     def __str__(self) -> str:
-        """Write it as it stands in sentences."""
+        """Format it for messages."""
         return f"{self.user} on host {self.host} (pid {self.pid})"
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock that is held. `token` only grows: it fences off, in the record and on hosts, who has lost the lock.
+    """A lock that is held. `token` is its fencing token: it only grows, so state and hosts refuse a former holder.
 
-    `since` and `alive`, the last sign of life, are UTC by the holder's own clock, for people to read: nothing is
-    decided by what they say, only by whether `alive` has changed, as each renewal changes it.
+    `since` and `alive`, the last renewal, are UTC by the holder's own clock, for people to read. Nothing depends on
+    their values; what counts is whether `alive` has changed, because each renewal changes it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Lock:
 
 
 class Life(StrEnum):
-    """Whether a lock's holder seems to work still; a guess for people."""
+    """Whether a lock's holder still seems to work; an estimate for people."""
 
     ALIVE = "alive"
     SILENT = "silent"
@@ -56,7 +56,7 @@ class Life(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One apply, as history tells it; times are UTC, `finished` is None while it runs or where it never ended."""
+    """One apply in the history; times are UTC, `finished` is None while it runs or where it was killed."""
 
     id: ApplyId
     slices: tuple[SliceKey, ...]
@@ -86,7 +86,7 @@ class JournalEntry:
 
 
 class OrphanId(NamedTuple):
-    """An orphan as it was seen; `fingerprint` tells it from a later thing with the same address."""
+    """Identifies an orphan; `fingerprint` distinguishes it from a later object with the same address."""
 
     host: HostName
     address: Address
@@ -95,7 +95,7 @@ class OrphanId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SeenOrphan:
-    """An orphan that was seen `count` times, at first then; UTC."""
+    """An orphan that `count` runs have seen, first at the time `first`; UTC."""
 
     orphan: OrphanId
     first: datetime
@@ -103,12 +103,12 @@ class SeenOrphan:
 
 
 class StateReader(Protocol):
-    """The half of the store that planners and viewers get."""
+    """The part of the state that planners and read-only verbs use."""
 
     def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
-        """Return the record with the resources of the slices in scope (None: of all) and of what slices share.
+        """Return the state with the resources of the slices in scope (None: of all) and of what slices share.
 
-        Raises StateUnreadable where the record is damaged, of a newer schema, or of another lineage.
+        Raises StateUnreadable where the state is damaged, of a newer schema, or of another lineage.
         """
         ...
 
@@ -125,41 +125,49 @@ class StateReader(Protocol):
         ...
 
     def orphans(self) -> tuple[SeenOrphan, ...]:
-        """Return what was seen on hosts that nobody records, by host and address."""
+        """Return the orphans that were seen on hosts, by host and address."""
+        ...
+
+    def life(self, lock: Lock, observer: Holder) -> Life:
+        """Estimate, for people, whether a lock's holder still works."""
         ...
 
     def check_plan(self, plan: Plan) -> None:
         """Raise StateMoved where `begin` would; changes nothing."""
         ...
 
+    def close(self) -> None:
+        """Release the database."""
+        ...
+
 
 class StateStore(StateReader, Protocol):
-    """The whole store. Each call is one transaction that survives a crash once it has returned."""
+    """The whole state. Each call is one transaction that survives a crash once it has returned."""
 
     @property
     def ttl(self) -> timedelta:
-        """How long a lock that is not renewed still counts, measured by whoever waits for it; one for all clients."""
+        """How long a lock that is not renewed stays valid, by the clock of the process that waits for it."""
         ...
 
     def lock(
         self, names: Collection[str], holder: Holder, silent: Collection[Lock] = ()
     ) -> AbstractContextManager[tuple[Lock, ...]]:
-        """Hold all of these locks, or none: raises StateLocked naming holder, host, since and last sign of life.
+        """Hold all of these locks, or none: raises StateLocked naming holder, host, since and last renewal.
 
-        A lock whose holder's process is gone from this same host is taken over; so is one that is still exactly as in
-        `silent`: the caller has seen it unchanged for the time to live. leases.py waits, watches and renews.
+        A lock whose holder's process has ended on this host is taken over; so is one that is unchanged from `silent`:
+        the caller has seen it unchanged for its time to live. leases.py waits, watches and renews.
         """
         ...
 
     def renew(self, taken: Collection[Lock]) -> None:
-        """Show that the holder of these locks lives; raises StateLost, naming who, where another has one of them."""
+        """Show that the holder of these locks is alive; raises StateLost, naming the new holder, where one is lost."""
         ...
 
     def under(self, taken: Collection[Lock]) -> StateStore:
-        """Return this store as the holder of these locks has it.
+        """Return this store for the holder of these locks.
 
-        Every write there but the release of locks raises StateLost, and writes nothing, once one of them is lost: it is
-        looked at in the same transaction.
+        Once one of them is lost, every write except the release of locks raises StateLost and writes nothing; the
+        check is in the same transaction.
         """
         ...
 
@@ -170,10 +178,10 @@ class StateStore(StateReader, Protocol):
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply.
 
-        From here on, what the slices had and what they will have are both taken, until what goes is confirmed gone.
-        Raises StateMoved when the lineage is not the plan's, or when what the plan was made from has changed since its
-        serial: a slice in its scope, what slices share, or, where it gives out numbers, the numbers of any slice.
-        Raises StateError where two slices would have the same number.
+        From then on, the numbers that the slices had and those that they get are both taken, until what uses the old
+        ones is confirmed gone. Raises StateMoved where the lineage is not the plan's, or where what the plan was made
+        from has changed since its serial: a slice in its scope, what slices share, or, if it gives out numbers, the
+        numbers of any slice. Raises StateError where two slices would have the same number.
         """
         ...
 
@@ -182,40 +190,36 @@ class StateStore(StateReader, Protocol):
         ...
 
     def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
-        """Write how steps ended, and with it how their resources stand.
+        """Write the results of steps, and the status of their resources.
 
-        Once all that stood when the apply began, and was to change or go, has done so, what it used becomes free; a
-        destroyed slice leaves the record with its last resource. So a crash after this call leaks no number.
+        Once everything that the apply was to change or delete is done, the numbers that it used become free; a
+        destroyed slice leaves the state with its last resource. So a crash after this call leaks no number.
         """
         ...
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
-        """Close an apply, and free what `record` would: a plan without steps gives back its slices' numbers here."""
+        """Close an apply, and free what `record` would: a plan without steps frees its slices' numbers here."""
         ...
 
     def take_turn(self, after: Callable[[int], int]) -> int:
-        """Return the round-robin turn, and move it on to the larger one that `after` makes of it.
+        """Return the round-robin turn, and set it to the larger one that `after` returns for it.
 
-        A plan that was made before, and gives out numbers, is stale then.
+        A plan that was made before and gives out numbers is stale then.
         """
         ...
 
     def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:
-        """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
+        """Count the orphans that were found on these hosts, and forget those that are no longer there."""
         ...
 
     def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
-        """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
+        """Open an apply that deletes orphans of these slices; `finish` closes it."""
         ...
 
     def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
-        """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
+        """Write that orphans are about to be deleted; resources in the state do not change, whatever their address."""
         ...
 
     def record_removal(self, apply: ApplyId, results: Sequence[StepResult], gone: Collection[OrphanId]) -> None:
-        """Write how removals ended, and forget the orphans that are gone."""
-        ...
-
-    def close(self) -> None:
-        """Release the database."""
+        """Write the results of deletions, and forget the orphans that are gone."""
         ...

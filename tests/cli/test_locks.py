@@ -23,7 +23,7 @@ from reconciler.state.store import Holder
 from tests.cli.running import PROGRAM, Asking, Cli, asking
 
 QUESTION = "Do this? [y/N]: "
-WORDS = r"admin/two-vms is being changed by \w+ on host {host} \(pid {pid}\) since 20[0-9: -]+ UTC, last sign of life "
+WORDS = r"admin/two-vms is being changed by \w+ on host {host} \(pid {pid}\) since 20[0-9: -]+ UTC, last renewed at "
 APPLY = ("apply", "--auto-approve")
 REACHED = "there is no key"  # an apply that has come as far as the hosts
 
@@ -141,5 +141,5 @@ def test_a_lease_is_neither_too_short_nor_too_long(cli: Cli, monkeypatch: pytest
     assert (done.code, done.out) == (1, "")
     assert done.err == (
         f"error[usage]: RECONCILER_LEASE_TTL is {value}, but must be between 1s and 1h\n"
-        "hint: it is to be the same for all who share a record\n"
+        "hint: it must be the same for all processes that share a state\n"
     )

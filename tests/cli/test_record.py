@@ -19,7 +19,7 @@ from reconciler.state.location import default_place
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder
 from tests.cli.running import Cli, on_terminal
-from tests.contracts.records import allocation, image, perform, plan, port, router, steps
+from tests.contracts.states import allocation, image, perform, plan, port, router, steps
 
 CLUSTER = "campus"
 KEY = SliceKey("admin/web")
@@ -205,8 +205,8 @@ class TestMoving:
         done = cli("state", "import", "record.json", "--auto-approve")
         assert (done.code, done.out) == (1, "")
         assert done.err == (
-            "error[state-unreadable]: record.json is damaged: its digest is not that of its content\n"
-            "hint: export the record again; this file was edited, or is not whole\n"
+            "error[state-unreadable]: record.json is damaged: its digest does not match its content\n"
+            "hint: export the state again; this file was edited or is incomplete\n"
         )
         assert recorded.read_bytes() == before
 
@@ -216,7 +216,7 @@ class TestMoving:
         assert cli("state", "forget", PORT, "--auto-approve").code == 0
         done = cli("state", "import", "record.json", "--auto-approve", "--json")
         assert (done.code, done.data["error"]["code"]) == (1, "state")
-        assert done.data["error"]["summary"] == "the exported record is older (its serial is 7, this one's 8)"
+        assert done.data["error"]["summary"] == "the exported state is older (its serial is 7, this one's 8)"
 
     @pytest.mark.usefixtures("project")
     def test_a_file_that_is_not_there(self, cli: Cli) -> None:

@@ -58,8 +58,8 @@ def test_a_saved_plan_is_begun_as_it_is_and_then_no_longer_true(saved: Path, cli
     assert (shown["slice"], shown["id"]) == ("admin/two-vms", 1000)
     check_refused(
         cli,
-        "error[state-moved]: the plan was made from another record (its lineage is of none, this one's "
-        f"{read_lineage(cli)})\nhint: plan again with this record\n",
+        "error[state-moved]: the plan was made from another state (its lineage is empty, this state's is "
+        f"{read_lineage(cli)})\nhint: plan again with this state\n",
     )
     assert saved.exists()
 
@@ -77,7 +77,7 @@ def test_a_plan_is_refused_once_its_slice_has_changed(cli: Cli) -> None:
     check_refused(
         cli,
         "error[state-moved]: admin/two-vms has changed since the plan was made\n"
-        "hint: plan again, and look at what has changed\n",
+        "hint: plan again, and review what has changed\n",
     )
 
 
@@ -88,7 +88,7 @@ def test_a_plan_of_another_record_is_refused(cli: Cli, project: Path) -> None:
     begin(cli)
     done = begin(cli, FILE)
     assert done.out == ""
-    assert done.err.startswith("error[state-moved]: the plan was made from another record (its lineage is ")
+    assert done.err.startswith("error[state-moved]: the plan was made from another state (its lineage is ")
     assert (project / "other.db").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError
-from reconciler.state.location import masked, to_url
+from reconciler.state.sql.url import masked, to_url
 from tests.cli.running import Cli
 
 SECRET = "hunter-2-swordfish"  # noqa: S105 - what must not be seen

@@ -1,20 +1,35 @@
-"""The databases that the state contract holds on: SQLite files, and a PostgreSQL server that is started here."""
+"""The databases of the state contract: SQLite files, also read without SQLAlchemy, and a PostgreSQL server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from reconciler.plan.model import Plan
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.locks.ttl import TTL
+from reconciler.state.reader import SqliteReader, read_state
 from reconciler.state.sql.store import SqlStore, open_store
+from reconciler.state.store import (
+    ApplyId,
+    HistoryEntry,
+    Holder,
+    JournalEntry,
+    Life,
+    Lock,
+    SeenOrphan,
+    StateReader,
+)
 from tests.contracts.postgres import data_folder, empty_schema, server
 
 
 class Clock:
-    """A clock that moves one second each time it is read, from a moment that the sentences of tests can quote."""
+    """A clock that moves one second each time it is read, from a time that tests can quote."""
 
     def __init__(self) -> None:
         self._now = datetime(2026, 11, 22, 8, 1, 11, tzinfo=UTC)
@@ -24,14 +39,53 @@ class Clock:
         return self._now
 
 
+class ReadThrough(SqlStore):
+    """A store that is read by the reader of verbs that only read, and written as usual."""
+
+    reader: StateReader
+
+    def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
+        return self.reader.read(scope)
+
+    def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
+        return self.reader.history(limit)
+
+    def journal(self, apply: ApplyId) -> tuple[JournalEntry, ...]:
+        return self.reader.journal(apply)
+
+    def locks(self) -> tuple[Lock, ...]:
+        return self.reader.locks()
+
+    def life(self, lock: Lock, observer: Holder) -> Life:
+        return self.reader.life(lock, observer)
+
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        return self.reader.orphans()
+
+    def check_plan(self, plan: Plan) -> None:
+        self.reader.check_plan(plan)
+
+    def close(self) -> None:
+        self.reader.close()
+        super().close()
+
+
 @dataclass(frozen=True)
 class Database:
-    """A place for one record, which can be opened again and again."""
+    """A place for one state, which can be opened again and again."""
 
     where: str
+    read_through: bool = False
 
     def open(self, *, cluster: str = "lab", read_only: bool = False) -> SqlStore:
-        return open_store(self.where, cluster=cluster, clock=Clock(), read_only=read_only)
+        clock = Clock()
+        store = open_store(self.where, cluster=cluster, clock=clock, read_only=read_only)
+        if not self.read_through:
+            return store
+        through = ReadThrough(store._engine, store._place, clock, read_only=read_only, ttl=TTL)
+        through.reader = read_state(self.where, cluster=cluster, clock=clock)
+        assert isinstance(through.reader, SqlStore if store.read().lineage == "" else SqliteReader)
+        return through
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +95,17 @@ def postgres_port(postgres_allowed: None) -> Iterator[int]:
         yield running.port
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(params=["sqlite", "sqlite-reader", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    """Return a place where no record is yet."""
-    if request.param == "sqlite":
-        return Database(f"sqlite:///{tmp_path}/record.db")
+    """Return a place that has no state yet."""
+    if request.param != "postgresql":
+        return Database(f"sqlite:///{tmp_path}/state.db", read_through=request.param == "sqlite-reader")
     return Database(empty_schema(request.getfixturevalue("postgres_port")))
 
 
 @pytest.fixture
 def opened(database: Database) -> Iterator[Callable[[], SqlStore]]:
-    """Open the record as often as a test wants; all are closed at its end."""
+    """Open the state as often as a test wants; all are closed at its end."""
     stores: list[SqlStore] = []
 
     def again() -> SqlStore:
@@ -65,5 +119,5 @@ def opened(database: Database) -> Iterator[Callable[[], SqlStore]]:
 
 @pytest.fixture
 def store(opened: Callable[[], SqlStore]) -> SqlStore:
-    """Open a record in which nothing has happened."""
+    """Open a new state."""
     return opened()

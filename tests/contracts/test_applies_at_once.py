@@ -1,4 +1,4 @@
-"""Applies of different slices that begin at once on one record, of each database: numbers are given to one first."""
+"""Applies of different slices that begin at once on one state, of each database: numbers are given to one first."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def test_who_accepts_other_numbers_gets_them(site: Site) -> None:
     assert applied.renumbered
     assert shown == [applied.plan]
     store = site.open()
-    recorded = store.read()
-    assert {key: had.id for key, had in recorded.allocations.items()} == {TRIANGLE: 1000, TWO_VMS: 1001}
+    snapshot = store.read()
+    assert {key: had.id for key, had in snapshot.allocations.items()} == {TRIANGLE: 1000, TWO_VMS: 1001}
     assert all(workflow.plan(site.inputs(name), store).empty for name in ("two-vms", "triangle"))
     store.close()
     assert invariant_violations(site.simulated.hosts) == []
-    assert len(site.simulated.objects()) == len(recorded.resources)
+    assert len(site.simulated.objects()) == len(snapshot.resources)
 
 
 def test_who_approved_of_numbers_gets_no_others_unasked(site: Site) -> None:

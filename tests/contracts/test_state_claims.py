@@ -17,7 +17,7 @@ from reconciler.plan.snapshot import (
 from reconciler.spec.models.names import SliceId
 from reconciler.state.sql.store import SqlStore
 from reconciler.state.store import ApplyId, StateStore
-from tests.contracts.records import (
+from tests.contracts.states import (
     ANNA,
     LAB1,
     LAB2,
@@ -42,9 +42,9 @@ class TestClaims:
 
     def test_both_ends_of_a_change_are_taken_while_it_runs(self, store: SqlStore) -> None:
         _, _, old = self.change(store)
-        recorded = store.read()
-        assert recorded.allocations == {LAB1: allocation(vlans=(1,))}
-        assert recorded.held == {LAB1: old}
+        snapshot = store.read()
+        assert snapshot.allocations == {LAB1: allocation(vlans=(1,))}
+        assert snapshot.held == {LAB1: old}
         assert Claim("vlan", "", "100") in old
 
     def test_the_old_end_is_free_once_the_change_is_done(self, store: SqlStore) -> None:
@@ -83,9 +83,9 @@ class TestClaims:
         apply, _, _ = self.change(store)
         store.finish(apply, "failed", 1)
         store.begin(plan(store, {LAB1: allocation(vlans=(0,))}), ANNA, "")
-        recorded = store.read()
-        assert recorded.allocations == {LAB1: allocation(vlans=(0,))}
-        assert Claim("vlan", "", "100") not in recorded.held.get(LAB1, frozenset())
+        snapshot = store.read()
+        assert snapshot.allocations == {LAB1: allocation(vlans=(0,))}
+        assert Claim("vlan", "", "100") not in snapshot.held.get(LAB1, frozenset())
 
     def test_a_destroyed_slice_leaves_with_its_last_resource(self, store: SqlStore) -> None:
         made = steps((None, router()), (None, port(100)))
@@ -97,8 +97,8 @@ class TestClaims:
         assert store.read().allocations == {LAB1: allocation()}
         store.record(apply, done(todo[1:]))
         store.finish(apply, "done", 0)
-        recorded = store.read()
-        assert (recorded.allocations, recorded.held, recorded.resources) == ({}, {}, {})
+        snapshot = store.read()
+        assert (snapshot.allocations, snapshot.held, snapshot.resources) == ({}, {}, {})
         perform(store, plan(store, {LAB2: replace(allocation(), id=SliceId(1001))}))
 
     def test_a_half_destroyed_slice_keeps_its_allocation_and_can_be_destroyed_again(self, store: SqlStore) -> None:
@@ -108,9 +108,9 @@ class TestClaims:
         store.intend(apply, todo[:1])
         store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN)])
         store.finish(apply, "failed", 1)
-        recorded = store.read()
-        assert recorded.allocations == {LAB1: allocation()}
-        assert set(recorded.resources) == {port(100).address, router().address}
+        snapshot = store.read()
+        assert snapshot.allocations == {LAB1: allocation()}
+        assert set(snapshot.resources) == {port(100).address, router().address}
         with pytest.raises(StateError, match="taken by alice/lab1"):
             store.begin(plan(store, {LAB2: allocation()}), ANNA, "")
         perform(store, plan(store, {}, leaving=(LAB1,), todo=todo))

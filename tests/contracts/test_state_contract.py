@@ -1,4 +1,4 @@
-"""What every StateStore must do, on each database: read, begin, and tell how resources stand."""
+"""What every StateStore must do, on each database: read, begin, and write the status of resources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reconciler.spec.models.names import HostName, LinkId, LinkKey, SliceId, Sli
 from reconciler.state.sql.store import SqlStore
 from reconciler.state.store import ApplyId
 from tests.contracts.conftest import Database
-from tests.contracts.records import (
+from tests.contracts.states import (
     ANNA,
     LAB1,
     LAB2,
@@ -38,10 +38,10 @@ from tests.contracts.records import (
 
 
 class TestReading:
-    def test_a_new_record_is_empty_and_has_a_lineage(self, store: SqlStore) -> None:
-        recorded = store.read()
-        assert recorded == StateSnapshot(lineage=recorded.lineage)
-        assert recorded.lineage
+    def test_a_new_state_is_empty_and_has_a_lineage(self, store: SqlStore) -> None:
+        snapshot = store.read()
+        assert snapshot == StateSnapshot(lineage=snapshot.lineage)
+        assert snapshot.lineage
 
     def test_lineage_and_content_outlive_the_connection(self, opened: Callable[[], SqlStore]) -> None:
         first = opened()
@@ -60,9 +60,9 @@ class TestReading:
     def test_a_scope_reads_its_slices_and_what_slices_share(self, store: SqlStore) -> None:
         todo = steps((None, router(LAB1)), (None, router(LAB2)), (None, image()))
         perform(store, plan(store, {LAB1: allocation(), LAB2: allocation(1)}, todo=todo))
-        recorded = store.read([LAB1])
-        assert set(recorded.resources) == {router(LAB1).address, image().address}
-        assert set(recorded.allocations) == {LAB1, LAB2}
+        snapshot = store.read([LAB1])
+        assert set(snapshot.resources) == {router(LAB1).address, image().address}
+        assert set(snapshot.allocations) == {LAB1, LAB2}
 
     def test_a_scope_of_many_slices_reads_like_a_small_one(self, store: SqlStore) -> None:
         todo = steps((None, router(LAB1)), (None, router(LAB2)))
@@ -70,7 +70,7 @@ class TestReading:
         many = [LAB1, *(SliceKey(f"carol/lab{number}") for number in range(2000))]
         assert set(store.read(many).resources) == {router(LAB1).address}
 
-    def test_a_read_only_store_makes_no_record_and_refuses_writes(self, database: Database) -> None:
+    def test_a_read_only_store_makes_no_state_and_refuses_writes(self, database: Database) -> None:
         empty = database.open(read_only=True)
         assert empty.read() == StateSnapshot(lineage="")
         with pytest.raises(StateError, match="reading only"):
@@ -91,10 +91,10 @@ class TestBeginning:
     def test_it_writes_allocations_and_counters(self, store: SqlStore) -> None:
         counters = Counters(SliceId(1001), VmId(1002), LinkId(2), 1)
         store.begin(plan(store, {LAB1: allocation()}, counters=counters), ANNA, "")
-        recorded = store.read()
-        assert recorded.allocations == {LAB1: allocation()}
-        assert recorded.counters == counters
-        assert recorded.serial == 1
+        snapshot = store.read()
+        assert snapshot.allocations == {LAB1: allocation()}
+        assert snapshot.counters == counters
+        assert snapshot.serial == 1
 
     def test_counters_never_go_back(self, store: SqlStore) -> None:
         high = Counters(SliceId(1005), VmId(1009), LinkId(7), 3)
@@ -129,17 +129,17 @@ class TestBeginning:
         perform(store, made)
         assert set(standing(store)) == {router(LAB1).address, router(LAB2).address}
 
-    def test_a_plan_of_another_record_is_refused(self, store: SqlStore) -> None:
+    def test_a_plan_of_another_state_is_refused(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}))
-        with pytest.raises(StateMoved, match="another record"):
+        with pytest.raises(StateMoved, match="another state"):
             store.begin(replace(plan(store, {LAB1: allocation()}), lineage="other"), ANNA, "")
 
-    def test_a_plan_from_before_the_record_is_refused_once_anything_has_begun(self, store: SqlStore) -> None:
+    def test_a_plan_from_before_the_state_is_refused_once_anything_has_begun(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}))
-        with pytest.raises(StateMoved, match="another record"):
+        with pytest.raises(StateMoved, match="another state"):
             store.begin(replace(plan(store, {}), lineage="", serial=0), ANNA, "")
 
-    def test_a_record_older_than_the_plan_is_refused(self, store: SqlStore) -> None:
+    def test_a_state_older_than_the_plan_is_refused(self, store: SqlStore) -> None:
         with pytest.raises(StateMoved, match="older than the plan"):
             store.begin(replace(plan(store, {LAB1: allocation()}), serial=7), ANNA, "")
 
@@ -148,7 +148,7 @@ class TestBeginning:
         made = plan(store, {LAB1: allocation()}, todo=steps((None, router())))
         before = store.read(), store.history()
         store.check_plan(made)
-        with pytest.raises(StateMoved, match="another record"):
+        with pytest.raises(StateMoved, match="another state"):
             store.check_plan(replace(made, lineage="other"))
         assert (store.read(), store.history()) == before
         perform(store, made)
@@ -283,7 +283,7 @@ class TestSteps:
         before = store.read()
         with pytest.raises(StateError, match="it is finished"):
             store.intend(apply, steps((None, router())))
-        with pytest.raises(StateError, match="it never began"):
+        with pytest.raises(StateError, match="it does not exist"):
             store.record(ApplyId(99), done(steps((None, router()))))
         with pytest.raises(StateError, match="it is finished"):
             store.finish(apply, "done", 0)

@@ -1,4 +1,4 @@
-"""What history and the journal tell of applies, on each database."""
+"""What history and the journal say of applies, on each database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.state.sql.store import SqlStore
-from tests.contracts.records import (
+from tests.contracts.states import (
     ANNA,
     LAB1,
     NETWORK,

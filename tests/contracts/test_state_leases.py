@@ -17,7 +17,7 @@ from reconciler.state.locks.leases import LockWait, Watch, hold, renewed
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder, Life, Lock
 from tests.contracts.conftest import Database
-from tests.contracts.records import ANNA, LAB1, LAB2, allocation, done, perform, plan, router, steps
+from tests.contracts.states import ANNA, LAB1, LAB2, allocation, done, perform, plan, router, steps
 
 BEN = Holder("ben", "ctl2", 7)
 TTL = timedelta(seconds=30)
@@ -45,7 +45,7 @@ def times() -> Times:
 
 @pytest.fixture
 def open_at(database: Database, times: Times) -> Iterator[Callable[..., SqlStore]]:
-    """Open the record with the clock that the test sets; it is closed at its end."""
+    """Open the state with the clock that the test sets; it is closed at its end."""
     with ExitStack() as stack:
 
         def again(ttl: timedelta = TTL) -> SqlStore:
@@ -104,7 +104,7 @@ class TestWatching:
     def test_who_is_silent_for_one_watcher_but_renews_in_between_keeps_its_lease(self, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA) as taken:
             store.renew(taken)
-            with pytest.raises(StateLocked, match=r"last sign of life 2026-11-22 08:0"):
+            with pytest.raises(StateLocked, match=r"last renewed at 2026-11-22 08:0"):
                 store.lock([LAB1], BEN, silent=taken).__enter__()
 
     def test_whether_a_holder_seems_alive_is_told_by_its_last_sign(
@@ -208,7 +208,7 @@ class TestFencing:
     def test_an_unlocked_holder_is_refused(self, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA) as taken:
             store.force_unlock(LAB1)
-            with pytest.raises(StateLost, match=r"^alice/lab1 was taken away, and nobody holds it now"):
+            with pytest.raises(StateLost, match=r"^alice/lab1 was removed, and nobody holds it now"):
                 store.under(taken).begin(plan(store, {LAB1: allocation()}), ANNA, "")
             with store.lock([LAB1], BEN) as (lock,):
                 assert lock.token > taken[0].token
@@ -219,7 +219,7 @@ class TestFencing:
             perform(store.under(taken), plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
         assert set(store.read().resources) == {router().address}
 
-    def test_a_record_that_is_older_than_what_hosts_saw_catches_up(self, store: SqlStore) -> None:
+    def test_a_state_that_is_older_than_what_hosts_saw_catches_up(self, store: SqlStore) -> None:
         store.outgrow(57)
         store.outgrow(3)
         with store.lock([LAB1], ANNA) as (lock,):

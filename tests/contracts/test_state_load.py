@@ -12,7 +12,7 @@ from reconciler.plan.snapshot import SliceAllocation, Status
 from reconciler.spec.models.names import SliceId, SliceKey
 from reconciler.state.sql.store import SqlStore, open_store
 from tests.contracts.conftest import Database
-from tests.contracts.records import ANNA, done, plan, router, steps
+from tests.contracts.states import ANNA, done, plan, router, steps
 
 WRITERS, APPLIES, TRANSACTIONS = 2, 125, 4
 TOTAL = WRITERS * APPLIES
@@ -25,17 +25,17 @@ def test_a_thousand_transactions_of_two_processes_all_count(database: Database, 
         given = [number for writer in writers for number in writer.result(timeout=120)]
         assert reader.result(timeout=120) > 1
 
-    recorded = store.read()
+    snapshot = store.read()
     history = store.history(limit=2 * TOTAL)
-    assert TOTAL * TRANSACTIONS == recorded.serial == 1000
+    assert TOTAL * TRANSACTIONS == snapshot.serial == 1000
     assert sorted(given) == list(range(1000, 1000 + TOTAL)), "no number was given twice, none was left out"
-    assert sorted(found.id for found in recorded.allocations.values()) == sorted(given)
-    assert {entry.status for entry in recorded.resources.values()} == {Status.PRESENT}
-    assert {entry.resource.slice for entry in recorded.resources.values()} == set(recorded.allocations)
+    assert sorted(found.id for found in snapshot.allocations.values()) == sorted(given)
+    assert {entry.status for entry in snapshot.resources.values()} == {Status.PRESENT}
+    assert {entry.resource.slice for entry in snapshot.resources.values()} == set(snapshot.allocations)
     assert [entry.id for entry in history] == list(range(TOTAL, 0, -1))
     assert {(entry.result, entry.done) for entry in history} == {("done", 1)}
     again = database.open()  # which checks every page of a file
-    assert again.read() == recorded
+    assert again.read() == snapshot
     again.close()
 
 
@@ -44,14 +44,14 @@ def _apply(where: str, writer: int) -> list[int]:
     store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC))
     given: list[int] = []
     while len(given) < APPLIES:
-        recorded = store.read(())
-        number = recorded.counters.slice_id
+        snapshot = store.read(())
+        number = snapshot.counters.slice_id
         key = SliceKey(f"w{writer}/s{len(given)}")
         todo = steps((None, router(key)))
-        counters = replace(recorded.counters, slice_id=SliceId(number + 1))
+        counters = replace(snapshot.counters, slice_id=SliceId(number + 1))
         made = plan(store, {key: SliceAllocation(number, ())}, todo=todo, counters=counters)
         try:
-            apply = store.begin(replace(made, serial=recorded.serial), ANNA, "digest")
+            apply = store.begin(replace(made, serial=snapshot.serial), ANNA, "digest")
         except StateMoved:
             continue
         store.intend(apply, todo)
@@ -67,12 +67,12 @@ def _watch(where: str) -> int:
     store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC), read_only=True)
     reads, serial, ended = 0, 0, False
     while not ended:
-        recorded = store.read()
-        ids = [found.id for found in recorded.allocations.values()]
-        assert recorded.serial >= serial
-        assert sorted(ids) == list(range(1000, recorded.counters.slice_id))
-        assert {entry.resource.slice for entry in recorded.resources.values()} <= set(recorded.allocations)
-        reads, serial = reads + 1, recorded.serial
+        snapshot = store.read()
+        ids = [found.id for found in snapshot.allocations.values()]
+        assert snapshot.serial >= serial
+        assert sorted(ids) == list(range(1000, snapshot.counters.slice_id))
+        assert {entry.resource.slice for entry in snapshot.resources.values()} <= set(snapshot.allocations)
+        reads, serial = reads + 1, snapshot.serial
         ended = serial == TOTAL * TRANSACTIONS
     store.close()
     return reads

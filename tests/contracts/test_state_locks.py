@@ -19,7 +19,7 @@ from reconciler.plan.snapshot import SHARED, ResourceState, Status
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import ApplyId, Holder
 from tests.contracts.conftest import Database
-from tests.contracts.records import (
+from tests.contracts.states import (
     ANNA,
     LAB1,
     LAB2,
@@ -49,7 +49,7 @@ class TestLocks:
         ben = Holder("ben", "ctl2", 1)
         sentence = (
             rf"^alice/lab1 is being changed by anna on host ctl1 \(pid {ANNA.pid}\) since 2026-11-22 08:01:12 UTC, "
-            r"last sign of life 2026-11-22 08:01:12 UTC$"
+            r"last renewed at 2026-11-22 08:01:12 UTC$"
         )
         with first.lock([LAB1], ANNA):
             with pytest.raises(StateLocked, match=sentence), second.lock([LAB2, LAB1], ben):

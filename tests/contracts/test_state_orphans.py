@@ -1,4 +1,4 @@
-"""Orphans on record: since when they were seen and how often, and that removing one touches no recorded resource."""
+"""Orphans in the state: when and how often they were seen; deleting one changes no resource in the state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.plan.snapshot import Status
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import OrphanId, SeenOrphan
 from tests.contracts.conftest import Database
-from tests.contracts.records import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, steps
+from tests.contracts.states import ANNA, LAB1, NETWORK, WORKER, allocation, perform, plan, port, steps
 
 HERE = OrphanId(WORKER, port(100).address, "f00")
 THERE = OrphanId(NETWORK, port(100).address, "f00")
@@ -48,7 +48,7 @@ def test_what_is_seen_again_keeps_its_first_moment(store: SqlStore, clock: Clock
     clock.now += timedelta(minutes=5)
     store.see_orphans([HERE, THERE, HERE], {WORKER, NETWORK})
     assert store.orphans() == (SeenOrphan(THERE, clock.now, 1), SeenOrphan(HERE, first, 2))
-    assert store.read().serial == 0, "a record that has only looked is still empty, and gives way to an import"
+    assert store.read().serial == 0, "a state that has only looked is still empty, and gives way to an import"
 
 
 def test_what_is_gone_or_another_is_forgotten_but_not_where_nobody_looked(store: SqlStore, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from reconciler.plan.snapshot import (
 from reconciler.spec.models.names import SliceId, SliceKey
 from reconciler.state.sql.store import SqlStore, open_store
 from tests.contracts.conftest import Database
-from tests.contracts.records import (
+from tests.contracts.states import (
     ANNA,
     plan,
 )
@@ -22,7 +22,7 @@ from tests.contracts.records import (
 WORKERS, ROUNDS = 8, 4
 
 
-def test_processes_that_open_it_at_once_make_one_record(database: Database) -> None:
+def test_processes_that_open_it_at_once_make_one_state(database: Database) -> None:
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(_lineage, database.where) for _ in range(6)]
         lineages = {run.result(timeout=120) for run in runs}
@@ -31,7 +31,7 @@ def test_processes_that_open_it_at_once_make_one_record(database: Database) -> N
     store.close()
 
 
-def test_threads_that_open_it_at_once_make_one_record(database: Database) -> None:
+def test_threads_that_open_it_at_once_make_one_state(database: Database) -> None:
     with ThreadPoolExecutor(WORKERS) as pool:
         lineages = set(pool.map(_lineage, [database.where] * WORKERS))
     store = database.open()
@@ -58,13 +58,13 @@ def test_threads_that_share_a_store_win_one_serial_each(store: SqlStore) -> None
 
 
 def check_race(store: SqlStore, given: list[int]) -> None:
-    """Check that every id was given once, recorded, and that each begin left its line in history."""
+    """Check that every id was given once, snapshot, and that each begin left its line in history."""
     total = WORKERS * ROUNDS
-    recorded = store.read()
+    snapshot = store.read()
     assert sorted(given) == list(range(1000, 1000 + total))
-    assert recorded.serial == total
-    assert recorded.counters.slice_id == 1000 + total
-    assert sorted(found.id for found in recorded.allocations.values()) == sorted(given)
+    assert snapshot.serial == total
+    assert snapshot.counters.slice_id == 1000 + total
+    assert sorted(found.id for found in snapshot.allocations.values()) == sorted(given)
     assert [entry.id for entry in store.history(limit=2 * total)] == list(range(total, 0, -1))
 
 
@@ -88,12 +88,12 @@ def _give(store: SqlStore, worker: int) -> list[int]:
     """Give out a slice id ROUNDS times, planning again whenever another was first."""
     given: list[int] = []
     while len(given) < ROUNDS:
-        recorded = store.read()
-        number = recorded.counters.slice_id
+        snapshot = store.read()
+        number = snapshot.counters.slice_id
         wanted = {SliceKey(f"w{worker}/s{len(given)}"): SliceAllocation(number, ())}
-        counters = replace(recorded.counters, slice_id=SliceId(number + 1))
+        counters = replace(snapshot.counters, slice_id=SliceId(number + 1))
         try:
-            store.begin(replace(plan(store, wanted, counters=counters), serial=recorded.serial), ANNA, "")
+            store.begin(replace(plan(store, wanted, counters=counters), serial=snapshot.serial), ANNA, "")
         except StateMoved:
             continue
         given.append(number)

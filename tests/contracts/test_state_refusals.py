@@ -1,4 +1,4 @@
-"""Records that are not what this version and cluster may use are refused with the reason, on each database."""
+"""States that are not what this version and cluster may use are refused with the reason, on each database."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.contracts.conftest import Database
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("UPDATE alembic_version SET version_num = '9999'", r"made by a newer version \(its schema is 9999"),
+        ("UPDATE alembic_version SET version_num = '9999'", r"created by a newer version \(its schema is 9999"),
         ("DELETE FROM alembic_version", "is damaged: it has 0 versions"),
         ("DROP TABLE alembic_version", "is damaged: its version is missing"),
         ("DROP TABLE allocations", "is damaged: (no such table|relation .* does not exist)"),
-        ("DELETE FROM meta", "is damaged: it does not say whose it is"),
+        ("DELETE FROM meta", "is damaged: its cluster is missing"),
         ("UPDATE meta SET cluster = 'prod'", "is of cluster prod, not of lab"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Whole records taken out and put in, from each database into each, and resources forgotten."""
+"""Exporting and importing whole states, from each database into each, and forgetting resources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reconciler.state.sql.store import SqlStore
 from reconciler.state.store import Holder, OrphanId
 from tests.contracts.conftest import Database
 from tests.contracts.postgres import empty_schema
-from tests.contracts.records import (
+from tests.contracts.states import (
     ANNA,
     LAB1,
     LAB2,
@@ -42,7 +42,7 @@ TABLES = (
 
 @pytest.fixture
 def full(store: SqlStore) -> SqlStore:
-    """Fill a record with every noun, an unfinished change, held claims, a slice that leaves, and hostile words."""
+    """Fill a state with every noun, an unfinished change, held claims, a slice that leaves, and hostile words."""
     perform(store, plan(store, {LAB1: allocation(vlans=(0, 1))}, todo=steps(*((None, noun) for noun in NOUNS))))
     changes = steps((port(100), port(101)))
     apply = store.begin(plan(store, {LAB1: allocation(vlans=(1,))}, todo=changes), ANNA, "abc")
@@ -73,7 +73,7 @@ class TestRoundTrip:
     @pytest.mark.parametrize(
         "other", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], ids="into {}".format
     )
-    def test_a_record_is_the_same_after_it_was_moved(
+    def test_a_state_is_the_same_after_it_was_moved(
         self, full: SqlStore, other: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         text = write_export(full.export())
@@ -90,7 +90,7 @@ class TestRoundTrip:
         finally:
             target.close()
 
-    def test_a_moved_record_goes_on(self, full: SqlStore, tmp_path: Path) -> None:
+    def test_a_moved_state_goes_on(self, full: SqlStore, tmp_path: Path) -> None:
         target = Database(f"sqlite:///{tmp_path}/other.db").open()
         target.import_state(full.export(), ANNA, nowhere)
         for store in (full, target):
@@ -107,7 +107,7 @@ class TestRoundTrip:
         data["digest"] = f"sha256:{hashlib.sha256(sealed.encode()).hexdigest()}"
         assert read_export(json.dumps(data), "file") == full.export().model_copy(update={"format": 1, "orphans": ()})
 
-    def test_an_empty_record_is_exported_too(self, store: SqlStore) -> None:
+    def test_an_empty_state_is_exported_too(self, store: SqlStore) -> None:
         export = read_export(write_export(store.export()), "file")
         assert (export.serial, export.slices, export.resources, export.history) == (0, (), (), ())
 
@@ -116,9 +116,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("", "file is no exported record: it is not JSON"),
-            ("[]", "file is no exported record$"),
-            ('{"lineage": 1, "digest": "", "format": 3}', "made by another version .its format is 3"),
+            ("", "file is not an exported state: it is not JSON"),
+            ("[]", "file is not an exported state$"),
+            ('{"lineage": 1, "digest": "", "format": 3}', "written by another version .its format is 3"),
         ],
         ids=["empty", "a list", "newer"],
     )
@@ -130,7 +130,7 @@ class TestRefusals:
         text = write_export(full.export())
         for before, after in (('"serial": 12', '"serial": 13'), ("br-int", "br-ext"), ('"bob/lab2"', '"bob/lab3"')):
             assert before in text
-            with pytest.raises(StateUnreadable, match="digest is not that of its content"):
+            with pytest.raises(StateUnreadable, match="digest does not match its content"):
                 read_export(text.replace(before, after), "file")
 
     def test_a_truncated_file_is_refused(self, full: SqlStore) -> None:
@@ -144,7 +144,7 @@ class TestRefusals:
         twice = data.model_copy(update={"slices": (*data.slices, data.slices[0])})
         odd = data.resources[0].model_copy(update={"resource": {"kind": "song"}})
         for forged in (twice, data.model_copy(update={"resources": (odd,)})):
-            with pytest.raises(StateUnreadable, match="what it holds cannot be read"):
+            with pytest.raises(StateUnreadable, match="its content cannot be read"):
                 read_export(write_export(forged), "file")
 
     def test_another_cluster_lineage_or_past_is_refused(self, full: SqlStore) -> None:
@@ -178,7 +178,7 @@ class TestTakingIn:
         with full.lock([LAB1], ANNA) as (lock,):
             assert lock.token > last.token
 
-    def test_a_failed_copy_leaves_the_record_as_it_was(self, full: SqlStore) -> None:
+    def test_a_failed_copy_leaves_the_state_as_it_was(self, full: SqlStore) -> None:
         export, before = full.export(), rows(full)
 
         def no_room(_: Export) -> None:

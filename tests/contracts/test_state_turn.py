@@ -1,4 +1,4 @@
-"""The worker whose turn it is moves on in the record, whoever takes it, on each database."""
+"""The round-robin turn advances in the state with every process that takes it, on each database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from reconciler.errors import StateMoved
 from reconciler.state.sql.store import SqlStore
 from tests.contracts.conftest import Database
-from tests.contracts.records import ANNA, LAB1, allocation, plan
+from tests.contracts.states import ANNA, LAB1, allocation, plan
 
 PROCESSES, THREADS, ROUNDS = 3, 2, 20
 
@@ -24,7 +24,7 @@ def test_a_turn_is_taken_once_and_kept(database: Database, store: SqlStore) -> N
     again.close()
 
 
-def test_no_turn_is_lost_by_processes_whose_threads_open_the_record_again_and_again(
+def test_no_turn_is_lost_by_processes_whose_threads_open_the_state_again_and_again(
     database: Database, store: SqlStore
 ) -> None:
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -35,7 +35,7 @@ def test_no_turn_is_lost_by_processes_whose_threads_open_the_record_again_and_ag
 
 
 def take_turns(where: str) -> list[int]:
-    """Have two threads take turns, each opening the record anew for every one, as callers of a library do."""
+    """Have two threads take turns, each opening the state again for every one, as callers of a library do."""
 
     def take(_: int) -> list[int]:
         return [take_turn(where) for _ in range(ROUNDS)]
@@ -45,7 +45,7 @@ def take_turns(where: str) -> list[int]:
 
 
 def take_turn(where: str) -> int:
-    """Take one turn from a record that is opened for it."""
+    """Take one turn from a state that is opened for it."""
     mine = Database(where).open()
     try:
         return mine.take_turn(lambda turn: turn + 1)

@@ -36,18 +36,18 @@ import reconciler.state.migrations
 import reconciler.workflow  # noqa: F401
 from reconciler import cli
 from reconciler.apply.transport import batch
-from reconciler.state.locks import rows
+from reconciler.state.sql import locks
 from reconciler.state.sql.store import SqlStore
 
 WRITES: Final = frozenset(
     function.__code__
     for function in (
-        rows.take,
+        locks.take,
         SqlStore.begin,
         SqlStore.intend,
         SqlStore.record,
         SqlStore.finish,
-        rows.release,
+        locks.release,
     )
 )
 """What writes to the record: a boundary before each, and one after."""

@@ -85,7 +85,7 @@ def check_refused(site: Site, done: Done, before: tuple[Census, StateSnapshot], 
     """See that an apply stopped with the sentence, and that hosts and record are as they were before it went on."""
     assert done.code == 1, done.told
     assert "error[state-lost]: admin/two-vms was taken over by " in done.err
-    assert "so nothing more is changed here" in done.err
+    assert "so this apply changes nothing more" in done.err
     assert "Apply incomplete" in done.out
     assert (settled(site.lab, before[0]), record(site)) == ([], before[1])
     site.in_sync(file)
@@ -120,7 +120,7 @@ def test_a_working_apply_keeps_its_lease(site: Site) -> None:
         assert second.code == 1, second.told
         assert "error[state-locked]: admin/two-vms is being changed by " in second.err
         assert f"(pid {first.process.pid})" in second.err
-        assert "last sign of life " in second.err
+        assert "last renewed at " in second.err
         assert "reconciler unlock admin/two-vms" in second.err
     done = first.finish()
     assert done.code == 0, done.told

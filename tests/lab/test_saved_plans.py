@@ -45,5 +45,5 @@ def test_a_saved_plan_is_done_as_it_is_and_once(own_site: Callable[..., Site]) -
         labs.pull_plug(site.lab.name, host.name)
     stale = site.run("apply", "--auto-approve", plan)
     assert (stale.code, stale.out) == (1, ""), stale.told
-    assert stale.err.startswith("error[state-moved]: the plan was made from another record")
+    assert stale.err.startswith("error[state-moved]: the plan was made from another state")
     assert stale.err.count("\n") == 2, "the hosts, which are down, are not heard of"

@@ -13,7 +13,7 @@ from reconciler.orchestrator.database import WORKERS
 from reconciler.orchestrator.usage import find_slice, owned_slices, used_vms
 from reconciler.plan.snapshot import Claim, Counters, StateSnapshot
 from reconciler.spec.models.names import LinkId, SliceId, VmId
-from tests.contracts.records import LAB1, LAB2, allocation
+from tests.contracts.states import LAB1, LAB2, allocation
 
 RECORDED = StateSnapshot("test", allocations={LAB1: allocation(0), LAB2: allocation(1)})
 

@@ -1,4 +1,4 @@
-"""Records that tests of one file open and close: at a fixed time, in a folder of their own."""
+"""States that tests of one file open and close: at a fixed time, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def opened(where: str | Path, cluster: str = "lab", *, read_only: bool = False) 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Make a record in which somebody once held a lock, and return its file."""
+    """Make a state in which somebody once held a lock, and return its file."""
     place = tmp_path / "state" / "lab.db"
     with opened(place) as store, store.lock(["alice/lab1"], ANNA):
         pass

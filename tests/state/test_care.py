@@ -1,4 +1,4 @@
-"""Care for a record's file: the copy before a migration, the check of its pages, and the file systems it may be on."""
+"""Care for a state's file: the copy before a migration, the check of its pages, and the file systems it may be on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from reconciler.errors import StateError, StateUnreadable
-from reconciler.state import migrations, mounts
+from reconciler.state import migrations, mounts, reader, revisions
 from reconciler.state.copies import copy_database, keep, write_private
-from reconciler.state.sql import opening, schema
 from reconciler.state.sql.store import open_store
 from tests.state.conftest import ANNA, opened
 
@@ -36,13 +35,13 @@ def newer_version(folder: Path, monkeypatch: pytest.MonkeyPatch, change: str) ->
     script = f"""
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = {NEXT!r}, {schema.REVISIONS[-1]!r}
+revision, down_revision = {NEXT!r}, {revisions.KNOWN[-1]!r}
 def upgrade():
     {change}
 """
     (scripts / "versions" / "r9000.py").write_text(script)
     monkeypatch.setattr(migrations, "SCRIPTS", scripts)
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, NEXT))
+    monkeypatch.setattr(revisions, "KNOWN", (*revisions.KNOWN, NEXT))
 
 
 class TestMigrating:
@@ -50,7 +49,7 @@ class TestMigrating:
     def test_the_file_is_copied_before_its_schema_changes(
         self, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, read_only: bool
     ) -> None:
-        old = schema.REVISIONS[-1]
+        old = revisions.KNOWN[-1]
         newer_version(tmp_path, monkeypatch, GOOD)
         with opened(file, read_only=read_only) as store:
             assert store.read().lineage != ""
@@ -62,7 +61,7 @@ class TestMigrating:
         assert ask(copy, "SELECT token FROM meta") == 1
         assert ask(copy, "SELECT count(*) FROM sqlite_schema WHERE name = 'songs'") == 0
 
-    def test_the_copy_takes_the_place_of_the_record(
+    def test_the_copy_takes_the_place_of_the_state(
         self, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         with opened(file) as store:
@@ -71,13 +70,13 @@ class TestMigrating:
             newer_version(tmp_path, newer, GOOD)
             with opened(file):
                 pass
-        with pytest.raises(StateUnreadable, match="made by a newer version"), opened(file):
+        with pytest.raises(StateUnreadable, match="created by a newer version"), opened(file):
             pytest.fail("it was opened")
         file.with_name(f"lab.db.before-{NEXT}").replace(file)
         with opened(file) as store:
             assert store.read().lineage == lineage
 
-    def test_a_migration_that_fails_leaves_the_old_record(
+    def test_a_migration_that_fails_leaves_the_old_state(
         self, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         newer_version(tmp_path, monkeypatch, BAD)
@@ -88,7 +87,7 @@ class TestMigrating:
         with opened(file) as store:
             assert store.locks() == ()
 
-    def test_a_record_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
+    def test_a_state_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
         file = tmp_path / "old.db"
         with opened(file) as store:
             lineage = store.read().lineage
@@ -101,7 +100,7 @@ class TestMigrating:
         assert ask(copy, "SELECT version_num FROM alembic_version") == "0001"
         assert ask(copy, "SELECT lineage FROM meta") == lineage
 
-    def test_a_new_record_has_no_copy(self, file: Path) -> None:
+    def test_a_new_state_has_no_copy(self, file: Path) -> None:
         assert [path.name for path in file.parent.iterdir()] == ["lab.db"]
 
     def test_without_a_copy_nothing_is_migrated(
@@ -124,7 +123,7 @@ class TestChecking:
         with file.open("r+b") as stream:
             stream.seek((page - 1) * size)
             stream.write(b"\xff" * 64)
-        with pytest.raises(StateUnreadable, match=r"the record .* is damaged"), opened(file, read_only=read_only):
+        with pytest.raises(StateUnreadable, match=r"the state .* is damaged"), opened(file, read_only=read_only):
             pytest.fail("it was opened")
 
     def test_a_large_file_is_checked_only_before_it_is_written(
@@ -134,7 +133,7 @@ class TestChecking:
             connection.execute("PRAGMA writable_schema = ON")
             connection.execute("UPDATE sqlite_schema SET rootpage = 3 WHERE name = 'journal_apply_step'")
             connection.commit()
-        monkeypatch.setattr(opening, "CHECKED", 0)
+        monkeypatch.setattr(reader, "CHECKED", 0)
         with opened(file, read_only=True) as store:
             assert store.locks() == ()
         with pytest.raises(StateUnreadable, match="is damaged"), opened(file):
@@ -153,14 +152,14 @@ class TestMounts:
         return listing
 
     @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph"])
-    def test_a_record_is_not_made_on_a_network(self, mounted: Path, tmp_path: Path, kind: str) -> None:
+    def test_a_state_is_not_made_on_a_network(self, mounted: Path, tmp_path: Path, kind: str) -> None:
         with mounted.open("a") as listing:
             listing.write(self.LINE.format(point=f"{tmp_path}/team\\040share", kind=kind))
         where = tmp_path / "team share"
         for read_only in (False, True):
             with pytest.raises(StateError, match="is a network file system") as caught:
                 open_store(where / "lab.db", cluster="lab", clock=datetime.now, read_only=read_only)
-            assert f"{where} is a network file system ({kind}), and SQLite's log of writes" in caught.value.summary
+            assert f"{where} is a network file system ({kind}), and SQLite's write-ahead log" in caught.value.summary
             assert "PostgreSQL" in (caught.value.hint or "")
         assert not where.exists()
 

@@ -1,4 +1,4 @@
-"""Whatever fails, and whenever: a VLAN that may still stand on a host is taken, and in the end none is leaked."""
+"""Whatever fails, and whenever: a VLAN that may still be on a host is taken, and in the end none is leaked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reconciler.plan.resources import Port
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import Status, claims
 from reconciler.state.sql.store import SqlStore, open_store
-from tests.contracts.records import ANNA, LAB1, allocation, plan, port, standing, steps
+from tests.contracts.states import ANNA, LAB1, allocation, plan, port, standing, steps
 
 
 class Fate(Enum):
@@ -49,13 +49,13 @@ def test_what_may_stand_is_taken_and_what_is_gone_is_free(rounds: list[tuple[int
         apply(store, stands, 1, Fate.DONE)
         assert taken(store) == {101}
         apply(store, 101, None, Fate.KILLED_AFTER_RESULT)
-        recorded = store.read()
-        assert (recorded.allocations, recorded.held, recorded.resources) == ({}, {}, {})
+        snapshot = store.read()
+        assert (snapshot.allocations, snapshot.held, snapshot.resources) == ({}, {}, {})
         store.close()
 
 
 def apply(store: SqlStore, stands: int | None, wanted: int | None, fate: Fate) -> int | None:
-    """Bring the slice's one port to a VLAN, or away, and return the VLAN that then stands on the host."""
+    """Bring the slice's one port to a VLAN, or away, and return the VLAN that is on the host then."""
     todo = steps_towards(store, wanted)
     made = {LAB1: allocation(vlans=(wanted,))} if wanted is not None else {}
     number = store.begin(plan(store, made, todo=todo, leaving=(LAB1,)), ANNA, "")
@@ -74,11 +74,11 @@ def apply(store: SqlStore, stands: int | None, wanted: int | None, fate: Fate) -
 
 
 def steps_towards(store: SqlStore, wanted: int | None) -> tuple[Step, ...]:
-    """Plan as the planner does: from the record alone, and again where it does not say that a thing is present."""
-    recorded = standing(store).get(port(100).address)
+    """Plan as the planner does: from the state alone, and again where it does not say that a thing is present."""
+    snapshot = standing(store).get(port(100).address)
     after = None if wanted is None else port(100 + wanted)
-    before = None if recorded is None else recorded.resource
-    if before == after and (recorded is None or recorded.status is Status.PRESENT):
+    before = None if snapshot is None else snapshot.resource
+    if before == after and (snapshot is None or snapshot.status is Status.PRESENT):
         return ()
     return steps((before, after))
 
@@ -93,9 +93,9 @@ def ending(step: Step, fate: Fate) -> StepResult:
 
 
 def taken(store: SqlStore) -> set[int]:
-    """Return every VLAN that no other slice can be given, and that the record knows some use for."""
-    recorded = store.read()
-    kept = {claim for key, given in recorded.allocations.items() for claim in claims(key, given)}
-    kept |= {claim for held in recorded.held.values() for claim in held}
-    assert all(isinstance(found.resource, Port) for found in recorded.resources.values())
+    """Return every VLAN that no other slice can be given, and that the state knows some use for."""
+    snapshot = store.read()
+    kept = {claim for key, given in snapshot.allocations.items() for claim in claims(key, given)}
+    kept |= {claim for held in snapshot.held.values() for claim in held}
+    assert all(isinstance(found.resource, Port) for found in snapshot.resources.values())
     return {int(claim.value) for claim in kept if claim.kind == "vlan"}

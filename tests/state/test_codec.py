@@ -1,4 +1,4 @@
-"""Documents of the record come back as they were, whatever is in them, and refuse what is none of them."""
+"""Documents of the state come back as they were, whatever is in them, and refuse what is none of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.plan.resources import KINDS, Resource
 from reconciler.plan.snapshot import Block, LinkAllocation, SliceAllocation, VmAllocation
-from reconciler.state.sql.codec import (
+from reconciler.state.codec import (
     decode_allocation,
     decode_names,
     decode_resource,

@@ -8,14 +8,15 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from reconciler.errors import StateError, StateUnreadable
-from reconciler.state.sql.faults import RESTORE, mapped
+from reconciler.state.faults import RESTORE
+from reconciler.state.sql.faults import mapped
 
 
 @pytest.mark.parametrize(
     ("said", "hint"),
     [
-        ("database or disk is full", "make room on the disk; nothing was half-written"),
-        ("disk I/O error", "look at the disk and the system's log; what was recorded before still stands"),
+        ("database or disk is full", "make room on the disk; nothing was partly written"),
+        ("disk I/O error", "check the disk and the system's log; what was saved before is still there"),
         (
             "attempt to write a readonly database",
             "check who may write the file and its folder, or name another place with --state",
@@ -26,12 +27,12 @@ from reconciler.state.sql.faults import RESTORE, mapped
 def test_each_fault_of_a_disk_is_one_error_with_a_hint(said: str, hint: str) -> None:
     with pytest.raises(StateError) as caught, mapped("lab.db"):
         raise OperationalError("UPDATE meta", {}, sqlite3.OperationalError(said))
-    assert caught.value.summary == f"the record lab.db cannot be used: {said}"
+    assert caught.value.summary == f"the state lab.db cannot be used: {said}"
     assert caught.value.hint == hint
     assert not isinstance(caught.value, StateUnreadable), "what cannot be written is not damaged"
 
 
-def test_a_damaged_record_is_told_apart() -> None:
+def test_a_damaged_state_is_told_apart() -> None:
     with pytest.raises(StateUnreadable, match="is damaged") as caught, mapped("lab.db"):
         raise OperationalError("SELECT 1", {}, sqlite3.DatabaseError("database disk image is malformed"))
     assert caught.value.hint == RESTORE

@@ -1,4 +1,4 @@
-"""Opening a record: where it is made, for whose eyes, and when it is refused rather than read as empty."""
+"""Opening a state: where it is made, for whose eyes, and when it is refused rather than read as empty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from reconciler.errors import StateError, StateUnreadable
-from reconciler.state import migrations
+from reconciler.state import migrations, revisions
 from reconciler.state.location import default_place
 from reconciler.state.sql import schema
 from reconciler.state.sql.store import open_store
@@ -27,13 +27,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def change(file: Path, statement: str) -> None:
-    """Change a record behind the store's back."""
+    """Change a state behind the store's back."""
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute(statement)
 
 
 def other_process_takes_a_turn(file: Path) -> int:
-    """Open a record in a process of its own, write to it once, and close it."""
+    """Open a state in a process of its own, write to it once, and close it."""
     program = (
         "import sys; from tests.state.conftest import opened\n"
         "with opened(sys.argv[1]) as store: print(store.take_turn(lambda turn: turn + 1))"
@@ -76,7 +76,7 @@ class TestMaking:
             assert store.take_turn(lambda turn: turn + 1) == 2
             assert other_process_takes_a_turn(file) == 3
 
-    def test_reading_where_no_record_is_makes_none(self, tmp_path: Path) -> None:
+    def test_reading_where_no_state_is_makes_none(self, tmp_path: Path) -> None:
         with opened(tmp_path / "none" / "lab.db", read_only=True) as store:
             assert store.read().lineage == ""
             assert store.history() == ()
@@ -144,7 +144,7 @@ class TestPlaces:
 
 
 class TestDamage:
-    def test_a_truncated_record_is_refused(self, file: Path) -> None:
+    def test_a_truncated_state_is_refused(self, file: Path) -> None:
         whole = file.read_bytes()
         for size in (0, 10, 100, 4096, len(whole) // 2, len(whole) - 4096):
             file.write_bytes(whole[:size])
@@ -152,7 +152,7 @@ class TestDamage:
                 with pytest.raises(StateUnreadable, match="is damaged"), opened(file, read_only=read_only) as store:
                     store.read()
 
-    def test_a_log_without_its_record_is_refused(self, file: Path) -> None:
+    def test_a_log_without_its_state_is_refused(self, file: Path) -> None:
         file.rename(file.with_name("lab.db-wal"))
         for read_only in (False, True):
             with pytest.raises(StateUnreadable, match=r"lab\.db-wal is still beside it"):
@@ -173,23 +173,23 @@ class TestDamage:
         with pytest.raises(StateUnreadable, match="is damaged"), opened(file) as store:
             store.read()
 
-    def test_a_folder_is_no_record(self, tmp_path: Path) -> None:
+    def test_a_folder_is_no_state(self, tmp_path: Path) -> None:
         with pytest.raises(StateError, match="cannot be opened"):
             open_store(tmp_path, cluster="lab", clock=now)
 
     def test_a_database_of_something_else_is_refused(self, tmp_path: Path) -> None:
         file = tmp_path / "other.db"
         change(file, "CREATE TABLE songs (name)")
-        with pytest.raises(StateUnreadable, match="a database of something else"), opened(file):
-            pytest.fail("it was taken for a record")
+        with pytest.raises(StateUnreadable, match="not a reconciler state database"), opened(file):
+            pytest.fail("it was taken for a state")
 
     @pytest.mark.parametrize(
         ("statement", "reason"),
         [
-            ("UPDATE alembic_version SET version_num = '9999'", "made by a newer version .its schema is 9999"),
+            ("UPDATE alembic_version SET version_num = '9999'", "created by a newer version .its schema is 9999"),
             ("DELETE FROM alembic_version", "is damaged: it has 0 versions"),
             ("DROP TABLE alembic_version", "is damaged: its version is missing"),
-            ("DELETE FROM meta", "is damaged: it does not say whose it is"),
+            ("DELETE FROM meta", "is damaged: its cluster is missing"),
             ("DROP TABLE allocations", "is damaged: no such table"),
             ("UPDATE meta SET cluster = 'prod'", "is of cluster prod, not of lab"),
             ("INSERT INTO slices VALUES ('a/b', 0, 0)", ""),
@@ -199,7 +199,7 @@ class TestDamage:
             ("INSERT INTO resources VALUES ('a', 'vm', 'a/b', 'h', 'present', '[]', NULL, 0)", "is damaged"),
         ],
     )
-    def test_an_edited_record_is_refused_with_the_reason(self, file: Path, statement: str, reason: str) -> None:
+    def test_an_edited_state_is_refused_with_the_reason(self, file: Path, statement: str, reason: str) -> None:
         change(file, statement)
         if not reason:
             with opened(file) as store:
@@ -208,20 +208,20 @@ class TestDamage:
         with pytest.raises(StateUnreadable, match=reason), opened(file) as store:
             store.read()
 
-    def test_a_refused_record_is_left_as_it_was(self, file: Path) -> None:
+    def test_a_refused_state_is_left_as_it_was(self, file: Path) -> None:
         change(file, "UPDATE alembic_version SET version_num = '9999'")
         before = file.read_bytes()
         with pytest.raises(StateUnreadable), opened(file):
             pytest.fail("it was opened")
         assert file.read_bytes() == before
 
-    def test_a_record_is_of_one_cluster(self, file: Path) -> None:
+    def test_a_state_is_of_one_cluster(self, file: Path) -> None:
         with pytest.raises(StateUnreadable, match="is of cluster lab, not of prod"), opened(file, "prod"):
             pytest.fail("it was opened for another cluster")
 
 
 class TestWriting:
-    def test_a_full_disk_keeps_the_old_record_whole(self, file: Path) -> None:
+    def test_a_full_disk_keeps_the_old_state_whole(self, file: Path) -> None:
         with opened(file) as store:
             before = store.read()
             with store._engine.connect() as connection:
@@ -230,7 +230,7 @@ class TestWriting:
             names = [f"alice/{number:0200}" for number in range(400)]
             with pytest.raises(StateError, match="full") as caught, store.lock(names, ANNA):
                 pytest.fail("there was room")
-            assert caught.value.hint == "make room on the disk; nothing was half-written"
+            assert caught.value.hint == "make room on the disk; nothing was partly written"
             assert store.read() == before
             assert store.locks() == ()
 
@@ -242,7 +242,7 @@ class TestSchema:
             scripts = ScriptDirectory.from_config(migrations.configuration(connection))
             known = [script.revision for script in scripts.walk_revisions()]
         engine.dispose()
-        assert tuple(reversed(known)) == schema.REVISIONS
+        assert tuple(reversed(known)) == revisions.KNOWN
 
     def test_the_migrations_make_the_schema_that_queries_use(self, file: Path) -> None:
         with opened(file) as store, store._engine.connect() as connection:

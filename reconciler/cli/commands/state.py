@@ -354,10 +354,10 @@ def _read(file: Path) -> str:
 
 def _backups(session: Session, cluster: str) -> Path:
     """Return the file whose folder and name the copies of a record get: its own, or the default one for a server's."""
-    from reconciler.state.location import default_place, file_of, to_url  # noqa: PLC0415
+    from reconciler.state.location import default_place, sqlite_file  # noqa: PLC0415
 
     place = default_place(cluster)
-    return file_of(to_url(session.state or place)) or place
+    return sqlite_file(session.state or place) or place
 
 
 def _keep(place: Path, before: Export) -> Path:

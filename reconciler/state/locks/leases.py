@@ -1,8 +1,8 @@
-"""Holds locks for as long as some work takes: waits for them, watches who else holds them, and renews them.
+"""Holds locks while a block runs: waits for them, renews them, and takes over leases that have expired.
 
-Nobody's wall clock is trusted, as in the leader election of Kubernetes' client-go: who waits judges a lease dead once
-it has itself seen, on its own monotonic clock, that the lease was not renewed for its time to live. What the holder of
-a lease that was taken over may still write is the store's part, what it may still do to hosts is theirs.
+No wall clock is trusted, as in the leader election of Kubernetes' client-go: a waiting process decides that a lease has
+expired once it has itself seen, on its own monotonic clock, that the lease was not renewed for its time to live. The
+store refuses later writes of the former holder, and hosts refuse its commands, by the fencing token.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ from typing import Final
 from reconciler.errors import StateError, StateLocked, StateLost
 from reconciler.state.store import Holder, Lock, StateStore
 
-LOOK_AGAIN: Final = 0.2
-"""Seconds between two looks at a lock that another holds."""
+POLL_INTERVAL: Final = 0.2
+"""Seconds between two checks of a lock that another process holds."""
 
 BEATS: Final = 6
-"""How often a lease is renewed within its time to live: some renewals may come late or fail."""
+"""How often a lease is renewed within its time to live: some renewals may be late or fail."""
 
-
-_PATIENCE: Final = 5.0
-"""Seconds that a renewal under way may take to end; one that hangs holds up nobody, it finds nothing to renew."""
+_JOIN_TIMEOUT: Final = 5.0
+"""Seconds to wait for a renewal that has started; one that hangs longer is left: it finds nothing to renew."""
 
 
 class Watch:
-    """Tells which leases have been silent for their time to live, from what it was shown of them."""
+    """Finds leases that were not renewed for their time to live."""
 
     def __init__(self, ttl: float, monotonic: Callable[[], float]) -> None:
         self._ttl = ttl
         self._monotonic = monotonic
         self._seen: dict[int, tuple[datetime, float]] = {}
 
-    def silent(self, standing: Iterable[Lock]) -> tuple[Lock, ...]:
-        """Take a look at the leases that stand now, and return those that nobody has renewed for long enough."""
+    def silent(self, held: Iterable[Lock]) -> tuple[Lock, ...]:
+        """Compare the leases that are held now with earlier calls, and return those that have expired."""
         now = self._monotonic()
         seen = {}
         silent = []
-        for lock in standing:
+        for lock in held:
             alive, first = self._seen.get(lock.token, (None, now))
             if alive != lock.alive:
                 first = now
@@ -56,7 +55,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class LockWait:
-    """How long locks are waited for, in seconds; `tell` is told once of each holder, `stop` ends the wait."""
+    """How many seconds to wait for locks; `notify` gets one message for each holder, `stop` ends the wait."""
 
     seconds: float
     notify: Callable[[str], None]
@@ -71,9 +70,9 @@ async def hold(
     wait: LockWait,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[tuple[Lock, ...]]:
-    """Hold all of these locks while the block runs, and renew them; a lease that falls silent is taken over.
+    """Hold all of these locks while the block runs, and renew them; a lease that expires is taken over.
 
-    Raises StateLocked where one stays another's.
+    Raises StateLocked where another process keeps one of them.
     """
     with ExitStack() as stack:
         taken = await _wait(stack, store, names, holder, wait, monotonic)
@@ -92,26 +91,26 @@ async def _wait(
     watch = Watch(store.ttl.total_seconds(), monotonic)
     deadline = monotonic() + wait.seconds
     silent: Sequence[Lock] = ()
-    told: set[Holder] = set()
+    known: set[Holder] = set()
     while True:
         try:
             return stack.enter_context(store.lock(names, holder, silent))
         except StateLocked as error:
             if monotonic() >= deadline or wait.stop.is_set():
                 raise
-            standing = [lock for lock in store.locks() if lock.name in names]
-            silent = watch.silent(standing)
-            holders = {lock.holder for lock in standing}
-            if holders - told:
+            held = [lock for lock in store.locks() if lock.name in names]
+            silent = watch.silent(held)
+            holders = {lock.holder for lock in held}
+            if holders - known:
                 wait.notify(error.summary)
-                told |= holders
-        await asyncio.sleep(min(LOOK_AGAIN, max(deadline - monotonic(), 0)))
+                known |= holders
+        await asyncio.sleep(min(POLL_INTERVAL, max(deadline - monotonic(), 0)))
 
 
 def renewed(store: StateStore, taken: Collection[Lock]) -> AbstractContextManager[None]:
-    """Renew locks while the block runs, from a thread of its own: neither a question nor a busy loop holds it up.
+    """Renew locks while the block runs, in a thread: neither a question nor a busy event loop delays it.
 
-    Once they are lost there is nothing to renew: whatever is written next says so.
+    Once the locks are lost, renewing stops: the next write raises StateLost.
     """
     return _renewed(store, taken, store.ttl.total_seconds() / BEATS)
 
@@ -125,7 +124,7 @@ def _renewed(store: StateStore, taken: Collection[Lock], every: float) -> Iterat
         yield
     finally:
         ended.set()
-        thread.join(_PATIENCE)
+        thread.join(_JOIN_TIMEOUT)
 
 
 def _renew(store: StateStore, taken: Collection[Lock], every: float, ended: threading.Event) -> None:
@@ -135,4 +134,4 @@ def _renew(store: StateStore, taken: Collection[Lock], every: float, ended: thre
         except StateLost:
             return
         except StateError:
-            continue  # a record that does not answer now may answer at the next beat
+            continue  # a database that does not answer now may answer at the next renewal

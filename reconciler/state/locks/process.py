@@ -1,4 +1,4 @@
-"""Names this process for locks, and tells one that took a lock from a later one; what follows is locks' part."""
+"""Identifies this process for locks, and detects whether the process that took a lock has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _START = 22
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process: its start, and the boot and the machine it runs on; None where this system does not tell."""
+    """A process: its start, its boot and its machine; None where this system does not report it."""
 
     process: str | None
     boot: str | None
@@ -24,7 +24,7 @@ class Identity:
 
 
 def identify(pid: int) -> Identity:
-    """Return what tells this machine's process `pid` from any other, now or later."""
+    """Return what distinguishes process `pid` of this machine from any other, now or later."""
     stat = _stat(pid)
     return Identity(
         process=stat[_START - 1] if stat else None,
@@ -34,7 +34,7 @@ def identify(pid: int) -> Identity:
 
 
 def this_process() -> Holder:
-    """Name who runs this process, for locks and history."""
+    """Return the user, host and PID of this process, for locks and history."""
     return Holder(user=_user(), host=socket.gethostname(), pid=os.getpid())
 
 
@@ -46,10 +46,10 @@ def _user() -> str:
 
 
 def gone(pid: int, was: Identity) -> bool:
-    """Whether the process that `was` on this machine has ended; False wherever that is not certain."""
+    """Whether the process that `was` on this machine has ended; False where that is not certain."""
     here = identify(pid)
     if was.machine != here.machine:
-        return False  # a namesake of that host: its processes cannot be seen from here
+        return False  # another host of the same name: its processes are not visible here
     if was.boot is not None and here.boot is not None and was.boot != here.boot:
         return True
     if not _exists(pid):
@@ -58,7 +58,7 @@ def gone(pid: int, was: Identity) -> bool:
 
 
 def _exists(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -70,7 +70,7 @@ def _exists(pid: int) -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat; the second, the program's name, may hold blanks and parentheses."""
+    """Return the fields of /proc/PID/stat; the second, the program's name, may contain blanks and parentheses."""
     text = _line(f"/proc/{pid}/stat")
     if text is None:
         return []

@@ -1,4 +1,4 @@
-"""How long a lock that is not renewed still counts: one setting for all who share a record."""
+"""Reads how long a lock that is not renewed stays valid: one setting for all processes that share a state."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from reconciler.errors import UsageError
 from reconciler.spec.models.durations import DURATION_FORMS, parse_duration
 
 LEASE_TTL: Final = "RECONCILER_LEASE_TTL"
-"""The variable that says it."""
+"""The environment variable that sets it."""
 
 TTL: Final = timedelta(seconds=30)
-"""What holds where the variable does not say otherwise."""
+"""The default."""
 
 _SHORTEST, _LONGEST = timedelta(seconds=1), timedelta(hours=1)
 
 
 def lease_ttl(environ: Mapping[str, str]) -> timedelta:
-    """Return what the environment says, or else the usual; raises UsageError for what makes no sense."""
+    """Return what the environment says, or the default; raises UsageError for an invalid value."""
     text = environ.get(LEASE_TTL, "")
     if not text:
         return TTL
@@ -30,6 +30,6 @@ def lease_ttl(environ: Mapping[str, str]) -> timedelta:
     if not _SHORTEST <= ttl <= _LONGEST:
         raise UsageError(
             f"{LEASE_TTL} is {text}, but must be between 1s and 1h",
-            hint="it is to be the same for all who share a record",
+            hint="it must be the same for all processes that share a state",
         )
     return ttl

@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema with alembic, within the caller's transaction; it opens none itself."""
+"""Upgrades a database to the newest schema with alembic, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from reconciler.state.sql import schema
+from reconciler.state import revisions
 
 SCRIPTS = Path(__file__).parent
 """Where the migrations are: `env.py`, and one script for each revision under `versions`."""
 
 _TURN: Final = threading.Lock()
-"""Alembic's operations are one object for the whole process: threads that ran migrations at once would mix them up."""
+"""Alembic's operations are one object for the whole process, so only one thread may run migrations at a time."""
 
 
 def configuration(connection: Connection) -> Config:
-    """Return alembic's configuration for one connection; there is no ini file, since none would be in a wheel."""
+    """Return alembic's configuration for one connection; there is no ini file, because a wheel would not contain it."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -28,6 +28,6 @@ def configuration(connection: Connection) -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run the migrations that a database lacks; it keeps its old schema where the transaction fails."""
+    """Run the migrations that a database lacks; if the transaction fails, the old schema is kept."""
     with _TURN:
-        command.upgrade(configuration(connection), schema.REVISIONS[-1])
+        command.upgrade(configuration(connection), revisions.KNOWN[-1])

@@ -1,4 +1,4 @@
-"""What alembic runs around migrations: it hands them the connection that the store opened."""
+"""Gives alembic the connection that the store opened."""
 
 from __future__ import annotations
 

@@ -1,58 +1,36 @@
-"""Numbers given out: allocations and claims as rows, given when an apply begins and freed when nothing uses them."""
+"""Stores allocations and the claims on their numbers: given when an apply begins, freed when nothing uses them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from reconciler.errors import StateError, StateMoved
+from reconciler.errors import StateError
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import Claim, claims
 from reconciler.spec.models.names import SliceKey
+from reconciler.state import staleness
+from reconciler.state.chunks import chunks
+from reconciler.state.rows import held_claims
 from reconciler.state.sql import schema
-from reconciler.state.sql.codec import encode_allocation
 
 _SLICES, _ALLOCATIONS, _CLAIMS, _RESOURCES = schema.slices, schema.allocations, schema.claims, schema.resources
 
-CHUNK = 500
-"""How many keys one query names; both databases bound the parameters of a query."""
-
 
 def check(connection: Connection, meta: Row[Any], plan: Plan) -> None:
-    """Raise StateMoved where what a plan was made from has changed since; the sentence says what.
-
-    What one slice's plan was made from: the slice itself, what slices share, and, where it gives out numbers, every
-    slice's. So plans of different slices that give out none may be applied in any order.
-    """
-    if meta.serial == 0 and plan.lineage == "":
-        return  # planned where no record was yet, and this one is still as new
-    if plan.lineage != meta.lineage:
-        raise StateMoved(
-            "the plan was made from another record "
-            f"(its lineage is {plan.lineage or 'of none'}, this one's {meta.lineage})",
-            hint="plan again with this record",
-        )
-    if plan.serial > meta.serial:
-        raise _moved(f"the record is older than the plan (serial {meta.serial}, the plan's {plan.serial})")
-    moved = dict(_moments(connection, plan.slices))
-    for key in plan.slices:
-        if moved.get(key, meta.given_moved) > plan.serial:
-            raise _moved(f"{key} has changed since the plan was made")
-    if meta.shared_moved > plan.serial:
-        raise _moved("what slices share has changed since the plan was made")
-    if meta.given_moved > plan.serial and _given(connection, plan):
-        raise _moved("numbers have been given out since the plan was made")
+    """Raise StateMoved where a plan is stale: where what it was made from has changed since."""
+    staleness.check(meta, plan, dict(_moved(connection, plan.slices)), lambda: _documents(connection, plan.slices))
 
 
 def give(connection: Connection, plan: Plan, serial: int) -> bool:
-    """Write a plan's allocations, and take what they claim beside what their slices had; says whether any changed.
+    """Write a plan's allocations, and claim their numbers beside those that their slices had; True if any changed.
 
     Raises StateError where two slices claim the same.
     """
-    given = _given(connection, plan)
+    given = staleness.changed_allocations(plan, _documents(connection, plan.slices))
     _enter(connection, plan, serial)
     if not given:
         return False
@@ -69,13 +47,13 @@ def give(connection: Connection, plan: Plan, serial: int) -> bool:
 
 
 def free(connection: Connection, keys: Collection[SliceKey]) -> bool:
-    """Free what nothing stands on any more: held claims of these slices, and leaving slices; says whether any left."""
+    """Free what nothing uses any more: held claims of these slices, and slices that leave; True if any slice left."""
     left = False
     due = exists().where(_RESOURCES.c.slice == _CLAIMS.c.slice, _RESOURCES.c.due == true())
-    stands = exists().where(_RESOURCES.c.slice == _SLICES.c.key)
+    remaining = exists().where(_RESOURCES.c.slice == _SLICES.c.key)
     for some in chunks(keys):
         connection.execute(delete(_CLAIMS).where(_CLAIMS.c.held == true(), _CLAIMS.c.slice.in_(some), ~due))
-        gone = delete(_SLICES).where(_SLICES.c.leaving == true(), _SLICES.c.key.in_(some), ~stands)
+        gone = delete(_SLICES).where(_SLICES.c.leaving == true(), _SLICES.c.key.in_(some), ~remaining)
         left = connection.execute(gone).rowcount > 0 or left
     return left
 
@@ -87,45 +65,34 @@ def touch(connection: Connection, keys: Collection[str], serial: int) -> None:
 
 
 def held(connection: Connection) -> Mapping[SliceKey, frozenset[Claim]]:
-    """Return the claims that no allocation has any more, but that are not free, by slice."""
+    """Return the claims that are in no allocation, but not free yet, by slice."""
     columns = (_CLAIMS.c.slice, _CLAIMS.c.kind, _CLAIMS.c.scope, _CLAIMS.c.value)
-    found: dict[SliceKey, set[Claim]] = {}
-    for key, *claim in connection.execute(select(*columns).where(_CLAIMS.c.held == true())):
-        found.setdefault(key, set()).add(Claim(*claim))
-    return {key: frozenset(found[key]) for key in sorted(found)}
+    return held_claims(tuple(row) for row in connection.execute(select(*columns).where(_CLAIMS.c.held == true())))
 
 
-def chunks(keys: Iterable[str]) -> Iterator[Sequence[str]]:
-    """Yield keys in portions that one query can name, each key once and in order."""
-    ordered = sorted(set(keys))
-    for start in range(0, len(ordered), CHUNK):
-        yield ordered[start : start + CHUNK]
-
-
-def _moments(connection: Connection, keys: Collection[SliceKey]) -> Iterator[tuple[SliceKey, int]]:
+def _moved(connection: Connection, keys: Collection[SliceKey]) -> Iterator[tuple[SliceKey, int]]:
     for some in chunks(keys):
         query = select(_SLICES.c.key, _SLICES.c.moved).where(_SLICES.c.key.in_(some))
         for row in connection.execute(query):
             yield row.key, row.moved
 
 
-def _given(connection: Connection, plan: Plan) -> dict[SliceKey, str]:
-    """Return the documents of the allocations in a plan's scope that are not as recorded."""
-    recorded: dict[SliceKey, str] = {}
-    for some in chunks(plan.slices):
-        rows = connection.execute(select(_ALLOCATIONS).where(_ALLOCATIONS.c.slice.in_(some)))
-        recorded.update((row.slice, row.document) for row in rows)
-    wanted = {key: encode_allocation(plan.allocations[key]) for key in plan.slices if key in plan.allocations}
-    return {key: document for key, document in sorted(wanted.items()) if recorded.get(key) != document}
+def _documents(connection: Connection, keys: Collection[SliceKey]) -> dict[SliceKey, str]:
+    """Return the documents of these slices' allocations, as they are in the state."""
+    found: dict[SliceKey, str] = {}
+    for some in chunks(keys):
+        selected = connection.execute(select(_ALLOCATIONS).where(_ALLOCATIONS.c.slice.in_(some)))
+        found.update((row.slice, row.document) for row in selected)
+    return found
 
 
 def _enter(connection: Connection, plan: Plan, serial: int) -> None:
-    """Bring the slices in scope into the record, as changed now; those without an allocation are leaving."""
-    standing = {key for key, _ in _moments(connection, plan.slices)}
+    """Add the slices in scope to the state, as changed now; those without an allocation are leaving."""
+    existing = {key for key, _ in _moved(connection, plan.slices)}
     rows = [{"b_key": key, "b_leaving": key not in plan.allocations} for key in sorted(set(plan.slices))]
     values = {"moved": serial, "leaving": bindparam("b_leaving")}
-    known = [row for row in rows if row["b_key"] in standing]
-    new = [row for row in rows if row["b_key"] not in standing]
+    known = [row for row in rows if row["b_key"] in existing]
+    new = [row for row in rows if row["b_key"] not in existing]
     if known:
         connection.execute(update(_SLICES).where(_SLICES.c.key == bindparam("b_key")).values(values), known)
     if new:
@@ -137,7 +104,7 @@ def _taken(given: Mapping[SliceKey, str], plan: Plan) -> dict[Claim, SliceKey]:
     for key in given:
         for claim in claims(key, plan.allocations[key]):
             if claim in taken:
-                raise _at_odds(claim, taken[claim], key)
+                raise _claimed_twice(claim, taken[claim], key)
             taken[claim] = key
     return taken
 
@@ -151,7 +118,7 @@ def _claimed(connection: Connection, keys: Collection[SliceKey]) -> dict[Claim, 
 
 
 def _insert_claims(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert claims; where one is taken, say by whom."""
+    """Insert claims; raises StateError, naming the slice that has it, where one is taken."""
     try:
         with connection.begin_nested():
             connection.execute(insert(_CLAIMS), list(rows))
@@ -160,7 +127,7 @@ def _insert_claims(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
         for row in rows:
             claim = Claim(row["kind"], row["scope"], row["value"])
             if claim in taken:
-                raise _at_odds(claim, taken[claim], row["slice"]) from error
+                raise _claimed_twice(claim, taken[claim], row["slice"]) from error
         raise
 
 
@@ -168,13 +135,9 @@ def _claim(claim: Claim, key: SliceKey, *, held: bool) -> dict[str, Any]:
     return {**claim._asdict(), "slice": key, "held": held}
 
 
-def _at_odds(claim: Claim, one: str, other: str) -> StateError:
+def _claimed_twice(claim: Claim, one: str, other: str) -> StateError:
     where = f" on {claim.scope}" if claim.scope else ""
     return StateError(
         f"{claim.kind} {claim.value}{where} is taken by {one}, and {other} claims it too",
         hint="plan again; what is removed becomes free once it is confirmed gone",
     )
-
-
-def _moved(what: str) -> StateMoved:
-    return StateMoved(what, hint="plan again, and look at what has changed")

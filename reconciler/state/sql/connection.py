@@ -1,7 +1,7 @@
-"""Connections and transactions of both databases, set up alike; what runs within them is the store's part.
+"""Opens connections and transactions, with the same guarantees on SQLite and PostgreSQL.
 
-A write begins by taking what it needs to see no other write: SQLite's one write lock, or on PostgreSQL the `meta` row,
-which the store selects for update. A read sees one moment of the record.
+A write first takes the lock that excludes every other write: SQLite's one write lock, or on PostgreSQL the `meta` row,
+which the store selects for update. A read sees one moment of the state.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-_PATIENCE = 30_000
-"""How long SQLite waits for another process's write, in milliseconds; writes are short."""
+from reconciler.state.reader import BUSY_TIMEOUT
 
 
 def connect(url: URL, *, read_only: bool = False) -> Engine:
-    """Return an engine for a database; nothing is opened yet. A read-only one refuses to write, where it is SQLite."""
+    """Return an engine for a database; nothing is opened yet. With `read_only`, SQLite refuses every write."""
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)  # an apply outlasts many an idle connection
+        return create_engine(url, pool_pre_ping=True)  # an apply may outlast an idle connection
     in_memory = url.database is None
     engine = create_engine(url, poolclass=StaticPool) if in_memory else create_engine(url)
     _prepare_sqlite(engine, query_only=read_only and not in_memory)
@@ -40,18 +39,18 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection whose writes are all kept, through a crash too, or none where the block raises."""
+    """Yield a connection whose writes are all kept, also through a crash, or none if the block raises."""
     with engine.begin() as connection:
         yield connection
 
 
 def _prepare_sqlite(engine: Engine, *, query_only: bool) -> None:
-    """Begin transactions ourselves: sqlite3's own legacy mode begins late, and never immediately."""
+    """Begin transactions explicitly: sqlite3's legacy mode begins them late, and never immediately."""
 
     @event.listens_for(engine, "connect")
     def on_connect(raw: Any, _record: Any) -> None:
         raw.isolation_level = None
-        raw.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
         if not query_only:
             raw.execute("PRAGMA journal_mode = WAL")
         raw.execute("PRAGMA synchronous = FULL")

@@ -1,4 +1,4 @@
-"""Orphans as rows: which were seen on which host, since when, and how often; whose they are is not known here."""
+"""Stores orphans: which were seen on which host, since when, and how often."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select
 
 from reconciler.spec.models.names import HostName
+from reconciler.state.rows import seen_orphan
 from reconciler.state.sql import schema
 from reconciler.state.store import OrphanId, SeenOrphan
 
@@ -21,16 +22,15 @@ _THIS = and_(
 
 
 def read(connection: Connection) -> tuple[SeenOrphan, ...]:
-    """Return what was seen, by host and address."""
-    rows = connection.execute(select(_ROWS))
-    found = (SeenOrphan(OrphanId(row.host, row.address, row.fingerprint), row.first_seen, row.seen) for row in rows)
+    """Return the orphans, by host and address."""
+    found = map(seen_orphan, connection.execute(select(_ROWS)))
     return tuple(sorted(found, key=lambda one: one.orphan))
 
 
 def see(connection: Connection, found: Collection[OrphanId], hosts: Collection[HostName], now: datetime) -> None:
-    """Count what is seen now, and forget what no longer is on these hosts.
+    """Count what is seen now, and forget what is no longer on these hosts.
 
-    A moment that lies ahead is one that a wrong clock wrote: counting begins anew.
+    A time in the future was written by a wrong clock: it is set to now.
     """
     known = {one.orphan: one for one in read(connection)}
     kept = [one for orphan, one in known.items() if orphan.host not in hosts and orphan not in set(found)]
@@ -44,7 +44,7 @@ def see(connection: Connection, found: Collection[OrphanId], hosts: Collection[H
 
 
 def forget(connection: Connection, found: Collection[OrphanId]) -> None:
-    """Forget what was removed."""
+    """Forget orphans that were deleted."""
     if found:
         rows = [{f"b_{name}": value for name, value in orphan._asdict().items()} for orphan in found]
         connection.execute(delete(_ROWS).where(_THIS), rows)

@@ -1,4 +1,4 @@
-"""How resources stand, as rows: before a step is attempted, after it ended, and as read back."""
+"""Stores the status of resources: before a step is attempted, and after it ended."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from reconciler.plan.resources import Resource
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import ResourceState, Status
 from reconciler.spec.models.names import Address, SliceKey
+from reconciler.state.chunks import CHUNK, chunks
+from reconciler.state.codec import encode_resource
+from reconciler.state.rows import resource_state
 from reconciler.state.sql import schema
-from reconciler.state.sql.allocations import CHUNK, chunks
-from reconciler.state.sql.codec import decode_resource, encode_resource
 
 _ROWS = schema.resources
 _THIS = _ROWS.c.address == bindparam("b_address")
@@ -28,7 +29,7 @@ _AFTERWARDS = {
 
 
 def expect(connection: Connection, plan: Plan) -> None:
-    """Mark as due what a plan is yet to change or remove, and whatever in its scope does not stand as recorded."""
+    """Mark as due what a plan is yet to change or delete, and what an earlier apply in its scope left unfinished."""
     for some in chunks(plan.slices):
         unfinished = _ROWS.c.status != Status.PRESENT.value
         connection.execute(update(_ROWS).where(_ROWS.c.slice.in_(some)).values(due=unfinished))
@@ -36,14 +37,14 @@ def expect(connection: Connection, plan: Plan) -> None:
 
 
 def intend(connection: Connection, steps: Sequence[Step]) -> None:
-    """Write how resources stand once these steps may have begun."""
-    standing = dict(_due(connection, [step.address for step in steps]))
+    """Write the status of resources once these steps may have begun."""
+    known = dict(_due(connection, [step.address for step in steps]))
     new: list[dict[str, Any]] = []
     leaving: list[dict[str, Any]] = []
     changing: list[dict[str, Any]] = []
     for step in steps:
-        if step.action is Action.CREATE or step.address not in standing:
-            new.append(_attempted(step, due=standing.get(step.address, False)))
+        if step.action is Action.CREATE or step.address not in known:
+            new.append(_attempted(step, due=known.get(step.address, False)))
         elif step.action is Action.DELETE:
             leaving.append({"b_address": step.address})
         else:
@@ -54,7 +55,7 @@ def intend(connection: Connection, steps: Sequence[Step]) -> None:
 
 
 def record(connection: Connection, results: Iterable[StepResult]) -> None:
-    """Write how resources stand after these steps; of a removal and a making of one address, the later one counts."""
+    """Write the status of resources after these steps; of two steps with one address, the later one counts."""
     gone: list[dict[str, Any]] = []
     done: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
@@ -79,11 +80,11 @@ def status_after(result: StepResult) -> Status | None:
 
 
 def forget(connection: Connection, addresses: Collection[Address]) -> dict[Address, ResourceState]:
-    """Remove resources from the record, and return how they stood; those that are not recorded are not in it."""
+    """Remove resources from the state, and return what it said of them; addresses that are not in it are ignored."""
     found: dict[Address, ResourceState] = {}
     for some in chunks(addresses):
         rows = connection.execute(select(_ROWS).where(_ROWS.c.address.in_(some)).order_by(_ROWS.c.address))
-        found.update((row.address, _recorded(row)) for row in rows)
+        found.update((row.address, resource_state(row.status, row.attributes, row.pending)) for row in rows)
         connection.execute(delete(_ROWS).where(_ROWS.c.address.in_(some)))
     return found
 
@@ -91,7 +92,7 @@ def forget(connection: Connection, addresses: Collection[Address]) -> dict[Addre
 def read(connection: Connection, scope: Collection[SliceKey] | None) -> Iterator[tuple[Address, ResourceState]]:
     """Yield the resources of the slices in scope (None: of all) and of what slices share, by address.
 
-    Raises ValueError, KeyError or TypeError for a row that is none of ours.
+    Raises ValueError, KeyError or TypeError for a row of another format.
     """
     query = select(_ROWS.c.address, _ROWS.c.slice, _ROWS.c.status, _ROWS.c.attributes, _ROWS.c.pending)
     if scope is not None and len(scope) <= CHUNK:
@@ -99,7 +100,7 @@ def read(connection: Connection, scope: Collection[SliceKey] | None) -> Iterator
     wanted = None if scope is None else frozenset(scope)
     for row in connection.execute(query.order_by(_ROWS.c.address)):
         if wanted is None or row.slice is None or row.slice in wanted:
-            yield row.address, _recorded(row)
+            yield row.address, resource_state(row.status, row.attributes, row.pending)
 
 
 def _due(connection: Connection, addresses: Sequence[Address]) -> Iterator[tuple[Address, bool]]:
@@ -109,7 +110,7 @@ def _due(connection: Connection, addresses: Sequence[Address]) -> Iterator[tuple
 
 
 def _attempted(step: Step, *, due: bool) -> dict[str, Any]:
-    """Form the row of a resource that is not recorded, or recorded but to be made anew."""
+    """Return the row of a resource that is not in the state, or that is to be created again."""
     match step.action:
         case Action.CREATE:
             return _row(step.subject, Status.CREATING, None, due=due)
@@ -137,7 +138,7 @@ def _set(**values: Any) -> Update:
 
 
 def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Write whole rows, in the place of any there are."""
+    """Write whole rows, replacing any there are."""
     _each(connection, delete(_ROWS).where(_THIS), [{"b_address": row["address"]} for row in rows])
     _each(connection, insert(_ROWS), rows)
 
@@ -145,11 +146,6 @@ def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 def _each(connection: Connection, statement: Executable, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         connection.execute(statement, list(rows))
-
-
-def _recorded(row: Any) -> ResourceState:
-    pending = None if row.pending is None else decode_resource(row.pending)
-    return ResourceState(decode_resource(row.attributes), Status(row.status), pending)
 
 
 def _text(resource: Resource | None) -> str | None:

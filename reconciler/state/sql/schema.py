@@ -1,4 +1,4 @@
-"""The record's tables as the newest migration leaves them; making and changing them is migrations' part."""
+"""Defines the tables of the state, as the newest migration leaves them."""
 
 from __future__ import annotations
 
@@ -21,29 +21,25 @@ from sqlalchemy import (
     false,
 )
 
-REVISIONS = ("0001", "0002")
-"""Every revision that this version knows, oldest first; the last is the one it reads and writes."""
-
-VERSION_TABLE = "alembic_version"
-"""Where alembic keeps the revision of a database; it is read here without alembic, whose import is slow."""
+from reconciler.state import revisions
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite keeps no zone, so it is put back on the way out."""
+    """A time in UTC; SQLite stores no zone, so it is added when a time is read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Write a moment; raises ValueError for one without a zone, which would be a guess."""
+        """Convert a time to UTC; raises ValueError for one without a zone."""
         del dialect
         if value is not None and value.tzinfo is None:
-            msg = f"a moment without a time zone: {value}"
+            msg = f"a time without a time zone: {value}"
             raise ValueError(msg)
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Read a moment back in UTC."""
+        """Return a time in UTC."""
         del dialect
         if value is None:
             return None
@@ -55,7 +51,7 @@ _COUNT = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
-version = Table(VERSION_TABLE, MetaData(), Column("version_num", Text, primary_key=True))
+version = Table(revisions.VERSION_TABLE, MetaData(), Column("version_num", Text, primary_key=True))
 
 
 def _key(name: str, kind: Any = Text) -> Column[Any]:
@@ -72,7 +68,7 @@ def _slice(*, primary_key: bool = False) -> Column[Any]:
 
 
 # One row. `shared_moved` and `given_moved` are the serials at which a resource that slices share, or an allocation,
-# last changed. `applies` and `token` count what was given out last.
+# last changed. `applies` and `token` are the last apply number and the last fencing token that were given out.
 meta = Table(
     "meta",
     metadata,
@@ -90,12 +86,12 @@ meta = Table(
     _set("token", BigInteger),
 )
 
-# `moved` is the serial at which a slice last changed; a slice that is `leaving` goes with its last resource.
+# `moved` is the serial at which a slice last changed; a slice that is `leaving` is deleted with its last resource.
 slices = Table("slices", metadata, _key("key"), _set("moved", BigInteger), _set("leaving", Boolean))
 
 allocations = Table("allocations", metadata, _slice(primary_key=True), _set("document"))
 
-# A claim that is `held` is no longer in its slice's allocation, but what used it may still stand on a host.
+# A claim that is `held` is no longer in its slice's allocation, but what used it may still be on a host.
 claims = Table(
     "claims",
     metadata,
@@ -107,7 +103,7 @@ claims = Table(
     Index("claims_slice", "slice"),
 )
 
-# A resource that is `due` stood when its slice's latest apply began, and that apply is yet to change or remove it.
+# A resource that is `due` existed when its slice's latest apply began, and that apply is yet to change or delete it.
 resources = Table(
     "resources",
     metadata,
@@ -155,8 +151,9 @@ journal = Table(
     Index("journal_apply_step", "apply", "step"),
 )
 
-# `process`, `boot` and `machine` tell the holder's process from a later one of the same number; `expires` is for
-# leases, which these locks will become.
+# Each row is a lease. `process`, `boot` and `machine` distinguish the holder's process from a later one with the same
+# PID. `expires` is when the lease ends by the holder's clock; each renewal changes it, and waiting processes decide by
+# that change alone.
 locks = Table(
     "locks",
     metadata,
@@ -172,8 +169,8 @@ locks = Table(
     Column("expires", Utc),
 )
 
-# What was found on hosts and nobody records. `fingerprint` tells a thing from a later one with the same address, and
-# `seen` counts how often it was there.
+# Objects on hosts that are not in the state. `fingerprint` distinguishes an object from a later one with the same
+# address, and `seen` counts the runs that found it.
 orphans = Table(
     "orphans",
     metadata,

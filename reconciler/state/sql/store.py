@@ -1,8 +1,8 @@
-"""The store in SQL, on SQLite or PostgreSQL with the same queries; the rows' own modules say how each is kept.
+"""Stores the state in SQL, on SQLite or PostgreSQL with the same queries.
 
-Every call of `begin`, `intend`, `record` and `finish`, and of their like for orphans, raises the record's serial by
-one, and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was
-made from bears a later serial.
+Every call of `begin`, `intend`, `record` and `finish`, and of their counterparts for orphans, raises the state's serial
+by one, and marks with it what it changed: slices, what slices share, numbers. A plan is stale once any part that it was
+made from has a later serial.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from reconciler.plan.model import Plan, Step
 from reconciler.plan.resources import Resource
 from reconciler.plan.results import StepResult
 from reconciler.plan.snapshot import Counters, ResourceState, StateSnapshot
-from reconciler.spec.models.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
-from reconciler.state import history
-from reconciler.state.location import default_place, to_url
-from reconciler.state.locks import rows
+from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.state import rows
+from reconciler.state.codec import decode_allocation
+from reconciler.state.faults import RESTORE, decoding
+from reconciler.state.location import default_place
 from reconciler.state.locks.ttl import TTL, lease_ttl
-from reconciler.state.sql import allocations, orphans, resources, schema
-from reconciler.state.sql.codec import decode_allocation
+from reconciler.state.sql import allocations, history, locks, orphans, resources, schema
 from reconciler.state.sql.connection import reading, writing
-from reconciler.state.sql.faults import RESTORE, decoding, mapped
-from reconciler.state.sql.opening import name_of, open_engine
+from reconciler.state.sql.faults import mapped
+from reconciler.state.sql.opening import open_engine
+from reconciler.state.sql.url import name_of, to_url
 from reconciler.state.store import (
     ApplyId,
     HistoryEntry,
@@ -52,12 +53,12 @@ __all__ = ["SqlStore", "default_place", "open_state", "open_store"]
 def open_store(
     where: str | Path, *, cluster: str, clock: Callable[[], datetime], read_only: bool = False, ttl: timedelta = TTL
 ) -> SqlStore:
-    """Open the record of a cluster, and make it where there is none.
+    """Open the state of a cluster, and create it where there is none.
 
-    `where` is a path, `sqlite:///PATH`, or `postgresql://...`; `clock` tells the time with its zone. A store that is
-    `read_only` refuses every write; where there is no record it makes none, and shows an empty one whose lineage is ""
-    and whose serial is 0. A plan from there may begin as long as nothing else has. Raises StateUnreadable for a record
-    that is damaged, of a newer schema, or of another cluster; StateError where it cannot be reached or made.
+    `where` is a path, `sqlite:///PATH`, or `postgresql://...`; `clock` returns the time with its zone. A store that is
+    `read_only` refuses every write; where there is no state it creates none, and reads as an empty one whose lineage is
+    "" and whose serial is 0. A plan made from that may begin as long as no other has. Raises StateUnreadable for a
+    state that is damaged, of a newer schema, or of another cluster; StateError where it cannot be reached or created.
     """
     url = to_url(where)
     engine = open_engine(url, cluster, read_only=read_only)
@@ -65,7 +66,7 @@ def open_store(
 
 
 def open_state(cluster: str, where: str | None, *, read_only: bool = False) -> SqlStore:
-    """Open a cluster's record as its users do: where they say or else at its default place, by this machine's clock."""
+    """Open a cluster's state at `where`, or at its default place, with this machine's clock."""
     return open_store(
         where or default_place(cluster),
         cluster=cluster,
@@ -96,14 +97,14 @@ class SqlStore:
         self._under = under
 
     def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
-        """Return the record with the resources of the slices in scope (None: of all) and of what slices share."""
+        """Return the state with the resources of the slices in scope (None: of all) and of what slices share."""
         with self._reading() as connection, decoding(self._place, "what it holds"):
             meta = self._meta(connection)
             documents = connection.execute(select(schema.allocations).order_by(schema.allocations.c.slice))
             return StateSnapshot(
                 lineage=meta.lineage,
                 serial=meta.serial,
-                counters=_counters(meta),
+                counters=rows.counters(meta),
                 allocations={row.slice: decode_allocation(row.document) for row in documents},
                 held=allocations.held(connection),
                 resources=dict(resources.read(connection, scope)),
@@ -116,22 +117,22 @@ class SqlStore:
 
     def journal(self, apply: ApplyId) -> tuple[JournalEntry, ...]:
         """Return the steps that an apply attempted, in the order of their intents."""
-        with self._reading() as connection:
+        with self._reading() as connection, decoding(self._place, "its journal"):
             return history.journal(connection, apply)
 
     def locks(self) -> tuple[Lock, ...]:
         """Return the locks that are held now, by name."""
         with self._reading() as connection:
-            return rows.held(connection, self._ttl)
+            return locks.held(connection, self._ttl)
 
-    def life(self, lock: Lock, onlooker: Holder) -> Life:
-        """Guess, for people, whether a lock's holder still works."""
+    def life(self, lock: Lock, observer: Holder) -> Life:
+        """Estimate, for people, whether a lock's holder still works."""
         with self._reading() as connection:
-            return rows.life(connection, lock, onlooker, self._clock())
+            return rows.life(locks.find(connection, lock.token), observer, self._clock())
 
     @property
     def ttl(self) -> timedelta:
-        """How long a lock that is not renewed still counts, measured by whoever waits for it."""
+        """How long a lock that is not renewed stays valid, measured by the process that waits for it."""
         return self._ttl
 
     @contextmanager
@@ -141,28 +142,28 @@ class SqlStore:
         Those in `silent` are taken over unless they have changed since.
         """
         with self._writing() as (connection, _):
-            taken = rows.take(connection, names, holder, silent, self._clock(), self._ttl)
+            taken = locks.take(connection, names, holder, silent, self._clock(), self._ttl)
         try:
             yield taken
         except BaseException:
-            with suppress(StateError):  # what went wrong first is told; a lock that is left is taken over
+            with suppress(StateError):  # the first error is reported; a lock that is left expires
                 self._release(taken)
             raise
         self._release(taken)
 
     def _release(self, taken: Collection[Lock]) -> None:
         with self._unguarded() as (connection, _):
-            rows.release(connection, taken)
+            locks.release(connection, taken)
 
     def renew(self, taken: Collection[Lock]) -> None:
-        """Show that the holder of these locks lives; raises StateLost, naming who, where another has one of them."""
+        """Show that the holder of these locks is alive; raises StateLost, naming the new holder, where one is lost."""
         with self._writing() as (connection, _):
-            rows.renew(connection, taken, self._clock(), self._ttl)
+            locks.renew(connection, taken, self._clock(), self._ttl)
 
     def under(self, taken: Collection[Lock]) -> SqlStore:
-        """Return this store as the holder of these locks has it: its writes are refused once one of them is lost."""
+        """Return this store for the holder of these locks: its writes are refused once one of them is lost."""
         guarded = copy(self)
-        guarded._under = (*self._under, *taken)  # noqa: SLF001 - its own kind
+        guarded._under = (*self._under, *taken)  # noqa: SLF001 - an object of this class
         return guarded
 
     def outgrow(self, token: int) -> None:
@@ -171,35 +172,35 @@ class SqlStore:
             connection.execute(update(schema.meta).values(token=max(meta.token, token)))
 
     def force_unlock(self, name: str, token: int | None = None) -> Lock | None:
-        """Take a lock away, whoever holds it, and return it; None where nobody does, or not under the token given."""
+        """Delete a lock and return it; None where it is not held, or not under the token given."""
         with self._writing() as (connection, _):
-            return rows.force(connection, name, token, self._ttl)
+            return locks.force(connection, name, token, self._ttl)
 
     def export(self) -> Export:
-        """Return the whole record but its locks, as it is at one moment."""
-        from reconciler.state import transfer  # noqa: PLC0415 - only who exports or imports needs its models
+        """Return the whole state except its locks, as of one moment."""
+        from reconciler.state.sql import transfer  # noqa: PLC0415 - only exports and imports need its models
 
         with self._reading() as connection, decoding(self._place, "what it holds"):
             return transfer.read(connection, self._meta(connection))
 
     def check_import(self, export: Export) -> None:
-        """Raise StateError where `import_state` would, but for locks; changes nothing."""
-        from reconciler.state import transfer  # noqa: PLC0415 - as above
+        """Raise StateError where `import_state` would, except for locks; changes nothing."""
+        from reconciler.state.sql import transfer  # noqa: PLC0415 - as above
 
         with self._reading() as connection:
             transfer.check(self._meta(connection), export)
 
     def import_state(self, export: Export, holder: Holder, keep: Callable[[Export], object]) -> None:
-        """Put an exported record in the place of this one, once `keep` has put away what was here.
+        """Replace this state by an exported one, after `keep` has saved what was here.
 
-        Raises StateError where this record is not empty and the exported one is of another lineage or older, or is of
-        another cluster; StateLocked while anyone is changing anything.
+        Raises StateError where the exported state is of another cluster, or where this state is not empty and the
+        exported one is older or of another lineage; StateLocked while any lock is held.
         """
-        from reconciler.state import transfer  # noqa: PLC0415 - as above
+        from reconciler.state.sql import transfer  # noqa: PLC0415 - as above
 
         with self._writing() as (connection, meta):
             transfer.check(meta, export)
-            rows.refuse_held(connection, holder, self._ttl)
+            locks.refuse_held(connection, holder, self._ttl)
             if meta.serial:
                 with decoding(self._place, "what it holds"):
                     before = transfer.read(connection, meta)
@@ -207,10 +208,10 @@ class SqlStore:
             transfer.write(connection, meta, export)
 
     def forget(self, addresses: Collection[Address]) -> Mapping[Address, ResourceState]:
-        """Remove resources from the record as if they were confirmed gone, and return how they stood.
+        """Remove resources from the state as if they were confirmed gone, and return what it said of them.
 
-        What nothing recorded uses any more becomes free, as `record` says. Hosts are not asked. The caller holds the
-        locks of their slices, and the shared one for what slices share.
+        What no resource in the state uses any more becomes free, as `record` says. No host is contacted. The caller
+        holds the locks of their slices, and the shared lock for what slices share.
         """
         with self._writing() as (connection, meta), decoding(self._place, "what it holds"):
             found = resources.forget(connection, addresses)
@@ -247,7 +248,7 @@ class SqlStore:
             _move(connection, meta, [step.subject for step in steps])
 
     def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
-        """Write how steps ended, and with it how their resources stand; what nothing uses any more becomes free."""
+        """Write the results of steps and the status of their resources; what nothing uses any more becomes free."""
         with self._writing() as (connection, meta):
             history.record(connection, apply, results, self._clock())
             resources.record(connection, results)
@@ -255,31 +256,31 @@ class SqlStore:
             _free(connection, meta, touched)
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
-        """Close an apply; claims of slices in its scope whose doomed resources are all gone become free."""
+        """Close an apply; a slice in its scope with nothing left to delete frees the claims that it held."""
         with self._writing() as (connection, meta), decoding(self._place, "its history"):
             scope = history.finish(connection, apply, result, skipped, self._clock())
             _move(connection, meta, ())
             _free(connection, meta, scope)
 
     def take_turn(self, after: Callable[[int], int]) -> int:
-        """Return the round-robin turn, and move it on to what `after` makes of it."""
+        """Return the round-robin turn, and set it to what `after` returns for it."""
         with self._writing() as (connection, meta):
             serial = meta.serial + 1
             connection.execute(update(schema.meta).values(turn=after(meta.turn), serial=serial, given_moved=serial))
             return int(meta.turn)
 
     def orphans(self) -> tuple[SeenOrphan, ...]:
-        """Return what was seen on hosts that nobody records, by host and address."""
+        """Return the orphans that were seen on hosts, by host and address."""
         with self._reading() as connection:
             return orphans.read(connection)
 
     def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:
-        """Count what was seen now on these hosts; what was seen there before, and is not now, is forgotten."""
+        """Count the orphans that were found on these hosts, and forget those that are no longer there."""
         with self._writing() as (connection, _):
             orphans.see(connection, found, hosts, self._clock())
 
     def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
-        """Open an apply that removes orphans, which bear the names of these slices; `finish` closes it."""
+        """Open an apply that deletes orphans of these slices; `finish` closes it."""
         with self._writing() as (connection, meta):
             apply = ApplyId(meta.applies + 1)
             history.open_apply(connection, apply, tuple(sorted(slices)), holder, self._clock(), digest)
@@ -288,13 +289,13 @@ class SqlStore:
             return apply
 
     def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
-        """Write that orphans are about to be removed; recorded resources stay as they are, whatever their address."""
+        """Write that orphans are about to be deleted; resources in the state do not change, whatever their address."""
         with self._writing() as (connection, meta):
             history.intend(connection, apply, steps, self._clock())
             _move(connection, meta, ())
 
     def record_removal(self, apply: ApplyId, results: Sequence[StepResult], gone: Collection[OrphanId]) -> None:
-        """Write how removals ended, and forget the orphans that are gone."""
+        """Write the results of deletions, and forget the orphans that are gone."""
         with self._writing() as (connection, meta):
             history.record(connection, apply, results, self._clock())
             orphans.forget(connection, gone)
@@ -311,16 +312,16 @@ class SqlStore:
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Connection, Row[Any]]]:
-        """Yield a connection that alone writes, and the record's `meta` row; raises StateLost as `under` says."""
+        """Yield a connection that excludes other writers, and the `meta` row; raises StateLost as `under` says."""
         with self._unguarded() as (connection, meta):
             if self._under:
-                rows.refuse_lost(connection, self._under)
+                locks.refuse_lost(connection, self._under)
             yield connection, meta
 
     @contextmanager
     def _unguarded(self) -> Iterator[tuple[Connection, Row[Any]]]:
         if self._read_only:
-            raise StateError(f"the record {self._place} is open for reading only")
+            raise StateError(f"the state {self._place} is open for reading only")
         with mapped(self._place), writing(self._engine) as connection:
             yield connection, self._meta(connection, alone=True)
 
@@ -328,22 +329,18 @@ class SqlStore:
         query = select(schema.meta)
         row = connection.execute(query.with_for_update() if alone else query).one_or_none()
         if row is None:
-            raise StateUnreadable(f"the record {self._place} is damaged: its first row is missing", hint=RESTORE)
+            raise StateUnreadable(f"the state {self._place} is damaged: its first row is missing", hint=RESTORE)
         return row
 
 
-def _counters(meta: Row[Any]) -> Counters:
-    return Counters(SliceId(meta.slice_id), VmId(meta.vm_id), LinkId(meta.link_id), meta.turn)
-
-
 def _grown(meta: Row[Any], counters: Counters) -> dict[str, int]:
-    """Return the counters after a plan: they only grow, also where another plan came between that gave out more."""
+    """Return the counters after a plan: they only grow, even if another plan gave out more meanwhile."""
     names = ("slice_id", "vm_id", "link_id", "turn")
     return {name: max(getattr(meta, name), getattr(counters, name)) for name in names}
 
 
 def _move(connection: Connection, meta: Row[Any], changed: Sequence[Resource]) -> frozenset[SliceKey]:
-    """Raise the serial, and mark whose resources changed; returns their slices."""
+    """Raise the serial, mark the slices whose resources changed, and return them."""
     serial = meta.serial + 1
     owners = {resource.slice for resource in changed}
     values = {"serial": serial, "shared_moved": serial} if None in owners else {"serial": serial}
@@ -354,6 +351,6 @@ def _move(connection: Connection, meta: Row[Any], changed: Sequence[Resource]) -
 
 
 def _free(connection: Connection, meta: Row[Any], keys: Collection[SliceKey]) -> None:
-    """Free what these slices no longer use; one that leaves counts as numbers changed, at the serial just raised."""
+    """Free what these slices no longer use; a slice that leaves changes the numbers, at the serial just raised."""
     if allocations.free(connection, keys):
         connection.execute(update(schema.meta).values(given_moved=meta.serial + 1))

@@ -114,17 +114,17 @@ def plan(
     leaving: tuple[SliceKey, ...] = (),
     counters: Counters | None = None,
 ) -> Plan:
-    """Form a plan from the record as it is now."""
-    recorded = store.read()
+    """Form a plan from the state as it is now."""
+    snapshot = store.read()
     return Plan(
         tool="1",
-        lineage=recorded.lineage,
-        serial=recorded.serial,
+        lineage=snapshot.lineage,
+        serial=snapshot.serial,
         slices=tuple(sorted({*allocations, *leaving})),
         changes=(),
         steps=todo,
         counts=Counts(),
-        counters=counters or recorded.counters,
+        counters=counters or snapshot.counters,
         allocations=allocations,
     )
 
@@ -135,7 +135,7 @@ def done(todo: tuple[Step, ...]) -> tuple[StepResult, ...]:
 
 
 def perform(store: StateStore, made: Plan) -> ApplyId:
-    """Apply a plan in the record alone, as if every host did its part."""
+    """Apply a plan in the state alone, as if every host did its part."""
     apply = store.begin(made, ANNA, "digest")
     store.intend(apply, made.steps)
     store.record(apply, done(made.steps))

@@ -1,4 +1,4 @@
-"""Documents of the record: allocations and resources as compact JSON, and back; where they are kept is sql's part."""
+"""Encodes allocations and resources as compact JSON documents, and decodes them."""
 
 from __future__ import annotations
 

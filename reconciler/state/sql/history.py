@@ -1,4 +1,4 @@
-"""Applies and their journal as rows: what was attempted, by whom, when, and how it ended."""
+"""Stores applies and their journal: what was attempted, by whom, when, and with which result."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from reconciler.errors import StateError
 from reconciler.plan.model import Step
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.spec.models.names import SliceKey
+from reconciler.state import rows
+from reconciler.state.codec import encode_names
 from reconciler.state.sql import schema
-from reconciler.state.sql.codec import decode_names, encode_names
 from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry
 
 _APPLIES, _JOURNAL = schema.applies, schema.journal
 
 
 def latest(connection: Connection, limit: int) -> tuple[HistoryEntry, ...]:
-    """Return the latest applies, newest first; raises ValueError or TypeError for a row that is none of ours."""
-    rows = connection.execute(select(_APPLIES).order_by(_APPLIES.c.id.desc()).limit(limit))
-    return tuple(_applied(row) for row in rows)
+    """Return the latest applies, newest first; raises ValueError or TypeError for a row of another format."""
+    found = connection.execute(select(_APPLIES).order_by(_APPLIES.c.id.desc()).limit(limit))
+    return tuple(map(rows.history_entry, found))
 
 
 def journal(connection: Connection, apply: ApplyId) -> tuple[JournalEntry, ...]:
     """Return the steps that an apply attempted, in the order of their intents."""
-    rows = connection.execute(select(_JOURNAL).where(_JOURNAL.c.apply == apply).order_by(_JOURNAL.c.id))
-    return tuple(_entry(row) for row in rows)
+    found = connection.execute(select(_JOURNAL).where(_JOURNAL.c.apply == apply).order_by(_JOURNAL.c.id))
+    return tuple(map(rows.journal_entry, found))
 
 
 def open_apply(
@@ -59,17 +60,17 @@ def intend(connection: Connection, apply: ApplyId, steps: Sequence[Step], now: d
 
 
 def record(connection: Connection, apply: ApplyId, results: Sequence[StepResult], now: datetime) -> None:
-    """Close the open journal entry of each step, and count how they ended; raises StateError as `intend` does."""
+    """Close the open journal entry of each step, and count the results; raises StateError as `intend` does."""
     _scope(connection, apply)
     if not results:
         return
     this = (_JOURNAL.c.apply == apply, _JOURNAL.c.step == bindparam("b_step"), _JOURNAL.c.recorded.is_(None))
     values = {"recorded": now, "outcome": bindparam("b_outcome"), "words": bindparam("b_words")}
-    rows = [
+    closed = [
         {"b_step": result.step.id, "b_outcome": result.status.value, "b_words": _storable(result.message)}
         for result in results
     ]
-    connection.execute(update(_JOURNAL).where(*this).values(values), rows)
+    connection.execute(update(_JOURNAL).where(*this).values(values), closed)
     done = sum(result.status is StepStatus.DONE for result in results)
     counts = {"done": _APPLIES.c.done + done, "failed": _APPLIES.c.failed + len(results) - done}
     connection.execute(update(_APPLIES).where(_APPLIES.c.id == apply).values(counts))
@@ -88,17 +89,13 @@ def _scope(connection: Connection, apply: ApplyId) -> tuple[SliceKey, ...]:
     columns = (_APPLIES.c.slices, _APPLIES.c.finished)
     row = connection.execute(select(*columns).where(_APPLIES.c.id == apply)).one_or_none()
     if row is None or row.finished is not None:
-        raise StateError(f"apply {apply} is not open: it {'never began' if row is None else 'is finished'}")
-    return _keys(row.slices)
+        raise StateError(f"apply {apply} is not open: it {'does not exist' if row is None else 'is finished'}")
+    return rows.scope(row.slices)
 
 
-def _keys(text: str) -> tuple[SliceKey, ...]:
-    return tuple(SliceKey(name) for name in decode_names(text))
-
-
-def _storable(words: str) -> str:
-    """Return a host's words without what no database keeps in text: NUL, and halves of surrogate pairs."""
-    return words.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+def _storable(message: str) -> str:
+    """Return a host's message without what a database cannot store as text: NUL, and unpaired surrogates."""
+    return message.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _intent(apply: ApplyId, step: Step, now: datetime) -> dict[str, Any]:
@@ -111,32 +108,3 @@ def _intent(apply: ApplyId, step: Step, now: datetime) -> dict[str, Any]:
         "intended": now,
         "words": "",
     }
-
-
-def _applied(row: Row[Any]) -> HistoryEntry:
-    return HistoryEntry(
-        id=row.id,
-        slices=_keys(row.slices),
-        holder=Holder(row.user, row.host, row.pid),
-        started=row.started,
-        finished=row.finished,
-        result=row.result,
-        digest=row.digest,
-        done=row.done,
-        failed=row.failed,
-        skipped=row.skipped,
-    )
-
-
-def _entry(row: Row[Any]) -> JournalEntry:
-    return JournalEntry(
-        apply=row.apply,
-        step=row.step,
-        action=row.action,
-        address=row.address,
-        host=row.host,
-        intended=row.intended,
-        finished=row.recorded,
-        status=row.outcome,
-        message=row.words,
-    )

@@ -1,4 +1,4 @@
-"""Reads a whole record out of its rows, and puts another in its place; how it looks in between is document's part."""
+"""Reads a whole state from the database, and replaces it by another."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from reconciler.errors import StateError
 from reconciler.plan.resources import from_data
 from reconciler.plan.snapshot import Claim, Status
 from reconciler.spec.models.names import SliceKey
+from reconciler.state.codec import encode_names, encode_resource
 from reconciler.state.export import (
     Export,
     ExportedApply,
@@ -24,7 +25,6 @@ from reconciler.state.export import (
     claimed,
 )
 from reconciler.state.sql import allocations, schema
-from reconciler.state.sql.codec import encode_names, encode_resource
 
 _APPLY = ("id", "user", "host", "pid", "started", "finished", "result", "digest", "done", "failed", "skipped")
 _STEP = tuple(ExportedStep.model_fields)
@@ -39,11 +39,11 @@ _ROWS = (
     schema.allocations,
     schema.slices,
 )
-"""Every table that an import fills, those that refer to others first."""
+"""Every table that an import fills, those with foreign keys first."""
 
 
 def read(connection: Connection, meta: Row[Any]) -> Export:
-    """Return the whole record; raises ValueError, KeyError or TypeError for a row that is none of ours."""
+    """Return the whole state; raises ValueError, KeyError or TypeError for a row of another format."""
     return Export(
         cluster=meta.cluster,
         lineage=meta.lineage,
@@ -59,28 +59,28 @@ def read(connection: Connection, meta: Row[Any]) -> Export:
 
 
 def check(meta: Row[Any], export: Export) -> None:
-    """Raise StateError where this record may not give way to the exported one; an empty one always may."""
+    """Raise StateError where the exported state may not replace this one; it may always replace an empty one."""
     if export.cluster != meta.cluster:
         raise StateError(
-            f"the exported record is of cluster {export.cluster}, not of {meta.cluster}",
+            f"the exported state is of cluster {export.cluster}, not of {meta.cluster}",
             hint="name that cluster's file with --cluster",
         )
     if meta.serial == 0:
         return
     if export.lineage != meta.lineage:
         raise StateError(
-            f"the exported record is another one (its lineage is {export.lineage}, this one's {meta.lineage})",
-            hint="import into an empty record: name its place with --state",
+            f"the exported state is another one (its lineage is {export.lineage}, this one's {meta.lineage})",
+            hint="import it into an empty state: name its place with --state",
         )
     if export.serial < meta.serial:
         raise StateError(
-            f"the exported record is older (its serial is {export.serial}, this one's {meta.serial})",
-            hint="what was done since would be forgotten; to look at it, import it into an empty record with --state",
+            f"the exported state is older (its serial is {export.serial}, this one's {meta.serial})",
+            hint="what was done since would be lost; to inspect it, import it into an empty state with --state",
         )
 
 
 def write(connection: Connection, meta: Row[Any], export: Export) -> None:
-    """Put an exported record in the place of this one; fencing tokens never go back."""
+    """Replace this state by an exported one; fencing tokens never go back."""
     for table in _ROWS:
         connection.execute(delete(table))
     counters = export.counters.model_dump() | {"token": max(export.counters.token, meta.token)}
@@ -104,7 +104,7 @@ def write(connection: Connection, meta: Row[Any], export: Export) -> None:
 
 
 def _slices(connection: Connection) -> Iterator[ExportedSlice]:
-    """Yield the slices by key, as Python sorts them: databases differ."""
+    """Yield the slices by key, in Python's order: databases sort differently."""
     documents = {row.slice: row.document for row in connection.execute(select(schema.allocations))}
     held: Mapping[SliceKey, frozenset[Claim]] = allocations.held(connection)
     for row in sorted(connection.execute(select(schema.slices)), key=attrgetter("key")):
