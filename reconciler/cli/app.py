@@ -11,16 +11,16 @@ from reconciler.cli import session
 from reconciler.cli.commands import apply, files, gc, inspect, lab, state
 
 _EXAMPLES = """
-Write a topology, see what it would change, make it so.
+Describe network topologies in files, review what would change, and apply it to hosts.
 
 [bold]Examples[/bold]
 
   reconciler init                        [dim]# a cluster file and a first slice[/dim]
-  reconciler doctor                      [dim]# is every host fit?[/dim]
-  reconciler plan slices/two-vms.yaml    [dim]# what would change; asks no host[/dim]
-  reconciler apply slices/two-vms.yaml   [dim]# do it, after asking[/dim]
+  reconciler doctor                      [dim]# is every host ready?[/dim]
+  reconciler plan slices/two-vms.yaml    [dim]# what would change; contacts no host[/dim]
+  reconciler apply slices/two-vms.yaml   [dim]# apply it, after asking[/dim]
   reconciler show admin/two-vms          [dim]# addresses, VLANs, VNC[/dim]
-  reconciler destroy admin/two-vms       [dim]# take it all away again[/dim]
+  reconciler destroy admin/two-vms       [dim]# delete it from the hosts[/dim]
 """
 
 _VERBS = (
@@ -32,8 +32,8 @@ _VERBS = (
     ("Topologies", apply.destroy),
     ("Topologies", inspect.status),
     ("Topologies", inspect.show),
-    ("Record", state.history),
-    ("Record", state.unlock),
+    ("State", state.history),
+    ("State", state.unlock),
     ("Hosts", inspect.drift),
     ("Hosts", gc.gc),
     ("Hosts", inspect.verify),
@@ -53,7 +53,7 @@ def command() -> Any:
     app.callback()(_globals)
     for panel, verb in _VERBS:
         app.command(rich_help_panel=panel)(session.with_session(verb))
-    app.add_typer(state.app(), name="state", rich_help_panel="Record")
+    app.add_typer(state.app(), name="state", rich_help_panel="State")
     app.add_typer(lab.app(), name="lab", rich_help_panel="Hosts")
     return typer.main.get_command(app)
 

@@ -40,7 +40,7 @@ Cluster = Annotated[
         "--cluster",
         metavar="FILE",
         envvar="RECONCILER_CLUSTER",
-        help="The cluster file. (default: cluster.yaml here or in a parent folder)",
+        help="Cluster file. (default: cluster.yaml in this or a parent folder)",
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]
@@ -50,7 +50,7 @@ State = Annotated[
         "--state",
         metavar="PATH|URL",
         envvar="RECONCILER_STATE",
-        help="Where the record is kept: a file, or a PostgreSQL URL. (default: one file per cluster)",
+        help="State database: a file or a PostgreSQL URL. (default: one file per cluster)",
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]
@@ -68,7 +68,7 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         envvar="RECONCILER_VERBOSE",
-        help="Say more: connections, starts of steps, where errors were found.",
+        help="Print more: connections, started steps, tracebacks of errors.",
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from reconciler.workflow import ApplyResult, Asked, Inputs, PreparedApply
 
 AutoApprove = Annotated[
-    bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")
+    bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask for approval.")
 ]
 Parallelism = Annotated[
     int,
-    typer.Option("--parallelism", min=1, envvar="RECONCILER_PARALLELISM", help="How many hosts to work on at once."),
+    typer.Option(
+        "--parallelism", min=1, envvar="RECONCILER_PARALLELISM", help="Number of hosts to work on at the same time."
+    ),
 ]
 Replace = Annotated[
     list[str] | None,
@@ -44,13 +46,15 @@ Replace = Annotated[
         "--replace",
         metavar="ADDRESS",
         envvar="RECONCILER_REPLACE",
-        help="Make a resource anew though nothing about it differs, such as vm/admin/two-vms/web.",
+        help="Replace a resource even if it has no difference, such as vm/admin/two-vms/web.",
     ),
 ]
 Prune = Annotated[
     bool,
     typer.Option(
-        "--prune", envvar="RECONCILER_PRUNE", help="Destroy the recorded slices that no file of the folders describes."
+        "--prune",
+        envvar="RECONCILER_PRUNE",
+        help="Also destroy slices in the state that no file of the folders describes.",
     ),
 ]
 Rehearse = Annotated[
@@ -58,7 +62,7 @@ Rehearse = Annotated[
     typer.Option(
         "--rehearse",
         envvar="RECONCILER_REHEARSE",
-        help="Play the plan on a model of the hosts: stop it everywhere, and see that one more apply completes it.",
+        help="Simulate the plan: interrupt it at every point, and check that the next apply completes it.",
     ),
 ]
 DetailedExitcode = Annotated[
@@ -66,7 +70,7 @@ DetailedExitcode = Annotated[
     typer.Option(
         "--detailed-exitcode",
         envvar="RECONCILER_DETAILED_EXITCODE",
-        help="Exit 0 for no changes, 2 for changes, 1 for an error.",
+        help="Exit with 0 for no changes, 2 for changes, 1 for an error.",
     ),
 ]
 AllowDestroy = Annotated[
@@ -74,7 +78,7 @@ AllowDestroy = Annotated[
     typer.Option(
         "--allow-destroy",
         envvar="RECONCILER_ALLOW_DESTROY",
-        help="Let --prune take more than 3 slices where these are more than a third of all.",
+        help="Allow --prune to destroy more than 3 slices that are more than a third of all.",
     ),
 ]
 RENUMBERED = 10
@@ -90,7 +94,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     *,
     refresh: Annotated[
         bool,
-        typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Look at the hosts first, as apply does."),
+        typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Refresh from the hosts first, as apply does."),
     ] = False,
     replace: Replace = None,
     prune: Prune = False,
@@ -99,12 +103,12 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     out: Out = None,
     detailed_exitcode: DetailedExitcode = False,
 ) -> int:
-    """Show what would change, and why; changes nothing, and contacts no host unless --refresh is given.
+    """Show what would change, and why. Changes nothing, and contacts hosts only with --refresh.
 
-    With -o the plan is saved as well: apply does exactly that plan, as long as nothing it was made from has changed.
+    With -o, the plan is also saved. `reconciler apply FILE` performs exactly that plan, or refuses it if it is stale.
 
-    With --rehearse an apply is played in memory, from what is recorded, and stopped at each of its moments: one more
-    apply must end as one left alone. Where it would not, the error says at which moment, and no plan is saved.
+    With --rehearse, an apply is simulated in memory from the current state, and interrupted at every point. The next
+    apply must then end like one without an interruption. If not, the error names the point, and no plan is saved.
 
     [bold]Examples[/bold]
 
@@ -151,7 +155,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         typer.Option(
             "--refresh/--no-refresh",
             envvar="RECONCILER_REFRESH",
-            help="Look at the hosts first, and repair what is not as recorded.",
+            help="Refresh from the hosts first, and repair what differs from the state.",
         ),
     ] = True,
     replace: Replace = None,
@@ -162,20 +166,20 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         typer.Option(
             "--accept-data-loss",
             envvar="RECONCILER_ACCEPT_DATA_LOSS",
-            help="Where a VM's disk went missing with its data, go on with an empty one.",
+            help="If a VM's disk and its data are missing, continue with an empty disk.",
         ),
     ] = False,
     auto_approve: AutoApprove = False,
     lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
-    """Make the hosts match the files: look at the hosts, show the plan, ask, and do it.
+    """Make the hosts match the files: refresh, show the plan, ask, and perform it.
 
-    What was changed or lost on the hosts is repaired. Only a lost disk cannot be: that is asked for on its own, and
-    refused with --auto-approve unless --accept-data-loss is given.
+    What was changed or lost on the hosts is repaired. A lost disk cannot be repaired: a separate question asks whether
+    to continue with an empty one. With --auto-approve, this needs --accept-data-loss.
 
-    Given a plan that `plan -o` saved, it does exactly that plan: it does not look at the hosts and plan again, and
-    refuses a plan that is no longer true.
+    A plan that `plan -o` saved is performed exactly, without a refresh and without planning again. A stale plan is
+    refused.
 
     [bold]Examples[/bold]
 
@@ -212,7 +216,7 @@ def destroy(
     lock_timeout: LockTimeout = 0.0,
     parallelism: Parallelism = 10,
 ) -> int:
-    """Take slices away, from what is recorded; their files may be long gone.
+    """Delete slices from the hosts, with or without their files.
 
     [bold]Examples[/bold]
 

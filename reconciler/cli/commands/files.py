@@ -27,9 +27,9 @@ _SCHEMAS = {"cluster": "schemas/cluster.json", "slice": "schemas/slice.json"}
 
 def init(
     session: Session,
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to write to.")] = Path(),
 ) -> None:
-    """Write a cluster file and a first slice to start from, and the schemas by which editors complete and check them.
+    """Write a first cluster file, a first slice file, and JSON Schemas for editors.
 
     [bold]Examples[/bold]
 
@@ -73,7 +73,7 @@ def _write_all(texts: Mapping[Path, str]) -> None:
 
 
 def validate(session: Session, paths: Paths = None) -> None:
-    """Find every problem in the files; contacts no host.
+    """Report every problem in the files. Contacts no host.
 
     [bold]Examples[/bold]
 
@@ -91,9 +91,9 @@ def validate(session: Session, paths: Paths = None) -> None:
 
 def schema(
     session: Session,
-    kind: Annotated[str, typer.Argument(metavar="slice|cluster", help="Which kind of file.")],
+    kind: Annotated[str, typer.Argument(metavar="slice|cluster", help="Type of file.")],
 ) -> None:
-    """Print the JSON Schema of a kind of file, for editors and other programs.
+    """Print the JSON Schema of slice files or cluster files, for editors and other programs.
 
     [bold]Example[/bold]
 

@@ -37,7 +37,7 @@ def gc(
             parser=duration,
             show_default="10m",
             envvar="RECONCILER_OLDER_THAN",
-            help="How long ago an orphan must have been seen first, such as 90s, 10m, 2h or 1d.",
+            help="Minimum time since an orphan was first found, such as 90s, 10m, 2h or 1d.",
         ),
     ] = 600.0,
     include_unclaimed: Annotated[
@@ -45,20 +45,20 @@ def gc(
         typer.Option(
             "--include-unclaimed",
             envvar="RECONCILER_INCLUDE_UNCLAIMED",
-            help="Take orphans too of which no record on that host says that they are its own.",
+            help="Also remove orphans that no state on that host claims.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", envvar="RECONCILER_DRY_RUN", help="Only say what would be done; remember nothing."),
+        typer.Option("--dry-run", envvar="RECONCILER_DRY_RUN", help="Only show what would be removed; save nothing."),
     ] = False,
     auto_approve: AutoApprove = False,
     parallelism: Parallelism = 10,
 ) -> int:
-    """Remove orphans: what bears our tag on a host though nobody records it, and was there in an earlier run too.
+    """Remove orphans: tagged objects on hosts that are not in the state and that an earlier run found too.
 
-    The first run that sees an orphan only remembers it. A later one removes it, if it is still the same thing and
-    nothing else stands on it. What another record may need is never touched.
+    The first run that finds an orphan only saves it. A later run removes it, if it is unchanged and nothing depends on
+    it. What another state may need is never touched.
 
     [bold]Examples[/bold]
 

@@ -31,7 +31,7 @@ NOT_VERIFIED = 2
 
 
 def status(session: Session) -> None:
-    """Show every recorded slice: what it has, and whether its last apply finished.
+    """List the slices in the state: size, workers, VLANs, and whether the last apply finished.
 
     [bold]Examples[/bold]
 
@@ -53,7 +53,8 @@ def status(session: Session) -> None:
 def show(
     session: Session,
     name: Annotated[
-        str, typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name or name; or a plan that plan -o saved.")
+        str,
+        typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name or name; or a plan that `plan -o` saved."),
     ],
 ) -> None:
     """Show one slice: its VMs with worker, addresses and VNC, its links with VLAN and subnet; or a saved plan.
@@ -86,10 +87,10 @@ def drift(
     session: Session,
     slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
 ) -> int:
-    """Compare what the hosts carry with what is recorded, and find what nobody records; reads only.
+    """Compare the hosts with the state, and find orphans. Changes nothing.
 
-    Exits 0 where all is as recorded, 2 where something is not or is an orphan, 1 where a host cannot be read. What
-    another record keeps on the same hosts is told, and is no drift.
+    Exits with 0 if there is no difference, 2 if there is drift or an orphan, and 1 if a host cannot be read. Objects of
+    another state on the same hosts are listed and are not drift.
 
     [bold]Examples[/bold]
 
@@ -195,9 +196,9 @@ async def _verify(
 
 
 def doctor(session: Session) -> int:
-    """Check that every host is fit: login, Open vSwitch, trunk, programs, kernel, space, clock, images; reads only.
+    """Check that every host is ready: login, Open vSwitch, trunk, programs, kernel, space, clock, images.
 
-    Exits 0 where every host is fit, warnings allowed, and 1 otherwise.
+    Changes nothing. Exits with 0 if every host is ready (warnings are allowed), and with 1 if not.
 
     [bold]Examples[/bold]
 

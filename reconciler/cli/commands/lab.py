@@ -9,12 +9,12 @@ import typer
 
 from reconciler.cli.session import Session, with_session
 
-Name = Annotated[str, typer.Option("--name", envvar="RECONCILER_LAB_NAME", help="Which lab.")]
+Name = Annotated[str, typer.Option("--name", envvar="RECONCILER_LAB_NAME", help="Name of the lab.")]
 
 
 def app() -> typer.Typer:
     """Build the group of lab verbs."""
-    group = typer.Typer(no_args_is_help=True, help="A whole cluster on this machine, to try and to test.")
+    group = typer.Typer(no_args_is_help=True, help="Run a cluster on this machine, to try things out and to test.")
     group.command()(with_session(up))
     group.command()(with_session(down))
     group.command()(with_session(status))
@@ -27,9 +27,9 @@ def app() -> typer.Typer:
 def up(
     session: Session,
     name: Name = "lab",
-    workers: Annotated[int, typer.Option("--workers", envvar="RECONCILER_LAB_WORKERS", help="How many workers.")] = 3,
+    workers: Annotated[int, typer.Option("--workers", envvar="RECONCILER_LAB_WORKERS", help="Number of workers.")] = 3,
 ) -> None:
-    """Bring up workers and a network node in namespaces of this machine, and print the path of their cluster file.
+    """Start workers and a network node in namespaces of this machine, and print the path of their cluster file.
 
     [bold]Examples[/bold]
 
@@ -46,7 +46,7 @@ def up(
 
 
 def down(session: Session, name: Name = "lab") -> None:
-    """Take a lab away: no process, namespace, interface, mount or file of it stays.
+    """Remove a lab with all its processes, namespaces, interfaces, mounts and files.
 
     [bold]Example[/bold]
 
@@ -60,7 +60,7 @@ def down(session: Session, name: Name = "lab") -> None:
 
 
 def status(session: Session, name: Name = "lab") -> int:
-    """Show the hosts of a lab; exits 1 where one is down.
+    """Show the hosts of a lab. Exits with 1 if one is down.
 
     [bold]Example[/bold]
 
@@ -85,7 +85,7 @@ def status(session: Session, name: Name = "lab") -> int:
 def execute(
     session: Session,  # noqa: ARG001 - every verb is given one
     host: Annotated[str, typer.Argument(metavar="HOST", help="worker1, worker2, ..., or gateway.")],
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="What to run there, as root.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="Command to run there, as root.")],
     name: Name = "lab",
 ) -> int:
     """Run a command inside a host of a lab.

@@ -32,7 +32,7 @@ _LARGEST = 2**30
 
 def app() -> typer.Typer:
     """Build the group of verbs under `state`."""
-    group = typer.Typer(no_args_is_help=True, help="What the record holds; copies of it; resources to be forgotten.")
+    group = typer.Typer(no_args_is_help=True, help="Show, export, import and edit the state.")
     group.command("list")(with_session(list_resources))
     group.command("show")(with_session(show_resource))
     group.command("export")(with_session(export_record))
@@ -44,14 +44,14 @@ def app() -> typer.Typer:
 def history(
     session: Session,
     apply: Annotated[
-        int | None, typer.Argument(metavar="[APPLY]", help="The number of an apply, to see its steps. (default: all)")
+        int | None, typer.Argument(metavar="[APPLY]", help="Number of an apply, to show its steps. (default: all)")
     ] = None,
     *,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, envvar="RECONCILER_LIMIT", help="How many applies, from the latest.")
+        int, typer.Option("--limit", min=1, envvar="RECONCILER_LIMIT", help="Number of applies, from the latest.")
     ] = 20,
 ) -> None:
-    """Show the latest applies: when, by whom, and how they ended; or what one of them did.
+    """List the latest applies with time, user and result, or show the steps of one.
 
     [bold]Examples[/bold]
 
@@ -72,11 +72,11 @@ def unlock(
     *,
     auto_approve: AutoApprove = False,
 ) -> int:
-    """Take a slice's lock away from whoever holds it, after saying who that is.
+    """Remove a slice's lock, after showing who holds it.
 
-    The lock of a process that has ended is taken over on its own host without this, and `apply --lock-timeout` takes
-    over from a holder that gives no sign of life. A holder that still runs is stopped by it: from then on neither the
-    record nor the hosts accept anything of it.
+    This is rarely needed. On its own machine, the lock of a process that has ended is taken over automatically, and
+    `apply --lock-timeout` takes over when the holder's lease expires. If the holder still runs, it is stopped: the
+    state and the hosts refuse everything it sends from then on.
 
     [bold]Examples[/bold]
 
@@ -103,7 +103,7 @@ def list_resources(
     session: Session,
     slices: Annotated[list[str] | None, typer.Argument(metavar="[SLICE]...", help="Slices. (default: all)")] = None,
 ) -> None:
-    """List the recorded resources: address, host and status.
+    """List the resources in the state: address, host and status.
 
     [bold]Examples[/bold]
 
@@ -133,7 +133,7 @@ def show_resource(
     session: Session,
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="A resource, such as vm/admin/two-vms/web.")],
 ) -> None:
-    """Show one recorded resource with all its attributes, and what an unfinished step was to make of it.
+    """Show one resource in the state with all its attributes, and what an unfinished step would change.
 
     [bold]Example[/bold]
 
@@ -159,17 +159,23 @@ def export_record(
     session: Session,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", envvar="RECONCILER_OUTPUT", help="Where to, instead of stdout."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            envvar="RECONCILER_OUTPUT",
+            help="File to write instead of standard output.",
+        ),
     ] = None,
 ) -> None:
-    """Write the whole record as JSON, sealed by a digest; locks are left out.
+    """Write the whole state as JSON, with a digest that detects edits. Locks are not included.
 
-    The file given with -o is for its owner alone. `state import` reads it, from SQLite or PostgreSQL into either.
+    Only the owner can read the file given with -o. `state import` reads it into SQLite or PostgreSQL.
 
     [bold]Examples[/bold]
 
-      reconciler state export > record.json
-      reconciler state export -o record.json
+      reconciler state export > state.json
+      reconciler state export -o state.json
     """
     from reconciler.state.copies import write_private  # noqa: PLC0415
     from reconciler.state.export import write_export  # noqa: PLC0415
@@ -186,19 +192,19 @@ def export_record(
 
 def import_record(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `state export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `state export` wrote.")],
     *,
     auto_approve: AutoApprove = False,
 ) -> int:
-    """Put an exported record in the place of this one; contacts no host.
+    """Replace the state by an exported one. Contacts no host.
 
-    Only an empty record gives way to any; one that is not, to a record of its own lineage whose serial is not lower.
-    What is replaced is exported to a file first.
+    An empty state accepts any export; another state only one of its own lineage whose serial is not lower. The replaced
+    state is exported to a file first.
 
     [bold]Examples[/bold]
 
-      reconciler state import record.json
-      reconciler --state postgresql://ops@db/campus state import record.json
+      reconciler state import state.json
+      reconciler --state postgresql://ops@db/campus state import state.json
     """
     from reconciler.state.export import read_export  # noqa: PLC0415
 
@@ -224,10 +230,10 @@ def forget(
     *,
     auto_approve: AutoApprove = False,
 ) -> int:
-    """Remove resources from the record; what stands on the hosts stays there, and nobody looks after it.
+    """Remove resources from the state without touching hosts.
 
-    For what is certainly gone though its host cannot say so. A slice's file that still names it makes it anew with the
-    next apply.
+    Use this for resources that are gone although their host cannot confirm it. What still exists on hosts is no longer
+    managed. If a slice file still asks for a resource, the next apply creates it again.
 
     [bold]Example[/bold]
 
