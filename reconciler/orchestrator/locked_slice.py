@@ -13,7 +13,7 @@ from reconciler.orchestrator.answers import Answer, Refused
 from reconciler.orchestrator.remote_executor import RemoteExecutor
 from reconciler.orchestrator.views import resources_of
 from reconciler.plan.model import Action, Change, Plan
-from reconciler.plan.resources import Disk, Resource
+from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
@@ -82,4 +82,4 @@ def refuse_deletions(agreed: Plan, besides: Collection[Address] = ()) -> None:
 def _deletes(change: Change) -> bool:
     if change.subject.slice is None:
         return False  # no slice needs it any more
-    return change.action is Action.DELETE or (change.action is Action.REPLACE and isinstance(change.subject, Disk))
+    return change.action is Action.DELETE or (change.action is Action.REPLACE and change.subject.holds_data)

@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.locked_slice import LockedSlice, locked_slice
 from reconciler.orchestrator.remote_executor import RemoteExecutor
-from reconciler.plan.resources import Disk, Port, Reservation, Resource, Seed, Segment, Vm, address
+from reconciler.plan.resources import Resource, Segment, Unit, address
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import SliceKey, VmName
 
@@ -50,8 +50,7 @@ def internet_slice(state: StateSnapshot) -> SliceKey:
 def resources_of_vm(work: LockedSlice, name: VmName) -> Sequence[Resource]:
     """Return the resources of one VM only."""
     label = f"{work.key}/{name}"
-    own = (Vm, Disk, Seed, Port, Reservation)
-    return [one for one in work.resources() if isinstance(one, own) and _label(one) == label]
+    return [one for one in work.resources() if one.unit in {Unit.VM, Unit.NIC} and _label(one) == label]
 
 
 def _label(resource: Resource) -> str:

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from reconciler.plan.desired import slice_resources
 from reconciler.plan.graph import build_topology, ends, natural
-from reconciler.plan.resources import Port, Resource, Segment, Vm, address
+from reconciler.plan.resources import Port, Resource, Unit, Vm, address
 from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
@@ -134,7 +134,7 @@ def link_dict(given: SliceAllocation, key: LinkKey, first: str = "") -> LinkDict
 def _interfaces(
     resources: Mapping[Address, Resource], given: SliceAllocation, key: SliceKey, name: VmName
 ) -> Iterator[InterfaceDict]:
-    leases = {lease.mac: lease.ip for one in resources.values() if isinstance(one, Segment) for lease in one.leases}
+    leases = dict(pair for one in resources.values() if one.unit is Unit.LINK for pair in one.leased())
     links = {end: link.id for link_key, link in given.links.items() for end in ends(link_key)}
     for number in range(given.vms[name].nics):
         port = resources[address(Port, f"{key}/{name}:eth{number}")]

@@ -9,7 +9,7 @@ from reconciler.orchestrator.answers import Refused, returns_answer
 from reconciler.orchestrator.locked_slice import LockedSlice
 from reconciler.orchestrator.lookup import locked_vm, resources_of_vm
 from reconciler.orchestrator.remote_executor import RemoteExecutor
-from reconciler.plan.resources import Port, Vm, address
+from reconciler.plan.resources import Vm, address
 from reconciler.spec.models.names import VmName
 
 
@@ -34,7 +34,7 @@ class VMLauncher:
         """Stop a VM and delete its TAPs; it keeps its overlay, its numbers and its worker."""
         with locked_vm(self.executor, vm_dict) as (work, name):
             _same_worker(work, name, worker_ip)
-            deleted = [one.address for one in resources_of_vm(work, name) if isinstance(one, Vm | Port)]
+            deleted = [one.address for one in resources_of_vm(work, name) if one.runtime]
             work.apply(only=(), without=deleted)
         return "VM stopped"
 

@@ -10,21 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from reconciler.plan.resources import (
-    Disk,
-    Image,
-    Port,
-    Reservation,
-    Resource,
-    Router,
-    Seed,
-    Segment,
-    Trunk,
-    Uplink,
-    Vm,
-    from_data,
-    to_data,
-)
+from reconciler.plan.resources import Resource, from_data, to_data
 from reconciler.simulation.script import Call, Script
 from reconciler.spec.models.names import HostName
 
@@ -58,27 +44,13 @@ def write_resource(resource: Resource) -> str:
 
 def content_of(resource: Resource) -> bytes | None:
     """Return what stands here for the file that is copied to make a resource; None where there is no file to it."""
-    match resource:
-        case Image(sha256=digest) | Seed(cloud_init=digest):
-            return digest.encode()
-        case _:
-            return None
+    digest = resource.content_digest
+    return None if digest is None else digest.encode()
 
 
 def place_of(resource: Resource) -> Place:
     """Return where a resource stands; two that would stand at one place are in each other's way."""
-    match resource:
-        case Image(path=name) | Seed(path=name) | Disk(path=name):
-            pass
-        case Port(tap=name) | Router(namespace=name) | Vm(directory=name):
-            pass
-        case Segment(interface=name) | Uplink(interface=name) | Reservation(mac=name):
-            pass
-        case Trunk(port=port):
-            name = f"{port} {resource.address}"
-        case _:
-            raise ValueError(f"the model knows no {resource.kind}")
-    return f"{resource.kind} {name}"
+    return f"{resource.kind} {resource.name_on_host}"
 
 
 @dataclass(slots=True)
@@ -197,15 +169,8 @@ class Host:
         if (wanted := content_of(resource)) is not None and (standing is None or standing.upload != wanted):
             yield f"what was copied to {place_of(resource)} is not what it should be"
         for other in (thing.resource for thing in self.things.values() if thing.owner != resource.address):
-            match resource, other:
-                case Vm(vnc=one), Vm(vnc=two) if one == two:
-                    yield f"VNC port {one} is taken by {other.address}"
-                case Vm(cloud_init=str(mine)), Seed(cloud_init=its) if other.path == resource.seed and mine != its:
-                    yield f"{other.address} is of other user-data"
-                case Segment(vlan=mine), Segment(vlan=its) if mine == its:
-                    yield f"VLAN {mine} is taken by {other.address}"
-                case Trunk(vlans=some), Trunk(vlans=more) if {*some} & {*more}:
-                    yield f"VLANs {sorted({*some} & {*more})} are carried for {other.address}"
+            if (reason := resource.conflict(other)) is not None:
+                yield reason
 
     def _users(self, resource: Resource) -> Iterator[str]:
         place = place_of(resource)
@@ -220,16 +185,7 @@ def _report(thing: Thing | None) -> list[object] | None:
 
 def _needed(resource: Resource) -> Iterable[Place]:
     """Return the places on the same host without which a resource cannot be there."""
-    match resource:
-        case Disk(backing=path):
-            return (f"{Image.kind} {path}",)
-        case Vm(cloud_init=user_data):
-            seed = () if user_data is None else (f"{Seed.kind} {resource.seed}",)
-            return (f"{Disk.kind} {resource.disk}", *seed, *(f"{Port.kind} {nic.tap}" for nic in resource.nics))
-        case Segment(namespace=name):
-            return (f"{Router.kind} {name}",)
-        case _:
-            return ()
+    return [f"{use.kind} {use.name}" for use in resource.uses() if use.certain and use.name is not None]
 
 
 def invariant_violations(hosts: Mapping[HostName, Host]) -> list[str]:
@@ -240,30 +196,10 @@ def invariant_violations(hosts: Mapping[HostName, Host]) -> list[str]:
         for thing in state.things.values():
             if thing.owner != thing.resource.address:
                 continue
-            for number in _numbers(host, thing.resource):
+            for number in thing.resource.unique_numbers():
                 users.setdefault(number, set()).add(f"{thing.owner} on {host}")
-            match thing.resource:
-                case Port(vlan=int(vlan), gateway_mac=None) | Segment(vlan=vlan):
-                    vlans.setdefault(vlan, set()).add(thing.resource.slice)
-                case _:
-                    pass
+            for vlan in thing.resource.private_vlans():
+                vlans.setdefault(vlan, set()).add(thing.resource.slice)
     found = [f"{number} is used by {', '.join(sorted(who))}" for number, who in users.items() if len(who) > 1]
     found += [f"VLAN {vlan} is used by {sorted(map(str, who))}" for vlan, who in vlans.items() if len(who) > 1]
     return sorted(found)
-
-
-def _numbers(host: HostName, resource: Resource) -> Iterator[str]:
-    match resource:
-        case Port(mac=mac):
-            yield f"MAC {mac}"
-            if resource.ip:
-                yield f"address {resource.ip}"
-        case Vm(vnc=vnc):
-            yield f"VNC port {vnc} of {host}"
-        case Segment(vlan=vlan, ip=ip):
-            yield f"VLAN {vlan} of a router"
-            yield f"subnet {ip} of {resource.slice}"
-        case Reservation(ip=ip):
-            yield f"reservation of {ip}"
-        case _:
-            pass

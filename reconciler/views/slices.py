@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconciler.plan.graph import ends, natural
-from reconciler.plan.resources import Disk, Port, Reservation, Segment, Vm, address
+from reconciler.plan.resources import Disk, Port, Segment, Vm, address
 from reconciler.plan.snapshot import LinkAllocation, ResourceState, SliceAllocation, StateSnapshot, Status, VmAllocation
 from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
 
@@ -106,13 +106,7 @@ def _addresses(entries: Iterable[ResourceState]) -> dict[str, str]:
     """Map MACs to the addresses that DHCP keeps for them."""
     found: dict[str, str] = {}
     for entry in entries:
-        match entry.resource:
-            case Segment(leases=leases):
-                found.update((lease.mac, lease.ip) for lease in leases)
-            case Reservation(mac=mac, ip=ip):
-                found[mac] = ip
-            case _:
-                pass
+        found.update(entry.resource.leased())
     return found
 
 

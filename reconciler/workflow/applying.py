@@ -14,17 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.execution.attempt import Private
 from reconciler.apply.execution.events import ApplyReport
-from reconciler.apply.seed_image import seed_image
 from reconciler.engine import Engine
 from reconciler.errors import DataLoss, NumbersTaken, StateMoved
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.planfile import plan_digest
-from reconciler.plan.resources import Seed
 from reconciler.plan.snapshot import SHARED, ResourceDrift, StateSnapshot
-from reconciler.spec.models.names import Address, SliceKey, VmName
-from reconciler.spec.models.secret import Secret
+from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.store import Lock
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
@@ -163,7 +162,7 @@ async def perform(
             current.steps,
             StoreJournal(opened.store, opened.number),
             uploads=_uploads(prepared.inputs),
-            private=(engine.contents or partial(_seeds, prepared.inputs))(current.steps),
+            private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
         )
     return ApplyResult(current, approved=True, report=report, renumbered=prepared.renumbered)
 
@@ -253,17 +252,14 @@ def _uploads(inputs: Inputs) -> dict[str, Path]:
     return {images[name].sha256: path for name, path in image_files(inputs).items()}
 
 
-def _seeds(inputs: Inputs, steps: Sequence[Step]) -> dict[Address, Callable[[], bytes]]:
-    """Return a function for each seed of these steps that makes its content, if the files have its user-data."""
-
-    def make(seed: Seed, user_data: Secret) -> bytes:
-        return seed_image(seed, user_data.reveal())
-
+def _private_contents(inputs: Inputs, steps: Sequence[Step]) -> Private:
+    """Return functions that make the private files of the resources to create, where the slice files are given."""
     found: dict[Address, Callable[[], bytes]] = {}
     slices = {file.slice.key: file.slice for file in inputs.slices}
     for step in steps:
-        if isinstance(step.after, Seed) and step.after.slice in slices:
-            user_data = slices[SliceKey(step.after.slice)].vms[VmName(step.after.hostname)].cloud_init
-            if user_data is not None:
-                found[step.address] = partial(make, step.after, user_data)
+        make = None if step.after is None else DRIVERS[step.after.kind].content
+        if make is not None and step.subject.slice in slices:
+            content = make(step.after, slices[SliceKey(step.subject.slice)])
+            if content is not None:
+                found[step.address] = content
     return found

@@ -14,7 +14,7 @@ from reconciler.apply.observation.kernel import Reading, read_kernels
 from reconciler.apply.observation.trace import read_mirrors, read_ports, trace
 from reconciler.apply.transport.connection import Connector
 from reconciler.errors import HostError
-from reconciler.plan.resources import Resource, Router, Segment, Uplink
+from reconciler.plan.resources import Resource
 from reconciler.spec.models.cluster import Bridge
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.store import StateReader
@@ -87,7 +87,7 @@ async def _probed(
 
 async def _router_violations(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
     """Return how the rules of segments and uplinks differ from the state; switches do not show these."""
-    found = await compare([one for one in resources if isinstance(one, Router | Segment | Uplink)], connector)
+    found = await compare([one for one in resources if one.forwards], connector)
     for item in found:
         if item.kind is DriftKind.UNREACHABLE:
             raise HostError(item.host, f"{item.address} cannot be read: {item.words}")

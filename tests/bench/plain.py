@@ -27,13 +27,14 @@ _FOLDER = "/var/lib/reconciler"
 @contextmanager
 def noted(commands: Commands) -> Iterator[None]:
     """While this lasts, start guests paused, which takes 30 MB each, and note what is asked of each host in order."""
-    drivers = registry.DRIVERS
-    paused = {**drivers, Vm.kind: replace(vm.DRIVER, ensure=_paused)}
-    registry.DRIVERS = {kind: replace(driver, ensure=_noting(driver, commands)) for kind, driver in paused.items()}
+    drivers = dict(registry.DRIVERS)
+    for driver in (drivers | {Vm.kind: replace(vm.DRIVER, ensure=_paused)}).values():
+        registry.DRIVERS.register(replace(driver, ensure=_noting(driver, commands)))
     try:
         yield
     finally:
-        registry.DRIVERS = drivers
+        for driver in drivers.values():
+            registry.DRIVERS.register(driver)
 
 
 def _paused(resource: Vm, fact: vm.VmFact, before: Vm | None) -> tuple[Operation, ...]:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from reconciler.apply.transport.command import Command, Operation, Result
 from reconciler.plan.resources import Resource
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, HostName
 
 R = TypeVar("R", bound=Resource)
@@ -55,7 +56,8 @@ class Driver(Generic[R, F]):
     update goes from one to another. `remove` takes away what is ours of it; what is gone already is success. Both raise
     ForeignObject where something in the way is not ours. `observed` returns the attributes as they stand, as plain
     values by name (only those that can be read back), or None where the resource is absent. `survey` finds what nobody
-    asks for.
+    asks for. `content` returns a function that makes the private file of a resource from its slice, or None where it
+    has none; the state and the plan do not contain that file.
     """
 
     noun: type[R]
@@ -65,3 +67,4 @@ class Driver(Generic[R, F]):
     remove: Callable[[R, F], tuple[Operation, ...]]
     observed: Callable[[R, F], Mapping[str, Any] | None]
     survey: Survey[R] | None = None
+    content: Callable[[R, ExpandedSlice], Callable[[], bytes] | None] | None = None

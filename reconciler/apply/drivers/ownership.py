@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Result, script
 from reconciler.errors import ForeignObject
-from reconciler.plan.resources import Image, Resource, Uplink, address
+from reconciler.plan.resources import Resource, Scope, address
 from reconciler.spec.models.names import Address
 
 TAG = "reconciler"
@@ -90,6 +90,6 @@ def tagged(noun: type[Resource], tag: str) -> Address | None:
 def slice_of(noun: type[Resource], where: Address) -> str | None:
     """Return the slice that an address speaks of; None for what slices share."""
     owner, slash, rest = where.partition("/")[2].partition("/")
-    if noun in {Image, Uplink} or not slash:
+    if noun.scope is Scope.SHARED or not slash:
         return None
     return f"{owner}/{rest.partition('/')[0].partition('@')[0]}"

@@ -6,18 +6,20 @@ made on the host and stays there: a plain one would help to guess a short secret
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.drivers import paths
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.seed_image import seed_image
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Seed
-from reconciler.spec.models.names import Address, VmId
+from reconciler.spec.expand import ExpandedSlice
+from reconciler.spec.models.names import Address, VmId, VmName
 
 # Five lines for each path: there or not, leftovers of an upload or not, owner, the digest of its user-data, whether the
 # file and its mode are as they were when it was made.
@@ -126,5 +128,11 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
             yield Found(seed, file.mark)
 
 
+def content(seed: Seed, written: ExpandedSlice) -> Callable[[], bytes] | None:
+    """Return a function that makes the seed image from the VM's user-data."""
+    user_data = written.vms[VmName(seed.hostname)].cloud_init
+    return None if user_data is None else lambda: seed_image(seed, user_data.reveal())
+
+
 SURVEY: Survey[Seed] = Survey((list_files(f"{ROOT}/vms", 2, "*.owner"),), survey, lambda seed: seed.path)
-DRIVER = Driver(Seed, probe, parse, ensure, remove, observed, SURVEY)
+DRIVER = Driver(Seed, probe, parse, ensure, remove, observed, SURVEY, content)

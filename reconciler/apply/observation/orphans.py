@@ -18,20 +18,7 @@ from reconciler.apply.observation.observe import Drivers, HostSurvey, Observatio
 from reconciler.apply.transport.connection import message_of
 from reconciler.plan.model import Action, Change, Step, StepId
 from reconciler.plan.order import order
-from reconciler.plan.resources import (
-    Disk,
-    Image,
-    Port,
-    Reservation,
-    Resource,
-    Router,
-    Seed,
-    Segment,
-    Trunk,
-    Uplink,
-    Vm,
-    to_data,
-)
+from reconciler.plan.resources import Kind, Resource, to_data
 from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import Address, HostName
 
@@ -136,44 +123,16 @@ def _fingerprint(found: Found) -> str:
 
 def _users(things: Mapping[Spot, Resource]) -> dict[Spot, set[Spot]]:
     """Return what stands on what, on one host."""
-    names: dict[tuple[type[Resource], str], list[Spot]] = {}
+    names: dict[tuple[Kind, str | None], list[Spot]] = {}
     for spot, resource in things.items():
-        names.setdefault((type(resource), _name(resource)), []).append(spot)
+        names.setdefault((resource.kind, resource.name_on_host), []).append(spot)
+        names.setdefault((resource.kind, None), []).append(spot)
     users: dict[Spot, set[Spot]] = {}
     for spot, resource in things.items():
-        for need in _needs(resource):
-            for found in names.get(need, ()):
+        for use in resource.uses():
+            for found in names.get((use.kind, use.name), ()):
                 users.setdefault(found, set()).add(spot)
     return users
-
-
-def _name(resource: Resource) -> str:
-    """Return by which name what stands on a resource speaks of it on the host."""
-    match resource:
-        case Image() | Disk() | Seed():
-            return resource.path
-        case Port():
-            return resource.tap
-        case Router():
-            return resource.namespace
-        case _:
-            return ""
-
-
-def _needs(resource: Resource) -> Iterator[tuple[type[Resource], str]]:
-    match resource:
-        case Disk():
-            yield Image, resource.backing
-        case Vm():
-            yield Disk, resource.disk
-            yield Seed, resource.seed
-            yield from ((Port, nic.tap) for nic in resource.nics)
-        case Segment():
-            yield Router, resource.namespace
-        case Reservation():
-            yield Uplink, ""
-        case _:
-            return
 
 
 def free_of_use(orphans: Iterable[Orphan]) -> tuple[Orphan, ...]:
@@ -202,14 +161,16 @@ def removal_steps(orphans: Sequence[Orphan]) -> tuple[Step, ...]:
 
 def _removals(orphans: Collection[Orphan]) -> list[Change]:
     needs: dict[Spot, list[Address]] = {}
-    trunks = {orphan.resource.slice: orphan.spot.address for orphan in orphans if isinstance(orphan.resource, Trunk)}
     for orphan in orphans:
         for user in orphan.users:
             needs.setdefault(user, []).append(orphan.spot.address)
     changes = []
     for orphan in orphans:
-        owners = {orphan.resource.slice, None} if isinstance(orphan.resource, Vm | Port | Segment | Uplink) else set()
-        after = tuple(where for owner, where in trunks.items() if owner in owners)
+        after = tuple(
+            other.spot.address
+            for other in orphans
+            if other.resource.kind in orphan.resource.follows and other.resource.slice in {orphan.resource.slice, None}
+        )
         before = replace(orphan.resource, needs=tuple(needs.get(orphan.spot, ())), after=after)
         changes.append(Change(Action.DELETE, before.address, before, None, "nobody records it"))
     return changes
