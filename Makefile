@@ -1,7 +1,11 @@
-# What people and CI run here; each target says what it does under `make help`.
+# The commands of this project; `make help` describes each of them.
 
 UV_VERSION := 0.13.9
 DEMO := demo
+
+# Two processes share the tests, a file at a time, each with a lab of its own. `make test WORKERS=0` uses one process.
+WORKERS := 2
+RESULTS ?= .pytest_cache/results.xml
 
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
@@ -11,7 +15,7 @@ uv := .tools/uv-$(UV_VERSION)
 environment := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help setup debian demo demo-down check test bench
+.PHONY: help setup debian demo demo-down check test test-unit bench
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +25,8 @@ setup: debian $(environment)  ## install what is missing: Debian packages, uv, t
 debian:
 	@scripts/install-debian-packages.sh
 
-$(uv): | debian
+# Unit tests need no Debian package, so they run where nobody may install one.
+$(uv): | $(if $(filter test-unit,$(MAKECMDGOALS)),,debian)
 	@echo "setup: uv $(UV_VERSION)"
 	@rm -rf .tools
 	@python=$$(scripts/find-python.sh) && "$$python" -m venv .tools
@@ -33,21 +38,24 @@ $(environment): pyproject.toml uv.lock $(uv)
 	@python=$$(scripts/find-python.sh) && .tools/bin/uv sync --quiet --frozen --python "$$python"
 	@touch $@
 
-demo: setup  ## bring up a cluster on this machine, apply a slice, show that its guests reach each other
+demo: setup  ## start a cluster on this machine, apply a slice, show that its guests reach each other
 	@scripts/demo.sh $(DEMO)
 
-demo-down: setup  ## remove all that the demo made
+demo-down: setup  ## remove everything that the demo made
 	@scripts/demo-down.sh $(DEMO)
 
-check: setup  ## lint, formatting, types, import directions, and the rules of the workshop
+check: setup  ## check lint, formatting, types, import directions and the rules of the project
 	ruff check
 	ruff format --check
 	mypy
 	lint-imports --no-logo
 	pytest -q tests/workshop
 
-test: check  ## check, then every test, those on the lab and on PostgreSQL included
-	pytest
+test: check  ## check, then run every test, on a lab and on PostgreSQL too; needs root
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --junitxml=$(RESULTS)
 
-bench: setup  ## measure what docs say of speed, next to the targets
+test-unit: $(environment)  ## run the tests that need no root and no server and take under a minute of CPU time
+	pytest -m 'not lab and not postgres and not slow' --durations=10
+
+bench: setup  ## measure speed, and print each figure beside its target
 	python tests/bench/run.py

@@ -1,21 +1,46 @@
-"""What all tests share: golden files, rewritten by `pytest --update-golden`, and figures that are told at the end."""
+"""Gives all tests golden files, an order, figures and warnings at the end, and a check that they leave nothing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+
+from tests import leftovers
 
 Golden = Callable[[Path, str], None]
 Tell = Callable[[str], None]
 
-_told: list[str] = []
+FIGURES: Final = pytest.StashKey[list[str]]()
+WARNINGS: Final = pytest.StashKey[list[str]]()
+PIDS: Final = pytest.StashKey[list[int]]()
+RUN: Final = pytest.StashKey[leftovers.Run]()
+LEFT: Final = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what the code prints now into golden files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+    config.stash[WARNINGS] = []
+    config.stash[PIDS] = [os.getpid()]
+    if _is_main(config):
+        config.stash[RUN] = leftovers.begin()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first, so that no worker waits for the other at the end; files stay in one piece."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    names = ("lab", "slow")
+    return next((rank for rank, name in enumerate(names) if item.get_closest_marker(name)), len(names))
 
 
 @pytest.fixture
@@ -33,19 +58,62 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 @pytest.fixture(scope="session")
 def postgres_allowed() -> None:
-    """Skip what needs a PostgreSQL server only on request, and never in CI."""
+    """Skip tests that need a PostgreSQL server on request, and never in CI."""
     if os.environ.get("RECONCILER_SKIP_POSTGRES") == "1" and os.environ.get("CI") != "true":
         pytest.skip("RECONCILER_SKIP_POSTGRES is set")
 
 
-@pytest.fixture
-def tell() -> Tell:
-    """Have a figure printed at the end of the run: how much a test did that counts its own work."""
-    return _told.append
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Tell:
+    """Print a figure at the end of the run: how much work a test did."""
+    return pytestconfig.stash[FIGURES].append
+
+
+@pytest.fixture(scope="session")
+def warn(pytestconfig: pytest.Config) -> Tell:
+    """Print a warning at the end of the run: what was not tested."""
+    return pytestconfig.stash[WARNINGS].append
+
+
+@pytest.hookimpl(trylast=True)  # after all fixtures are torn down and all workers have ended
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    stash = session.config.stash
+    if not _is_main(session.config):
+        output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]  # pytest-xdist adds it
+        output |= {"figures": stash[FIGURES], "warnings": stash[WARNINGS], "pid": os.getpid()}
+        return
+    pids: list[int] = stash[PIDS]
+    stash[LEFT] = leftovers.end(stash[RUN], pids)
+    if stash[LEFT]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker of pytest-xdist has to report."""
+    output, stash = getattr(node, "workeroutput", {}), node.config.stash
+    stash[FIGURES].extend(output.get("figures", ()))
+    stash[WARNINGS].extend(output.get("warnings", ()))
+    if "pid" in output:
+        stash[PIDS].append(output["pid"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _told:
+    stash = terminalreporter.config.stash
+    figures: list[str] = stash[FIGURES]
+    warnings: list[str] = stash[WARNINGS]
+    if figures:
         terminalreporter.section("figures")
-        for line in _told:
+        for line in sorted(figures):
             terminalreporter.line(line)
+    for warning in sorted(set(warnings)):
+        terminalreporter.section(f"WARNING: {warning}", red=True, bold=True)
+    if left := stash.get(LEFT, None):
+        terminalreporter.section("FAILED: the run left these behind", red=True, bold=True)
+        for line in left:
+            terminalreporter.line(line)
+
+
+def _is_main(config: pytest.Config) -> bool:
+    """Return whether this is the process that was started, not a worker of pytest-xdist."""
+    return not hasattr(config, "workerinput")

@@ -7,6 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from reconciler.errors import StateMoved
 from reconciler.plan.snapshot import SliceAllocation, Status
 from reconciler.spec.models.names import SliceId, SliceKey
@@ -18,6 +20,7 @@ WRITERS, APPLIES, TRANSACTIONS = 2, 125, 4
 TOTAL = WRITERS * APPLIES
 
 
+@pytest.mark.slow
 def test_a_thousand_transactions_of_two_processes_all_count(database: Database, store: SqlStore) -> None:
     with ProcessPoolExecutor(WRITERS + 1, mp_context=multiprocessing.get_context("spawn")) as pool:
         reader = pool.submit(_watch, database.where)

@@ -47,6 +47,7 @@ def test_no_task_is_done_without_its_results(pieces: list[str]) -> None:
     assert NONCE not in "".join(pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("atheris")
 @pytest.mark.parametrize("check", sorted(CHECKS))
 def test_coverage_guided_bytes_are_handled(check: str, tmp_path: Path) -> None:

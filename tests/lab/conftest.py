@@ -1,4 +1,4 @@
-"""One lab for the whole run, and labs of their own for tests that break hosts; none outlives the run."""
+"""Makes one lab for each process of a test run, and further labs for tests that break hosts; removes them all."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ import pytest
 from reconciler import lab as labs
 from reconciler.errors import LabError
 from reconciler.lab.folder import locate
+from tests.conftest import Tell
 from tests.lab.census import census, settled
 from tests.lab.site import Site
 
-_skipped: list[str] = []
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def lab_allowed() -> None:
+def lab_allowed(warn: Tell) -> None:
     """Skip only on request, and never in CI: a lab that cannot run is a failure."""
     if os.environ.get("RECONCILER_SKIP_LAB") != "1":
         return
     if os.environ.get("CI") == "true":
         pytest.fail("RECONCILER_SKIP_LAB=1 is refused in CI: lab tests must run there", pytrace=False)
-    _skipped.append("lab")
+    warn("LAB TESTS WERE SKIPPED (RECONCILER_SKIP_LAB=1): nothing here shows that the reconciler works on hosts")
     pytest.skip("RECONCILER_SKIP_LAB=1")
 
 
 @pytest.fixture(scope="session")
 def lab(lab_allowed: None) -> Iterator[labs.LabInfo]:
-    """Give the lab that all tests share; each uses slices, VLANs and names of its own in it."""
+    """Give the lab that all tests of this process share; each uses its own slices, VLANs and names."""
     # A terminated run tears its lab down like an interrupted one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _sweep()
+    _remove_abandoned_labs()
     name = f"test-{os.getpid()}"
     try:
         yield _bring_up(name)
@@ -47,21 +47,21 @@ def lab(lab_allowed: None) -> Iterator[labs.LabInfo]:
 
 @pytest.fixture
 def own_lab(lab_allowed: None) -> Iterator[Callable[..., labs.LabInfo]]:
-    """Give a maker of labs that only this test uses; the maker takes the number of workers."""
+    """Give a function that makes labs for this test only; it takes the number of workers."""
     with _own_labs() as make:
         yield make
 
 
 @pytest.fixture(scope="module")
 def module_lab(lab_allowed: None) -> Iterator[Callable[..., labs.LabInfo]]:
-    """Give a maker of labs that only this module uses; the maker takes the number of workers."""
+    """Give a function that makes labs for this module only; it takes the number of workers."""
     with _own_labs() as make:
         yield make
 
 
 @pytest.fixture
 def lab_name(lab_allowed: None) -> Iterator[str]:
-    """Give the name of a lab that is not there, and see that it is not there afterwards."""
+    """Give the name of a lab that does not exist, and remove that lab afterwards."""
     name = f"test-{os.getpid()}-0"
     try:
         yield name
@@ -71,33 +71,27 @@ def lab_name(lab_allowed: None) -> Iterator[str]:
 
 @pytest.fixture
 def site(lab: labs.LabInfo, tmp_path: Path) -> Iterator[Site]:
-    """Give the shared lab with a fresh record; what the test leaves there is destroyed, and must then be gone."""
+    """Give the shared lab with an empty state; slices that the test leaves are destroyed, and must then be gone."""
     with _clean_site(lab, tmp_path) as clean:
         yield clean
 
 
 @pytest.fixture(scope="module")
 def module_site(lab: labs.LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Give the shared lab with a record of this module's own, for slices that all of its tests look at."""
+    """Give the shared lab with a state for this module, for slices that all of its tests use."""
     with _clean_site(lab, tmp_path_factory.mktemp("site")) as clean:
         yield clean
 
 
 @pytest.fixture
 def own_site(own_lab: Callable[..., labs.LabInfo], tmp_path: Path) -> Callable[..., Site]:
-    """Give a maker of labs with a record that only this test uses; the maker takes the number of workers."""
+    """Give a function that makes labs with an empty state for this test only; it takes the number of workers."""
 
     def make(workers: int = 1) -> Site:
         made = own_lab(workers)
         return Site(made, tmp_path, made.cluster_file)
 
     return make
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _skipped:
-        terminalreporter.section("WARNING: LAB TESTS WERE SKIPPED (RECONCILER_SKIP_LAB=1)", red=True, bold=True)
-        terminalreporter.line("Nothing in this run shows that the reconciler works on hosts.")
 
 
 def _bring_up(name: str, workers: int = 3) -> labs.LabInfo:
@@ -132,7 +126,7 @@ def _clean_site(lab: labs.LabInfo, folder: Path) -> Iterator[Site]:
     assert settled(lab, before) == [], "all slices are destroyed, and the hosts are not as before"
 
 
-def _sweep() -> None:
+def _remove_abandoned_labs() -> None:
     """Remove the labs of test runs that were killed before they could."""
     for folder in locate("test").path.parent.glob("test-*"):
         run = folder.name.split("-")[1]

@@ -11,6 +11,7 @@ from itertools import combinations, count
 from random import Random
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -257,6 +258,7 @@ def _file(written: ExpandedSlice) -> SliceFile:
     return SliceFile(path, written, "d" * 64, Source(path, ""))
 
 
+@pytest.mark.slow
 def test_a_cluster_always_comes_to_rest(tell: Tell) -> None:
     run_state_machine_as_test(Lives, settings=LIVES)
     tell("lives of a cluster: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))

@@ -79,6 +79,7 @@ def complete(result: SimulationResult) -> int:
     return result.points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGED)
 def test_one_more_apply_completes_an_apply_stopped_at_any_point(name: str, tmp_path: Path, tell: Tell) -> None:
     first = example(name)
@@ -120,6 +121,7 @@ def test_a_driver_that_accepts_an_incomplete_disk_is_detected() -> None:
     assert result.failure.problem.startswith("vm/admin/internet-only/solo on worker1: there is no disk ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["groups", "line", "routers-in-a-line"])
 def test_every_other_example_can_be_simulated(name: str) -> None:
     result = simulate(empty_cluster(example(name)), example(name), most=6)
