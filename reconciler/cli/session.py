@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from reconciler.spec.load import ClusterFile
     from reconciler.spec.models.cluster import Cluster as ClusterModel
     from reconciler.state.sql.store import SqlStore
-    from reconciler.state.store import Holder
+    from reconciler.state.store import Holder, StateReader
     from reconciler.workflow import Inputs
 
 GLOBAL_PANEL = "Global options"
@@ -105,6 +105,17 @@ class Session:
     def slice_inputs(self, paths: Sequence[Path]) -> Inputs:
         """Read the cluster file and the slices of the paths, of the cluster file's folder where none are given."""
         return self.inputs(paths or [_near(self.cluster_path().resolve().parent)])
+
+    @contextmanager
+    def reader(self, cluster: ClusterFile) -> Iterator[StateReader]:
+        """Open the state of a cluster for reading; without SQLAlchemy, where that is possible."""
+        from reconciler.state.reader import open_reader  # noqa: PLC0415
+
+        reader = open_reader(cluster.cluster.name, self.state)
+        try:
+            yield reader
+        finally:
+            reader.close()
 
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:

@@ -51,20 +51,21 @@ def open_reader(cluster: str, where: str | None) -> StateReader:
 def read_state(where: str | Path, *, cluster: str, clock: Callable[[], datetime], ttl: timedelta = TTL) -> StateReader:
     """Open the state of a cluster for reading, as `open_store` does with `read_only`; raises what it raises."""
     file = location.sqlite_file(where)
-    reader = None if file is None else _read_file(file, cluster, clock, ttl)
-    if reader is not None:
-        return reader
+    if file is not None:
+        mounts.refuse_network(file)
+        if location.is_missing(file):
+            return EmptyReader()
+        location.inspect(file)
+        reader = _read_file(file, cluster, clock, ttl)
+        if reader is not None:
+            return reader
     from reconciler.state.sql.store import open_store  # noqa: PLC0415 - SQLAlchemy takes longer to import than a plan
 
     return open_store(where, cluster=cluster, clock=clock, read_only=True, ttl=ttl)
 
 
 def _read_file(file: Path, cluster: str, clock: Callable[[], datetime], ttl: timedelta) -> SqliteReader | None:
-    """Open a SQLite file, or return None where there is none, or where it is not a valid, current state."""
-    mounts.refuse_network(file)
-    if location.is_missing(file):
-        return None
-    location.inspect(file)
+    """Open a SQLite file, or return None where it is not a valid, current state."""
     try:
         connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     except sqlite3.Error:
@@ -180,6 +181,46 @@ class SqliteReader:
                     yield self._connection
             finally:
                 self._connection.execute("ROLLBACK")
+
+
+class EmptyReader:
+    """A StateReader where there is no state yet."""
+
+    def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
+        """Return an empty state, whose lineage is ""."""
+        del scope
+        return StateSnapshot(lineage="")
+
+    def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
+        """Return nothing: there was no apply."""
+        del limit
+        return ()
+
+    def journal(self, apply: ApplyId) -> tuple[JournalEntry, ...]:
+        """Return nothing: there was no apply."""
+        del apply
+        return ()
+
+    def locks(self) -> tuple[Lock, ...]:
+        """Return nothing: no lock is held."""
+        return ()
+
+    def life(self, lock: Lock, observer: Holder) -> Life:
+        """Return that the holder has ended: no lock is held."""
+        del lock, observer
+        return Life.ENDED
+
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        """Return nothing: no host was surveyed."""
+        return ()
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raise StateMoved where the plan was made from a state."""
+        empty = SimpleNamespace(lineage="", serial=0, shared_moved=0, given_moved=0)
+        staleness.check(empty, plan, {}, dict)
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def _resources(

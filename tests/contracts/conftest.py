@@ -13,7 +13,7 @@ from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.locks.ttl import TTL
-from reconciler.state.reader import SqliteReader, read_state
+from reconciler.state.reader import EmptyReader, SqliteReader, read_state
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import (
     ApplyId,
@@ -84,7 +84,7 @@ class Database:
             return store
         through = ReadThrough(store._engine, store._place, clock, read_only=read_only, ttl=TTL)
         through.reader = read_state(self.where, cluster=cluster, clock=clock)
-        assert isinstance(through.reader, SqlStore if store.read().lineage == "" else SqliteReader)
+        assert isinstance(through.reader, SqliteReader if store.read().lineage else EmptyReader)
         return through
 
 

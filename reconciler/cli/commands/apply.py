@@ -129,14 +129,15 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     inputs = session.slice_inputs(paths or [])
     if out is not None:
         check_place(out, inputs)
-    with session.store(inputs.cluster, read_only=True) as store:
-        doomed = _doomed(inputs, store, paths or [], allow_many=allow_destroy) if prune else ()
+    with session.reader(inputs.cluster) as reader:
+        doomed = _doomed(inputs, reader, paths or [], allow_many=allow_destroy) if prune else ()
         asked = _asked(replace, doomed)
-        drifted = _refreshed(session, inputs, store, asked) if refresh else {}
-        planned = workflow.plan(inputs, store, asked, drifted)
-        if not rehearse:
-            show_plan(session, planned)
-        else:
+        drifted = _refreshed(session, inputs, reader, asked) if refresh else {}
+        planned = workflow.plan(inputs, reader, asked, drifted)
+    if not rehearse:
+        show_plan(session, planned)
+    else:
+        with session.store(inputs.cluster, read_only=True) as store:
             _show_simulated(session, planned, inputs, store, asked)
     if out is not None:
         save(planned, inputs, out)

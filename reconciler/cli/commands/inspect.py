@@ -103,7 +103,7 @@ def drift(
     from reconciler.cli.orphans import is_drift  # noqa: PLC0415
 
     inputs = session.inputs()
-    with session.store(inputs.cluster, read_only=True) as store:
+    with session.reader(inputs.cluster) as store:
         scope = workflow.find_slices(store, slices) if slices else None
         count = len(workflow.present_resources(store, scope))
         found = run_reading(_drift(session, inputs, store, scope))
@@ -176,7 +176,7 @@ def verify(
     from reconciler.views.verification import verification_data, verification_text  # noqa: PLC0415
 
     inputs = session.inputs()
-    with session.store(inputs.cluster, read_only=True) as store:
+    with session.reader(inputs.cluster) as store:
         scope = workflow.find_slices(store, slices) if slices else None
         result = run_reading(_verify(session, inputs, store, scope, probe=probe))
     if session.json:
@@ -246,7 +246,7 @@ def _finding_rows(examination: Examination) -> list[dict[str, Any]]:
 def _views(session: Session) -> tuple[SliceView, ...]:
     from reconciler.views.slices import slice_views  # noqa: PLC0415
 
-    with session.store(session.inputs().cluster, read_only=True) as store:
+    with session.reader(session.inputs().cluster) as store:
         return slice_views(store.read(None))
 
 
@@ -254,7 +254,7 @@ def _view(session: Session, name: str) -> SliceView:
     from reconciler import workflow  # noqa: PLC0415
     from reconciler.views.slices import slice_views  # noqa: PLC0415
 
-    with session.store(session.inputs().cluster, read_only=True) as store:
+    with session.reader(session.inputs().cluster) as store:
         (key,) = workflow.find_slices(store, [name])
         return next(view for view in slice_views(store.read({key})) if view.key == key)
 

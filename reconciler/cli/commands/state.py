@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from reconciler.plan.snapshot import ResourceState
     from reconciler.spec.models.names import Address
     from reconciler.state.export import Export
-    from reconciler.state.sql.store import SqlStore
     from reconciler.state.store import HistoryEntry, Holder, JournalEntry, Life, Lock, StateReader
 
 DECLINED = 1
@@ -59,7 +58,7 @@ def history(
       reconciler history 12
       reconciler history --limit 100 --json
     """
-    with session.store(session.inputs().cluster, read_only=True) as store:
+    with session.reader(session.inputs().cluster) as store:
         if apply is not None:
             _tell_steps(session, _journal(store, apply))
         else:
@@ -113,7 +112,7 @@ def list_resources(
     from reconciler import workflow  # noqa: PLC0415
     from reconciler.cli.tables import table  # noqa: PLC0415
 
-    with session.store(session.inputs().cluster, read_only=True) as store:
+    with session.reader(session.inputs().cluster) as store:
         scope = set(workflow.find_slices(store, slices)) if slices else None
         found = store.read(scope).resources
     rows = [
@@ -141,7 +140,7 @@ def show_resource(
     """
     from reconciler.views.values import show_change  # noqa: PLC0415
 
-    with session.store(session.inputs().cluster, read_only=True) as store:
+    with session.reader(session.inputs().cluster) as store:
         ((_, entry),) = _find(store, [address]).items()
     data = _entry_data(entry)
     if session.json:
@@ -387,7 +386,7 @@ def _count(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _journal(store: SqlStore, number: int) -> Sequence[JournalEntry]:
+def _journal(store: StateReader, number: int) -> Sequence[JournalEntry]:
     from reconciler.state.store import ApplyId  # noqa: PLC0415
 
     latest = store.history(1)
