@@ -135,6 +135,17 @@ async def test_a_step_waits_for_its_need_on_another_host(world: World) -> None:
     assert started.index(2) < started.index(3)
 
 
+async def test_a_step_starts_when_its_need_is_done_and_not_when_that_batch_ends(world: World) -> None:
+    base, slow = create(1, file(world.folder(W1), "base")), create(2, file(world.folder(W1), "slow", seconds=2), 1)
+    far = create(3, file(world.folder(W2), "far"), 1)
+
+    report = await world.execute(base, slow, far)
+
+    assert report.ok
+    assert len(world.hosts.batches(W1)) == 1
+    assert [event.step.id for event in world.told(StepResult) if isinstance(event, StepResult)] == [1, 3, 2]
+
+
 async def test_a_failure_skips_its_dependants_on_every_host_and_nothing_else(world: World) -> None:
     one, two = world.folder(W1), world.folder(W2)
     steps = [

@@ -39,7 +39,7 @@ def test_every_step_ends_once_and_only_after_its_needs(steps: list[Step], bad: s
                 order += [] if step.id in bad else [step.id]
     results = schedule.results()
     assert [result.step.id for result in results] == [step.id for step in steps]
-    assert schedule.waiting() == ()
+    assert schedule.hosts() == ()
     for result in results:
         failed = [need for need in result.step.needs if need not in order]
         assert (result.status is StepStatus.SKIPPED) == bool(failed)

@@ -24,9 +24,6 @@ from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Step
 from reconciler.spec.models.names import Address
 
-PAUSE: Final = 0.05
-"""Seconds of silence from a host after which what it said is written to the journal."""
-
 _NOTHING: Final = Command(("true",))
 
 
@@ -94,7 +91,7 @@ class Attempt:
     async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
         transcript = Transcript(tasks, self.nonce())
         async with aclosing(self._send(transcript)) as events:
-            while (event := await self._next(events)) is not None:
+            async for event in events:
                 if isinstance(event, Begun):
                     self.tracker.begin(steps[event.number])
                 else:
@@ -115,20 +112,6 @@ class Attempt:
                 pass  # the tracker has reported it with the failure that it follows from
             case _:
                 assert_never(ended.status)
-
-    async def _next(self, events: AsyncGenerator[Begun | Ended, None]) -> Begun | Ended | None:
-        """Return the next event, None after the last; a host that falls silent gives time to write down results."""
-        if not self.tracker.unwritten:
-            return await anext(events, None)
-        pending = asyncio.create_task(_first(events))
-        try:
-            await asyncio.wait({pending}, timeout=PAUSE)
-            if not pending.done():
-                await self.tracker.write()
-            return await pending
-        finally:
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
 
     async def _uploaded(self, job: Job) -> Job | None:
         """Do a job up to its last upload, and return what is left of it; None where that failed."""
@@ -204,10 +187,6 @@ def _upload_among(operations: Sequence[Operation]) -> bool:
 
 def _commands(operations: Sequence[Operation]) -> tuple[Command, ...]:
     return tuple(operation for operation in operations if isinstance(operation, Command))
-
-
-async def _first(events: AsyncGenerator[Begun | Ended, None]) -> Begun | Ended | None:
-    return await anext(events, None)
 
 
 def _sha256(source: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.errors import StateLost
 from reconciler.plan.model import Step
@@ -58,7 +58,7 @@ class ApplyReport:
     `lock_lost` says why the apply stopped where another process took over its locks.
     """
 
-    results: tuple[StepResult, ...]
+    results: tuple[StepResult, ...] = field(repr=False)  # asyncio.run formats what it returns
     elapsed: float
     lock_lost: StateLost | None = None
 

@@ -1,13 +1,13 @@
-"""Performs the steps of a plan: looks first, writes intent before effect, result after, one batch per host at a time.
+"""Performs the steps of a plan on their hosts, one batch per host at a time.
 
-Which steps may go is schedule.py's, what they run is the drivers', how a host is asked is attempt.py's. What no result
-was seen of is never counted as done: the host is looked at again before anything is retried.
+Each host is probed first. The intent of a step is written before its effect, and its result after that. A step
+without a result never counts as done: its host is probed again before anything is retried.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -52,24 +52,22 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
 ) -> ApplyReport:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
 
-    `uploads` maps SHA-256 digests to local files, `private` says how the secret content of a resource is made, for the
-    moment in which it is copied. Once `stop` is set, what is in flight is finished and nothing new is
-    begun. When cancelled, what is known is in the journal, the rest stays there as intents. What the journal raises
-    ends the apply too: no step is begun that could not be written down. Where that is StateLost, or a host has seen a
-    later holder than `fence` tells of, the report says so, and with it what was left.
+    `uploads` maps SHA-256 digests to local files. `private` has a function for the secret content of each resource,
+    which is called when the content is copied. Once `stop` is set, steps in flight are finished and no other step
+    starts. When cancelled, the journal has all known results, and the rest as intents. What the journal raises ends the
+    apply: no step starts without its intent. If the journal raises StateLost, or a host has seen a later holder than
+    `fence` has, the report has that error and the steps that were left.
     """
     started = monotonic()
-    schedule = Schedule(steps)
-    tracker = StepTracker(schedule, journal, observer, monotonic)
-    run = _Run(schedule, tracker, _Edges(connector, drivers, Contents(uploads, private or {}), nonce, fence))
+    edges = _Edges(connector, drivers, Contents(uploads, private or {}), nonce, fence)
+    run = _Run(steps, journal, observer, monotonic, edges)
     lost = None
     try:
         await run.drive(parallelism, stop)
-        await tracker.write()
     except StateLost as error:
         lost = error
         run.abandon(error)
-    report = ApplyReport(schedule.results(), monotonic() - started, lost)
+    report = ApplyReport(run.schedule.results(), monotonic() - started, lost)
     observer(Finished(report))
     return report
 
@@ -84,69 +82,97 @@ class _Edges:
 
 
 class _Run:
-    """One apply: which host does what next, and what was read there."""
+    """One apply: which host does what next, and the facts that were read there."""
 
-    def __init__(self, schedule: Schedule, tracker: StepTracker, edges: _Edges) -> None:
-        self._schedule = schedule
-        self._tracker = tracker
+    def __init__(
+        self, steps: Sequence[Step], journal: Journal, observer: Observer, monotonic: Callable[[], float], edges: _Edges
+    ) -> None:
+        self.schedule = Schedule(steps, on_ready=self._queue)
+        self._tracker = StepTracker(self.schedule, journal, observer, monotonic)
         self._edges = edges
-        self._looked: set[HostName] = set()
+        self._probed: set[HostName] = set()
         self._facts: dict[StepId, Any] = {}
+        self._queued: dict[HostName, None] = {}
+        self._turns: dict[HostName, asyncio.Task[None]] = {}
+        self._errors: list[BaseException] = []
+        self._changed = asyncio.Event()
 
     async def drive(self, parallelism: int, stop: asyncio.Event) -> None:
-        """Give every idle host its next turn until nothing is left, `stop` is set, or something of ours broke."""
-        turns: dict[asyncio.Task[None], HostName] = {}
-        broken: list[BaseException] = []
+        """Give turns to hosts until nothing is left, `stop` is set, or a turn raises something that is not HostError.
+
+        A host gets a turn when a step of it becomes ready, in the order in which that happens.
+        """
+        for host in self.schedule.hosts():
+            self._queue(host)
+        writer = asyncio.create_task(self._tracker.keep_writing(), name="writer of results")
+        writer.add_done_callback(self._note_error)
         try:
             while True:
-                if not (stop.is_set() or broken):
-                    for host in self._idle(turns.values())[: max(parallelism, 1) - len(turns)]:
-                        turns[asyncio.create_task(self._turn(host), name=f"turn of {host}")] = host
-                if not turns:
+                while self._queued and len(self._turns) < max(parallelism, 1) and not (self._errors or stop.is_set()):
+                    self._start(next(iter(self._queued)))
+                if not self._turns:
                     break
-                ended, _ = await asyncio.wait(turns, return_when=asyncio.FIRST_COMPLETED)
-                broken += [error for turn in ended if (error := turn.exception()) is not None]
-                turns = {turn: host for turn, host in turns.items() if turn not in ended}
+                await self._changed.wait()
+                self._changed.clear()
         finally:
-            for turn in turns:
-                turn.cancel()
-            await asyncio.gather(*turns, return_exceptions=True)
-        if broken:
-            raise broken[0]
+            tasks = [*self._turns.values(), writer]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if self._errors:
+            raise self._errors[0]
+        await self._tracker.write()
 
     def abandon(self, error: StateLost) -> None:
-        """Count what is in flight as unknown; the record is another's, nothing is written there."""
-        for host in self._looked:
-            for step in self._schedule.in_flight(host):
-                for result in self._schedule.end(StepResult(step, StepStatus.UNKNOWN, error.summary)):
+        """Report what is in flight as unknown. Another process has the locks, so nothing is written to the state."""
+        for host in self._probed:
+            for step in self.schedule.in_flight(host):
+                for result in self.schedule.end(StepResult(step, StepStatus.UNKNOWN, error.summary)):
                     self._tracker.observer(result)
 
-    def _idle(self, busy: Collection[HostName]) -> list[HostName]:
-        return [
-            host
-            for host in self._schedule.hosts()
-            if host not in busy and (host not in self._looked or self._schedule.ready(host))
-        ]
+    def _queue(self, host: HostName) -> None:
+        """Note that there is something to do on a host."""
+        if host not in self._turns:
+            self._queued[host] = None
+            self._changed.set()
+
+    def _start(self, host: HostName) -> None:
+        del self._queued[host]
+        turn = asyncio.create_task(self._turn(host), name=f"turn of {host}")
+        self._turns[host] = turn
+        turn.add_done_callback(lambda ended: self._end(host, ended))
+
+    def _end(self, host: HostName, turn: asyncio.Task[None]) -> None:
+        del self._turns[host]
+        self._note_error(turn)
+        if self.schedule.has_ready(host):
+            self._queue(host)
+
+    def _note_error(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._errors.append(error)
+        self._changed.set()
 
     async def _turn(self, host: HostName) -> None:
-        """Do one thing on a host: look at all that its steps are about, or send the batch that is ready."""
+        """Do one thing on a host: read the facts of all its steps, or send the batch that is ready."""
         try:
             connection = await self._edges.connector.connect(host)
-            if host in self._looked:
-                await self._work(connection, self._schedule.ready(host))
+            if host in self._probed:
+                await self._work(connection, self.schedule.ready(host))
                 return
-            self._looked.add(host)
-            remade = self._schedule.replacing
-            await self._look(
-                connection, [step for step in self._schedule.waiting(host) if not remade(step)], self._tracker.failed
+            self._probed.add(host)
+            replacing = self.schedule.replacing
+            await self._probe(
+                connection, [step for step in self.schedule.waiting(host) if not replacing(step)], self._tracker.failed
             )
         except HostError as error:
             self._give_up(host, error)
 
-    async def _look(
+    async def _probe(
         self, connection: Connection, steps: Sequence[Step], otherwise: Callable[[Step, str], None]
     ) -> None:
-        """Read the facts of steps, at most one of each address; those that cannot be read end `otherwise`."""
+        """Read the facts of steps, at most one of each address; `otherwise` reports those that cannot be read."""
         if not steps:
             return
         facts = await self._read(connection, [step.subject for step in steps])
@@ -157,9 +183,9 @@ class _Run:
                 otherwise(step, message_of(facts.unread[step.subject.kind]))
 
     async def _read(self, connection: Connection, subjects: Sequence[Resource]) -> Facts:
-        """Read facts; as that changes nothing, a connection that dies under it is made again at once.
+        """Read facts. Reading changes nothing, so it is tried again at once if the connection dies.
 
-        The fence goes with it: what an earlier holder has sent comes either before the facts are read, or never.
+        The fence is sent too: after this, the host refuses the batches of earlier holders.
         """
         edges = self._edges
         try:
@@ -169,8 +195,8 @@ class _Run:
             return await read_facts(again, subjects, edges.drivers, edges.nonce, edges.fence)
 
     async def _work(self, connection: Connection, steps: Sequence[Step]) -> None:
-        """Send one batch, and look into what it left open."""
-        await self._look(connection, [step for step in steps if step.id not in self._facts], self._tracker.failed)
+        """Send one batch; if it was cut short, find out what it did."""
+        await self._probe(connection, [step for step in steps if step.id not in self._facts], self._tracker.failed)
         jobs = self._jobs(steps)
         if not jobs:
             return
@@ -181,33 +207,33 @@ class _Run:
             await self._recover(connection.host, error)
 
     async def _recover(self, host: HostName, error: HostError) -> None:
-        """Connect again and look: what stands is done, the rest is tried once more; else all of it is unknown."""
+        """Connect and probe again, and perform once more what is not done; if that fails too, the rest is unknown."""
         self._tracker.observer(HostDropped(host, message_of(error)))
         try:
             connection = await self._edges.connector.connect(host)
-            await self._look(connection, self._schedule.in_flight(host), self._tracker.unknown)
-            await self._perform(connection, self._jobs(self._schedule.in_flight(host)))
+            await self._probe(connection, self.schedule.in_flight(host), self._tracker.unknown)
+            await self._perform(connection, self._jobs(self.schedule.in_flight(host)))
         except HostError as again:
-            for step in self._schedule.in_flight(host):
+            for step in self.schedule.in_flight(host):
                 self._tracker.unknown(step, message_of(again))
             await self._tracker.write()
             self._give_up(host, again)
-        self._schedule.put_back(self._schedule.in_flight(host))
+        self.schedule.put_back(self.schedule.in_flight(host))
 
     async def _perform(self, connection: Connection, jobs: Sequence[Job]) -> None:
         edges = self._edges
         await Attempt(connection, self._tracker, edges.contents, edges.nonce, edges.fence).perform(jobs)
 
     def _jobs(self, steps: Sequence[Step]) -> list[Job]:
-        """Ask the drivers what steps take; those that they refuse fail, and what needs them is left out.
+        """Return the jobs of steps. Steps that a driver refuses fail, and steps that need them are left out.
 
-        Files are copied before the batch, so a step with one goes only when all its needs are done.
+        Files are copied before the batch, so a step with an upload is sent only when all its needs are done.
         """
-        asked = {step.id for step in steps}
+        sent = {step.id for step in steps}
         jobs: dict[StepId, Job] = {}
         for step in steps:
-            needs = asked.intersection(step.needs)
-            if self._schedule.ended(step) or not needs <= jobs.keys():
+            needs = sent.intersection(step.needs)
+            if self.schedule.ended(step) or not needs <= jobs.keys():
                 continue
             job = self._job(step)
             if job is not None and not (needs and job.uploads):
@@ -234,7 +260,7 @@ class _Run:
                 assert_never(step.action)
 
     def _give_up(self, host: HostName, error: HostError) -> None:
-        """Fail all that waits for a host; the rest goes on."""
+        """Fail all steps that wait for a host; other hosts continue."""
         self._tracker.observer(HostLost(host, message_of(error), error.hint))
-        for step in self._schedule.waiting(host):
+        for step in self.schedule.waiting(host):
             self._tracker.failed(step, message_of(error))

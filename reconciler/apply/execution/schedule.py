@@ -1,8 +1,10 @@
-"""Which steps may go to a host now, and what becomes of the others when one fails; pure, the executor sends them."""
+"""Decides which steps may go to a host now, and skips the steps whose needs did not succeed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.plan.model import Action, Step, StepId
 from reconciler.plan.results import StepResult, StepStatus, skipped
@@ -10,88 +12,109 @@ from reconciler.spec.models.names import HostName
 
 
 class Schedule:
-    """The steps of an apply, each waiting, in flight, or ended.
+    """The steps of an apply, each of which is waiting, in flight, or ended.
 
-    A need that is not among the steps is taken as fulfilled: a plan's steps are whole, a part of them was asked for.
+    A need that is not among the steps counts as fulfilled: the caller asked for a part of a plan. For each waiting step
+    the schedule counts the needs that are not done, so that a result costs as much as it has dependants.
+    `on_ready` is called with the host of each step whose last need is done.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], on_ready: Callable[[HostName], None] = lambda _: None) -> None:
+        self._on_ready = on_ready
         self._steps = {step.id: step for step in sorted(steps, key=lambda step: step.id)}
-        self._in_flight: set[StepId] = set()
         self._ended: dict[StepId, StepResult] = {}
+        hosts = {step.host for step in steps}
+        self._waiting: dict[HostName, dict[StepId, Step]] = {host: {} for host in hosts}
+        self._in_flight: dict[HostName, dict[StepId, Step]] = {host: {} for host in hosts}
+        self._ready: dict[HostName, dict[StepId, Step]] = {host: {} for host in hosts}
+        self._open_needs: dict[StepId, int] = {}
         self._dependants: dict[StepId, list[Step]] = {}
-        for step in self._steps.values():
-            for need in step.needs:
-                self._dependants.setdefault(need, []).append(step)
-        self._removals = {
+        self._deletions = {
             (step.host, step.address): step.id for step in self._steps.values() if step.action is Action.DELETE
         }
+        for step in self._steps.values():
+            needs = {need for need in step.needs if need in self._steps}
+            for need in needs:
+                self._dependants.setdefault(need, []).append(step)
+            self._open_needs[step.id] = len(needs)
+            self._wait(step)
 
     def replacing(self, step: Step) -> bool:
-        """Whether a step makes again what another step removes: what was there before says nothing to it."""
-        return step.action is not Action.DELETE and (step.host, step.address) in self._removals
+        """Whether a step creates again what another step deletes. Facts read before the deletion do not apply to it."""
+        return step.action is not Action.DELETE and (step.host, step.address) in self._deletions
 
     def hosts(self) -> tuple[HostName, ...]:
         """Return the hosts for which steps wait, by name."""
-        return tuple(sorted({step.host for step in self.waiting()}))
+        return tuple(sorted(host for host, steps in self._waiting.items() if steps))
 
     def ended(self, step: Step) -> bool:
-        """Whether a step has ended, one way or another."""
+        """Whether a step has a result."""
         return step.id in self._ended
 
-    def waiting(self, host: HostName | None = None) -> tuple[Step, ...]:
-        """Return the steps that were not sent yet, to one host or to any."""
-        return tuple(
-            step
-            for step in self._steps.values()
-            if step.id not in self._ended and step.id not in self._in_flight and host in {None, step.host}
-        )
+    def waiting(self, host: HostName) -> tuple[Step, ...]:
+        """Return the steps of a host that were not sent yet, in the order of the plan."""
+        return _in_order(self._waiting[host])
 
     def in_flight(self, host: HostName) -> tuple[Step, ...]:
-        """Return the steps that were sent to a host and have not ended."""
-        return tuple(step for step in self._steps.values() if step.id in self._in_flight and step.host == host)
+        """Return the steps that were sent to a host and have not ended, in the order of the plan."""
+        return _in_order(self._in_flight[host])
+
+    def has_ready(self, host: HostName) -> bool:
+        """Whether a batch could be sent to a host now."""
+        return bool(self._ready[host])
 
     def ready(self, host: HostName) -> tuple[Step, ...]:
         """Return the steps that one batch can hold now: all their needs are done, or earlier in the same batch.
 
-        What makes again a thing that this batch removes must wait for the next: its facts are read in between.
+        A step that creates again what this batch deletes waits for the next batch: its facts are read in between.
         """
+        candidates = list(self._ready[host])
+        heapq.heapify(candidates)
+        open_needs: dict[StepId, int] = {}
         chosen: dict[StepId, Step] = {}
-        for step in self.waiting(host):
-            removal = self._removals.get((host, step.address)) if self.replacing(step) else None
-            if removal not in chosen and all(need in chosen or self._fulfilled(need) for need in step.needs):
-                chosen[step.id] = step
+        while candidates:
+            step = self._steps[heapq.heappop(candidates)]
+            if self.replacing(step) and self._deletions[host, step.address] in chosen:
+                continue
+            chosen[step.id] = step
+            for dependant in self._dependants.get(step.id, ()):
+                if dependant.host == host and dependant.id in self._waiting[host]:
+                    left = open_needs.get(dependant.id, self._open_needs[dependant.id]) - 1
+                    open_needs[dependant.id] = left
+                    if not left:
+                        heapq.heappush(candidates, dependant.id)
         return tuple(chosen.values())
-
-    def _fulfilled(self, need: StepId) -> bool:
-        return need not in self._steps or self._done(need)
-
-    def _done(self, number: StepId) -> bool:
-        result = self._ended.get(number)
-        return result is not None and result.status is StepStatus.DONE
 
     def send(self, steps: Iterable[Step]) -> None:
         """Count steps as in flight."""
-        self._in_flight.update(step.id for step in steps)
+        for step in steps:
+            self._waiting[step.host].pop(step.id, None)
+            self._ready[step.host].pop(step.id, None)
+            self._in_flight[step.host][step.id] = step
 
     def put_back(self, steps: Iterable[Step]) -> None:
         """Let steps wait again that were not sent after all."""
-        self._in_flight.difference_update(step.id for step in steps)
+        for step in steps:
+            if self._in_flight[step.host].pop(step.id, None) is not None:
+                self._wait(step)
 
     def end(self, result: StepResult) -> tuple[StepResult, ...]:
-        """Note how a step ended, and return it with what follows: without success, all that need it are skipped."""
+        """Note a result, and return it with what follows: without success, all steps that need it are skipped."""
         results: list[StepResult] = []
-        followers: list[StepResult] = [result]
+        followers = deque([result])
         while followers:
-            current = followers.pop(0)
-            if current.step.id in self._ended:
+            current = followers.popleft()
+            number = current.step.id
+            if number in self._ended:
                 continue
-            self._ended[current.step.id] = current
-            self._in_flight.discard(current.step.id)
+            self._ended[number] = current
+            self._forget(current.step)
             results.append(current)
-            if current.status is not StepStatus.DONE:
-                needing = self._dependants.get(current.step.id, ())
-                followers += [skipped(step, result.step) for step in needing]
+            dependants = self._dependants.get(number, ())
+            if current.status is StepStatus.DONE:
+                self._fulfil(dependants)
+            else:
+                followers += [skipped(step, result.step) for step in dependants]
         return tuple(results)
 
     def results(self) -> tuple[StepResult, ...]:
@@ -99,3 +122,25 @@ class Schedule:
         return tuple(
             self._ended.get(number) or StepResult(step, StepStatus.NOT_STARTED) for number, step in self._steps.items()
         )
+
+    def _wait(self, step: Step) -> None:
+        self._waiting[step.host][step.id] = step
+        if not self._open_needs[step.id]:
+            self._ready[step.host][step.id] = step
+
+    def _forget(self, step: Step) -> None:
+        if self._in_flight[step.host].pop(step.id, None) is None:
+            self._waiting[step.host].pop(step.id, None)
+            self._ready[step.host].pop(step.id, None)
+
+    def _fulfil(self, dependants: Sequence[Step]) -> None:
+        """Count one need of each of these steps as done."""
+        for step in dependants:
+            self._open_needs[step.id] -= 1
+            if not self._open_needs[step.id] and step.id in self._waiting[step.host]:
+                self._ready[step.host][step.id] = step
+                self._on_ready(step.host)
+
+
+def _in_order(steps: dict[StepId, Step]) -> tuple[Step, ...]:
+    return tuple(steps[number] for number in sorted(steps))

@@ -17,6 +17,10 @@ WRITE_EVERY: Final = 32
 """Results that are written to the journal at once while a host keeps sending them."""
 
 
+WRITE_WITHIN: Final = 0.05
+"""Seconds after which a result is written to the journal at the latest."""
+
+
 class StepTracker:
     """The progress of an apply. Results are gathered; `write` writes them to the journal.
 
@@ -34,11 +38,7 @@ class StepTracker:
         self._intended: set[StepId] = set()
         self._begun: dict[StepId, float] = {}
         self._unwritten: list[StepResult] = []
-
-    @property
-    def unwritten(self) -> bool:
-        """Whether results wait to be written."""
-        return bool(self._unwritten)
+        self._reported = asyncio.Event()
 
     @property
     def full(self) -> bool:
@@ -85,6 +85,15 @@ class StepTracker:
             self.observer(each)
             if each.step.id in self._intended:
                 self._unwritten.append(_as_written(each))
+                self._reported.set()
+
+    async def keep_writing(self) -> None:
+        """Write results as they come, a short time after they were reported; return never."""
+        while True:
+            await self._reported.wait()
+            await asyncio.sleep(WRITE_WITHIN)
+            self._reported.clear()
+            await self.write()
 
     async def write(self) -> None:
         """Write the gathered results to the journal."""
