@@ -1,4 +1,4 @@
-"""Hold what style.md asks for and no linter knows; each rule is shown to bite, then turned on every file of ours."""
+"""Enforces rules that no linter knows: each rule is tested on a text that breaks it, then applied to every file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ LONGEST_SLEEP = 1.0  # seconds, in a test that is not on the lab
 VAGUE_NAMES = {"common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 ASSERTING = ("assert", "check", "expect", "fail", "raises", "verify", "warns", "golden")
 BROAD = {"Exception", "BaseException"}
+ACROSS = {"bench", "contracts", "errors", "fuzz", "workshop"}
+"""Folders of tests that are not about one package."""
 SKIPS = {"importorskip", "skip", "skipif", "skipTest"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file as the rules see it: where it stands in the checkout, and its text."""
+    """A file of the checkout: its path and its text."""
 
     path: Path
     text: str
@@ -50,22 +52,22 @@ Finding = tuple[int, str]
 
 
 def is_code(path: Path) -> bool:
-    """Tell a Python file of the product from one of its tests."""
+    """Return whether this is a Python file of the product."""
     return path.suffix == ".py" and path.parts[0] != "tests"
 
 
 def is_test(path: Path) -> bool:
-    """Tell a Python file of the tests."""
+    """Return whether this is a Python file of the tests."""
     return path.suffix == ".py" and path.parts[0] == "tests"
 
 
 def is_python(path: Path) -> bool:
-    """Tell a Python file."""
+    """Return whether this is a Python file."""
     return path.suffix == ".py"
 
 
 def is_ours(path: Path) -> bool:
-    """Tell a text that we wrote from one that a tool or a lawyer did."""
+    """Return whether this project wrote the text; a tool wrote uv.lock, and LICENSE is quoted."""
     return path.name not in {"uv.lock", "LICENSE"}
 
 
@@ -79,14 +81,14 @@ def last_name(node: ast.AST) -> str:
 
 
 def assertionless_tests(source: Source) -> Iterator[Finding]:
-    """Find tests that could not fail but by an exception."""
+    """Find tests that can fail by an exception only."""
     for function in source.functions:
         if function.name.startswith("test") and not any(map(asserts, ast.walk(function))):
             yield function.lineno, f"{function.name} asserts nothing"
 
 
 def asserts(node: ast.AST) -> bool:
-    """Tell an `assert` of something that is not constant, or a call whose name says that it asserts."""
+    """Return whether this is an `assert` of something that varies, or a call whose name says that it asserts."""
     match node:
         case ast.Assert(test=ast.Constant()):
             return False
@@ -99,7 +101,7 @@ def asserts(node: ast.AST) -> bool:
 
 
 def mocks(source: Source) -> Iterator[Finding]:
-    """Find stand-ins for our own code: mock libraries, and all but constants replaced under a test's hand."""
+    """Find mocks of our own code: mock libraries, and `monkeypatch.setattr` of anything but a constant."""
     for node in source.nodes:
         match node:
             case ast.ImportFrom(module=str(module)) if module.split(".")[-1] == "mock" or module == "unittest":
@@ -114,7 +116,7 @@ def mocks(source: Source) -> Iterator[Finding]:
 
 
 def skips(source: Source) -> Iterator[Finding]:
-    """Find tests that may be left out; only a conftest may do so, and aloud."""
+    """Find tests that may be skipped; only a conftest may do so, with a warning."""
     if source.path.name == "conftest.py":
         return
     for node in source.nodes:
@@ -123,7 +125,7 @@ def skips(source: Source) -> Iterator[Finding]:
 
 
 def long_sleeps(source: Source) -> Iterator[Finding]:
-    """Find tests away from the lab that sleep; time is an input."""
+    """Find tests outside the lab that sleep; pass time in as an argument."""
     if "lab" in source.path.parts:
         return
     for call in source.calls:
@@ -136,14 +138,14 @@ def long_sleeps(source: Source) -> Iterator[Finding]:
 
 
 def long_files(source: Source) -> Iterator[Finding]:
-    """Find files that have grown past reading."""
+    """Find files that are too long."""
     lines = source.text.count("\n")
     if lines > LONGEST_FILE:
         yield LONGEST_FILE, f"{lines} lines; split it where it changes subject"
 
 
 def long_functions(source: Source) -> Iterator[Finding]:
-    """Find functions that do more than one thing, by their length."""
+    """Find functions that are too long."""
     for function in source.functions:
         lines = (function.end_lineno or function.lineno) - function.lineno + 1
         if lines > LONGEST_FUNCTION:
@@ -151,35 +153,48 @@ def long_functions(source: Source) -> Iterator[Finding]:
 
 
 def loose_openings(source: Source) -> Iterator[Finding]:
-    """Find modules that do not open with one sentence on one line."""
+    """Find modules whose docstring does not begin with one sentence on one line."""
     docstring = ast.get_docstring(ast.parse(source.text)) or ""
     opening = docstring.split("\n\n")[0]
     if not opening.endswith(".") or "\n" in opening:
-        yield 1, "a module opens with one sentence on one line: what it does, and what it leaves to whom"
+        yield 1, "a module docstring begins with one sentence on one line that says what the module does"
 
 
 def vague_names(source: Source) -> Iterator[Finding]:
-    """Find modules and packages named after nothing."""
+    """Find modules and packages whose name says nothing."""
     for part in source.path.with_suffix("").parts:
         if part in VAGUE_NAMES:
             yield 1, f"{part} says nothing; name it after what is in it"
 
 
+def misplaced_tests(source: Source) -> Iterator[Finding]:
+    """Find test files that are not where the package or module that they test is."""
+    if not source.path.name.startswith("test_"):
+        return
+    folder = source.path.relative_to("tests").parent
+    if folder == Path():
+        module = Path("reconciler", source.path.name.removeprefix("test_"))
+        if not (ROOT / module).exists():
+            yield 1, f"there is no {module}; move the tests to the folder of their package"
+    elif folder.parts[0] not in ACROSS and not (ROOT / "reconciler" / folder.parts[0]).is_dir():
+        yield 1, f"there is no package reconciler/{folder.parts[0]}"
+
+
 def hidden_errors(source: Source) -> Iterator[Finding]:
-    """Find handlers that swallow any error at all."""
+    """Find handlers that hide every error."""
     for node in source.nodes:
         if isinstance(node, ast.ExceptHandler) and is_broad(node) and all(map(does_nothing, node.body)):
             yield node.lineno, "hides every error"
 
 
 def is_broad(handler: ast.ExceptHandler) -> bool:
-    """Tell a handler of everything."""
+    """Return whether a handler catches everything."""
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return any(kind is None or last_name(kind) in BROAD for kind in kinds)
 
 
 def does_nothing(statement: ast.stmt) -> bool:
-    """Tell `pass`, `continue` and `...`."""
+    """Return whether a statement is `pass`, `continue` or a constant such as `...`."""
     match statement:
         case ast.Pass() | ast.Continue() | ast.Expr(value=ast.Constant()):
             return True
@@ -188,20 +203,20 @@ def does_nothing(statement: ast.stmt) -> bool:
 
 
 def unsafe_arguments(source: Source) -> Iterator[Finding]:
-    """Find calls that hand a string to a shell, or take any host for the right one."""
+    """Find calls that pass a string to a shell or accept any host key."""
     for call in source.calls:
         for keyword in call.keywords:
             match keyword:
                 case ast.keyword(arg="shell", value=ast.Constant(value=True)):
-                    yield call.lineno, "hands a string to a shell"
+                    yield call.lineno, "passes a string to a shell"
                 case ast.keyword(arg="known_hosts", value=ast.Constant(value=None)):
-                    yield call.lineno, "takes any host for the right one"
+                    yield call.lineno, "accepts any host key"
                 case _:
                     pass
 
 
 def stubs(source: Source) -> Iterator[Finding]:
-    """Find functions that are only promised."""
+    """Find functions that are not implemented."""
     for node in source.nodes:
         if isinstance(node, ast.Raise) and node.exc is not None:
             raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
@@ -210,17 +225,17 @@ def stubs(source: Source) -> Iterator[Finding]:
 
 
 def leftover_notes(source: Source) -> Iterator[Finding]:
-    """Find notes to oneself: work is either done or an issue."""
+    """Find notes about unfinished work."""
     return matches(source, re.compile(r"\b(T[O]DO|F[I]XME|X[X]X)\b"))
 
 
 def machine_paths(source: Source) -> Iterator[Finding]:
-    """Find paths that are only true on the machine of whoever wrote them."""
+    """Find paths that exist only on the machine of the author."""
     return matches(source, re.compile(r"(?<![\w.$}~])/(work|root|home/\w+)/"))
 
 
 def matches(source: Source, pattern: re.Pattern[str]) -> Iterator[Finding]:
-    """Find every line with a match of a pattern."""
+    """Find every line that matches a pattern."""
     for number, line in enumerate(source.text.splitlines(), 1):
         if found := pattern.search(line):
             yield number, found[0]
@@ -228,7 +243,7 @@ def matches(source: Source, pattern: re.Pattern[str]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: what it looks for, in which files, and a small text that breaks it."""
+    """A rule: what it searches for, in which files, and a small text that breaks it."""
 
     find: Callable[[Source], Iterable[Finding]]
     covers: Callable[[Path], bool]
@@ -252,6 +267,8 @@ RULES = [
     Rule(loose_openings, is_code, "", "reconciler/mute.py"),
     Rule(loose_openings, is_code, '"""Take a sentence\nof two lines."""', "reconciler/wordy.py"),
     Rule(vague_names, is_python, "", "reconciler/plan/utils.py"),
+    Rule(misplaced_tests, is_test, "", "tests/test_example.py"),
+    Rule(misplaced_tests, is_test, "", "tests/example/test_apply.py"),
     Rule(hidden_errors, is_python, "try:\n    apply()\nexcept Exception:\n    pass"),
     Rule(hidden_errors, is_python, "try:\n    apply()\nexcept:\n    ..."),
     Rule(unsafe_arguments, is_python, "subprocess.run(line, shell=True)"),
@@ -263,23 +280,23 @@ RULES = [
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_rule_bites(rule: Rule) -> None:
+def test_rule_finds_what_breaks_it(rule: Rule) -> None:
     source = Source(Path(rule.file), rule.broken)
     assert rule.covers(source.path)
     assert list(rule.find(source))
 
 
 @pytest.mark.parametrize("rule", {rule.find: rule for rule in RULES}.values(), ids=str)
-def test_every_file_keeps(rule: Rule) -> None:
+def test_every_file_follows(rule: Rule) -> None:
     covered = [source for source in sources() if rule.covers(source.path)]
-    assert covered, "the rule looks at no file at all"
+    assert covered, "the rule covers no file"
     broken = [f"{source.path}:{line}: {what}" for source in covered for line, what in rule.find(source)]
     assert not broken, "\n" + "\n".join(broken)
 
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """Return every text of the checkout that is in Git or about to be."""
+    """Return every text file of the checkout that git does not ignore."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     files = [Path(name) for name in sorted(set(names)) if name and (ROOT / name).is_file()]
@@ -287,7 +304,7 @@ def sources() -> tuple[Source, ...]:
 
 
 def read_text(path: Path) -> str | None:
-    """Return a file's text, or None where it is no text."""
+    """Return the text of a file, or None where it is not text."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What becomes of an orphan: by whose it is, how long it was there, and what stands on it or could not be read."""
+"""gc decides about an orphan by its owner, its age, what depends on it and what could not be read."""
 
 from __future__ import annotations
 
@@ -28,30 +28,32 @@ def orphan(resource: Resource, whose: Whose = Whose.OURS, users: tuple[Spot, ...
     return Orphan(spot, resource, whose, (), "f00", users)
 
 
-def judged(one: Orphan, *, ago: timedelta | None, unclaimed: bool = False, unread: tuple[Unread, ...] = ()) -> GcAction:
+def action_for(
+    one: Orphan, *, ago: timedelta | None, unclaimed: bool = False, unread: tuple[Unread, ...] = ()
+) -> GcAction:
     seen = [] if ago is None else [SeenOrphan(orphan_id(one), NOW - ago, 1)]
     (decision,) = decide(ClusterDrift((), (one,), unread), seen, NOW, GcPolicy(TEN, unclaimed=unclaimed))
     return decision.action
 
 
-def test_age_counts_from_the_first_sight_of_the_same_thing() -> None:
+def test_age_counts_from_the_first_run_that_found_the_same_object() -> None:
     one = orphan(VM)
-    assert judged(one, ago=None) is GcAction.FIRST
-    assert judged(one, ago=TEN - timedelta(seconds=1)) is GcAction.YOUNG
-    assert judged(one, ago=-TEN) is GcAction.YOUNG
-    assert judged(one, ago=TEN) is GcAction.REMOVE
+    assert action_for(one, ago=None) is GcAction.FIRST
+    assert action_for(one, ago=TEN - timedelta(seconds=1)) is GcAction.YOUNG
+    assert action_for(one, ago=-TEN) is GcAction.YOUNG
+    assert action_for(one, ago=TEN) is GcAction.REMOVE
     other = SeenOrphan(orphan_id(replace(one, fingerprint="bar")), NOW - TEN, 5)
     assert decide(ClusterDrift((), (one,), ()), [other], NOW, GcPolicy(TEN))[0].action is GcAction.FIRST
 
 
-def test_what_is_not_surely_ours_to_judge_stays() -> None:
-    assert judged(orphan(VM, Whose.OTHER), ago=TEN, unclaimed=True) is GcAction.OTHER
-    assert judged(orphan(VM, Whose.UNKNOWN), ago=TEN) is GcAction.UNCLAIMED
-    assert judged(orphan(VM, Whose.UNKNOWN), ago=TEN, unclaimed=True) is GcAction.REMOVE
-    assert judged(orphan(VM), ago=TEN, unread=(Unread(VM.host, "port", "no switch"),)) is GcAction.UNREAD
+def test_an_object_that_may_not_be_ours_stays() -> None:
+    assert action_for(orphan(VM, Whose.OTHER), ago=TEN, unclaimed=True) is GcAction.OTHER
+    assert action_for(orphan(VM, Whose.UNKNOWN), ago=TEN) is GcAction.UNCLAIMED
+    assert action_for(orphan(VM, Whose.UNKNOWN), ago=TEN, unclaimed=True) is GcAction.REMOVE
+    assert action_for(orphan(VM), ago=TEN, unread=(Unread(VM.host, "port", "no switch"),)) is GcAction.UNREAD
 
 
-def test_what_an_apply_is_just_making_or_changing_is_on_record(tmp_path: Path) -> None:
+def test_what_an_apply_is_creating_or_changing_is_no_orphan(tmp_path: Path) -> None:
     store = open_store(tmp_path / "state.db", cluster="lab", clock=lambda: NOW)
     making, moved = port(100), replace(router(), namespace="rt-2000")
     perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -74,7 +76,7 @@ def test_what_an_apply_is_just_making_or_changing_is_on_record(tmp_path: Path) -
     store.close()
 
 
-def test_what_others_stand_on_waits_for_them() -> None:
+def test_an_object_that_others_depend_on_waits_for_them() -> None:
     vm = orphan(VM)
     disk = orphan(DISK, users=(vm.spot,))
     image = orphan(IMAGE, users=(disk.spot,))
