@@ -16,7 +16,18 @@ from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import parse_cluster, parse_slice
 from reconciler.spec.tree import MAX_BYTES
 from reconciler.spec.yaml import events
-from reconciler.spec.yaml.document import Mark, Path, Refused, positions, read_document, resolve_plain
+from reconciler.spec.yaml.document import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    Mark,
+    Path,
+    Refused,
+    positions,
+    read_document,
+    resolve_plain,
+)
+from reconciler.spec.yaml.fast import Unusual, read_ordinary
+from tests.bench.topologies import slice_text
 
 SECONDS = 60
 """Much more than the slowest of these inputs needs, much less than unlimited expansion would take."""
@@ -136,6 +147,54 @@ def test_libyaml_changes_only_the_time(text: str) -> None:
     assert with_libyaml == without
 
 
+INVISIBLE = {"\ufeff", "\x00", "\x1b", "\u2028", "\x85", events.COLON}
+ORDINARY = st.lists(TOKENS.filter(lambda token: not {*"&*!\\\t\r|>%", *INVISIBLE} & set(token)), max_size=25).map(
+    "".join
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(ORDINARY)
+@example("a: 1\nb: {c: [x, ~, '1', -2]}\n")
+@example("{a: b, a: c}")
+@example("<<: {}")
+@example("1: a")
+@example("a: b\n---\nc: d\n")
+@example("a: b\n...\n")
+@example("- " * (MAX_DEPTH + 1) + "a")
+@example("")
+def test_the_fast_reader_agrees_with_the_complete_one(text: str) -> None:
+    try:
+        found = read_ordinary(text, MAX_VALUES, MAX_DEPTH, resolve_plain)
+    except Unusual:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "HAS_LIBYAML", False)
+        assert _typed(found) == _typed(read_document(text))
+
+
+def _typed(value: Any) -> Any:
+    """Return a value with its types, because 1 equals True, and mappings with their order."""
+    match value:
+        case dict():
+            return [(key, _typed(item)) for key, item in value.items()]
+        case list():
+            return [_typed(item) for item in value]
+        case _:
+            return type(value), value
+
+
+@pytest.mark.parametrize("vms", [1, 100])
+def test_generated_slices_are_read_by_the_fast_reader(vms: int) -> None:
+    text = slice_text("lab", vms)
+    assert read_ordinary(text, MAX_VALUES, MAX_DEPTH, resolve_plain) == read_document(text)
+
+
+def test_a_text_that_may_have_too_many_values_is_left_to_the_complete_reader() -> None:
+    with pytest.raises(Unusual):
+        read_ordinary("[" + "," * MAX_VALUES, MAX_VALUES, MAX_DEPTH, resolve_plain)
+
+
 @settings(max_examples=300, deadline=None)
 @given(TEXTS)
 def test_random_text_is_read_or_refused_with_a_position(text: str) -> None:
@@ -195,15 +254,15 @@ FILL = MAX_BYTES - 20
     ids=lambda value: value[:8] if isinstance(value, str) else None,
 )
 def test_the_worst_files_are_refused_in_bounded_time(text: str, code: Code) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(Refused) as refusal:
         read_document(text)
     assert refusal.value.code is code
     assert len(refusal.value.summary) < 200
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_a_wide_file_is_read_in_bounded_time() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert len(read_document("".join(f"k{index}: [a:eth1, b:eth1]\n" for index in range(30_000)))) == 30_000
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import NamedTuple
@@ -64,7 +64,10 @@ def _known_names(checked: _Checked) -> Iterator[Problem]:
     workers = {worker.name for worker in checked.cluster.workers}
     for name, vm in whole.vms.items():
         path = ("vms", name)
-        yield from _known_sizes(checked, path, vm)
+        if vm.flavor is not None or vm.image is not None:
+            yield from _known_sizes(checked, path, vm)
+        if vm.worker is None and vm.group is None:
+            continue
         yield from _known(checked, (*path, "worker"), "the cluster has no worker", vm.worker, workers)
         yield from _known(checked, (*path, "group"), "this file has no group", vm.group, whole.groups)
 
@@ -106,8 +109,8 @@ def _confusable(checked: _Checked) -> Iterator[Problem]:
 
 
 def _links(checked: _Checked) -> Iterator[Problem]:
-    taken: dict[Endpoint, Path] = {}
-    ends: Counter[str] = Counter()
+    taken: dict[Endpoint, tuple[int, int]] = {}
+    ends: dict[str, int] = defaultdict(int)
     too_high: set[str] = set()
     for index, link in enumerate(checked.slice.links):
         one, other = link.endpoints
@@ -116,43 +119,51 @@ def _links(checked: _Checked) -> Iterator[Problem]:
             summary = f"this link connects {one.vm} to itself"
             yield checked.source.problem(Code.LINK_TO_ITSELF, summary, path, "a link connects two different VMs")
         for position, end in enumerate(link.endpoints):
-            path = ("links", index, "endpoints", position)
             ends[end.vm] += 1
-            if end.vm not in checked.vms:
+            vm = checked.vms.get(VmName(end.vm))
+            if vm is None:
                 hint = did_you_mean(end.vm, checked.vms) or "add it under `vms`"
+                path = ("links", index, "endpoints", position)
                 yield checked.source.problem(Code.UNKNOWN_NAME, f"this slice has no VM {end.vm}", path, hint)
             elif end.interface is not None:
-                yield from _interface(checked, end, path, taken, too_high)
+                here = index, position
+                first = taken.setdefault(end, here)
+                highest = MAX_INTERFACES if vm.interfaces is None else vm.interfaces
+                if int(end.interface[3:]) > highest:
+                    too_high.add(end.vm)
+                    yield _no_interface(checked, end, here, vm.interfaces)
+                if first != here:
+                    yield _in_use(checked, end, here, first)
     yield from _counts(checked, ends, too_high)
 
 
-def _interface(
-    checked: _Checked, end: Endpoint, path: Path, taken: dict[Endpoint, Path], too_high: set[str]
-) -> Iterator[Problem]:
-    """Check an endpoint that names its interface; add it to `taken`, and its VM to `too_high` if there is none."""
-    limit = checked.vms[VmName(end.vm)].interfaces
-    highest = MAX_INTERFACES if limit is None else limit
-    if int((end.interface or "eth0")[3:]) > highest:
-        too_high.add(end.vm)
-        if limit is None:
-            hint = f"a VM has at most {MAX_INTERFACES} data interfaces, eth1 to eth{MAX_INTERFACES}"
-        else:
-            line = checked.source.locate(checked.slice.origin(("vms", end.vm, "interfaces"))).line
-            hint = f"increase `interfaces` of {end.vm}, which is {limit} (line {line})"
-        summary = f"VM {end.vm} has no interface {end.interface}"
-        yield checked.source.problem(Code.INTERFACE_MISSING, summary, path, hint)
-    first = taken.setdefault(end, path)
-    if first != path:
-        where = checked.source.locate(first)
-        summary = f"{end} is already in use (line {where.line}, column {where.column})"
-        hint = f"use another interface, or write only {end.vm} for its next free interface"
-        yield checked.source.problem(Code.INTERFACE_IN_USE, summary, path, hint)
+def _no_interface(checked: _Checked, end: Endpoint, here: tuple[int, int], limit: int | None) -> Problem:
+    """Return the problem of an endpoint (by the numbers of its link and endpoint) whose VM lacks the interface."""
+    if limit is None:
+        hint = f"a VM has at most {MAX_INTERFACES} data interfaces, eth1 to eth{MAX_INTERFACES}"
+    else:
+        line = checked.source.locate(checked.slice.origin(("vms", end.vm, "interfaces"))).line
+        hint = f"increase `interfaces` of {end.vm}, which is {limit} (line {line})"
+    summary = f"VM {end.vm} has no interface {end.interface}"
+    return checked.source.problem(Code.INTERFACE_MISSING, summary, _endpoint_path(here), hint)
+
+
+def _in_use(checked: _Checked, end: Endpoint, here: tuple[int, int], first: tuple[int, int]) -> Problem:
+    where = checked.source.locate(_endpoint_path(first))
+    summary = f"{end} is already in use (line {where.line}, column {where.column})"
+    hint = f"use another interface, or write only {end.vm} for its next free interface"
+    return checked.source.problem(Code.INTERFACE_IN_USE, summary, _endpoint_path(here), hint)
+
+
+def _endpoint_path(here: tuple[int, int]) -> Path:
+    link, endpoint = here
+    return ("links", link, "endpoints", endpoint)
 
 
 def _counts(checked: _Checked, ends: Mapping[str, int], too_high: set[str]) -> Iterator[Problem]:
     for name, vm in checked.vms.items():
         highest = MAX_INTERFACES if vm.interfaces is None else vm.interfaces
-        if ends[name] > highest and name not in too_high:
+        if ends.get(name, 0) > highest and name not in too_high:
             links, interfaces = plural(ends[name], "link endpoint"), plural(highest, "data interface")
             summary = f"VM {name} has {links} but only {interfaces}"
             hint = "a VM cannot have more" if highest == MAX_INTERFACES else "increase `interfaces`, or leave it out"

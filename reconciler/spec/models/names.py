@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated, NewType
 
 from pydantic import StringConstraints
@@ -59,6 +60,7 @@ Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$")]
 _CONFUSABLE = str.maketrans("01i", "oll")
 
 
+@lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
 def skeleton(name: str) -> str:
     """Return the skeleton of a name: names with the same skeleton look alike (0 and o; 1, l and i; -- and -)."""
     return re.sub("-+", "-", name.translate(_CONFUSABLE)).strip("-")

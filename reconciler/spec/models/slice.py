@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from reconciler.spec.models.fields import Ipv4Net, Model, Size, UpdatePolicy, Version
 from reconciler.spec.models.names import INTERFACE_PATTERN, MAX_INTERFACES, NAME_PATTERN, Name, SliceKey, slice_key
@@ -30,8 +31,8 @@ def parse_endpoint(value: Any) -> Endpoint:
     """Read `web` or `web:eth1`; raises ValueError for anything else."""
     if isinstance(value, Endpoint):
         return value
-    if isinstance(value, str) and (match := _ENDPOINT.fullmatch(value)):
-        return Endpoint(match["vm"], match["interface"])
+    if isinstance(value, str) and (found := _endpoint(value)):
+        return found
     if isinstance(value, str) and value.endswith(":eth0"):
         msg = "eth0 is the internet interface and cannot be part of a link; use eth1 or higher"
     else:
@@ -39,9 +40,15 @@ def parse_endpoint(value: Any) -> Endpoint:
     raise ValueError(msg)
 
 
+@lru_cache(maxsize=2**16)  # slices have endpoints in common: vm1:eth1, vm1:eth2, ...
+def _endpoint(text: str) -> Endpoint | None:
+    match = _ENDPOINT.fullmatch(text)
+    return Endpoint(match["vm"], match["interface"]) if match else None
+
+
 EndpointField = Annotated[
     Endpoint,
-    BeforeValidator(parse_endpoint),
+    PlainValidator(parse_endpoint),
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}(:{INTERFACE_PATTERN})?$"}),
 ]

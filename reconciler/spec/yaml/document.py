@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
 from reconciler.errors import Code
 from reconciler.spec.quoting import shown
 from reconciler.spec.yaml.events import COLON, is_safe_for_libyaml, libyaml_events, ruamel_events
+from reconciler.spec.yaml.fast import Unusual, read_ordinary
 
 MAX_DEPTH = 20
 """Levels of nested mappings and lists at most; a slice file needs five."""
@@ -98,11 +99,16 @@ class Refused(Exception):
 
 def read_document(text: str) -> Any:
     """Return the document of a text as dicts, lists, strings, integers, booleans and None; raises Refused."""
-    return _build(text).root
+    _refuse_invisible(text)
+    try:
+        return read_ordinary(text, MAX_VALUES, MAX_DEPTH, resolve_plain)
+    except Unusual:
+        return _build(text).root
 
 
 def positions(text: str) -> Mapping[Path, ValuePosition]:
     """Return the position of every value of a text that read_document accepts."""
+    _refuse_invisible(text)
     found: dict[Path, ValuePosition] = {(): ValuePosition(Mark(1, 1), Mark(1, 1))}
     _build(text, found)
     return found
@@ -116,7 +122,6 @@ def resolve_plain(text: str) -> str | int | bool | None:
 
 
 def _build(text: str, found: dict[Path, ValuePosition] | None = None) -> _Builder:
-    _refuse_invisible(text)
     if is_safe_for_libyaml(text):
         try:
             return _Builder(found).run(libyaml_events(text))

@@ -37,9 +37,14 @@ def is_safe_for_libyaml(text: str) -> bool:
     return HAS_LIBYAML and not _READ_DIFFERENTLY.search(text)
 
 
+def libyaml_parser(text: str) -> Any:
+    """Return a libyaml parser of a text, in which the colons of plain scalars are replaced."""
+    return cyaml.CParser(_INNER_COLON.sub(COLON, text))  # type: ignore[attr-defined]  # __all__ leaves it out
+
+
 def libyaml_events(text: str) -> Iterator[Event]:
     """Yield libyaml's events, with the colons of plain scalars still replaced; raises YAMLError."""
-    parser: Any = cyaml.CParser(_INNER_COLON.sub(COLON, text))  # type: ignore[attr-defined]  # __all__ leaves it out
+    parser = libyaml_parser(text)
     while (event := parser.get_event()) is not None:
         yield event
 
