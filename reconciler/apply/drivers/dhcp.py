@@ -1,7 +1,7 @@
-"""Run the dnsmasq of a directory: one for each router, one for the internet VLAN; what it serves is the drivers'.
+"""Starts, stops and configures dnsmasq: one process for each router, one for the internet VLAN.
 
-dnsmasq reads its configuration only as it starts, so what changes it ends with a restart: some 20 ms, and clients keep
-their addresses, for each is reserved. It answers DHCP alone: DNS is off.
+dnsmasq reads its configuration only when it starts, so every change ends with a restart. That takes about 20 ms, and
+clients keep their addresses because each is reserved. dnsmasq serves only DHCP; DNS is off.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ runs() {
 }
 """
 
-# Sets pid to the running dnsmasq of directory $1, or to nothing. One whose pidfile was deleted by hand is searched for;
-# what is sought comes to grep by a pipe, so that it does not find itself.
+# Sets pid to the running dnsmasq of directory $1, or to nothing. If its pidfile was deleted by hand, it is searched
+# for. grep reads the pattern from a pipe, so that it does not find itself.
 FIND = (
     RUNS
     + """
@@ -59,7 +59,7 @@ stop_server() {
 """
 )
 
-# In directory $1; in the network namespace $2, or in the host's own where that is empty.
+# In directory $1; in the network namespace $2, or in the host's own if that is empty.
 START_SERVER = (
     STOP_SERVER
     + """
@@ -73,7 +73,7 @@ start_server() {
 """
 )
 
-# A router's server: it runs while there is any segment to serve.
+# A router's server runs while there is a segment to serve.
 RESTART = (
     START_SERVER
     + """
@@ -90,7 +90,7 @@ DELETE_AND_RESTART = 'rm -f -- "$3"\n' + RESTART
 
 
 def configuration(directory: str, lines: Iterable[str]) -> str:
-    """Return a dnsmasq.conf (dnsmasq(8)) with what all our servers have in common, and `lines`."""
+    """Return a dnsmasq.conf (dnsmasq(8)) with the lines that all our servers share, and `lines`."""
     common = [
         "port=0",
         "bind-dynamic",
@@ -105,7 +105,7 @@ def configuration(directory: str, lines: Iterable[str]) -> str:
 
 
 def restart(directory: str, namespace: str) -> Command:
-    """Return the command that brings a router's server up to date with its directory."""
+    """Return the command that makes a router's server match its directory."""
     return script(RESTART, directory, namespace)
 
 
@@ -115,5 +115,5 @@ def write(directory: str, namespace: str, path: str, content: str) -> Command:
 
 
 def delete(directory: str, namespace: str, path: str) -> Command:
-    """Return the command that deletes a part of a router's configuration; without any, the server ends."""
+    """Return the command that deletes a part of a router's configuration; without any, the server stops."""
     return script(DELETE_AND_RESTART, directory, namespace, path)

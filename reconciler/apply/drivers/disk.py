@@ -1,6 +1,6 @@
-"""Make the QCOW2 overlays of VMs over base images, and delete them; never change one, for a guest's data is in it.
+"""Creates and deletes the QCOW2 overlays of VMs. An overlay holds a guest's data, so it is never changed or replaced.
 
-An overlay's address, backing file and size stand in a file beside it, written first and deleted last.
+A file beside the overlay has its address, backing file and size. It is written first and deleted last.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk
 from reconciler.spec.models.names import Address, Bytes
 
-# Five lines for each path: the overlay there or not, leftovers of a creation or not, owner, backing file, size.
+# Five lines for each path: whether the overlay exists, whether a creation left files, owner, backing file, size.
 PROBE = """
 for path do
     present= partial= owner= backing= size=
@@ -31,7 +31,7 @@ for path do
 done
 """
 
-# The directory is the VM's too: its sockets let whoever reaches them into the guest.
+# The directory also has the VM's sockets, which give access to the guest.
 CREATE = """
 path=$1 address=$2 backing=$3 size=$4 directory=$5
 umask 022
@@ -50,7 +50,7 @@ if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
 
 @dataclass(frozen=True, slots=True)
 class DiskFact:
-    """What stands at an overlay's path; backing file and size are those it was created with."""
+    """What exists at an overlay's path. Backing file and size are those that it was created with."""
 
     present: bool
     partial: bool
@@ -60,7 +60,7 @@ class DiskFact:
 
 
 def probe(disks: Sequence[Disk]) -> tuple[Command, ...]:
-    """Look at the overlays and at the files beside them."""
+    """Return the command that reads the overlays and the files beside them."""
     return (script(PROBE, *(disk.path for disk in disks)),)
 
 
@@ -74,7 +74,7 @@ def parse(disks: Sequence[Disk], results: Sequence[Result]) -> Mapping[Address, 
 
 
 def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation, ...]:
-    """Create the overlay unless it is there; raises HostError rather than put another in place of one with data."""
+    """Create the overlay unless it exists; raises HostError rather than replace one that has data."""
     stop_at(_obstacle(disk, fact))
     if not fact.present:
         return (script(CREATE, disk.path, disk.address, disk.backing, str(disk.size), paths.parent(disk.path)),)
@@ -83,13 +83,13 @@ def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation,
             disk.host,
             f"{disk.path} is an overlay of {fact.backing} with {fact.size} bytes, "
             f"not of {disk.backing} with {disk.size}",
-            hint="it holds a guest's data and was left alone; destroy the VM to have it made anew",
+            hint="it holds a guest's data and was not changed; destroy the VM to have it created again",
         )
     return ()
 
 
 def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:
-    """Delete the overlay, what a creation left, and the VM's directory once it is empty."""
+    """Delete the overlay, files that a creation left, and the VM's directory if it is empty."""
     stop_at(_obstacle(disk, fact))
     if not (fact.present or fact.partial or fact.owner):
         return ()
@@ -97,7 +97,7 @@ def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:
 
 
 def observed(disk: Disk, fact: DiskFact) -> Mapping[str, Any] | None:
-    """Return path, backing file and size as they stand."""
+    """Return path, backing file and size as found."""
     if not fact.present or _obstacle(disk, fact):
         return None
     return {"path": disk.path, "backing": fact.backing, "size": fact.size}
@@ -110,7 +110,7 @@ def _obstacle(disk: Disk, fact: DiskFact) -> ForeignObject | None:
 
 
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
-    """Find overlays, and what is left of some, by the owners beside them."""
+    """Find overlays, and leftovers of them, by the owner files beside them."""
     for file in parse_files(target.host, results[0]):
         owner, backing, size = file.lines
         if (where := tagged(Disk, owner)) is not None:

@@ -1,4 +1,4 @@
-"""What a driver is: how one kind of resource is read on a host, made, and removed; pure functions, no connection."""
+"""Defines what a driver is: pure functions that probe, create, remove and survey one kind of resource."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F")
 
 @dataclass(frozen=True, slots=True)
 class SurveyTarget:
-    """A host to be surveyed, and its bridge."""
+    """A host to survey, and its bridge."""
 
     host: HostName
     bridge: str
@@ -25,9 +25,9 @@ class SurveyTarget:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A thing that bears our tag, as the resource that it is a trace of; what could not be read of it is left blank.
+    """A tagged object as the resource that its tag names. Attributes that could not be read are blank.
 
-    What is there suffices for `probe` and `remove`. `mark` tells it from a later thing of the same name.
+    The others are enough for `probe` and `remove`. `mark` distinguishes it from a later object of the same name.
     """
 
     resource: Resource
@@ -36,9 +36,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Survey(Generic[R]):
-    """How all of one kind that bears our tag is found on a host, whether or not anybody knows of it.
+    """How all tagged objects of one kind are found on a host, whether or not the state has them.
 
-    `commands` are read-only. `thing` names what a resource is on its host (a TAP, a path): two things may bear one tag.
+    `commands` are read-only. `thing` names a resource's object on its host (a TAP, a path): two objects may have one
+    tag.
     """
 
     commands: tuple[Command, ...]
@@ -48,16 +49,18 @@ class Survey(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Driver(Generic[R, F]):
-    """One kind's functions. F is the kind's fact: what of one resource stands on the host, and whose it is.
+    """The functions of one kind. F is the kind's fact: what exists of one resource on the host, and who owns it.
 
-    `probe` returns read-only commands for many resources of one host at once: their number does not grow with the
-    resources. `parse` turns their results into one fact for each resource. `ensure` brings the resource about from
-    whatever the fact says (level-based: nothing to do gives no operations); `before` is the recorded resource where an
-    update goes from one to another. `remove` takes away what is ours of it; what is gone already is success. Both raise
-    ForeignObject where something in the way is not ours. `observed` returns the attributes as they stand, as plain
-    values by name (only those that can be read back), or None where the resource is absent. `survey` finds what nobody
-    asks for. `content` returns a function that makes the private file of a resource from its slice, or None where it
-    has none; the state and the plan do not contain that file.
+    `probe` returns read-only commands for many resources of one host; their number does not grow with the resources.
+    `parse` turns their results into one fact for each resource.
+
+    `ensure` returns the operations that create or correct the resource, starting from the fact (none if nothing has to
+    be done); `before` is the resource in the state if an update changes one into another. `remove` deletes what is ours
+    of it; if it is already gone, that is success. Both raise ForeignObject if an object in the way is not ours.
+
+    `observed` returns the attributes as found, as plain values by name (only those that can be read back), or None if
+    the resource does not exist. `survey` lists all tagged objects of the kind. `content` returns a function that makes
+    the private file of a resource from its slice, or None if it has none; the state and the plan do not contain it.
     """
 
     noun: type[R]

@@ -1,6 +1,6 @@
-"""Bring base images to a worker, checked by their SHA-256; where the bytes come from is the executor's knowledge.
+"""Uploads base images to a worker and verifies their SHA-256.
 
-Beside each image stand its owner and what it was found to hash to, so that a probe never reads gigabytes again.
+Files beside each image have its owner and its verified hash, so that a probe does not read gigabytes again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Image
 from reconciler.spec.models.names import Address
 
-# Four lines for each path: there or not, owner, the hash it was verified to have, whether it is as it was then.
+# Four lines for each path: whether it exists, owner, its verified hash, whether it is unchanged since then.
 PROBE = """
 for path do
     present= owner= sum= size= same=
@@ -32,7 +32,7 @@ for path do
 done
 """
 
-# An upload goes to a file beside the image first; one that a power cut ended is still there.
+# An upload first goes to a file beside the image. After a power failure that file is still there.
 CLAIM = """
 umask 022
 mkdir -p -- "$3"
@@ -57,7 +57,7 @@ rm -f -- "$1" "$1.sha256" "$1.owner" "$1.partial."*
 
 @dataclass(frozen=True, slots=True)
 class ImageFact:
-    """What stands at an image's path; `sha256` is empty unless the file is as it was when it was last verified."""
+    """What exists at an image's path. `sha256` is empty unless the file is unchanged since it was last verified."""
 
     present: bool
     owner: str
@@ -65,7 +65,7 @@ class ImageFact:
 
 
 def probe(images: Sequence[Image]) -> tuple[Command, ...]:
-    """Look at the files beside the images; the images themselves are not read."""
+    """Return the command that reads the files beside the images, not the images themselves."""
     return (script(PROBE, *(image.path for image in images)),)
 
 
@@ -79,7 +79,7 @@ def parse(images: Sequence[Image], results: Sequence[Result]) -> Mapping[Address
 
 
 def ensure(image: Image, fact: ImageFact, _before: Image | None) -> tuple[Operation, ...]:
-    """Upload the image unless it is there and verified; an upload that was cut short is begun anew."""
+    """Upload the image unless it exists and is verified. An interrupted upload starts again."""
     stop_at(_obstacle(image, fact))
     if fact.present and fact.sha256 == image.sha256:
         return ()
@@ -88,7 +88,7 @@ def ensure(image: Image, fact: ImageFact, _before: Image | None) -> tuple[Operat
 
 
 def remove(image: Image, fact: ImageFact) -> tuple[Operation, ...]:
-    """Delete the file and what stands beside it; the plan has seen to it that no overlay needs it."""
+    """Delete the image and the files beside it. The plan ensures that no overlay needs it."""
     stop_at(_obstacle(image, fact))
     if not fact.present and not fact.owner:
         return ()
@@ -96,7 +96,7 @@ def remove(image: Image, fact: ImageFact) -> tuple[Operation, ...]:
 
 
 def observed(image: Image, fact: ImageFact) -> Mapping[str, Any] | None:
-    """Return the path and hash as they stand."""
+    """Return the path and hash as found."""
     if not fact.present or _obstacle(image, fact):
         return None
     return {"path": image.path, "sha256": fact.sha256 or "not verified"}
@@ -109,7 +109,7 @@ def _obstacle(image: Image, fact: ImageFact) -> ForeignObject | None:
 
 
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
-    """Find images by the owners beside them."""
+    """Find images by the owner files beside them."""
     for file in parse_files(target.host, results[0]):
         if (where := tagged(Image, file.lines[0])) is not None:
             path = file.path.removesuffix(".owner")

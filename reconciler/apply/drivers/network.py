@@ -1,4 +1,4 @@
-"""Read interfaces as `ip -json` prints them, and write names into nftables rules; no policy here."""
+"""Parses the output of `ip -json`, and quotes interface names for nftables rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Link:
 
 
 def parse_links(host: str, text: str) -> Mapping[str, Link]:
-    """Read `ip -json address show`, by interface; empty text stands for no interfaces."""
+    """Read `ip -json address show`, by interface. Empty text means no interfaces."""
     if not text:
         return {}
     try:
@@ -44,7 +44,7 @@ def parse_links(host: str, text: str) -> Mapping[str, Link]:
 
 
 def literal(interface: str) -> str:
-    """Return an interface's name as a string of nft(8); raises ValueError for what the kernel would not have as one."""
+    """Return an interface's name as a string of nft(8); raises ValueError if the kernel does not allow it."""
     if not _INTERFACE.fullmatch(interface):
         msg = f"{interface!r} cannot be the name of a network interface"
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Say whose a thing on a host is: the address of its resource is its tag, and anything tagged otherwise is foreign."""
+"""Decides who owns an object on a host: its tag is the address of its resource, and other objects are foreign."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TAG = "reconciler"
 
 
 def refuse(resource: Resource, thing: str, owner: str) -> ForeignObject:
-    """Return the error that names a thing in the way; `owner` is the tag found on it, empty where it has none."""
+    """Return the error that names an object in the way. `owner` is its tag, empty if it has none."""
     whose = f"belongs to {owner}" if owner else "is not ours"
     return ForeignObject(
         resource.host,
         f"{thing} is in the way of {resource.address}: it {whose}",
-        hint="it was left alone; remove or rename it by hand, then apply again",
+        hint="it was not changed; remove or rename it by hand, then run apply again",
     )
 
 
 def stop_at(obstacle: ForeignObject | None) -> None:
-    """Raise what stands in the way of a resource, if anything does."""
+    """Raise the error if an object is in the way."""
     if obstacle is not None:
         raise obstacle
 
@@ -48,8 +48,8 @@ def tags(resource: Resource) -> dict[str, str]:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]*")
 _WIDTH = 5
 
-# Five lines for each file of a pattern at a depth below a directory: what tells it from a later one of its name, its
-# path, and the first three lines of its content.
+# Five lines for each file of a pattern at a depth below a directory: a mark that distinguishes it from a later file of
+# the same name, its path, and the first three lines of its content.
 LIST_FILES = """
 [ -d "$1" ] || exit 0
 find "$1" -mindepth "$2" -maxdepth "$2" -name "$3" -type f -printf '%i.%C@ %p\\n' |
@@ -71,24 +71,24 @@ class OwnedFile:
 
 
 def list_files(directory: str, depth: int, pattern: str) -> Command:
-    """Return the command that lists files which say whose they, or what stands beside them, are."""
+    """Return the command that lists files with the owner of themselves or of the file beside them."""
     return script(LIST_FILES, directory, str(depth), pattern)
 
 
 def parse_files(host: str, result: Result) -> Iterator[OwnedFile]:
-    """Read what `list_files` prints."""
+    """Parse the output of `list_files`."""
     for mark, path, *lines in output.rows(host, result, width=_WIDTH):
         yield OwnedFile(mark, path, tuple(lines))
 
 
 def tagged(noun: type[Resource], tag: str) -> Address | None:
-    """Return the address of a kind that a tag holds; None where it is another kind's, or none that we would write."""
+    """Return the address of this kind in a tag; None if it is of another kind, or not an address."""
     kind, _, name = tag.partition("/")
     return address(noun, name) if kind == noun.kind and _NAME.fullmatch(name) else None
 
 
 def slice_of(noun: type[Resource], where: Address) -> str | None:
-    """Return the slice that an address speaks of; None for what slices share."""
+    """Return the slice in an address; None for resources that slices share."""
     owner, slash, rest = where.partition("/")[2].partition("/")
     if noun.scope is Scope.SHARED or not slash:
         return None

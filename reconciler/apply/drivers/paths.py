@@ -1,4 +1,4 @@
-"""Where drivers keep files on a host; every name that becomes part of a path is checked here."""
+"""Defines where drivers keep files on a host, and checks every name that becomes part of a path."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import PurePosixPath
 from reconciler.plan.resources import ROOT
 
 CLAIMS = f"{ROOT}/claims"
-"""Tags of what cannot carry its own yet: a file is written before a TAP is made, and goes once the TAP is tagged."""
+"""Tags of TAPs that have none yet: a file is written before a TAP is created, and deleted when the TAP is tagged."""
 
 UPLINK = f"{ROOT}/uplink"
-"""The internet gateway's own files: its DHCP server's, and what was there before it."""
+"""Files of the internet gateway: of its DHCP server, and the settings from before it existed."""
 
 RESERVATIONS = f"{UPLINK}/hosts.d"
-"""One file for each address that DHCP keeps on the internet VLAN."""
+"""One file for each address that is reserved on the internet VLAN."""
 
 
 def beneath(directory: str, name: str) -> str:
-    """Return the path of an entry of a directory; raises ValueError where the name would lead elsewhere."""
+    """Return the path of an entry of a directory; raises ValueError if the name leads elsewhere."""
     if name in {"", ".", ".."} or "/" in name or not name.isprintable():
         msg = f"{name!r} cannot be the name of a file"
         raise ValueError(msg)
@@ -35,5 +35,5 @@ def fragment(namespace: str, interface: str) -> str:
 
 
 def parent(path: str) -> str:
-    """Return the directory that holds a path."""
+    """Return the directory of a path."""
     return str(PurePosixPath(path).parent)

@@ -1,7 +1,7 @@
-"""Make the TAP of each network card and its port on the bridge, with flows that hold the guest to its own addresses.
+"""Creates each NIC's TAP and its port on the bridge, with flows that enforce anti-spoofing.
 
-QEMU keeps a TAP open while it comes and goes on the bridge, so links change under running guests. A TAP on no bridge
-stays down, for the worker itself would answer on it; one on a bridge is up, and the worker is told to ignore it.
+QEMU keeps a TAP open while it is added to and removed from the bridge, so links change while guests run. A TAP on no
+bridge stays down, because the worker itself would answer on it. A TAP on a bridge is up, and the worker ignores it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reconciler.spec.models.names import Address, VlanId
 _ALLOW, _DROP = 200, 190
 _UP = 0x1  # IFF_UP of linux/if.h
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
-_NO_ADDRESS = "0.0.0.0"  # noqa: S104 - the sender of those that have no address yet; nothing is bound to it
+_NO_ADDRESS = "0.0.0.0"  # noqa: S104 - the sender address before a guest has one; nothing is bound to it
 # No 802.1Q header at all, as `ovs-ofctl dump-flows` writes it.
 _UNTAGGED = "0x0000/0x1fff"
 
@@ -87,8 +87,8 @@ done
 class PortFact:
     """A TAP as the kernel has it, its port as the switch has it, and the flows of its cookie.
 
-    `device` is `tap`, `other` for an interface of another kind, or empty. `claim` is the address written before the
-    TAP was made, where the alias has not yet taken its place.
+    `device` is `tap`, `other` for an interface of another kind, or empty. `claim` is the address that was written
+    before the TAP was created, until the alias has it.
     """
 
     device: str
@@ -101,12 +101,12 @@ class PortFact:
 
     @property
     def owner(self) -> str:
-        """The address of the resource whose TAP this is, or what else stands in its alias."""
+        """The address of the resource that the TAP belongs to, or other text in its alias."""
         return self.alias or self.claim
 
 
 def probe(ports: Sequence[Port]) -> tuple[Command, ...]:
-    """Look at the TAPs, at the switch's ports, and at the flows of each bridge."""
+    """Return the commands that read the TAPs, the switch's ports, and the flows of each bridge."""
     taps = [port.tap for port in ports]
     flows = [switch.probe_flows(bridge) for bridge in sorted({port.bridge for port in ports})]
     return script(PROBE, paths.CLAIMS, *taps), switch.probe_ports(taps), *flows
@@ -134,7 +134,7 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
 
 
 def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation, ...]:
-    """Bring TAP, port and flows about; what is right already is not touched, and a running guest keeps its card."""
+    """Create or correct TAP, port and flows. What is correct is not touched, so a running guest keeps its NIC."""
     stop_at(_obstacle(port, fact))
     operations: list[Operation] = []
     stale = fact.port is not None and (port.vlan is None or _unusable(port, fact, fact.port))
@@ -166,10 +166,10 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
 
 
 def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
-    """Return the attributes as they stand; `mac`, `gateway_mac` and `ip` are what the flows hold the guest to.
+    """Return the attributes as found; `mac`, `gateway_mac` and `ip` are those that the flows enforce.
 
-    A TAP that is gone is absent though its port may be left on the bridge: QEMU holds the one that was deleted, and no
-    other would reach the guest.
+    If the TAP is gone, the resource does not exist, even if its port is still on the bridge: QEMU has the deleted TAP
+    open, and a new one would not reach the guest.
     """
     if not fact.device or _obstacle(port, fact):
         return None
@@ -177,7 +177,7 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     if fact.port is None:
         return found
     works = fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
-    mac, gateway, ip = _held_to(port.tap, fact.flows)
+    mac, gateway, ip = _enforced(port.tap, fact.flows)
     return found | {
         "bridge": fact.port.bridge,
         "vlan": fact.port.tag if works else None,
@@ -190,8 +190,8 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
 def guard(port: Port) -> frozenset[Flow]:
     """Return the flows of a port: frames with another sender's MAC or an 802.1Q tag are dropped.
 
-    On the internet VLAN only the gateway may be spoken to, and only from the port's own IP address: by unicast, and by
-    the broadcasts that ARP and DHCP need. A port there that has no address may send nothing.
+    On the internet VLAN a guest may send only to the gateway, and only from the port's own IP address: by unicast, and
+    by the broadcasts that ARP and DHCP need. A port without an address there may send nothing.
     """
     if port.vlan is None:
         return frozenset()
@@ -211,8 +211,8 @@ def _guard(tap: str, mac: str, gateway: str | None, ip: str | None) -> frozenset
 def _permitted(mac: str, gateway: str, ip: str) -> Iterator[dict[str, str]]:
     """Yield what a guest may send on the internet VLAN.
 
-    Before it has its address it asks for it by DHCP (RFC 2131, 4.1) and probes it by ARP (RFC 5227, 2.1.1), both from
-    0.0.0.0; afterwards it renews the lease by unicast, and rebinds by broadcast.
+    Before it has its address, it requests it by DHCP (RFC 2131, 4.1) and probes it by ARP (RFC 5227, 2.1.1), both from
+    0.0.0.0. Later it renews the lease by unicast and rebinds by broadcast.
     """
     arp = {"arp": "", "arp_sha": mac}
     yield {"ip": "", "nw_src": ip, "dl_dst": gateway}
@@ -222,8 +222,8 @@ def _permitted(mac: str, gateway: str, ip: str) -> Iterator[dict[str, str]]:
         yield {"udp": "", "nw_src": sender, "tp_src": "68", "tp_dst": "67", "dl_dst": _BROADCAST}
 
 
-def _held_to(tap: str, flows: frozenset[Flow]) -> tuple[str | None, str | None, str | None]:
-    """Return the MAC, the gateway's MAC and the IP address that flows hold a guest to; none where one is amiss."""
+def _enforced(tap: str, flows: frozenset[Flow]) -> tuple[str | None, str | None, str | None]:
+    """Return the MAC, the gateway's MAC and the IP address that flows enforce; None for all if a flow is wrong."""
     mac = _only(flows, "dl_src")
     gateway, ip = _only(flows, "dl_dst", besides=_BROADCAST), _only(flows, "nw_src", besides=_NO_ADDRESS)
     if mac is None or flows != _guard(tap, mac, gateway, ip):
@@ -232,7 +232,7 @@ def _held_to(tap: str, flows: frozenset[Flow]) -> tuple[str | None, str | None, 
 
 
 def _only(flows: frozenset[Flow], key: str, *, besides: str = "") -> str | None:
-    """Return the one value that flows match a field with; None where there is none, or more than one."""
+    """Return the one value that flows match a field with; None if there is none or more than one."""
     parts = (part.partition("=") for one in flows for part in one.match)
     values = {value for name, _, value in parts if name == key and value != besides}
     return values.pop() if len(values) == 1 else None
@@ -247,7 +247,7 @@ def _obstacle(port: Port, fact: PortFact) -> ForeignObject | None:
 
 
 def _unusable(port: Port, fact: PortFact, found: SwitchPort) -> bool:
-    """Tell whether the port must be made anew: the switch takes up a TAP that came back only some time later."""
+    """Return whether the port must be created again: the switch is slow to open a TAP that was created again."""
     return not fact.device or found.bridge != port.bridge or found.ofport <= 0
 
 
@@ -261,7 +261,7 @@ def _connected(port: Port, found: SwitchPort | None) -> bool:
 
 
 def _connection(port: Port) -> tuple[tuple[str, ...], ...]:
-    """Return the transaction; protected ports, those of guests on the internet VLAN, never reach one another."""
+    """Return the transaction. Ports of guests on the internet VLAN are protected: they never reach each other."""
     protected = "true" if port.gateway_mac else "false"
     columns = (f"tag={port.vlan}", "vlan_mode=access", "trunks=[]", f"protected={protected}")
     return (
@@ -271,7 +271,7 @@ def _connection(port: Port) -> tuple[tuple[str, ...], ...]:
 
 
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
-    """Find TAPs by their aliases and claims, and the switch's ports by their tags; a TAP and its port are one thing."""
+    """Find TAPs by their aliases and claims, and the switch's ports by their tags. A TAP and its port count as one."""
     host = target.host
     ports = switch.parse_ports(host, results[1])
     named = [(tap, owner, index) for tap, owner, index in output.rows(host, results[0], width=3)]

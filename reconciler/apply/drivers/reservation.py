@@ -1,4 +1,4 @@
-"""Keep addresses on the internet VLAN for VMs, one file each for the DHCP server; port.py holds guests to them."""
+"""Reserves the addresses of VMs on the internet VLAN: one file for each, which the DHCP server reads."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ for path do
 done
 """
 
-# The server sees a new file by itself, once it is whole. It would not give out an address that another card still has
-# leased, so such a lease is struck out while the server is down.
+# The server notices a new file by itself when it is complete. It does not give out an address that another NIC still
+# leases, so such a lease is deleted while the server is stopped.
 CREATE = (
     dhcp.START_SERVER
     + """
@@ -65,14 +65,14 @@ if [ -n "$pid" ]; then kill -HUP "$pid"; fi
 
 @dataclass(frozen=True, slots=True)
 class ReservationFact:
-    """A reservation's file: its owner and entry, both empty where there is none."""
+    """A reservation's file: its owner and entry, both empty if there is none."""
 
     owner: str
     entry: str
 
 
 def probe(reservations: Sequence[Reservation]) -> tuple[Command, ...]:
-    """Look at the files."""
+    """Return the command that reads the files."""
     return (script(PROBE, *(_path(one) for one in reservations)),)
 
 
@@ -94,7 +94,7 @@ def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None)
 
 
 def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
-    """Delete the file and have the DHCP server forget it."""
+    """Delete the file and make the DHCP server read its files again."""
     stop_at(_obstacle(one, fact))
     if not (fact.owner or fact.entry):
         return ()
@@ -102,7 +102,7 @@ def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
 
 
 def observed(one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | None:
-    """Return what the file says."""
+    """Return the content of the file."""
     if not fact.entry or _obstacle(one, fact):
         return None
     mac, _, rest = fact.entry.partition(",")

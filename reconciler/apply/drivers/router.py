@@ -1,6 +1,6 @@
-"""Make the network namespace of each slice: it forwards between the slice's own gateways and nowhere else.
+"""Creates the network namespace of each slice, which forwards only between the slice's own gateways.
 
-Which interfaces are gateways stands in an nftables set that segments add themselves to; the rules never change.
+An nftables set lists the interfaces that are gateways. Segments add themselves to it; the rules never change.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Router
 from reconciler.spec.models.names import Address
 
-# Run inside the namespace: whether it forwards, and the rules as nft lists them. A shell reads byte by byte, and a
-# sysctl ends after the first: enough for a digit, and no failure.
+# Runs inside the namespace: prints whether it forwards, and the rules as nft lists them. A shell reads byte by byte,
+# and reading a sysctl ends after the first byte, which is enough for a digit.
 LIST = """
 read -r forward < /proc/sys/net/ipv4/ip_forward || :
 echo "ip_forward $forward"
 exec nft --stateless --terse list table inet reconciler
 """
 
-# Run inside the namespace. The set is kept as it is when the rules are loaded again.
+# Runs inside the namespace. Loading the rules again does not change the set.
 LOAD = """
 directory=$1 list=$2
 ip link set dev lo up
@@ -101,9 +101,9 @@ rm -rf -- "$2"
 
 @dataclass(frozen=True, slots=True)
 class RouterFact:
-    """A namespace: `present` is `usable`, `broken` (a name with nothing behind it) or empty.
+    """A namespace: `present` is `usable`, `broken` (a name without a namespace) or empty.
 
-    `rules` is whether it filters and forwards as when it was made, `served` whether segments want DHCP there, and
+    `rules` is whether it filters and forwards as when it was created, `served` whether segments need DHCP there, and
     `server` whether a DHCP server runs.
     """
 
@@ -115,7 +115,7 @@ class RouterFact:
 
 
 def probe(routers: Sequence[Router]) -> tuple[Command, ...]:
-    """Look at the namespaces, their rules and their DHCP servers."""
+    """Return the command that reads the namespaces, their rules and their DHCP servers."""
     root = paths.parent(paths.router(routers[0].namespace))
     return (script(PROBE, root, LIST, *(router.namespace for router in routers)),)
 
@@ -130,7 +130,7 @@ def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Addre
 
 
 def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Operation, ...]:
-    """Make the namespace and its rules; bring back a DHCP server that should run."""
+    """Create the namespace and its rules; start a DHCP server that should run."""
     stop_at(_obstacle(router, fact))
     directory = paths.router(router.namespace)
     operations: list[Operation] = []
@@ -143,7 +143,7 @@ def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Op
 
 
 def remove(router: Router, fact: RouterFact) -> tuple[Operation, ...]:
-    """End the DHCP server and delete the namespace with all that is in it."""
+    """Stop the DHCP server and delete the namespace with everything in it."""
     stop_at(_obstacle(router, fact))
     if not (fact.present or fact.owner or fact.server):
         return ()
@@ -151,7 +151,7 @@ def remove(router: Router, fact: RouterFact) -> tuple[Operation, ...]:
 
 
 def observed(router: Router, fact: RouterFact) -> Mapping[str, Any] | None:
-    """Return the namespace's name, or None where it does not filter, forward and serve as it should."""
+    """Return the namespace's name, or None if it does not filter, forward and serve as it should."""
     if not _sound(router, fact) or (fact.served and not fact.server):
         return None
     return {"namespace": router.namespace}

@@ -1,7 +1,7 @@
-"""Bring seeds to a worker: small disks with a VM's user-data, for root's eyes alone; their bytes are the caller's.
+"""Uploads seed images to a worker: small disks with a VM's user-data, which only root can read.
 
-Beside each stand its owner, the digest of the user-data that it was made of, and what its file hashes to. That hash is
-made on the host and stays there: a plain one would help to guess a short secret.
+A file beside each seed has its owner, the digest of its user-data, and the hash of its file. The host computes that
+hash and keeps it: a plain hash would help to brute-force a short secret.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from reconciler.plan.resources import ROOT, Seed
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, VmId, VmName
 
-# Five lines for each path: there or not, leftovers of an upload or not, owner, the digest of its user-data, whether the
-# file and its mode are as they were when it was made.
+# Five lines for each path: whether it exists, whether an upload left files, owner, the digest of its user-data, whether
+# file and mode are unchanged since it was created.
 PROBE = """
 for path do
     present= left= owner= digest= sum= same=
@@ -42,7 +42,7 @@ $sum" ]; then same=yes; fi
 done
 """
 
-# What was uploaded gets its name last: until then nothing is there, or what was there before.
+# The upload gets its name last: until then there is no seed, or the earlier one.
 PLACE = """
 umask 077
 sum=$(sha256sum < "$1.new")
@@ -59,7 +59,7 @@ if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
 
 @dataclass(frozen=True, slots=True)
 class SeedFact:
-    """What stands at a seed's path; `cloud_init` is empty unless the file is as it was when it was made."""
+    """What exists at a seed's path. `cloud_init` is empty unless the file is unchanged since it was created."""
 
     present: bool
     left: bool
@@ -68,7 +68,7 @@ class SeedFact:
 
 
 def probe(seeds: Sequence[Seed]) -> tuple[Command, ...]:
-    """Look at the seeds and at the files beside them; what they hold is hashed there and never sent."""
+    """Return the command that reads the seeds and the files beside them; the host hashes the content."""
     return (script(PROBE, *(seed.path for seed in seeds)),)
 
 
@@ -82,7 +82,7 @@ def parse(seeds: Sequence[Seed], results: Sequence[Result]) -> Mapping[Address, 
 
 
 def ensure(seed: Seed, fact: SeedFact, _before: Seed | None) -> tuple[Operation, ...]:
-    """Bring the seed unless it is there as it was made; a guest that has the old one open keeps it until it ends."""
+    """Upload the seed unless it exists unchanged. A guest that has an earlier one open keeps it until it stops."""
     stop_at(_obstacle(seed, fact))
     if fact.present and fact.cloud_init == seed.cloud_init:
         return ()
@@ -90,7 +90,7 @@ def ensure(seed: Seed, fact: SeedFact, _before: Seed | None) -> tuple[Operation,
 
 
 def remove(seed: Seed, fact: SeedFact) -> tuple[Operation, ...]:
-    """Delete the seed, what an upload left of it, and the VM's directory once it is empty."""
+    """Delete the seed, files that an upload left, and the VM's directory if it is empty."""
     stop_at(_obstacle(seed, fact))
     if not (fact.present or fact.left or fact.owner):
         return ()
@@ -98,7 +98,7 @@ def remove(seed: Seed, fact: SeedFact) -> tuple[Operation, ...]:
 
 
 def observed(seed: Seed, fact: SeedFact) -> Mapping[str, Any] | None:
-    """Return the path, and the digest of the user-data, which is empty where the file was changed since."""
+    """Return the path, and the digest of the user-data, which is empty if the file was changed."""
     if not fact.present or _obstacle(seed, fact):
         return None
     return {"path": seed.path, "cloud_init": fact.cloud_init}
@@ -111,7 +111,7 @@ def _obstacle(seed: Seed, fact: SeedFact) -> ForeignObject | None:
 
 
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
-    """Find seeds, and what is left of some, by the owners beside them."""
+    """Find seeds, and leftovers of them, by the owner files beside them."""
     for file in parse_files(target.host, results[0]):
         owner, digest, _ = file.lines
         if (where := tagged(Seed, owner)) is not None:
@@ -129,7 +129,7 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
 
 
 def content(seed: Seed, written: ExpandedSlice) -> Callable[[], bytes] | None:
-    """Return a function that makes the seed image from the VM's user-data."""
+    """Return a function that builds the seed image from the VM's user-data."""
     user_data = written.vms[VmName(seed.hostname)].cloud_init
     return None if user_data is None else lambda: seed_image(seed, user_data.reveal())
 

@@ -1,6 +1,6 @@
-"""Put a link's VLAN into its slice's router: an internal port, an address, DHCP leases, and a place among its gateways.
+"""Connects a link's VLAN to its slice's router: an internal port, an address, DHCP leases, a gateway entry.
 
-The namespace, its rules and its DHCP server's common configuration are the router driver's.
+The router driver creates the namespace, its rules and the common configuration of its DHCP server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from reconciler.spec.models.names import Address, VlanId
 _HOST = re.compile(r"dhcp-host=(?P<mac>[^,]+)(?P<routed>,set:routed)?,(?P<ip>[^,]+),(?P<hostname>.+)")
 
 # For each interface and path: whether the interface is still in the host's own namespace, then the lines of the file
-# under that path, each after a `+`, then a line with a dot.
+# at that path, each after a `+`, then a line with a dot.
 PROBE_FILES = """
 while [ $# -gt 0 ]; do
     if [ -e "/sys/class/net/$1" ]; then echo here; else echo; fi
@@ -50,7 +50,7 @@ for namespace do
 done
 """
 
-# The internal port appears in the host's own namespace; an interface loses its addresses as it moves.
+# The internal port appears in the host's own namespace. An interface loses its addresses when it moves.
 PLACE = """
 interface=$1 namespace=$2 address=$3 mtu=$4
 shift 4
@@ -76,15 +76,15 @@ done
 """
 
 _NOWHERE = "none"
-"""The namespace of a segment whose router is gone: of that name there is none, and nothing in it to be removed."""
+"""The namespace of a segment whose router is gone: no namespace has this name, so nothing is removed from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFact:
     """A segment's port as the switch has it, its interface as the kernel has it, and its part of the router.
 
-    `here` is whether the interface is still in the host's own namespace, `link` what it is in the router's.
-    `configuration` is its part of the DHCP server's, empty where there is none.
+    `here` is whether the interface is still in the host's own namespace, `link` the interface in the router's.
+    `configuration` is its part of the DHCP server's, empty if there is none.
     """
 
     port: SwitchPort | None
@@ -95,7 +95,7 @@ class SegmentFact:
 
 
 def probe(segments: Sequence[Segment]) -> tuple[Command, ...]:
-    """Look at the switch, at the DHCP configuration, and into the namespaces."""
+    """Return the commands that read the switch, the DHCP configuration, and the namespaces."""
     files = [part for one in segments for part in (one.interface, paths.fragment(one.namespace, one.interface))]
     return (
         switch.probe_ports(segment.interface for segment in segments),
@@ -126,18 +126,18 @@ def parse(segments: Sequence[Segment], results: Sequence[Result]) -> Mapping[Add
 
 
 def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tuple[Operation, ...]:
-    """Bring port, address, leases and gateway about; what is right already is not touched."""
+    """Create or correct port, address, leases and gateway. What is correct is not touched."""
     stop_at(_obstacle(segment, fact))
     operations: list[Operation] = []
     if fact.forwards and not segment.gateway:
         operations.append(_gateway("delete", segment))
-    anew = _must_be_made(segment, fact)
-    if anew and fact.port is not None:
+    missing = _must_be_created(segment, fact)
+    if missing and fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, segment.interface)))
-    if anew or not _connected(segment, fact.port):
-        operations.append(switch.transact(*_connection(segment, anew=anew)))
-    if anew or fact.link is None or not _placed(segment, fact.link):
-        stale = [one for one in (fact.link.addresses if fact.link and not anew else ()) if one != segment.ip]
+    if missing or not _connected(segment, fact.port):
+        operations.append(switch.transact(*_connection(segment, create=missing)))
+    if missing or fact.link is None or not _placed(segment, fact.link):
+        stale = [one for one in (fact.link.addresses if fact.link and not missing else ()) if one != segment.ip]
         operations.append(script(PLACE, segment.interface, segment.namespace, segment.ip, str(segment.mtu), *stale))
     if segment.gateway and not fact.forwards:
         operations.append(_gateway("add", segment))
@@ -161,7 +161,7 @@ def remove(segment: Segment, fact: SegmentFact) -> tuple[Operation, ...]:
 
 
 def observed(segment: Segment, fact: SegmentFact) -> Mapping[str, Any] | None:
-    """Return the attributes as they stand; leases are those in the DHCP server's configuration."""
+    """Return the attributes as found; leases are those in the DHCP server's configuration."""
     if fact.port is None or _obstacle(segment, fact):
         return None
     leases = _parse_leases(fact.configuration)
@@ -189,8 +189,8 @@ def observed(segment: Segment, fact: SegmentFact) -> Mapping[str, Any] | None:
 def configuration(segment: Segment) -> str:
     """Return the segment's part of its router's DHCP configuration (dnsmasq(8)), empty without DHCP.
 
-    Only cards with a lease are answered. A lease says whether its VM is to route through here; where it is not, the
-    option is left out, which dnsmasq takes an empty one to mean. The MTU is told to those too who do not ask for it.
+    The server answers only NICs with a lease. A lease says whether its VM uses this router; if not, the router option
+    is left out, which dnsmasq does for an empty option. The MTU is also sent to clients that do not request it.
     """
     if not segment.dhcp:
         return ""
@@ -225,10 +225,10 @@ def _obstacle(segment: Segment, fact: SegmentFact) -> ForeignObject | None:
     return None
 
 
-def _must_be_made(segment: Segment, fact: SegmentFact) -> bool:
-    """Tell whether the port is not there, or is of no use: of another type, not opened, or with its interface gone.
+def _must_be_created(segment: Segment, fact: SegmentFact) -> bool:
+    """Return whether the port is missing or unusable: of another type, not opened, or without its interface.
 
-    It is then deleted in a transaction of its own: within one, the switch would see nothing change.
+    It is then deleted in its own transaction: within one transaction, the switch would see no change.
     """
     port = fact.port
     if port is None or not (fact.here or fact.link):
@@ -244,11 +244,11 @@ def _placed(segment: Segment, link: Link) -> bool:
     return link.up and link.mtu == segment.mtu and link.addresses == (segment.ip,)
 
 
-def _connection(segment: Segment, *, anew: bool) -> list[tuple[str, ...]]:
+def _connection(segment: Segment, *, create: bool) -> list[tuple[str, ...]]:
     name = segment.interface
     ids = switch.external_ids(tags(segment))
     settings = ("set", "Port", name, f"tag={segment.vlan}", "vlan_mode=access", *ids)
-    if not anew:
+    if not create:
         return [settings]
     return [("add-port", segment.bridge, name), settings, ("set", "Interface", name, "type=internal")]
 
@@ -315,10 +315,10 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
             named.setdefault((port.name, where), routers.get(router, _NOWHERE))
     for (interface, where), namespace in named.items():
         found = ports.get(interface)
-        yield Found(_trace(target, interface, where, namespace, found), found.uuid if found else "")
+        yield Found(_orphan(target, interface, where, namespace, found), found.uuid if found else "")
 
 
-def _trace(target: SurveyTarget, interface: str, where: Address, namespace: str, port: SwitchPort | None) -> Segment:
+def _orphan(target: SurveyTarget, interface: str, where: Address, namespace: str, port: SwitchPort | None) -> Segment:
     return Segment(
         address=where,
         slice=slice_of(Segment, where),

@@ -1,4 +1,4 @@
-"""Speak with Open vSwitch: ports and flows as probes print them, and the commands that change them; no policy here.
+"""Reads and changes ports, mirrors and flows of Open vSwitch.
 
 `ovs-vsctl` and `ovs-ofctl` are documented in their manual pages, the columns in ovs-vswitchd.conf.db(5).
 """
@@ -30,7 +30,7 @@ _MIRRORING = (
     ("Bridge", "name,mirrors"),
 )
 
-# ovs-vsctl waits until the switch has taken up what it added, and says in words, but not by its status, what failed.
+# ovs-vsctl waits until the switch has applied the change. It prints what failed, but its exit status does not show it.
 _TRANSACT = """
 words=$(ovs-vsctl "$@" 2>&1) || { printf '%s\\n' "$words" >&2; exit 1; }
 case $words in *"Error detected"*) printf '%s\\n' "$words" >&2; exit 1 ;; esac
@@ -39,9 +39,9 @@ case $words in *"Error detected"*) printf '%s\\n' "$words" >&2; exit 1 ;; esac
 
 @dataclass(frozen=True, slots=True)
 class SwitchPort:
-    """A port as the switch has it; `ofport` is its OpenFlow number, 0 or less where the switch could not open it.
+    """A port as the switch has it. `ofport` is its OpenFlow number, 0 or less if the switch could not open it.
 
-    `uuid` tells a port from a later one of its name.
+    `uuid` distinguishes a port from a later one of the same name.
     """
 
     name: str
@@ -59,7 +59,7 @@ class SwitchPort:
 
 @dataclass(frozen=True, slots=True)
 class SwitchMirror:
-    """A mirror of a bridge: `ports` are those whose frames it copies, of `vlans` alone if there are any.
+    """A mirror of a bridge. `ports` are those whose frames it copies, limited to `vlans` if there are any.
 
     The copies go to a port, or to all ports of a VLAN.
     """
@@ -75,24 +75,24 @@ class SwitchMirror:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """An OpenFlow rule of table 0: frames that have every one of `match`, written as ovs-fields(7), meet `actions`."""
+    """An OpenFlow rule of table 0: `actions` apply to frames with all of `match`, written as in ovs-fields(7)."""
 
     priority: int
     match: frozenset[str]
     actions: str
 
     def __str__(self) -> str:
-        """Write it as ovs-ofctl reads it."""
+        """Return it in the syntax of ovs-ofctl."""
         return f"priority={self.priority},{','.join(sorted(self.match))},actions={self.actions}"
 
 
 def flow(priority: int, actions: str, **match: str) -> Flow:
-    """Return a flow; an empty value stands for a protocol's name, such as `arp=""`."""
+    """Return a flow. An empty value means that the key is a protocol, such as `arp=""`."""
     return Flow(priority, frozenset(f"{key}={value}" if value else key for key, value in match.items()), actions)
 
 
 def probe_ports(names: Iterable[str]) -> Command:
-    """Return the command that reads these ports, or all where none are named, their interfaces, and their bridges."""
+    """Return the command that reads these ports, or all if none are named, their interfaces, and their bridges."""
     wanted = sorted(set(names))
     argv = ["ovs-vsctl", f"--timeout={_SECONDS}", "--format=json"]
     for table, columns in _SECTIONS:
@@ -102,7 +102,7 @@ def probe_ports(names: Iterable[str]) -> Command:
 
 
 def parse_ports(host: str, result: Result) -> Mapping[str, SwitchPort]:
-    """Return the ports that exist, by name; raises HostError where the switch does not answer as it should."""
+    """Return the ports that exist, by name; raises HostError if the output cannot be parsed."""
     lines = [line for line in output.text(host, result).split("\n") if line]
     try:
         ports, interfaces, bridges = ([*_rows(json.loads(line))] for line in lines)
@@ -114,7 +114,7 @@ def parse_ports(host: str, result: Result) -> Mapping[str, SwitchPort]:
 
 
 def probe_mirrors() -> Command:
-    """Return the command that reads all mirrors, and the names of what they name."""
+    """Return the command that reads all mirrors, and the names of their ports and bridges."""
     argv = ["ovs-vsctl", f"--timeout={_SECONDS}", "--format=json"]
     for table, columns in _MIRRORING:
         argv += ["--", f"--columns={columns}", "list", table]
@@ -122,7 +122,7 @@ def probe_mirrors() -> Command:
 
 
 def parse_mirrors(host: str, result: Result) -> Iterable[SwitchMirror]:
-    """Return the mirrors; raises HostError where the switch does not answer as it should."""
+    """Return the mirrors; raises HostError if the output cannot be parsed."""
     lines = [line for line in output.text(host, result).split("\n") if line]
     try:
         mirrors, ports, bridges = ([*_rows(json.loads(line))] for line in lines)
@@ -168,15 +168,15 @@ def parse_flows(host: str, result: Result) -> Mapping[int, frozenset[Flow]]:
 
 
 def cookie(name: str) -> int:
-    """Return the cookie of what has this name: our prefix, and 48 bits of the name's SHA-256."""
+    """Return the cookie for a name: our prefix, and 48 bits of the name's SHA-256."""
     return _COOKIE_PREFIX | int.from_bytes(sha256(name.encode()).digest()[:6])
 
 
 def set_flows(bridge: str, number: int, found: frozenset[Flow], wanted: frozenset[Flow]) -> Command:
-    """Return the command that puts flows in place of those found with the same cookie.
+    """Return the command that replaces the flows found with the same cookie.
 
-    A replacement is one transaction, so that no frame passes in between. Where there were none, or will be none, plain
-    commands do: they take 5 ms and a transaction takes 19, and flows that drop are added first.
+    A replacement is one transaction, so that no frame passes in between. If there were none, or will be none, plain
+    commands are enough: they take 5 ms, a transaction 19, and flows that drop are added first.
     """
     start = ("ovs-ofctl", f"--timeout={_SECONDS}")
     if not wanted:
@@ -189,7 +189,7 @@ def set_flows(bridge: str, number: int, found: frozenset[Flow], wanted: frozense
 
 
 def transact(*commands: Sequence[str]) -> Command:
-    """Return the command that makes these changes in one transaction, and fails in the switch's words."""
+    """Return the command that makes these changes in one transaction, and fails with the switch's message."""
     argv = [f"--timeout={_SECONDS}"]
     for one in commands:
         argv += ["--", *one]
@@ -197,12 +197,12 @@ def transact(*commands: Sequence[str]) -> Command:
 
 
 def delete_port(bridge: str, name: str) -> tuple[str, ...]:
-    """Return the part of a transaction that takes a port off its bridge."""
+    """Return the part of a transaction that removes a port from its bridge."""
     return ("--if-exists", "del-port", bridge, name)
 
 
 def external_ids(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Return tags as `set` takes them; values are quoted, for addresses hold colons."""
+    """Return tags as arguments of `set`. Values are quoted because addresses contain colons."""
     return tuple(f"external_ids:{key}={json.dumps(value)}" for key, value in tags.items())
 
 

@@ -1,7 +1,7 @@
-"""Add VLANs to a host's trunk port and take them off, in the switch's own transactions; other owners' are not touched.
+"""Adds VLANs to a host's trunk port and removes them, in the switch's own transactions.
 
-Each VLAN carries a tag of its own in the port's `external_ids`. An empty `trunks` column would mean every VLAN, so the
-parking VLAN goes in with the first and stays.
+Each VLAN has its own tag in the port's `external_ids`, and VLANs of other owners are not touched. An empty `trunks`
+column would mean every VLAN, so the parking VLAN is added with the first one and stays.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reconciler.spec.models.names import Address, VlanId
 
 _ALLOW, _DROP = 150, 140
 
-# Put a trunk port that was taken off back on its bridge. An interface that is in use for something else is left alone.
+# Puts a trunk port that was removed back on its bridge. An interface that has another use is not touched.
 ATTACH = """
 bridge=$1 port=$2 parking=$3 trouble=
 holder=$(ovs-vsctl --timeout=10 port-to-br "$port" 2> /dev/null) || :
@@ -45,7 +45,7 @@ ovs-vsctl --timeout=10 add-port "$bridge" "$port" trunks="$parking"
 
 @dataclass(frozen=True, slots=True)
 class TrunkFact:
-    """A trunk port: the VLANs it carries, which of them are whose, and the flows of this trunk's cookie.
+    """A trunk port: the VLANs that it carries, their owners, and the flows of this trunk's cookie.
 
     `present` is whether the port exists at all; `owners` maps VLANs to addresses.
     """
@@ -57,7 +57,7 @@ class TrunkFact:
 
 
 def probe(trunks: Sequence[Trunk]) -> tuple[Command, ...]:
-    """Look at the trunk ports, and at the flows of each bridge."""
+    """Return the commands that read the trunk ports and the flows of each bridge."""
     flows = [switch.probe_flows(bridge) for bridge in sorted({trunk.bridge for trunk in trunks})]
     return switch.probe_ports(trunk.port for trunk in trunks), *flows
 
@@ -82,9 +82,9 @@ def parse(trunks: Sequence[Trunk], results: Sequence[Result]) -> Mapping[Address
 
 
 def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operation, ...]:
-    """Carry the trunk's VLANs, and no longer those that it had before; the flows stand before a VLAN is let in.
+    """Add the trunk's VLANs, and remove those that it had before. Flows are set before a VLAN is added.
 
-    A port that is not on the bridge at all is put there first: other slices' VLANs come back as they are applied.
+    A port that is not on the bridge is put there first. Other slices' VLANs return when those slices are applied.
     """
     stop_at(_obstacle(trunk, fact))
     operations: list[Operation] = []
@@ -100,7 +100,7 @@ def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operati
 
 
 def remove(trunk: Trunk, fact: TrunkFact) -> tuple[Operation, ...]:
-    """Take the trunk's VLANs off, then its flows; the parking VLAN stays."""
+    """Remove the trunk's VLANs, then its flows. The parking VLAN stays."""
     stop_at(_obstacle(trunk, fact))
     operations: list[Operation] = []
     if ours := _ours(trunk, fact):
@@ -111,7 +111,7 @@ def remove(trunk: Trunk, fact: TrunkFact) -> tuple[Operation, ...]:
 
 
 def observed(trunk: Trunk, fact: TrunkFact) -> Mapping[str, Any] | None:
-    """Return the VLANs that are carried in this trunk's name, and the gateway whose frames alone are let in."""
+    """Return the VLANs that the port carries for this trunk, and the only gateway whose frames may enter."""
     vlans = sorted(_ours(trunk, fact) & fact.carried)
     if not vlans:
         return None
@@ -127,7 +127,7 @@ def observed(trunk: Trunk, fact: TrunkFact) -> Mapping[str, Any] | None:
 
 
 def guard(trunk: Trunk) -> frozenset[Flow]:
-    """Return the flows that let in over the trunk, on these VLANs, only what the gateway has sent."""
+    """Return the flows that accept, on these VLANs of the trunk, only frames from the gateway."""
     return _guard(trunk.port, trunk.vlans, trunk.gateway_mac) if trunk.gateway_mac else frozenset()
 
 
@@ -169,7 +169,7 @@ def _obstacle(trunk: Trunk, fact: TrunkFact) -> ForeignObject | None:
 
 
 def _changes(trunk: Trunk, fact: TrunkFact, *, add: set[int], take_off: set[int]) -> list[tuple[str, ...]]:
-    """Return the parts of one transaction; nothing is read and written back, so other owners' changes are not lost."""
+    """Return the parts of one transaction. Nothing is read and written back, so no change of another owner is lost."""
     carry = add if PARKING_VLAN in fact.carried else {*add, PARKING_VLAN}
     commands: list[tuple[str, ...]] = []
     if carry:

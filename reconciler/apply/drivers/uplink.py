@@ -1,7 +1,7 @@
-"""Make the internet VLAN's gateway on the network node: an internal port, DHCP, and NAT out of the uplink; one a host.
+"""Creates the gateway of the internet VLAN on the network node: an internal port, DHCP, and NAT to the uplink.
 
-Guests reach the outside world through it and nothing else: not one another, not the node's other networks, not the
-node itself but for DHCP and a ping of the gateway's own address.
+Through it, guests reach only the outside: not each other, not the node's other networks, and the node itself only for
+DHCP and a ping of the gateway's address. A host has one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reconciler.spec.models.names import Address, VlanId
 _TABLE = "inet reconciler_uplink"
 _FIELDS = 8
 
-# Eight lines for each interface and uplink: owner; the uplink in use; its forwarding before us; its forwarding now;
+# Eight lines for each interface and uplink: owner; the uplink in use; its forwarding before ours; its forwarding now;
 # that of the interface; whether the rules are as loaded; whether the DHCP server runs;
 # the interface as JSON. Then the lines of the DHCP server's configuration, each after a `+`, and a dot.
 PROBE = (
@@ -65,8 +65,8 @@ done
 """
 )
 
-# The owner file comes first: it says whose all this is, and how the uplink forwarded before. Forwarding comes last,
-# once the rules stand.
+# The owner file is written first: it has the owner, and the uplink's earlier forwarding setting. Forwarding is switched
+# on last, when the rules are loaded.
 CREATE = """
 directory=$1 address=$2 interface=$3 uplink=$4 ip=$5 table=$6 rules=$7
 umask 022
@@ -104,7 +104,7 @@ start_server "$1" ""
 """
 )
 
-# Forwarding goes first and the owner file last.
+# Forwarding is switched off first, and the owner file is deleted last.
 REMOVE = (
     dhcp.STOP_SERVER
     + """
@@ -125,10 +125,10 @@ rm -rf -- "$1"
 
 @dataclass(frozen=True, slots=True)
 class UplinkFact:
-    """The gateway as it stands: its port, interface, rules and DHCP server.
+    """The gateway as found: its port, interface, rules and DHCP server.
 
-    `used` is the uplink that the rules name, `saved` how that one forwarded before us (`0` or `1`), `forwarding` how it
-    forwards now, and `rules` whether the rules are as they were loaded.
+    `used` is the uplink that the rules name, `saved` its forwarding before ours (`0` or `1`), `forwarding` its
+    forwarding now, and `rules` whether the rules are as they were loaded.
     """
 
     owner: str
@@ -144,7 +144,7 @@ class UplinkFact:
 
 
 def probe(uplinks: Sequence[Uplink]) -> tuple[Command, ...]:
-    """Look at the switch, the interface, the rules and the DHCP server."""
+    """Return the commands that read the switch, the interface, the rules and the DHCP server."""
     interfaces = [part for uplink in uplinks for part in (uplink.interface, uplink.uplink)]
     return (
         switch.probe_ports(uplink.interface for uplink in uplinks),
@@ -179,7 +179,7 @@ def parse(uplinks: Sequence[Uplink], results: Sequence[Result]) -> Mapping[Addre
 
 
 def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Operation, ...]:
-    """Bring the gateway about; rules are loaded in one transaction, and nothing forwards before they stand."""
+    """Create or correct the gateway. Rules are loaded in one transaction, and nothing is forwarded before that."""
     stop_at(_obstacle(uplink, fact))
     operations: list[Operation] = []
     anew = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
@@ -197,7 +197,7 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
 
 
 def remove(uplink: Uplink, fact: UplinkFact) -> tuple[Operation, ...]:
-    """End DHCP, NAT and forwarding, and take the port off the bridge."""
+    """Stop DHCP, NAT and forwarding, and remove the port from the bridge."""
     stop_at(_obstacle(uplink, fact))
     if not (fact.owner or fact.port or fact.server):
         return ()
@@ -206,7 +206,7 @@ def remove(uplink: Uplink, fact: UplinkFact) -> tuple[Operation, ...]:
 
 
 def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
-    """Return the attributes as they stand; the uplink only while the rules do, DNS only while DHCP is served."""
+    """Return the attributes as found: the uplink only if the rules are loaded, DNS only if DHCP is served."""
     if (fact.port is None and not fact.owner) or _obstacle(uplink, fact):
         return None
     link = fact.link
@@ -224,9 +224,9 @@ def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
 
 
 def ruleset(uplink: Uplink, fact: UplinkFact) -> str:
-    """Return the gateway's rules for `nft -f`, which puts them in place of any earlier ones in one transaction.
+    """Return the gateway's rules for `nft -f`, which replaces earlier ones in one transaction.
 
-    Where the uplink did not forward before us, what comes in on it goes nowhere but to guests that asked for it.
+    If the uplink did not forward before, only replies to guests are forwarded from it.
     """
     inside, outside = network.literal(uplink.interface), network.literal(uplink.uplink)
     gateway = IPv4Interface(uplink.ip)
@@ -261,7 +261,7 @@ _DNS = "dhcp-option=option:dns-server,"
 
 
 def configuration(uplink: Uplink) -> str:
-    """Return the DHCP server's configuration: only VMs with a reservation are answered."""
+    """Return the DHCP server's configuration: it answers only VMs with a reservation."""
     gateway = IPv4Interface(uplink.ip)
     lines = [
         f"interface={uplink.interface}",

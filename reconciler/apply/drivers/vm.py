@@ -1,7 +1,7 @@
-"""Start and end the QEMU process of each VM; its disk and TAPs are there before it, and outlive it.
+"""Starts and stops the QEMU process of each VM. Its disk and TAPs exist before the process and outlive it.
 
-A process is ours if root started it and its command line says so: it names the guest and our pidfile. A guest is not
-asked to shut down: SIGTERM makes QEMU write out what it holds of the disk and exit, as if the guest's power were cut.
+A process is ours if root started it and its command line names the guest and our pidfile. Guests are not shut down:
+SIGTERM makes QEMU write its buffers to the disk and exit, as if the guest's power were cut.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
 _SEED = "virtio-blk-pci,drive=seed0,addr=0x02.2"
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
-# Shows those of the command lines in /proc it is given whose processes root started in this PID namespace: another user
-# may call a process anything, and a container's is not the host's. Each has a header with its process id, and then one
-# argument on a line.
+# Prints the given command lines in /proc whose processes root started in this PID namespace: another user can give a
+# process any name, and a container's process is not the host's. Each has a header with its process id, then one
+# argument on each line.
 _SHOW = """
 show() {
     for line; do set -- "$@" "${line%cmdline}status"; shift; done
@@ -41,9 +41,9 @@ show() {
 }
 """
 
-# A line for each directory: whether it holds anything a process left. Then a line `--`, and the command lines of the
-# processes that were told to write a pidfile there. Whether that file, or the directory, is still there says nothing of
-# whether they run. The files come to grep by a pipe, so that it does not find itself.
+# A line for each directory: whether a process left files in it. Then a line `--`, and the command lines of processes
+# whose option names a pidfile there. Processes may run although that file, or the directory, is gone. grep reads the
+# patterns from a pipe, so that it does not find itself.
 PROBE = (
     _SHOW
     + """
@@ -66,7 +66,7 @@ rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$directory/serial.sock"
 exec "$@"
 """
 
-# A process is asked for ten seconds, then killed. A dead one that nobody has reaped has an empty command line.
+# A process gets SIGTERM, and SIGKILL after ten seconds. A zombie has an empty command line.
 STOP = """
 runs() {
     line=
@@ -92,8 +92,8 @@ CLEAN = """
 rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log"
 """
 
-# Two lines for each directory in which a process left something: its path, and the owner of the overlay in it. Then a
-# line `--`, and the command lines of all processes whose pidfile is in such a directory, as above.
+# Two lines for each directory in which a process left files: its path, and the owner of the overlay in it. Then a line
+# `--`, and the command lines of all processes whose pidfile is in such a directory, as above.
 SURVEY_PROCESSES = (
     _SHOW
     + """
@@ -117,7 +117,7 @@ show $(grep -lszx -e "$1/[^/]*/qemu[.]pid" /proc/[0-9]*/cmdline)
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of root's that was told to write a VM's pidfile."""
+    """A process of root whose command line names a VM's pidfile."""
 
     pid: int
     arguments: tuple[str, ...]
@@ -125,19 +125,19 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class VmFact:
-    """The processes that run from a VM's directory, hardly ever more than one; whether files of any are left there."""
+    """The processes that run from a VM's directory, normally one at most, and whether there are files of a process."""
 
     processes: tuple[Process, ...]
     left: bool
 
     @property
     def whole(self) -> bool:
-        """Whether a process runs whose files are there: without them, nobody reaches its screen or its monitor."""
+        """Whether one process runs and its files exist: without them, its screen and monitor cannot be reached."""
         return len(self.processes) == 1 and self.left
 
 
 def probe(vms: Sequence[Vm]) -> tuple[Command, ...]:
-    """Look at the directories, and at the command lines of the processes that run from them."""
+    """Return the command that reads the directories, and the command lines of the processes that run from them."""
     return (script(PROBE, *(vm.directory for vm in vms)),)
 
 
@@ -158,18 +158,18 @@ def parse(vms: Sequence[Vm], results: Sequence[Result]) -> Mapping[Address, VmFa
 
 
 def launch(vm: Vm) -> tuple[str, ...]:
-    """Return QEMU's command line for a VM: nothing but the devices named here, all sockets in the VM's directory."""
+    """Return QEMU's command line for a VM: only the devices listed here, all sockets in the VM's directory."""
     argv = ["qemu-system-x86_64", "-name", f"guest={guest(vm)},debug-threads=on", "-nodefaults", "-no-user-config"]
     argv += ["-machine", f"pc,accel={vm.accelerator}", "-cpu", "host" if vm.accelerator == "kvm" else "max"]
     argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
     argv += ["-display", "none", "-device", _SCREEN]
     argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0", "-device", _DISK]
     if vm.cloud_init is not None:
-        # The serial number says what the guest was started with: the file may be a newer one by now.
+        # The serial number shows which seed the guest was started with: the file may be newer by now.
         argv += ["-drive", f"file={_escaped(vm.seed)},format=raw,if=none,id=seed0,readonly=on"]
         argv += ["-device", f"{_SEED},serial={vm.cloud_init}"]
     for index, nic in enumerate(vm.nics):
-        # Without vnet_hdr the guest sends whole packets with checksums: a switch in user space cannot finish them.
+        # Without vnet_hdr the guest sends complete packets with checksums: a switch in user space cannot add them.
         netdev = f"tap,id=net{index},ifname={nic.tap},script=no,downscript=no,vnet_hdr=off"
         device = f"virtio-net-pci,netdev=net{index},mac={nic.mac},addr={_FIRST_SLOT + index:#04x},romfile="
         argv += ["-netdev", netdev, "-device", device]
@@ -187,7 +187,7 @@ def guest(vm: Vm) -> str:
 
 
 def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
-    """Have the VM run as described; what runs otherwise, or has lost its files, is stopped first."""
+    """Run the VM as described. A process that differs, or has lost its files, is stopped first."""
     stop_at(_obstacle(vm, fact))
     if fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm)):
         return ()
@@ -202,7 +202,7 @@ def remove(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
 
 
 def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
-    """Return what the process's command line says, or None where none runs with its files in place."""
+    """Return the settings in the process's command line, or None if none runs with its files in place."""
     if not fact.whole or _obstacle(vm, fact):
         return None
     seed = {} if vm.cloud_init is None else {"cloud_init": None}
@@ -222,7 +222,7 @@ def _stop(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
 
 
 def _mark(vm: Vm) -> str:
-    """Return what the command line of the VM's process holds, once the shell has dropped the NULs between arguments."""
+    """Return a part of the process's command line, as the shell reads it: without the NULs between arguments."""
     return f"-pidfile{vm.directory}/qemu.pid"
 
 
@@ -242,7 +242,7 @@ def _pidfile(process: Process) -> str:
 
 
 def _settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read what a VM's attributes say back from a command line, so that one by an older version counts as the same."""
+    """Read a VM's attributes from a command line, so that one written by an older version compares as equal."""
     named = [(key, value) for key, value in pairwise(arguments) if key.startswith("-")]
     one = dict(named)
     devices = [value for key, value in named if key == "-device" and value.startswith("virtio-net-pci,")]
@@ -265,12 +265,12 @@ def _option(value: str, key: str) -> str | None:
 
 
 def _escaped(value: str) -> str:
-    """Double commas, as QEMU's option parser wants them."""
+    """Double commas, as QEMU's option parser requires."""
     return value.replace(",", ",,")
 
 
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
-    """Find QEMU's processes by what they were told, and what others left by the overlay beside it."""
+    """Find QEMU's processes by their command lines, and the files of ended ones by the overlay beside them."""
     lines = output.text(target.host, results[0]).split("\n")
     end = next((at for at in range(0, len(lines), 2) if lines[at] == "--"), None)
     if end is None:
@@ -282,13 +282,13 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
         where = tagged(Vm, f"{Vm.kind}/{_option(named, 'guest')}")
         if slash and directory.startswith(f"{_VMS}/") and where is not None:
             left.pop(directory, None)
-            yield Found(_trace(target, where, directory, _settings(process.arguments)), str(process.pid))
+            yield Found(_orphan(target, where, directory, _settings(process.arguments)), str(process.pid))
     for directory, owner in left.items():
         if (disk := tagged(Disk, owner)) is not None:
-            yield Found(_trace(target, address(Vm, disk.partition("/")[2]), directory, _settings(())))
+            yield Found(_orphan(target, address(Vm, disk.partition("/")[2]), directory, _settings(())))
 
 
-def _trace(target: SurveyTarget, where: Address, directory: str, settings: Mapping[str, Any]) -> Vm:
+def _orphan(target: SurveyTarget, where: Address, directory: str, settings: Mapping[str, Any]) -> Vm:
     return Vm(
         address=where,
         slice=slice_of(Vm, where),
