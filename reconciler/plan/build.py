@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -127,13 +128,14 @@ def _check_replaced(replace: Iterable[Address], standing: Collection[Address]) -
 
 
 def _count(changes: Iterable[Change], interrupted: int) -> Counts:
-    actions = [change.action for change in changes]
+    every = list(changes)
+    actions = Counter([change.action for change in every])
     return Counts(
-        add=actions.count(Action.CREATE),
-        change=actions.count(Action.UPDATE),
-        replace=actions.count(Action.REPLACE),
-        destroy=actions.count(Action.DELETE),
-        restarts=sum(change.restarts for change in changes),
+        add=actions[Action.CREATE],
+        change=actions[Action.UPDATE],
+        replace=actions[Action.REPLACE],
+        destroy=actions[Action.DELETE],
+        restarts=sum([change.restarts for change in every]) if actions[Action.UPDATE] else 0,
         interrupted=interrupted,
-        lost=sum(change.loses_data for change in changes),
+        lost=sum([change.loses_data for change in every]),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from reconciler.plan.allocation.sizes import VmSize
 from reconciler.plan.graph import Topology, ends
@@ -18,7 +17,6 @@ SEED_DIGITS = 20
 """How much of a digest a seed carries: 80 bits, and as many characters as a virtio disk's serial number holds."""
 
 
-@lru_cache(maxsize=2**12)  # each is asked for twice: for the port, and for the lease
 def mac_address(vm: VmId, nic: int) -> str:
     """Form a NIC's MAC: QEMU's locally administered 52:54, the VM's id in three bytes, the NIC's number in one."""
     return f"52:54:{vm >> 16:02x}:{vm >> 8 & 255:02x}:{vm & 255:02x}:{nic:02x}"
@@ -31,9 +29,10 @@ def tap_name(vm: VmId, nic: int) -> str:
 
 @dataclass(slots=True)
 class NicDesign:
-    """One NIC: its numbers, its link, and its address on the internet VLAN if it is there."""
+    """One NIC: its numbers, its link, and its address on the internet VLAN. `label` is `owner/slice/vm:eth1`."""
 
     number: int
+    label: str
     tap: str
     mac: str
     link_key: LinkKey | None
@@ -108,11 +107,12 @@ class SliceDesign:
         return found
 
     def _vm(self, name: VmName, given: VmAllocation, link_of: Mapping[tuple[VmName, int], LinkKey]) -> VmDesign:
-        nics = tuple([self._nic(name, given, number, link_of) for number in range(given.nics)])
+        label = f"{self.key}/{name}"
+        nics = tuple([self._nic(label, given, number, link_of.get((name, number))) for number in range(given.nics)])
         user_data = self.topology.vms[name].cloud_init
         return VmDesign(
             name=name,
-            label=f"{self.key}/{name}",
+            label=label,
             host=given.worker,
             given=given,
             size=self.topology.sizes[name],
@@ -122,12 +122,10 @@ class SliceDesign:
             default_route=_default_route(given, nics),
         )
 
-    def _nic(
-        self, name: VmName, given: VmAllocation, number: int, link_of: Mapping[tuple[VmName, int], LinkKey]
-    ) -> NicDesign:
-        key = link_of.get((name, number))
+    def _nic(self, label: str, given: VmAllocation, number: int, key: LinkKey | None) -> NicDesign:
         return NicDesign(
             number=number,
+            label=f"{label}:eth{number}",
             tap=tap_name(given.id, number),
             mac=mac_address(given.id, number),
             link_key=key,

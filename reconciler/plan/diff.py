@@ -152,6 +152,8 @@ def _cascade(
     """
     for where, reason in forced.items():
         changes[where] = _replace(state[where], desired[where], reason)
+    if not state:
+        return
     waiting = [where for where, change in changes.items() if _replaces(change) or _was_held_open(change, state)]
     if not waiting:
         return

@@ -20,12 +20,14 @@ def disturbances(
     `existing` are the resources of the state: a VM that was never created cannot be disturbed.
     """
     by_slice: dict[SliceKey, list[Change]] = {}
-    changed: set[Address] = set()
-    for change in changes:
-        changed.add(change.address)
-        if change.action is not Action.CREATE and change.subject.slice is not None:
+    others = [change for change in changes if change.action is not Action.CREATE]
+    if not others:
+        return (), 0
+    changed = {change.address for change in changes}
+    for change in others:
+        if change.subject.slice is not None:
             by_slice.setdefault(SliceKey(change.subject.slice), []).append(change)
-    disturbed = list(_on_restored_images(changes, before, changed))
+    disturbed = list(_on_restored_images(others, before, changed))
     count = 0
     for key in sorted(by_slice, key=natural):
         if key in before:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
 
+from reconciler.plan.immutable import immutable
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import Counters, SliceAllocation
 from reconciler.spec.models.fields import UpdatePolicy
@@ -28,7 +29,7 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AttributeChange:
     """One attribute that differs: its plain values before and after, and the update policy of the change."""
 
@@ -42,7 +43,7 @@ DATA_LOST = "overlay missing: its data is gone; a new, empty disk is made"
 """The reason of a change that creates an empty disk because the old one, with its data, is missing."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Change:
     """What happens to one resource, and why. `before` is None for a creation, `after` for a deletion."""
 
@@ -89,7 +90,7 @@ class Disturbance:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Step:
     """One task on one host: create, update or delete. A replacement is two steps. `needs` are the steps before it."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 
 from reconciler.errors import PlanError
 from reconciler.plan.model import Action, Change, Step, StepId
@@ -20,16 +20,21 @@ def order(changes: Sequence[Change]) -> tuple[Step, ...]:
     halves = _Halves(changes)
     before: list[list[int]] = [[] for _ in halves.changes]
     following: list[list[int]] = [[] for _ in halves.changes]
-    for edges in (_creation_edges(halves), _removal_edges(halves), _replacement_edges(halves), _release_edges(halves)):
-        for one, other in edges:
-            if one not in before[other]:
-                before[other].append(one)
-                following[one].append(other)
-    numbers = {half: StepId(number) for number, half in enumerate(_sorted(before, following), start=1)}
-    if len(numbers) < len(before):
-        circle = " -> ".join(halves.changes[half].address for half in _circle(before, numbers))
+    edges = [_creation_edges(halves)]
+    if halves.removals:
+        edges += [_removal_edges(halves), _replacement_edges(halves), _release_edges(halves)]
+    for one, other in chain.from_iterable(edges):
+        if one not in before[other]:
+            before[other].append(one)
+            following[one].append(other)
+    sequence = _sorted(before, following)
+    if len(sequence) < len(before):
+        circle = " -> ".join(halves.changes[half].address for half in _circle(before, set(sequence)))
         raise PlanError(f"resources need each other in a circle: {circle}")
-    return tuple([_step(halves, half, numbers, before[half]) for half in numbers])
+    numbers = [0] * len(before)
+    for number, half in enumerate(sequence, start=1):
+        numbers[half] = number
+    return tuple([_step(halves, half, numbers, before[half]) for half in sequence])
 
 
 class _Halves:
@@ -41,7 +46,7 @@ class _Halves:
         self.creations: dict[Address, int] = {}
         self.replaced: list[Address] = []
         for change in changes:
-            if change.action in {Action.DELETE, Action.REPLACE}:
+            if change.action is Action.DELETE or change.action is Action.REPLACE:
                 self._add(self.removals, change)
             if change.action is not Action.DELETE:
                 self._add(self.creations, change)
@@ -54,14 +59,15 @@ class _Halves:
 
 
 def _dependencies(resource: Resource | None) -> tuple[Address, ...]:
-    return () if resource is None else (*resource.needs, *resource.after)
+    return () if resource is None else resource.needs + resource.after
 
 
 def _creation_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
+    find = halves.creations.get
     for half in halves.creations.values():
         for need in _dependencies(halves.changes[half].after):
-            if need in halves.creations:
-                yield halves.creations[need], half
+            if (other := find(need)) is not None:
+                yield other, half
 
 
 def _removal_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
@@ -77,7 +83,7 @@ def _replacement_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
 
 
 def _release_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
-    for half in halves.creations.values() if halves.removals else ():
+    for half in halves.creations.values():
         change = halves.changes[half]
         if change.action is Action.UPDATE and change.before:
             for need in change.before.needs:
@@ -85,40 +91,41 @@ def _release_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
                     yield half, halves.removals[need]
 
 
-def _sorted(before: Sequence[Sequence[int]], following: Sequence[Sequence[int]]) -> Iterator[int]:
-    """Yield the steps after all that come before them (Kahn's algorithm); those in or behind a circle are left out.
+def _sorted(before: Sequence[Sequence[int]], following: Sequence[Sequence[int]]) -> list[int]:
+    """Return the steps, each after all that come before them (Kahn's algorithm), without those in or behind a circle.
 
     Importing networkx takes longer than this does for all but the largest plans.
     """
     missing = [len(steps) for steps in before]
-    ready = deque(half for half, count in enumerate(missing) if not count)
-    while ready:
-        half = ready.popleft()
-        yield half
+    found = [half for half, count in enumerate(missing) if not count]
+    for half in found:  # the list grows meanwhile
         for other in following[half]:
             missing[other] -= 1
             if not missing[other]:
-                ready.append(other)
+                found.append(other)
+    return found
 
 
-def _circle(before: Sequence[Sequence[int]], numbers: Mapping[int, StepId]) -> list[int]:
-    """Return one circle, of those steps that got no number: each of them waits for another one of them."""
-    path = [next(half for half in range(len(before)) if half not in numbers)]
+def _circle(before: Sequence[Sequence[int]], done: Collection[int]) -> list[int]:
+    """Return one circle of those steps that could not be placed: each waits for another one of them."""
+    path = [next(half for half in range(len(before)) if half not in done)]
     while True:
-        half = next(half for half in before[path[-1]] if half not in numbers)
+        half = next(half for half in before[path[-1]] if half not in done)
         if half in path:
             return [half, *reversed(path[path.index(half) + 1 :])]
         path.append(half)
 
 
-def _step(halves: _Halves, half: int, numbers: Mapping[int, StepId], before: Iterable[int]) -> Step:
-    change = halves.changes[half]
-    needs = tuple(sorted([numbers[other] for other in before]))
+def _step(halves: _Halves, half: int, numbers: Sequence[int], before: Iterable[int]) -> Step:
+    change, number = halves.changes[half], StepId(numbers[half])
+    needs = tuple(sorted([StepId(numbers[other]) for other in before])) if before else ()
+    if change.action is Action.CREATE:
+        return Step(number, Action.CREATE, change.address, change.subject.host, None, change.after, needs)
     if halves.removals.get(change.address) == half:
         assert change.before is not None, "only what exists is removed"  # noqa: S101 - an invariant of changes
-        return Step(numbers[half], Action.DELETE, change.address, change.before.host, change.before, None, needs)
+        return Step(number, Action.DELETE, change.address, change.before.host, change.before, None, needs)
     assert change.after is not None, "only what is desired is created"  # noqa: S101 - an invariant of changes
     updates = change.action is Action.UPDATE
     before_it = change.before if updates else None
     action = Action.UPDATE if updates else Action.CREATE
-    return Step(numbers[half], action, change.address, change.after.host, before_it, change.after, needs)
+    return Step(number, action, change.address, change.after.host, before_it, change.after, needs)

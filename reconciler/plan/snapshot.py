@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from reconciler.plan.immutable import immutable
 from reconciler.plan.resources import Resource
 from reconciler.spec.models.names import (
     Address,
@@ -54,7 +55,7 @@ class Block(NamedTuple):
         return f"{self.first}-{self.last}"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class VmAllocation:
     """What a VM was given; kept as long as it lives. `image` is the base's file name on its worker, without suffix.
 
@@ -72,7 +73,7 @@ class VmAllocation:
     internet: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class LinkAllocation:
     """What a link was given; kept as long as it lives. `subnet` is an IPv4 network such as `192.168.100.0/24`."""
 
@@ -81,7 +82,7 @@ class LinkAllocation:
     subnet: str
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class SliceAllocation:
     """What a slice was given; kept as long as it lives."""
 
@@ -159,7 +160,7 @@ def shared_claims(vm: VmAllocation) -> Iterator[Claim]:
         yield Claim("uplink", vm.worker, str(vm.id))
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ResourceState:
     """A resource as last recorded.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from reconciler.plan.diff import entry_changes
 from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.views.values import essence, show_change
@@ -82,13 +83,16 @@ def _change(change: Change) -> Iterator[str]:
     yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {kind} {name} {place}  # {change.action}: {change.reason}"
     if change.action is Action.CREATE:
         yield f"          {essence(subject)}"
-    yield from (_attribute(item) for item in change.attributes)
+    yield from (line for item in change.attributes for line in _attribute(item))
 
 
-def _attribute(item: AttributeChange) -> str:
-    before, after = show_change(item.name, item.before, item.after)
+def _attribute(item: AttributeChange) -> Iterator[str]:
+    """Format the change of an attribute; of a list of structures, one line for each entry that changes."""
     note = f"  # {item.name}: {_NOTES[item.policy]}" if item.policy in _NOTES else ""
-    return f"          {item.name} = {before} -> {after}{note}"
+    entries = entry_changes(item.before, item.after) or {"": (item.before, item.after)}
+    for where, values in entries.items():
+        before, after = show_change(item.name, *values)
+        yield f"          {item.name}{where} = {before} -> {after}{note}"
 
 
 def _disturbance(item: Disturbance) -> str:

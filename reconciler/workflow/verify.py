@@ -87,7 +87,7 @@ async def _probed(
 
 async def _router_violations(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
     """Return how the rules of segments and uplinks differ from the state; switches do not show these."""
-    found = await compare([one for one in resources if one.forwards], connector)
+    found = await compare([one for one in resources if one.verified], connector)
     for item in found:
         if item.kind is DriftKind.UNREACHABLE:
             raise HostError(item.host, f"{item.address} cannot be read: {item.words}")

@@ -10,8 +10,7 @@ from reconciler.apply.drivers.driver import Driver
 from reconciler.apply.transport.command import Command, Operation, Result, Upload, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.model import Action, Step, StepId
-from reconciler.plan.resources import Kind, Resource
-from reconciler.plan.resources.base import noun
+from reconciler.plan.resources import Kind, Resource, noun
 from reconciler.spec.models.names import Address, HostName
 
 FOREIGN = "not ours"

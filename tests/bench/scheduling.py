@@ -14,8 +14,7 @@ from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.execution.executor import execute
 from reconciler.apply.transport.connection import Connection
 from reconciler.plan.model import Action, Step, StepId
-from reconciler.plan.resources import Kind, Resource
-from reconciler.plan.resources.base import noun
+from reconciler.plan.resources import Kind, Resource, noun
 from reconciler.plan.results import StepResult
 from reconciler.spec.models.names import Address, HostName
 

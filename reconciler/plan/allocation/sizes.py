@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from reconciler.errors import PlanError
+from reconciler.plan.immutable import immutable
 from reconciler.spec.expand import ExpandedVm, with_flavor
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Bytes
@@ -12,7 +11,7 @@ from reconciler.spec.models.names import Bytes
 _DIGEST = 12
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class VmSize:
     """A VM's image (the stem of its file's name on a worker), vCPUs, and memory and disk in bytes."""
 

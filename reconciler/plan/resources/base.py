@@ -6,11 +6,12 @@ default does not fit. Code outside asks a facet and never which kind a resource 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, NewType, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, NewType, Self
 
+from reconciler.plan.immutable import noun
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address, HostName
 
@@ -27,8 +28,6 @@ ROOT = "/var/lib/reconciler"
 """The directory on a host that holds all our files."""
 
 LIVE, RESTART, FIXED = UpdatePolicy.LIVE, UpdatePolicy.RESTART, UpdatePolicy.RECREATE
-
-C = TypeVar("C")
 
 
 class Scope(StrEnum):
@@ -69,16 +68,6 @@ class Use(NamedTuple):
     certain: bool = True
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-def noun(cls: type[C]) -> type[C]:
-    """Make a class of resources a dataclass that type checkers treat as frozen.
-
-    A plan creates tens of thousands of resources. A frozen dataclass assigns each field through `object.__setattr__`,
-    which takes three times as long, so types and lint enforce that a resource never changes.
-    """
-    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
-
-
 @noun
 class Resource:
     """A resource: its address, its host, and what must exist before it.
@@ -103,8 +92,8 @@ class Resource:
     runtime: ClassVar[bool] = False
     """Whether it exists only while its VM runs: stopping the VM removes it."""
 
-    forwards: ClassVar[bool] = False
-    """Whether it forwards packets: verify compares its attributes with the rules of its host."""
+    verified: ClassVar[bool] = False
+    """Whether verify compares its attributes with its host, because following frames does not show all of them."""
 
     follows: ClassVar[frozenset[Kind]] = frozenset()
     """Kinds that are created before it and removed after it, where they are on its host and of its slice or shared."""
@@ -191,8 +180,3 @@ class Resource:
 def address(kind: type[Resource], name: str) -> Address:
     """Form the address of a resource: its kind and its name."""
     return Address(f"{kind.kind}/{name}")
-
-
-def per_item(make: Callable[..., Any], items: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
-    """Read the structures of an attribute back from plain data."""
-    return tuple(make(**item) for item in items)

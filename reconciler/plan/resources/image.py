@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.allocation.sizes import image_stem
-from reconciler.plan.resources.base import FIXED, ROOT, GraphRole, Kind, Resource, Scope, Unit, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, ROOT, GraphRole, Kind, Resource, Scope, Unit, address
 from reconciler.spec.models.names import Address, HostName
 
 if TYPE_CHECKING:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, LIVE, GraphRole, Kind, Resource, Unit, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, LIVE, GraphRole, Kind, Resource, Unit, address
 from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
 from reconciler.spec.models import slice as spec
 from reconciler.spec.models.fields import update_policy
 from reconciler.spec.models.names import Address, VlanId
 
 if TYPE_CHECKING:
-    from reconciler.plan.design import NicDesign, SliceDesign, VmDesign
+    from reconciler.plan.design import NicDesign, SliceDesign
     from reconciler.plan.model import Change
 
 DEFAULT_MTU = 1500
@@ -50,7 +51,7 @@ class Port(Resource):
         for vm in design.vms:
             for nic in vm.nics:
                 yield cls(
-                    address=port_address(vm, nic),
+                    address=port_address(nic),
                     slice=design.key,
                     host=vm.host,
                     after=(internet_trunk_address(vm.host),) if nic.ip is not None else (),
@@ -84,6 +85,6 @@ class Port(Resource):
         return () if self.vlan is None or self.gateway_mac is not None else (self.vlan,)
 
 
-def port_address(vm: VmDesign, nic: NicDesign) -> Address:
+def port_address(nic: NicDesign) -> Address:
     """Return the address of a NIC's port."""
-    return address(Port, f"{vm.label}:eth{nic.number}")
+    return address(Port, nic.label)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, Kind, Resource, Unit, Use, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, Kind, Resource, Unit, Use, address
 from reconciler.plan.resources.uplink import Uplink, uplink_address
 from reconciler.spec.models.names import Address
 

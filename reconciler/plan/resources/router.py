@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, Kind, Resource, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, Kind, Resource, address
 
 if TYPE_CHECKING:
     from reconciler.plan.design import SliceDesign
@@ -16,7 +17,7 @@ class Router(Resource):
     """A network namespace of one slice on the network node. It forwards between its segments and nowhere else."""
 
     kind: ClassVar[Kind] = Kind("router")
-    forwards: ClassVar[bool] = True
+    verified: ClassVar[bool] = True
     summary: ClassVar[tuple[str, ...]] = ("namespace",)
 
     namespace: Annotated[str, FIXED]

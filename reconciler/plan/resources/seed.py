@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Unit, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Unit, address
 from reconciler.spec.models.names import VmId
 
 if TYPE_CHECKING:

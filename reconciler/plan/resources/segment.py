@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Unit, Use, address, noun
+from reconciler.plan.immutable import immutable, noun
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Unit, Use, address
 from reconciler.plan.resources.router import Router
 from reconciler.plan.resources.trunk import Trunk, trunk_of
 from reconciler.spec.models import slice as spec
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reconciler.plan.design import SliceDesign
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Lease:
     """An address that DHCP reserves for one NIC. `default_route`: whether the guest's default route goes through it."""
 
@@ -40,7 +40,7 @@ class Segment(Resource):
 
     kind: ClassVar[Kind] = Kind("segment")
     unit: ClassVar[Unit] = Unit.LINK
-    forwards: ClassVar[bool] = True
+    verified: ClassVar[bool] = True
     follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
     summary: ClassVar[tuple[str, ...]] = ("vlan", "ip", "dhcp", "gateway")
     nested: ClassVar[Mapping[str, type]] = {"leases": Lease}

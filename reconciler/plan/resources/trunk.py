@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Scope, Unit, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Scope, Unit, address
 from reconciler.spec.models.names import Address, HostName, VlanId
 
 if TYPE_CHECKING:

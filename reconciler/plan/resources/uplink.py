@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Scope, Unit, address, noun
+from reconciler.plan.immutable import noun
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Scope, Unit, address
 from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, VlanId
@@ -25,7 +26,7 @@ class Uplink(Resource):
     kind: ClassVar[Kind] = Kind("uplink")
     scope: ClassVar[Scope] = Scope.SHARED
     unit: ClassVar[Unit] = Unit.HOST
-    forwards: ClassVar[bool] = True
+    verified: ClassVar[bool] = True
     follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
     summary: ClassVar[tuple[str, ...]] = ("vlan", "ip", "uplink")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from reconciler.plan.resources.base import FIXED, RESTART, GraphRole, Kind, Resource, Unit, Use, address, noun
+from reconciler.plan.immutable import immutable, noun
+from reconciler.plan.resources.base import FIXED, RESTART, GraphRole, Kind, Resource, Unit, Use, address
 from reconciler.plan.resources.disk import Disk
 from reconciler.plan.resources.image import image_address
 from reconciler.plan.resources.port import Port, port_address
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler.plan.model import Change
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Nic:
     """One NIC of a VM, in the order in which the guest numbers them."""
 
@@ -63,7 +63,7 @@ class Vm(Resource):
         """Return each VM. It starts after the network that its NICs join."""
         accelerator = design.cluster.accelerator
         for vm in design.vms:
-            ports = [port_address(vm, nic) for nic in vm.nics]
+            ports = [port_address(nic) for nic in vm.nics]
             seed = () if vm.user_data is None else (address(Seed, vm.label),)
             yield cls(
                 address=address(cls, vm.label),

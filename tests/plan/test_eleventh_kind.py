@@ -1,0 +1,88 @@
+"""A kind of resource needs one noun and one driver: an eleventh one is planned, shown, saved and simulated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler import workflow
+from reconciler.plan.build import build_plan
+from reconciler.plan.model import Action, Plan
+from reconciler.plan.planfile import SavedPlan, read_plan, write_plan
+from reconciler.plan.resources import KINDS, Resource
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.simulation.cluster import SimulatedCluster
+from reconciler.spec.models.names import Address, SliceKey
+from reconciler.views.plan_json import render_json
+from reconciler.views.plan_text import render_text
+from reconciler.workflow.simulate import apply_on, simulate
+from tests.plan.eleventh.beacon import Beacon
+from tests.plan.examples import LAB1, change, cluster, lab, plan
+from tests.plan.replay import replay
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WHERE = "beacon/alice/lab1/a"
+
+
+@pytest.fixture(autouse=True)
+def _eleventh() -> Iterator[None]:
+    KINDS.register(Beacon)
+    yield
+    KINDS.remove(Beacon.kind)
+
+
+def state_of(made: Plan) -> StateSnapshot:
+    """Return the state once a plan from nothing is done."""
+    return replay(StateSnapshot(lineage="test"), made)
+
+
+def test_its_resources_are_in_the_text_and_the_json_of_a_plan() -> None:
+    made = plan(lab(["a"]))
+    assert f"    + beacon alice/lab1/a on worker1  # create: not in the state\n{' ' * 10}path " in render_text(made)
+    assert f"{' ' * 10}path /var/lib/reconciler/beacons/1001, text a has 1 vCPU\n" in render_text(made)
+    shown = next(item for item in json.loads(render_json(made))["resource_changes"] if item["address"] == WHERE)
+    assert (shown["type"], shown["slice"], shown["host"]) == ("beacon", LAB1, "worker1")
+    assert shown["change"]["after"]["text"] == "a has 1 vCPU"
+    steps = {step.address: step.id for step in made.steps}
+    assert steps[Address(WHERE)] > steps[Address("vm/alice/lab1/a")]
+
+
+def test_a_saved_plan_has_them() -> None:
+    made = plan(lab(["a"]))
+    assert read_plan(write_plan(SavedPlan(made, "cluster.yaml")), "plan").plan == made
+
+
+def test_a_change_a_drift_and_a_loss_are_planned() -> None:
+    state = state_of(plan(lab(["a"])))
+    found = change(plan(lab({"a": {"vcpus": 2}}), record=state), WHERE)
+    assert (found.action, found.reason) == (Action.UPDATE, "text changed")
+    changed = state.seen({Address(WHERE): ResourceDrift(gone=False, values={"text": "other"})})
+    assert change(plan(lab(["a"]), record=changed), WHERE).reason == "text changed on worker1"
+    gone = state.seen({Address(WHERE): ResourceDrift(gone=True)})
+    assert change(plan(lab(["a"]), record=gone), WHERE).reason == "gone from worker1"
+    assert change(build_plan(cluster(), [], state, destroy=[LAB1]), WHERE).action is Action.DELETE
+
+
+def test_every_interruption_of_an_apply_with_them_is_simulated() -> None:
+    inputs = workflow.load(EXAMPLES / "cluster.yaml", [EXAMPLES / "topologies" / "internet-only.yaml"])
+    hosts = inputs.cluster.cluster.hosts()
+    model = SimulatedCluster(inputs.cluster.cluster.name, [host.name for host in hosts])
+    result = simulate(model, inputs, most=12)
+    assert (result.failure, result.simulated) == (None, 12)
+    assert apply_on(model, inputs).ok
+    beacons = [where for where in model.store.read().resources if where.startswith("beacon/")]
+    assert beacons == ["beacon/admin/internet-only/solo"]
+    gone = workflow.Asked(destroy=(SliceKey("admin/internet-only"),))
+    assert apply_on(model, workflow.Inputs(inputs.cluster), gone).ok
+    assert model.objects() == {}
+
+
+def test_two_kinds_have_two_names() -> None:
+    class Other(Resource):
+        kind = Beacon.kind
+
+    with pytest.raises(ValueError, match="two kinds of resources are named beacon"):
+        KINDS.register(Other)
