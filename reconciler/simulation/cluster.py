@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from reconciler.apply.observation.observe import Drivers
+from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.results import StepResult
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, Place, Running, Thing
-from reconciler.simulation.script import read_script
 from reconciler.spec.models.names import HostName
 from reconciler.state.memory import MemoryStore
 from reconciler.state.store import ApplyId, Holder
@@ -162,30 +162,27 @@ class _Connection:
     host: HostName
     simulated: SimulatedCluster
 
-    async def run(self, text: str) -> AsyncGenerator[str, None]:
-        script = read_script(text)
+    async def run(self, batch: Batch) -> BatchEvents:
         self._reach()
         host = self.simulated.hosts[self.host]
         host.settle()
-        running = Running(script)
-        if not script.shared:
+        running = Running(batch)
+        if not batch.lock.shared:
             host.running = running
-            self.simulated.on_point(f"when {self.host} had begun a batch of {script.size} commands")
-        yield f"{script.nonce} open"
+            self.simulated.on_point(f"when {self.host} had begun a batch of {batch.size} commands")
         done = 0
         while not running.ended:
             await asyncio.sleep(0)  # hosts work in parallel
             self._reach()
             before = host.running
-            lines = list(running.step(host.perform))
+            events = list(running.step(host.perform))
             done += 1
             if before is not None:
-                self.simulated.on_point(f"when {self.host} was at command {done} of {script.size}")
-            for line in lines:
-                yield line
+                self.simulated.on_point(f"when {self.host} was at command {done} of {batch.size}")
+            for event in events:
+                yield event
             self._lose_after_one(host)
         host.running = None
-        yield f"{script.nonce} end"
 
     def _reach(self) -> None:
         if self.simulated.hosts[self.host].down:

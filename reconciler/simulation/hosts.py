@@ -10,8 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from reconciler.apply.transport.batch import Batch, Task, TaskEnded, TaskStarted, TaskStatus, failure_message
+from reconciler.apply.transport.command import Command, Result
 from reconciler.plan.resources import Resource, from_data, to_data
-from reconciler.simulation.script import Call, Script
 from reconciler.spec.models.names import HostName
 
 Place = str
@@ -55,50 +56,46 @@ def place_of(resource: Resource) -> Place:
 
 @dataclass(slots=True)
 class Running:
-    """A script that a host performs, and how far it is; nobody need be listening."""
+    """A batch that a host runs, and how far it is; it runs on even if nothing reads its events."""
 
-    script: Script
-    errand: int = 0
-    call: int = 0
+    batch: Batch
+    task: int = 0
+    results: tuple[Result, ...] = ()
     done: frozenset[int] = frozenset()
 
     @property
-    def print(self) -> Hashable:
-        """What tells how far which script is."""
-        return self.script.nonce, self.errand, self.call, self.done
+    def fingerprint(self) -> Hashable:
+        """What batches that are equally far have in common."""
+        return self.batch.tasks, self.task, len(self.results), self.done
 
     @property
     def ended(self) -> bool:
         """Whether no command is left."""
-        return self.errand == len(self.script.errands)
+        return self.task == len(self.batch.tasks)
 
-    def step(self, perform: Callable[[Call], tuple[int, str]]) -> Iterator[str]:
-        """Go on by one command at most, and yield what the script prints."""
-        errand, nonce = self.script.errands[self.errand], self.script.nonce
-        if self.call == 0:
-            if not errand.waits <= self.done:
-                yield f"{nonce} skip {errand.number}"
-                self._next()
+    def step(self, perform: Callable[[Command], Result]) -> Iterator[TaskStarted | TaskEnded]:
+        """Run one command at most, and yield the events of that."""
+        task = self.batch.tasks[self.task]
+        if not self.results:
+            if not self.done.issuperset(task.waits):
+                yield self._end(task, TaskStatus.SKIPPED)
                 return
-            yield f"{nonce} begin {errand.number}"
-        if self.call < len(errand.calls):
-            call, at = errand.calls[self.call], self.call
-            status, words = perform(call)
-            if status not in call.ok:
-                self._next()
-            else:
-                self.call += 1
-            if words:
-                yield words
-            yield f"{nonce} result {errand.number} {at} {status}"
-            if status not in call.ok:
+            yield TaskStarted(task.number)
+        if len(self.results) < len(task.commands):
+            command = task.commands[len(self.results)]
+            result = perform(command)
+            self.results += (result,)
+            if result.status not in command.ok:
+                yield self._end(task, TaskStatus.FAILED, failure_message(command, result))
                 return
-        if self.call == len(errand.calls):
-            self.done |= {errand.number}
-            self._next()
+        if len(self.results) == len(task.commands):
+            self.done |= {task.number}
+            yield self._end(task, TaskStatus.DONE)
 
-    def _next(self) -> None:
-        self.errand, self.call = self.errand + 1, 0
+    def _end(self, task: Task, status: TaskStatus, message: str = "") -> TaskEnded:
+        ended = TaskEnded(task.number, status, self.results, message)
+        self.task, self.results = self.task + 1, ()
+        return ended
 
 
 @dataclass(slots=True)
@@ -117,7 +114,7 @@ class Host:
     @property
     def print(self) -> Hashable:
         """What two hosts have in common that are the same."""
-        return frozenset(self.things.items()), self.running and self.running.print, self.down
+        return frozenset(self.things.items()), self.running and self.running.fingerprint, self.down
 
     def settle(self) -> None:
         """Let what still runs here come to its end, as the operation lock makes the next batch wait."""
@@ -125,34 +122,34 @@ class Host:
         while running is not None and not running.ended:
             list(running.step(self.perform))
 
-    def perform(self, call: Call) -> tuple[int, str]:
-        """Do one command; returns its exit status and what it printed."""
-        if call.argv == ("env", "--", "true"):  # it only brings the fence
-            return 0, ""
-        _, verb, text = call.argv
+    def perform(self, command: Command) -> Result:
+        """Run one command."""
+        if command.argv == ("true",):  # a batch that only brings the fence
+            return Result(0, "")
+        _, verb, text = command.argv
         if verb == "read":
-            return 0, json.dumps([_report(self.things.get(place)) for place in json.loads(text)])
+            return Result(0, json.dumps([_report(self.things.get(place)) for place in json.loads(text)]))
         resource = read_resource(text)
         place = place_of(resource)
         standing = self.things.get(place)
         if standing is not None and standing.owner != resource.address:
-            return 1, f"{place} belongs to {standing.owner}"
+            return Result(1, f"{place} belongs to {standing.owner}")
         match verb:
             case "claim" if standing is None:
                 self.things[place] = Thing(resource.address, resource, whole=False)
             case "make":
                 if refusal := next(self._refusals(resource), None):
-                    return 1, refusal
+                    return Result(1, refusal)
                 self.things[place] = Thing(resource.address, resource)
             case "clear":
                 if user := next(self._users(resource), None):
-                    return 1, f"{place} is in use by {user}"
+                    return Result(1, f"{place} is in use by {user}")
                 self.things.pop(place, None)
             case "claim":
                 pass
             case _:
                 raise ValueError(f"the model knows no command {verb}")
-        return 0, ""
+        return Result(0, "")
 
     def take(self, place: Place, content: bytes) -> None:
         """Take a file, or what has come of it so far; raises KeyError where nothing has claimed its place."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Progress, Source
+from reconciler.apply.transport.shell import run_in_shell
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.resources import ROOT
 from reconciler.spec.models.names import HostName
@@ -22,11 +24,11 @@ class Sent:
     """One batch that a host got; whether it was a probe shows in the lock it asks for."""
 
     host: HostName
-    text: str
+    batch: Batch
 
     @property
     def probe(self) -> bool:
-        return "flock -s" in self.text
+        return self.batch.lock.shared
 
 
 @dataclass
@@ -82,9 +84,12 @@ class Localhost:
     host: HostName
     hosts: Localhosts
 
-    async def run(self, text: str) -> AsyncGenerator[str, None]:
+    def run(self, batch: Batch) -> BatchEvents:
+        self.hosts.sent.append(Sent(self.host, batch))
+        return run_in_shell(self, batch)
+
+    async def run_script(self, text: str) -> AsyncGenerator[str, None]:
         own = self.hosts.folder(self.host)
-        self.hosts.sent.append(Sent(self.host, text))
         cuts = self.hosts.cuts.get(self.host, [])
         results_left = cuts.pop(0) if cuts else None
         self.hosts.at_work += 1

@@ -18,17 +18,16 @@ from hypothesis import strategies as st
 from reconciler.apply.transport.batch import (
     CUT,
     OUTPUT_CAP,
-    REFUSED,
-    Begun,
-    Ended,
+    Batch,
     OperationLock,
     Task,
+    TaskEnded,
+    TaskStarted,
     TaskStatus,
-    Transcript,
-    escape,
-    render,
+    escape_controls,
 )
 from reconciler.apply.transport.command import MASK, Command, Result, script
+from reconciler.apply.transport.script import REFUSED, Transcript, render
 
 NONCE = "5f" * 16
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,11 +49,11 @@ class Run:
 
     status: int
     transcript: Transcript
-    events: tuple[Begun | Ended, ...]
+    events: tuple[TaskStarted | TaskEnded, ...]
 
     @property
-    def ended(self) -> dict[int, Ended]:
-        return {event.number: event for event in self.events if isinstance(event, Ended)}
+    def ended(self) -> dict[int, TaskEnded]:
+        return {event.number: event for event in self.events if isinstance(event, TaskEnded)}
 
     def output(self, number: int = 0, at: int = 0) -> str:
         return self.ended[number].results[at].output
@@ -69,7 +68,7 @@ def read(tasks: Sequence[Task], status: int, printed: bytes, nonce: str = NONCE)
 
 def perform(*tasks: Task, shell: str = "sh", lock: OperationLock | None = None) -> Run:
     with TemporaryDirectory() as folder:
-        text = render(tasks, nonce=NONCE, lock=lock or OperationLock(f"{folder}/lock"))
+        text = render(Batch(tasks, lock or OperationLock(f"{folder}/lock")), NONCE)
         done = subprocess.run(
             [shell, "-s"],
             input=text.encode(errors="surrogateescape"),
@@ -87,8 +86,8 @@ def test_arguments_and_stdin_arrive_as_they_were_given(words: list[str], stdin: 
     arguments = script('for a; do printf "<%s>" "$a"; done', *words)
     run = perform(Task(0, (arguments, Command(("cat",), stdin=stdin))))
     assert run.transcript.complete
-    assert run.output(0, 0) == escape("".join(f"<{word}>" for word in words))
-    assert run.output(0, 1) == escape(stdin)
+    assert run.output(0, 0) == escape_controls("".join(f"<{word}>" for word in words))
+    assert run.output(0, 1) == escape_controls(stdin)
 
 
 @FEW
@@ -103,7 +102,7 @@ def test_whatever_a_command_prints_is_only_output(outputs: list[bytes]) -> None:
     assert run.transcript.complete
     for number, content in enumerate(outputs):
         assert run.ended[number].status is TaskStatus.DONE
-        assert run.output(number) == escape(content.decode(errors="surrogateescape"))
+        assert run.output(number) == escape_controls(content.decode(errors="surrogateescape"))
 
 
 @FEW
@@ -128,15 +127,15 @@ def test_a_task_runs_exactly_when_all_that_it_waits_for_succeeded(shape: list[tu
 def test_commands_stop_at_the_first_failure_and_say_why(shell: str) -> None:
     commands = (Command(("echo", "fine")), script("echo no room >&2; exit 4"), Command(("touch", "/nonexistent/x")))
     run = perform(Task(7, commands), Task(8, (Command(("false",)),)), shell=shell)
-    assert run.ended[7] == Ended(7, TaskStatus.FAILED, (Result(0, "fine\n"), Result(4, "no room\n")), "no room")
-    assert run.ended[8].words == "`false` ended with status 1 and said nothing"
+    assert run.ended[7] == TaskEnded(7, TaskStatus.FAILED, (Result(0, "fine\n"), Result(4, "no room\n")), "no room")
+    assert run.ended[8].message == "`false` ended with status 1 and printed nothing"
     assert (run.status, run.transcript.complete) == (0, True)
 
 
 def test_a_program_that_is_missing_fails_by_name() -> None:
     run = perform(Task(0, (Command(("no-such-program", "x")),)))
     assert run.ended[0].results[0].status == 127
-    assert "no-such-program" in run.ended[0].words
+    assert "no-such-program" in run.ended[0].message
 
 
 @pytest.mark.parametrize("name", ["exit", "exec", "echo", "result", "enter", "reconcile", "kill"])
@@ -176,11 +175,11 @@ def test_a_frame_that_no_shell_writes_is_only_output(odd: str) -> None:
 
 def test_what_successful_commands_print_can_be_left_out(tmp_path: Path) -> None:
     commands = (Command(("echo", "fine")), script("echo all right; exit 3", ok=(3,)), script("echo no room; exit 1"))
-    tasks = [Task(0, commands)]
-    text = render(tasks, nonce=NONCE, lock=OperationLock(str(tmp_path / "lock")), failures_only=True)
+    tasks = (Task(0, commands),)
+    text = render(Batch(tasks, OperationLock(str(tmp_path / "lock")), failures_only=True), NONCE)
     done = subprocess.run(["sh", "-s"], input=text.encode(), stdout=subprocess.PIPE, check=True)
     results = (Result(0, ""), Result(3, ""), Result(1, "no room\n"))
-    assert read(tasks, 0, done.stdout).ended[0] == Ended(0, TaskStatus.FAILED, results, "no room")
+    assert read(tasks, 0, done.stdout).ended[0] == TaskEnded(0, TaskStatus.FAILED, results, "no room")
 
 
 def test_a_secret_reaches_its_command_but_neither_arguments_nor_words() -> None:
@@ -189,7 +188,7 @@ def test_a_secret_reaches_its_command_but_neither_arguments_nor_words() -> None:
     command = Command(seen.argv, stdin=secret, secret=True)
     run = perform(Task(0, (command,)))
     assert run.output() == f"{MASK}\n0\n"
-    assert "hunter2" not in run.ended[0].words
+    assert "hunter2" not in run.ended[0].message
 
 
 def test_commands_do_not_read_the_script() -> None:
@@ -231,8 +230,8 @@ def test_readers_share_the_lock_and_its_folder_is_made(tmp_path: Path) -> None:
 
 
 def test_a_script_cut_short_does_nothing(tmp_path: Path) -> None:
-    tasks = [Task(n, (Command(("touch", str(tmp_path / str(n)))),)) for n in range(3)]
-    text = render(tasks, nonce=NONCE, lock=OperationLock(str(tmp_path / "lock")))
+    tasks = tuple(Task(n, (Command(("touch", str(tmp_path / str(n)))),)) for n in range(3))
+    text = render(Batch(tasks, OperationLock(str(tmp_path / "lock"))), NONCE)
     for length in range(0, len(text) - 1, 97):
         subprocess.run(["sh", "-s"], input=text[:length].encode(), capture_output=True, check=False)
     assert list(tmp_path.iterdir()) == []
@@ -250,7 +249,7 @@ def test_a_batch_whose_reader_is_gone_ends_after_the_command_at_work(tmp_path: P
         Task(0, (script('sleep 0.2; touch "$1"', str(tmp_path / "0")),)),
         Task(1, (Command(("touch", "1")),), (0,)),
     )
-    text = render(tasks, nonce=NONCE, lock=OperationLock(str(tmp_path / "lock")))
+    text = render(Batch(tasks, OperationLock(str(tmp_path / "lock"))), NONCE)
     with subprocess.Popen(
         ["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path, env=os.environ | {"TMPDIR": tmp_path}
     ) as shell:
@@ -264,17 +263,17 @@ def test_a_batch_whose_reader_is_gone_ends_after_the_command_at_work(tmp_path: P
 
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:
-    text = render([Task(0, (Command(("echo", "x")),))], nonce=NONCE, lock=OperationLock(str(tmp_path / "lock")))
+    text = render(Batch((Task(0, (Command(("echo", "x")),)),), OperationLock(str(tmp_path / "lock"))), NONCE)
     subprocess.run(["sh", "-s"], input=text.encode(), stdout=subprocess.DEVNULL, check=True, env={"TMPDIR": tmp_path})
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_a_nul_byte_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="NUL"):
-        render([Task(0, (Command(("touch", "a\0b")),))], nonce=NONCE)
+        render(Batch((Task(0, (Command(("touch", "a\0b")),)),)), NONCE)
 
 
 @given(st.text())
 def test_what_is_shown_cannot_steer_a_terminal(text: str) -> None:
-    assert not any(sign in escape(text) for sign in "\x1b\r\x07\x08\x9b\u202e")
-    assert escape(f"\x1b[2J\u202e\r\n\t{text}").startswith("\\x1b[2J\\u202e\\r\n\t")
+    assert not any(sign in escape_controls(text) for sign in "\x1b\r\x07\x08\x9b\u202e")
+    assert escape_controls(f"\x1b[2J\u202e\r\n\t{text}").startswith("\\x1b[2J\\u202e\\r\n\t")

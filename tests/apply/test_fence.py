@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.transport.batch import REFUSED, OperationLock, Task, Transcript, render
+from reconciler.apply.transport.batch import Batch, OperationLock, Task
 from reconciler.apply.transport.command import Command
 from reconciler.apply.transport.fence import Fence
+from reconciler.apply.transport.script import REFUSED, Transcript, render
 from reconciler.plan.results import StepResult
 from reconciler.spec.models.names import Address, HostName
 from tests.apply.files import Blob, create, file
@@ -23,9 +24,9 @@ SLICE, SHARED = "admin/two-vms", "@shared"
 
 def perform(folder: Path, tokens: dict[str, int], shell: str = "sh", lineage: str = "5f0e") -> tuple[int, Transcript]:
     """Send a batch that makes a file, under these tokens."""
-    tasks = [Task(0, (Command(("touch", str(folder / "made"))),))]
+    tasks = (Task(0, (Command(("touch", str(folder / "made"))),)),)
     fence = Fence(lineage, tokens, str(folder / "fence"))
-    text = render(tasks, nonce=NONCE, lock=OperationLock(str(folder / "lock")), fence=fence)
+    text = render(Batch(tasks, OperationLock(str(folder / "lock")), fence), NONCE)
     done = subprocess.run([shell, "-s"], input=text, text=True, stdout=subprocess.PIPE, check=False, timeout=30)
     transcript = Transcript(tasks, NONCE)
     for line in done.stdout.splitlines():

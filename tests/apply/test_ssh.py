@@ -15,16 +15,13 @@ import asyncssh
 import pytest
 
 from reconciler.apply.transport import ssh
-from reconciler.apply.transport.batch import OperationLock, Task, Transcript
+from reconciler.apply.transport.batch import Batch, OperationLock, Task, TaskEnded, TaskStarted
 from reconciler.apply.transport.command import Command, script
-from reconciler.apply.transport.conversation import run_batch
 from reconciler.apply.transport.ssh import FOREIGN, SshConnector, SshTimeouts, Target, host_error, target
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
 from tests.apply.sshd import HOST, QUICK, Sshd, running
-
-NONCE = "a7" * 16
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ async def sshd(tmp_path: Path) -> AsyncIterator[Sshd]:
 async def said(connector: SshConnector, text: str = "echo here") -> list[str]:
     try:
         connection = await connector.connect(HOST)
-        return [line async for line in connection.run(text)]
+        return [line async for line in connection.run_script(text)]
     finally:
         await connector.close()
 
@@ -166,7 +163,7 @@ async def test_a_host_that_does_not_answer_times_out(sshd: Sshd) -> None:
 async def test_a_server_that_dies_in_mid_run_is_connected_again_when_next_asked(sshd: Sshd) -> None:
     sshd.cut_after = 1
     connector = sshd.connector()
-    run = (await connector.connect(HOST)).run("echo one; sleep 0.2; echo two")
+    run = (await connector.connect(HOST)).run_script("echo one; sleep 0.2; echo two")
     with pytest.raises(HostUnreachable):
         [line async for line in run]
     sshd.cut_after = None
@@ -182,14 +179,18 @@ async def test_an_end_without_a_status_is_a_lost_connection(sshd: Sshd) -> None:
 
 async def test_a_batch_under_which_the_connection_dies_is_never_done(sshd: Sshd) -> None:
     sshd.cut_after = 1
-    tasks = [Task(0, (script("sleep 0.2"),)), Task(1, (Command(("true",)),)), Task(2, (), (1,))]
-    transcript = Transcript(tasks, NONCE)
+    tasks = (Task(0, (script("sleep 0.2"),)), Task(1, (Command(("true",)),)), Task(2, (), (1,)))
+    events: list[TaskStarted | TaskEnded] = []
+
+    async def run() -> None:
+        connection = await connector.connect(HOST)
+        async for event in connection.run(Batch(tasks, OperationLock(str(sshd.disk / "lock")))):
+            events.append(event)  # noqa: PERF401 - what came before the error counts
+
     connector = sshd.connector()
-    connection = await connector.connect(HOST)
     with pytest.raises(HostUnreachable):
-        [event async for event in run_batch(connection, transcript, OperationLock(str(sshd.disk / "lock")))]
-    assert transcript.missing == (0, 1, 2)
-    assert not transcript.complete
+        await run()
+    assert not any(isinstance(event, TaskEnded) for event in events)
     await connector.close()
 
 

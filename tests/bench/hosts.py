@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from time import perf_counter
 
 from reconciler import lab as labs
 from reconciler import workflow
+from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Connection, Progress, Source
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.engine import Engine
@@ -72,9 +73,9 @@ class _Counted:
     def host(self) -> HostName:
         return self.connection.host
 
-    def run(self, text: str) -> AsyncGenerator[str, None]:
-        (self.sent.probes if "flock -s " in text else self.sent.works)[self.host] += 1
-        return self.connection.run(text)
+    def run(self, batch: Batch) -> BatchEvents:
+        (self.sent.probes if batch.lock.shared else self.sent.works)[self.host] += 1
+        return self.connection.run(batch)
 
     async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
         await self.connection.put(source, path, progress, private=private)

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from reconciler.apply.drivers.registry import DRIVERS
-from reconciler.apply.transport.batch import Ended, Task, TaskStatus, Transcript, escape
+from reconciler.apply.transport.batch import Task, TaskEnded, TaskStatus, escape_controls
 from reconciler.apply.transport.command import Command, Result
+from reconciler.apply.transport.script import Transcript
 from reconciler.errors import HostError, Problem, SpecError
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import load_cluster, load_slices
@@ -48,7 +49,7 @@ def transcript(data: bytes) -> None:
     """Check that a task is done only if each of its results was framed; byte 1 is replaced by the nonce."""
     lines = data.replace(b"\1", NONCE.encode()).decode(errors="surrogateescape").split("\n")
     reader = Transcript(TASKS, NONCE, output_cap=64)
-    ends = [event for line in lines for event in reader.feed(line) if isinstance(event, Ended)]
+    ends = [event for line in lines for event in reader.feed(line) if isinstance(event, TaskEnded)]
     assert len({end.number for end in ends}) == len(ends)
     for end in ends:
         framed = sum(line.startswith(f"{NONCE} result {end.number} ") for line in lines)
@@ -56,7 +57,7 @@ def transcript(data: bytes) -> None:
             assert framed >= len(TASKS[end.number].commands)
             assert f"{NONCE} begin {end.number}" in lines
         for result in end.results:
-            assert escape(result.output) == result.output
+            assert escape_controls(result.output) == result.output
     if NONCE not in "\n".join(lines):
         assert (ends, reader.complete, reader.missing) == ([], False, (0, 1, 2))
 
@@ -65,7 +66,7 @@ def probes(data: bytes) -> None:
     """Check that a driver returns facts or raises HostError."""
     resource = EVERYTHING[data[0] % len(EVERYTHING)] if data else EVERYTHING[0]
     driver = DRIVERS[resource.kind]
-    pieces = [escape(piece.decode(errors="surrogateescape")) for piece in data[1:].split(b"\1")]
+    pieces = [escape_controls(piece.decode(errors="surrogateescape")) for piece in data[1:].split(b"\1")]
     asked = driver.probe([resource])
     results = [Result(0, pieces[at] if at < len(pieces) else "") for at in range(len(asked))]
     with suppress(HostError):

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from types import CodeType, FrameType
@@ -35,7 +36,7 @@ import reconciler.state.locks.leases
 import reconciler.state.migrations
 import reconciler.workflow  # noqa: F401
 from reconciler import cli
-from reconciler.apply.transport import batch
+from reconciler.apply.transport import script
 from reconciler.state.sql import locks
 from reconciler.state.sql.store import SqlStore
 
@@ -52,7 +53,7 @@ WRITES: Final = frozenset(
 )
 """What writes to the record: a boundary before each, and one after."""
 
-SENDS: Final = batch.render.__code__
+SENDS: Final = script.render.__code__
 """What writes a batch's script, just before it is sent."""
 
 
@@ -63,8 +64,7 @@ _BROKEN: Final = 70
 def is_boundary(event: str, code: CodeType, frame: FrameType) -> bool:
     """Tell whether the program stands before or after a write, or before a batch that changes something."""
     if code is SENDS:
-        lock = frame.f_locals["lock"]
-        return event == "return" and not (lock is not None and lock.shared)
+        return event == "return" and not frame.f_locals["batch"].lock.shared
     return code in WRITES and event in {"call", "return"}
 
 
@@ -81,6 +81,7 @@ def main(number: int, arguments: Sequence[str]) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     if number:
+        threading.setprofile(watch)  # the state is written in worker threads
         sys.setprofile(watch)
     cli.main()
 

@@ -67,7 +67,7 @@ def test_more_sessions_than_the_host_allows(site: Site) -> None:
 
     async def ask(connector: SshConnector) -> list[str]:
         connection = await connector.connect(HostName("worker1"))
-        return [line async for line in connection.run(count)]
+        return [line async for line in connection.run_script(count)]
 
     async def ask_all() -> list[list[str]]:
         connector = SshConnector(load_cluster(DISK, site.cluster).cluster)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,9 @@ from typing import Final, assert_never
 
 from reconciler.apply.execution.events import UploadProgress
 from reconciler.apply.execution.tracker import StepTracker
-from reconciler.apply.transport.batch import Begun, Ended, OperationLock, Task, TaskStatus, Transcript
+from reconciler.apply.transport.batch import Batch, BatchEvents, Task, TaskEnded, TaskStarted, TaskStatus, run_batch
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Upload
 from reconciler.apply.transport.connection import Connection, message_of
-from reconciler.apply.transport.conversation import Nonce, run_batch
 from reconciler.apply.transport.fence import Fence
 from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Step
@@ -59,7 +58,6 @@ class Attempt:
     connection: Connection
     tracker: StepTracker
     contents: Contents
-    nonce: Nonce
     fence: Fence | None = None
 
     async def perform(self, jobs: Sequence[Job]) -> None:
@@ -89,25 +87,24 @@ class Attempt:
             await self.tracker.write()
 
     async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
-        transcript = Transcript(tasks, self.nonce())
-        async with aclosing(self._send(transcript)) as events:
+        async with aclosing(self._send(tasks)) as events:
             async for event in events:
-                if isinstance(event, Begun):
+                if isinstance(event, TaskStarted):
                     self.tracker.begin(steps[event.number])
                 else:
                     self._note(steps[event.number], event)
                     if self.tracker.full:
                         await self.tracker.write()
 
-    def _send(self, transcript: Transcript) -> AsyncGenerator[Begun | Ended, None]:
-        return run_batch(self.connection, transcript, OperationLock(), self.fence, failures_only=True)
+    def _send(self, tasks: Sequence[Task]) -> BatchEvents:
+        return run_batch(self.connection, Batch(tuple(tasks), fence=self.fence, failures_only=True))
 
-    def _note(self, step: Step, ended: Ended) -> None:
+    def _note(self, step: Step, ended: TaskEnded) -> None:
         match ended.status:
             case TaskStatus.DONE:
                 self.tracker.done(step)
             case TaskStatus.FAILED:
-                self.tracker.failed(step, ended.words)
+                self.tracker.failed(step, ended.message)
             case TaskStatus.SKIPPED:
                 pass  # the tracker has reported it with the failure that it follows from
             case _:
@@ -142,11 +139,10 @@ class Attempt:
 
     async def _run_alone(self, commands: Sequence[Command]) -> None:
         """Run commands as a batch of their own; raises HostError where one fails."""
-        transcript = Transcript([Task(0, tuple(commands))], self.nonce())
-        async with aclosing(self._send(transcript)) as events:
+        async with aclosing(self._send([Task(0, tuple(commands))])) as events:
             async for event in events:
-                if isinstance(event, Ended) and event.status is not TaskStatus.DONE:
-                    raise HostError(self.connection.host, event.words)
+                if isinstance(event, TaskEnded) and event.status is not TaskStatus.DONE:
+                    raise HostError(self.connection.host, event.message)
 
     async def _put(self, step: Step, upload: Upload | PrivateUpload) -> None:
         match upload:

@@ -26,7 +26,6 @@ from reconciler.apply.execution.tracker import StepTracker
 from reconciler.apply.observation.observe import Drivers, Facts, read_facts
 from reconciler.apply.transport.command import Operation
 from reconciler.apply.transport.connection import Connection, Connector, message_of
-from reconciler.apply.transport.conversation import Nonce, random_nonce
 from reconciler.apply.transport.fence import Fence
 from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Action, Step, StepId
@@ -47,7 +46,6 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     stop: asyncio.Event,
     monotonic: Callable[[], float],
     fence: Fence | None = None,
-    nonce: Nonce = random_nonce,
     private: Private | None = None,
 ) -> ApplyReport:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
@@ -59,7 +57,7 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     `fence` has, the report has that error and the steps that were left.
     """
     started = monotonic()
-    edges = _Edges(connector, drivers, Contents(uploads, private or {}), nonce, fence)
+    edges = _Edges(connector, drivers, Contents(uploads, private or {}), fence)
     run = _Run(steps, journal, observer, monotonic, edges)
     lost = None
     try:
@@ -77,7 +75,6 @@ class _Edges:
     connector: Connector
     drivers: Drivers
     contents: Contents
-    nonce: Nonce
     fence: Fence | None
 
 
@@ -189,10 +186,10 @@ class _Run:
         """
         edges = self._edges
         try:
-            return await read_facts(connection, subjects, edges.drivers, edges.nonce, edges.fence)
+            return await read_facts(connection, subjects, edges.drivers, edges.fence)
         except HostUnreachable:
             again = await edges.connector.connect(connection.host)
-            return await read_facts(again, subjects, edges.drivers, edges.nonce, edges.fence)
+            return await read_facts(again, subjects, edges.drivers, edges.fence)
 
     async def _work(self, connection: Connection, steps: Sequence[Step]) -> None:
         """Send one batch; if it was cut short, find out what it did."""
@@ -222,7 +219,7 @@ class _Run:
 
     async def _perform(self, connection: Connection, jobs: Sequence[Job]) -> None:
         edges = self._edges
-        await Attempt(connection, self._tracker, edges.contents, edges.nonce, edges.fence).perform(jobs)
+        await Attempt(connection, self._tracker, edges.contents, edges.fence).perform(jobs)
 
     def _jobs(self, steps: Sequence[Step]) -> list[Job]:
         """Return the jobs of steps. Steps that a driver refuses fail, and steps that need them are left out.

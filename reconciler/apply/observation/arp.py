@@ -15,8 +15,7 @@ from typing import Final
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Result, script
 from reconciler.apply.transport.connection import Connector
-from reconciler.apply.transport.conversation import Nonce, random_nonce
-from reconciler.apply.transport.query import ask
+from reconciler.apply.transport.query import query
 from reconciler.spec.models.names import HostName
 
 _MAC: Final = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -111,11 +110,11 @@ class Question:
 
 
 async def ask_neighbours(
-    connector: Connector, questions: Mapping[HostName, Sequence[Question]], nonce: Nonce = random_nonce
+    connector: Connector, questions: Mapping[HostName, Sequence[Question]]
 ) -> Mapping[HostName, tuple[frozenset[str], ...]]:
     """Return for each question the MACs that answered, none where nobody did; raises HostError as `ask` does."""
     commands = {host: _asking(asked) for host, asked in questions.items() if asked}
-    results = await ask(connector, commands, nonce)
+    results = await query(connector, commands)
     return {host: _answers(host, len(questions[host]), result) for host, result in results.items()}
 
 

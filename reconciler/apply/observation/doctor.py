@@ -22,9 +22,8 @@ from reconciler.apply.observation.fitness import (
     probe,
     wants,
 )
-from reconciler.apply.transport.batch import Ended, Task, TaskStatus, Transcript
+from reconciler.apply.transport.batch import NO_LOCK, Batch, Task, TaskEnded, TaskStatus, run_batch
 from reconciler.apply.transport.connection import Connection, Connector, message_of
-from reconciler.apply.transport.conversation import NO_LOCK, Nonce, random_nonce, run_batch
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.spec.models.cluster import Cluster, Image
 from reconciler.spec.models.names import HostName
@@ -50,23 +49,21 @@ class Examination:
         return all(finding.verdict is not Verdict.FAIL for finding in self.findings)
 
 
-async def examine(
-    cluster: Cluster, connector: Connector, wall: Wall, nonce: Nonce = random_nonce
-) -> tuple[Examination, ...]:
+async def examine(cluster: Cluster, connector: Connector, wall: Wall) -> tuple[Examination, ...]:
     """Examine every host, in the order of the cluster file; one that cannot be reached is a finding, not an error."""
     hosts = list(dict.fromkeys(HostName(host.name) for host in cluster.hosts()))
-    examined = await asyncio.gather(*(_examine(connector, host, wants(cluster, host), wall, nonce) for host in hosts))
+    examined = await asyncio.gather(*(_examine(connector, host, wants(cluster, host), wall) for host in hosts))
     return tuple(examined)
 
 
-async def _examine(connector: Connector, host: HostName, wanted: Wants, wall: Wall, nonce: Nonce) -> Examination:
+async def _examine(connector: Connector, host: HostName, wanted: Wants, wall: Wall) -> Examination:
     try:
         connection = await connector.connect(host)
     except HostError as error:
         return Examination(host, (_failed("ssh", error, _UNREACHABLE),))
     reached = Finding("ssh", Verdict.OK, "logged in")
     try:
-        answers, skew = await _ask(connection, wanted, wall, nonce)
+        answers, skew = await _ask(connection, wanted, wall)
     except HostUnreachable as error:
         return Examination(host, (_failed("ssh", error, _UNREACHABLE),))
     except HostError as error:
@@ -78,16 +75,16 @@ def _failed(check: str, error: HostError, remedy: str) -> Finding:
     return Finding(check, Verdict.FAIL, message_of(error), error.hint or remedy)
 
 
-async def _ask(connection: Connection, wanted: Wants, wall: Wall, nonce: Nonce) -> tuple[Answers, float | None]:
+async def _ask(connection: Connection, wanted: Wants, wall: Wall) -> tuple[Answers, float | None]:
     """Return a host's answers, and how far its clock is from ours; raises HostError where it gave none."""
-    transcript = Transcript([Task(0, (probe(wanted),))], nonce())
+    batch = Batch((Task(0, (probe(wanted),)),), NO_LOCK)
     asked = wall()
-    async with aclosing(run_batch(connection, transcript, NO_LOCK)) as events:
-        results = [event async for event in events if isinstance(event, Ended)]
+    async with aclosing(run_batch(connection, batch)) as events:
+        results = [event async for event in events if isinstance(event, TaskEnded)]
     answered = wall()
     (ended,) = results
     if ended.status is not TaskStatus.DONE:
-        raise HostError(connection.host, ended.words)
+        raise HostError(connection.host, ended.message)
     answers = parse(ended.results[0].output)
     there = clock(answers)
     # The host told its time at some moment between these two: only what lies outside of them is a difference.

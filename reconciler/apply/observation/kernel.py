@@ -12,8 +12,7 @@ from typing import Final
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import script
 from reconciler.apply.transport.connection import Connector
-from reconciler.apply.transport.conversation import Nonce, random_nonce
-from reconciler.apply.transport.query import ask
+from reconciler.apply.transport.query import query
 from reconciler.spec.models.names import HostName
 
 # Run inside a namespace: four lines. All rules of nftables as JSON, whosever they are; links, IPv4 addresses, routes
@@ -70,11 +69,9 @@ class Reading:
     settings: Mapping[str, tuple[bool, bool]]
 
 
-async def read_kernels(
-    connector: Connector, hosts: Iterable[HostName], nonce: Nonce = random_nonce
-) -> Mapping[HostName, tuple[Reading, ...]]:
+async def read_kernels(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[Reading, ...]]:
     """Return each host's network namespaces; raises HostError where a host cannot be read."""
-    results = await ask(connector, {host: script(READ, LOOK) for host in hosts}, nonce)
+    results = await query(connector, {host: script(READ, LOOK) for host in hosts})
     return {
         host: tuple(_reading(host, row) for row in output.rows(host, result, width=5) if row[2])
         for host, result in results.items()

@@ -13,10 +13,18 @@ from functools import partial
 from typing import Any, TypeVar
 
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
-from reconciler.apply.transport.batch import CUT, Ended, OperationLock, Task, TaskStatus, Transcript
+from reconciler.apply.transport.batch import (
+    CUT,
+    PROBE_CAP,
+    Batch,
+    OperationLock,
+    Task,
+    TaskEnded,
+    TaskStatus,
+    run_batch,
+)
 from reconciler.apply.transport.command import Command, Result
 from reconciler.apply.transport.connection import Connection, Connector
-from reconciler.apply.transport.conversation import PROBE_CAP, Nonce, random_nonce, run_batch
 from reconciler.apply.transport.fence import LIST_FENCES, Fence, parse_fences
 from reconciler.errors import HostError
 from reconciler.plan.resources import Kind, Resource
@@ -75,7 +83,6 @@ async def observe(
     connector: Connector,
     resources: Iterable[Resource],
     drivers: Drivers,
-    nonce: Nonce = random_nonce,
     surveyed: Iterable[SurveyTarget] = (),
 ) -> Observation:
     """Read what stands of these resources, at most one of each address on a host, and survey whole hosts."""
@@ -87,7 +94,7 @@ async def observe(
     async def look(host: HostName) -> _Answer | HostError:
         try:
             connection = await connector.connect(host)
-            return await _ask(connection, by_host.get(host, []), drivers, nonce, target.get(host))
+            return await _ask(connection, by_host.get(host, []), drivers, target.get(host))
         except HostError as error:
             return error
 
@@ -113,14 +120,13 @@ async def read_facts(
     connection: Connection,
     resources: Sequence[Resource],
     drivers: Drivers,
-    nonce: Nonce = random_nonce,
     fence: Fence | None = None,
 ) -> Facts:
     """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all.
 
     With a `fence`, no older holder changes anything there once the facts are read.
     """
-    return (await _ask(connection, resources, drivers, nonce, fence=fence)).facts
+    return (await _ask(connection, resources, drivers, fence=fence)).facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,6 @@ async def _ask(
     connection: Connection,
     resources: Sequence[Resource],
     drivers: Drivers,
-    nonce: Nonce,
     target: SurveyTarget | None = None,
     fence: Fence | None = None,
 ) -> _Answer:
@@ -145,7 +150,7 @@ async def _ask(
     commands = [drivers[kind].probe(groups[kind]) for kind in kinds]
     commands += [survey.commands for survey in surveys.values()]
     commands += [(LIST_FENCES,)] if target else []
-    ended = await _run(connection, commands, nonce, fence)
+    ended = await _run(connection, commands, fence)
     found: dict[Address, Any] = {}
     unread: dict[Kind, HostError] = {}
     for kind, answer in zip(kinds, ended, strict=False):
@@ -161,22 +166,19 @@ def _surveys(drivers: Drivers) -> dict[Kind, Survey[Any]]:
     return {kind: survey for kind in sorted(drivers) if (survey := drivers[kind].survey) is not None}
 
 
-async def _run(
-    connection: Connection, commands: Sequence[tuple[Command, ...]], nonce: Nonce, fence: Fence | None
-) -> list[Ended]:
+async def _run(connection: Connection, commands: Sequence[tuple[Command, ...]], fence: Fence | None) -> list[TaskEnded]:
     """Run groups of commands in one batch, and return how each ended."""
-    tasks = [Task(number, group) for number, group in enumerate(commands)]
-    transcript = Transcript(tasks, nonce(), PROBE_CAP)
-    ended: dict[int, Ended] = {}
-    lock = OperationLock(shared=fence is None)
-    async with aclosing(run_batch(connection, transcript, lock, fence)) as events:
+    tasks = tuple(Task(number, group) for number, group in enumerate(commands))
+    batch = Batch(tasks, OperationLock(shared=fence is None), fence, PROBE_CAP)
+    ended: dict[int, TaskEnded] = {}
+    async with aclosing(run_batch(connection, batch)) as events:
         async for event in events:
-            if isinstance(event, Ended):
+            if isinstance(event, TaskEnded):
                 ended[event.number] = event
     return [ended[task.number] for task in tasks]
 
 
-def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: Sequence[Ended]) -> HostSurvey:
+def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: Sequence[TaskEnded]) -> HostSurvey:
     found: list[Found] = []
     fences: Mapping[str, frozenset[str]] = {}
     unread: dict[str, HostError] = {}
@@ -194,7 +196,7 @@ def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: 
 
 
 def _parse(
-    host: HostName, driver: Driver[Any, Any], resources: Sequence[Resource], ended: Ended
+    host: HostName, driver: Driver[Any, Any], resources: Sequence[Resource], ended: TaskEnded
 ) -> Mapping[Address, Any]:
     """Turn a probe's results into facts; raises HostError where the probe failed or its answer makes no sense."""
     return _understood(host, driver.noun.kind, ended, partial(driver.parse, resources))
@@ -204,9 +206,9 @@ def _found(target: SurveyTarget, survey: Survey[Any], results: Sequence[Result])
     return [*survey.parse(target, results)]
 
 
-def _understood(host: HostName, what: str, ended: Ended, read: Callable[[Sequence[Result]], T]) -> T:
+def _understood(host: HostName, what: str, ended: TaskEnded, read: Callable[[Sequence[Result]], T]) -> T:
     if ended.status is not TaskStatus.DONE:
-        raise HostError(host, ended.words)
+        raise HostError(host, ended.message)
     if any(result.output.endswith(CUT) for result in ended.results):
         raise HostError(host, f"the answer about {what}s is longer than {PROBE_CAP} bytes")
     try:

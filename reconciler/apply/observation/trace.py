@@ -14,8 +14,8 @@ from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Result, script
 from reconciler.apply.transport.connection import Connector
-from reconciler.apply.transport.conversation import Nonce, random_nonce
-from reconciler.apply.transport.query import ask
+from reconciler.apply.transport.query import query
+from reconciler.apply.transport.shell import random_nonce
 from reconciler.spec.models.names import HostName
 
 # Asks the switch over its control socket, in one process for all questions: JSON-RPC 1.0 as in ovs-appctl(8) and
@@ -70,33 +70,29 @@ done
 """
 
 
-async def read_ports(
-    connector: Connector, hosts: Iterable[HostName], nonce: Nonce = random_nonce
-) -> Mapping[HostName, tuple[SwitchPort, ...]]:
+async def read_ports(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[SwitchPort, ...]]:
     """Return all ports of each host's switches, whosever they are; raises HostError where a host cannot be read."""
     commands = {host: switch.probe_ports(()) for host in hosts}
-    results = await ask(connector, commands, nonce)
+    results = await query(connector, commands)
     return {host: tuple(switch.parse_ports(host, result).values()) for host, result in results.items()}
 
 
-async def read_mirrors(
-    connector: Connector, hosts: Iterable[HostName], nonce: Nonce = random_nonce
-) -> Mapping[HostName, tuple[SwitchMirror, ...]]:
+async def read_mirrors(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[SwitchMirror, ...]]:
     """Return all mirrors of each host's switches; raises HostError where a host cannot be read."""
-    results = await ask(connector, {host: switch.probe_mirrors() for host in hosts}, nonce)
+    results = await query(connector, {host: switch.probe_mirrors() for host in hosts})
     return {host: tuple(switch.parse_mirrors(host, result)) for host, result in results.items()}
 
 
 async def trace(
-    connector: Connector, bridge: str, flows: Mapping[HostName, Sequence[str]], nonce: Nonce = random_nonce
+    connector: Connector, bridge: str, flows: Mapping[HostName, Sequence[str]]
 ) -> Mapping[HostName, tuple[str, ...]]:
     """Return what each host's switch says of these flows, in their order; raises HostError where one does not answer.
 
     A flow is written as in ovs-fields(7); its answer is what `ofproto/trace` prints.
     """
-    mark = f"{nonce()} end of a trace"
+    mark = f"{random_nonce()} end of a trace"
     commands = {host: _tracing(bridge, mark, asked) for host, asked in flows.items() if asked}
-    results = await ask(connector, commands, nonce)
+    results = await query(connector, commands)
     return {host: _traces(host, len(flows[host]), mark, result) for host, result in results.items()}
 
 

@@ -1,43 +1,45 @@
-"""The seam to a host: run a batch, put a file, forward a socket; ssh.py is one side of it, tests have others."""
+"""Defines what a connection to a host can do: run a batch, copy a file, forward a socket."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.errors import HostError
 from reconciler.spec.models.names import HostName
 
 Source = Path | bytes
-"""What is put on a host: a local file, or a content that must not stand in one."""
+"""What is copied to a host: a local file, or content that must not be written to one."""
 
 Progress = Callable[[int, int], None]
-"""Told how far an upload is: bytes sent, bytes in all."""
+"""Called with how far an upload is: bytes sent, bytes in all."""
 
 
 class Connection(Protocol):
-    """One host, connected. Every method raises HostUnreachable when the connection is lost: what ran is unknown."""
+    """A connection to one host. Every method raises HostUnreachable if the connection is lost: what ran is unknown."""
 
     @property
     def host(self) -> HostName:
         """The host's name in the cluster file."""
         ...
 
-    def run(self, text: str) -> AsyncGenerator[str, None]:
-        """Feed a shell script to a root shell and yield its output line by line, without newlines.
+    def run(self, batch: Batch) -> BatchEvents:
+        """Run a batch as root and yield its events as they come.
 
-        The iterator ends when the remote shell has exited with status 0, and raises HostError with the shell's last
-        words where it ended otherwise; the script's own end marker tells whether it ran to its end.
+        Raises HostUnreachable if the batch was cut short: tasks without an end are then unknown. Any other HostError
+        means that the host refused the whole batch and no task started. So does StateLost: the host has seen a later
+        holder of one of the fence's locks.
         """
         ...
 
     async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
-        """Copy a local file to the host, atomically: `path` holds either what it held before or all of the file.
+        """Copy content to the host, atomically: `path` has either its old content or all of the new one.
 
-        With `private` it is root's alone there from its first byte on, and so is the folder if it must be made.
-        Raises HostError where the host cannot take it, OSError where the local file cannot be read.
+        With `private`, only root can read it from its first byte on, and only root can enter the folder if that is
+        created. Raises HostError if the host cannot store it, OSError if the local file cannot be read.
         """
         ...
 
@@ -47,17 +49,17 @@ class Connection(Protocol):
 
 
 class Connector(Protocol):
-    """Opens connections; one per host is kept and shared by all who ask."""
+    """Opens connections. One per host is kept and shared."""
 
     async def connect(self, host: HostName) -> Connection:
-        """Return the host's connection; raises HostUnreachable, HostKeyRejected or LoginRejected."""
+        """Return the connection to a host; raises HostUnreachable, HostKeyRejected or LoginRejected."""
         ...
 
     async def close(self) -> None:
-        """End every connection."""
+        """Close all connections."""
         ...
 
 
 def message_of(error: HostError) -> str:
-    """Return what went wrong without the host's name, where that stands beside it."""
+    """Return the message of an error without the host's name, for output that shows the name beside it."""
     return error.summary.removeprefix(f"{error.host}: ")

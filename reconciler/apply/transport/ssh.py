@@ -22,9 +22,11 @@ import asyncssh
 from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # defined there or imported, by platform
 from asyncssh.misc import SoftEOFReceived
 
+from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Progress, Source
 from reconciler.apply.transport.liveness import Liveness
 from reconciler.apply.transport.rootshell import FORWARD, PUT, READY, SHELL
+from reconciler.apply.transport.shell import run_in_shell
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
@@ -344,7 +346,11 @@ class SshConnection:
         self._opened.close()
         await self._opened.wait_closed()
 
-    async def run(self, text: str) -> AsyncGenerator[str, None]:
+    def run(self, batch: Batch) -> BatchEvents:
+        """Run a batch in a root shell, and yield its events."""
+        return run_in_shell(self, batch)
+
+    async def run_script(self, text: str) -> AsyncGenerator[str, None]:
         """Feed a shell script to a root shell and yield its output, both streams, line by line.
 
         Bytes that are not UTF-8 come as lone surrogates. Raises HostUnreachable when the connection is lost, HostError

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.transport.batch import escape
+from reconciler.apply.transport.batch import escape_controls
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, Upload
 from reconciler.plan.resources import Resource
 
@@ -75,7 +75,7 @@ class RealHost:
             check=False,
             timeout=60,
         )
-        return Result(done.returncode, escape(done.stdout))
+        return Result(done.returncode, escape_controls(done.stdout))
 
     def sh(self, text: str) -> str:
         """Run a shell text that must succeed, and return what it prints."""
