@@ -15,9 +15,9 @@ from typing import Final, assert_never
 
 from reconciler.apply.execution.events import UploadProgress
 from reconciler.apply.execution.tracker import StepTracker
-from reconciler.apply.transport.batch import Batch, BatchEvents, Task, TaskEnded, TaskStarted, TaskStatus, run_batch
+from reconciler.apply.transport.batch import Batch, BatchEvents, Task, TaskEnded, TaskStarted, TaskStatus
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Upload
-from reconciler.apply.transport.connection import Connection, message_of
+from reconciler.apply.transport.connection import Connection, message_of, run_batch
 from reconciler.apply.transport.fence import Fence
 from reconciler.errors import HostError, HostUnreachable, StateLost
 from reconciler.plan.model import Step

@@ -22,8 +22,8 @@ from reconciler.apply.observation.fitness import (
     probe,
     wants,
 )
-from reconciler.apply.transport.batch import NO_LOCK, Batch, Task, TaskEnded, TaskStatus, run_batch
-from reconciler.apply.transport.connection import Connection, Connector, message_of
+from reconciler.apply.transport.batch import NO_LOCK, Batch, Task, TaskEnded, TaskStatus
+from reconciler.apply.transport.connection import Connection, Connector, message_of, run_batch
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.spec.models.cluster import Cluster, Image
 from reconciler.spec.models.names import HostName

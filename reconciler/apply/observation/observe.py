@@ -21,10 +21,9 @@ from reconciler.apply.transport.batch import (
     Task,
     TaskEnded,
     TaskStatus,
-    run_batch,
 )
 from reconciler.apply.transport.command import Command, Result
-from reconciler.apply.transport.connection import Connection, Connector
+from reconciler.apply.transport.connection import Connection, Connector, run_batch
 from reconciler.apply.transport.fence import LIST_FENCES, Fence, parse_fences
 from reconciler.errors import HostError
 from reconciler.plan.resources import Kind, Resource

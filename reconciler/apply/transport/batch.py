@@ -6,14 +6,11 @@ import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from reconciler.apply.transport.command import Command, Result
 from reconciler.apply.transport.fence import Fence
 from reconciler.plan.resources import ROOT
-
-if TYPE_CHECKING:
-    from reconciler.apply.transport.connection import Connection
 
 OUTPUT_CAP: Final = 64 * 1024
 """How much of one command's output is kept, in bytes; the host drops the rest."""
@@ -100,21 +97,6 @@ class TaskEnded:
 
 BatchEvents = AsyncGenerator[TaskStarted | TaskEnded, None]
 """The start and the end of each task, as they happen; a skipped task only ends."""
-
-
-async def run_batch(connection: Connection, batch: Batch) -> BatchEvents:
-    """Run a batch and yield its events; a batch without any command is not sent, and all its tasks are done."""
-    if batch.size:
-        events = connection.run(batch)
-        try:
-            async for event in events:
-                yield event
-        finally:
-            await events.aclose()
-        return
-    for task in batch.tasks:
-        yield TaskStarted(task.number)
-        yield TaskEnded(task.number, TaskStatus.DONE)
 
 
 def failure_message(command: Command, result: Result) -> str:

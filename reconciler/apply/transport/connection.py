@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.apply.transport.batch import Batch, BatchEvents
+from reconciler.apply.transport.batch import Batch, BatchEvents, TaskEnded, TaskStarted, TaskStatus
 from reconciler.errors import HostError
 from reconciler.spec.models.names import HostName
 
@@ -63,3 +63,18 @@ class Connector(Protocol):
 def message_of(error: HostError) -> str:
     """Return the message of an error without the host's name, for output that shows the name beside it."""
     return error.summary.removeprefix(f"{error.host}: ")
+
+
+async def run_batch(connection: Connection, batch: Batch) -> BatchEvents:
+    """Run a batch and yield its events; a batch without any command is not sent, and all its tasks are done."""
+    if batch.size:
+        events = connection.run(batch)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+        return
+    for task in batch.tasks:
+        yield TaskStarted(task.number)
+        yield TaskEnded(task.number, TaskStatus.DONE)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from reconciler.apply.transport.batch import CUT, NO_LOCK, PROBE_CAP, Batch, Task, TaskEnded, TaskStatus, run_batch
+from reconciler.apply.transport.batch import CUT, NO_LOCK, PROBE_CAP, Batch, Task, TaskEnded, TaskStatus
 from reconciler.apply.transport.command import Command, Result
-from reconciler.apply.transport.connection import Connector
+from reconciler.apply.transport.connection import Connector, run_batch
 from reconciler.errors import HostError
 from reconciler.spec.models.names import HostName
 
