@@ -21,7 +21,9 @@ def connect(url: URL, *, read_only: bool = False) -> Engine:
     if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)  # an apply may outlast an idle connection
     in_memory = url.database is None
-    engine = create_engine(url, poolclass=StaticPool) if in_memory else create_engine(url)
+    # The one connection of a database in memory is used by one thread after the other.
+    one = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+    engine = create_engine(url, **one) if in_memory else create_engine(url)
     _prepare_sqlite(engine, query_only=read_only and not in_memory)
     return engine
 
