@@ -7,6 +7,9 @@ DEMO := demo
 WORKERS := 2
 RESULTS ?= .pytest_cache/results.xml
 
+# What `make mutants` passes on, such as `make mutants MUTANTS="--count 100 --seed 7 plan"`.
+MUTANTS :=
+
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -15,7 +18,7 @@ uv := .tools/uv-$(UV_VERSION)
 environment := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help setup debian demo demo-down check test test-unit bench
+.PHONY: help setup debian demo demo-down check test test-unit bench mutants
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,3 +62,6 @@ test-unit: $(environment)  ## run the tests that need no root and no server and 
 
 bench: setup  ## measure speed, and print each figure beside its target
 	python tests/bench/run.py
+
+mutants: setup  ## change details of plan, state and apply, and print the changes that no test notices; slow
+	python tests/workshop/mutants.py $(MUTANTS)

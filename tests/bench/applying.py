@@ -20,6 +20,7 @@ from tests.bench.hosts import Went
 from tests.bench.topologies import slice_text
 
 _WORKERS = 3
+"""The rings are spread over this many workers; the lab may have more."""
 _TOKENS = 1000
 """More fencing tokens than one copy of a state gives out."""
 
@@ -56,11 +57,11 @@ class _Round:
     adopted: Went
 
 
-def apply_slices(folder: Path, sizes: tuple[int, ...], times: int) -> list[Figure]:
+def apply_slices(lab: labs.LabInfo, folder: Path, sizes: tuple[int, ...], times: int) -> list[Figure]:
     """Apply rings of paused guests to three workers: first by the reconciler, then by scripts, then both again."""
-    with hosts.lab(_WORKERS) as lab:
-        ground = _prepare(lab, folder)
-        rounds = {size: [_round(ground, size) for _ in range(times)] for size in sizes}
+    ground = _prepare(lab, folder)
+    rounds = {size: [_round(ground, size) for _ in range(times)] for size in sizes}
+    hosts.apply(lab.cluster_file, ground.state("last"), destroy=(slice_key("admin", "ground"),))
     figures = [_against_scripts(size, taken) for size, taken in rounds.items()]
     return [*figures, *_nothing_to_do(rounds[sizes[-1]], sizes[-1])]
 
@@ -72,7 +73,7 @@ def _prepare(lab: labs.LabInfo, folder: Path) -> _Ground:
     ground = folder / "ground.yaml"
     ground.write_text("\n".join(lines) + "\n")
     saved = folder / "ground.db"
-    with plain.noted({}):
+    with plain.collected({}):
         hosts.apply(lab.cluster_file, saved, ground)
     return _Ground(lab, folder, saved)
 
@@ -85,7 +86,7 @@ def _round(ground: _Ground, size: int) -> _Round:
     key = slice_key("admin", name)
     commands: plain.Commands = {}
     state = ground.state("ours")
-    with plain.noted(commands):
+    with plain.collected(commands):
         ours = hosts.apply(cluster, state, path)
     again = hosts.apply(cluster, state, path)
     hosts.apply(cluster, state, destroy=(key,))

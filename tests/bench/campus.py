@@ -1,4 +1,4 @@
-"""Plans the slices of several clusters in this one process, and prints how long each stage took as JSON."""
+"""Plans the slices of several clusters in this one process, and prints how long each part took as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from time import perf_counter
 
 
 def main(folders: list[Path]) -> None:
-    """Plan each folder's slices against an empty record, as `reconciler plan` does up to printing."""
+    """Plan each folder's slices against an empty state, as `reconciler plan` does up to printing."""
     started = perf_counter()
     from reconciler import workflow  # noqa: PLC0415 - its cost is part of what is measured
     from reconciler.cli import _GC  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""One measured figure beside its target, and all of them as a table or as JSON; measuring is the other modules'."""
+"""Formats measured figures beside their targets, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADINGS = ("what", "measured", "target", "", "note")
 class Figure:
     """What was measured, in which unit (empty for a ratio or a count), and what it should be at most.
 
-    With `at_least` the target is a lower bound. Without a target the figure stands for comparison only.
+    With `at_least` the target is a lower bound. Without a target the figure is for comparison only.
     """
 
     what: str

@@ -28,21 +28,21 @@ HOLDER = Holder("bench", "here", os.getpid())
 
 @contextmanager
 def lab(workers: int) -> Iterator[labs.LabInfo]:
-    """Give a lab that only this bench uses, and leave nothing of it."""
+    """Give a lab for this bench only, and remove it."""
     name = f"bench-{os.getpid()}"
     try:
-        yield labs.up(name, workers, report=_unheard)
+        yield labs.up(name, workers, report=_ignore)
     finally:
-        labs.down(name, report=_unheard)
+        labs.down(name, report=_ignore)
 
 
-def _unheard(line: str) -> None:
-    """Swallow progress: the bench prints figures alone."""
+def _ignore(line: str) -> None:
+    """Ignore progress: the bench prints figures only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How many batches each host got: those that only look, and those that may change something."""
+    """How many batches each host got: those that only read, and those that may change something."""
 
     probes: Counter[HostName] = field(default_factory=Counter)
     works: Counter[HostName] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ class _Counted:
 
 @dataclass(frozen=True, slots=True)
 class Went:
-    """How an apply went: its seconds from reading the record to the last result written, and what it sent."""
+    """How an apply went: its seconds from reading the state to the last result written, and what it sent."""
 
     seconds: float
     sent: Sent

@@ -1,4 +1,4 @@
-"""The same commands as plain shell scripts: notes what drivers ask for, and runs it on all hosts at once without us."""
+"""Collects the commands that drivers ask for, and runs them as plain shell scripts on all hosts at once."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FOLDER = "/var/lib/reconciler"
 
 
 @contextmanager
-def noted(commands: Commands) -> Iterator[None]:
-    """While this lasts, start guests paused, which takes 30 MB each, and note what is asked of each host in order."""
+def collected(commands: Commands) -> Iterator[None]:
+    """In this context, guests start paused, which takes 30 MB each, and the commands for each host are collected."""
     drivers = dict(registry.DRIVERS)
     for driver in (drivers | {Vm.kind: replace(vm.DRIVER, ensure=_paused)}).values():
-        registry.DRIVERS.register(replace(driver, ensure=_noting(driver, commands)))
+        registry.DRIVERS.register(replace(driver, ensure=_collecting(driver, commands)))
     try:
         yield
     finally:
@@ -45,7 +45,7 @@ def _paused(resource: Vm, fact: vm.VmFact, before: Vm | None) -> tuple[Operation
     )
 
 
-def _noting(driver: Driver[Any, Any], commands: Commands) -> Callable[[Any, Any, Any], tuple[Operation, ...]]:
+def _collecting(driver: Driver[Any, Any], commands: Commands) -> Callable[[Any, Any, Any], tuple[Operation, ...]]:
     def ensure(resource: Resource, fact: Any, before: Resource | None) -> tuple[Operation, ...]:
         asked = driver.ensure(resource, fact, before)
         commands.setdefault(resource.host, []).extend(each for each in asked if isinstance(each, Command))

@@ -1,4 +1,4 @@
-"""Measures planning: a thousand files at once, one slice by itself, and one slice more beside many."""
+"""Measures planning: a thousand files at once, one slice alone, and one slice more when there are many."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cold_plan(folder: Path, slices: int, times: int) -> list[Figure]:
 
 
 def one_slice(folder: Path, times: int) -> list[Figure]:
-    """Plan one slice, and ask for help, each as a whole process; beside a Python that does nothing."""
+    """Plan one slice, and print the help, each as a whole process, compared with a Python that does nothing."""
     place = write_cluster(folder / "one", "one", ["ten"])
     nothing = median_run([sys.executable, "-c", "pass"], times)
     found = []
@@ -56,12 +56,12 @@ def one_slice(folder: Path, times: int) -> list[Figure]:
 
 
 def one_more(folder: Path, slices: int, times: int) -> list[Figure]:
-    """Plan one new slice beside none and beside many on record, as a whole process and inside of one."""
+    """Plan one new slice with none and with many in the state, as a whole process and inside of one."""
     names = [f"slice{number}" for number in range(1, slices + 1)]
     place = write_cluster(folder / "many", "many", [*names, "another"])
     another = place / "another.yaml"
     empty, full = folder / "empty.db", folder / "full.db"
-    _record(place, [place / f"{name}.yaml" for name in names], full)
+    _write_state(place, [place / f"{name}.yaml" for name in names], full)
     whole = {
         state: median_run([PROGRAM, "plan", str(another)], times, _settings(place, state)).seconds
         for state in (empty, full)
@@ -83,8 +83,8 @@ def _plan_seconds(place: Path, path: Path, state: Path, times: int) -> float:
         return timed(lambda: workflow.plan(inputs, store), times)
 
 
-def _record(place: Path, paths: Sequence[Path], state: Path) -> None:
-    """Write slices into a record as if they had been applied."""
+def _write_state(place: Path, paths: Sequence[Path], state: Path) -> None:
+    """Write slices into a state as if they had been applied."""
     inputs = workflow.load(place / "cluster.yaml", paths)
     with closing(open_store(state, cluster="many", clock=lambda: datetime.now(UTC))) as store:
         planned = workflow.plan(inputs, store)

@@ -1,4 +1,4 @@
-"""Measures what docs/performance.md promises, and prints each figure next to its target."""
+"""Measures what docs/performance.md promises, and prints each figure beside its target."""
 
 from __future__ import annotations
 
@@ -9,28 +9,41 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import applying, breadth, planning, verifying
+from reconciler import lab as labs
+from tests.bench import applying, breadth, hosts, planning, scheduling, verifying
 from tests.bench.figures import Figure, table, to_json
 
 Bench = Callable[[Path], list[Figure]]
+
+
+def _on_lab(workers: int, bench: Callable[[labs.LabInfo, Path], list[Figure]]) -> Bench:
+    """Return a bench that makes a lab, and removes it afterwards."""
+
+    def run(folder: Path) -> list[Figure]:
+        with hosts.lab(workers) as lab:
+            return bench(lab, folder)
+
+    return run
+
 
 BENCHES: dict[str, Bench] = {
     "cold": lambda folder: planning.cold_plan(folder, slices=1000, times=3),
     "start": lambda folder: planning.one_slice(folder, times=7),
     "more": lambda folder: planning.one_more(folder, slices=190, times=5),
-    "apply": lambda folder: applying.apply_slices(folder, sizes=(6, 15, 30), times=3),
-    "verify": lambda folder: verifying.verify_slices(folder, sizes=(10, 30, 50), times=3),
-    "hosts": lambda folder: breadth.many_hosts(folder, times=3, others=False),
-    "others": lambda folder: breadth.many_hosts(folder, times=3, others=True),
+    "scheduling": lambda _: scheduling.figures(),
+    "apply": _on_lab(3, lambda lab, folder: applying.apply_slices(lab, folder, sizes=(6, 15, 30), times=3)),
+    "verify": _on_lab(3, lambda lab, folder: verifying.verify_slices(lab, folder, sizes=(10, 30, 50), times=3)),
+    "hosts": _on_lab(9, lambda lab, folder: breadth.many_hosts(lab, folder, steps=100, times=3)),
+    "others": _on_lab(9, lambda lab, folder: breadth.many_hosts(lab, folder, steps=100, times=3, others=True)),
 }
 """Every bench by the name that `run.py NAME...` takes."""
 
 ON_REQUEST = frozenset({"others"})
-"""Benches that run only when named: this one installs two other tools, and waits for them."""
+"""Benches that run only when named, because they install other tools and take minutes."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the benches that are named, or all; returns 0 also where targets are missed: it tests nothing."""
+    """Run the named benches, or all; return 0 even if targets are missed."""
     parser = argparse.ArgumentParser(description="Measure, and compare with the targets.")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHES)} (default: all but {', '.join(ON_REQUEST)})"

@@ -1,4 +1,4 @@
-"""Performs many trivial steps on every host of a cluster in this one process, with its record in SQLite."""
+"""Performs many trivial steps on every host of a cluster in this one process, with its state in SQLite."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _observed(_disk: Disk, _fact: bool) -> None:
 
 
 DRIVER = Driver(Disk, _probe, _parse, _ensure, _remove, _observed)
-"""Takes one command for each resource that does nothing, so that what is left is what steps cost by themselves."""
+"""Takes one command for each resource that does nothing, so that what is measured is the cost of steps themselves."""
 
 
 def _steps(cluster: Cluster, count: int) -> tuple[Step, ...]:

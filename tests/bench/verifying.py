@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reconciler import lab as labs
 from reconciler import workflow
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.spec.models.names import slice_key
@@ -22,10 +23,9 @@ _PROMISED = 30
 """The number of VMs for which a time is promised."""
 
 
-def verify_slices(folder: Path, sizes: tuple[int, ...], times: int) -> list[Figure]:
+def verify_slices(lab: labs.LabInfo, folder: Path, sizes: tuple[int, ...], times: int) -> list[Figure]:
     """Verify rings of paused guests on three workers, and compare the largest with the smallest."""
-    with hosts.lab(_WORKERS) as lab:
-        taken = {size: _verified(lab.cluster_file, folder, size, times) for size in sizes}
+    taken = {size: _verified(lab.cluster_file, folder, size, times) for size in sizes}
     figures = [_figure(size, seconds, result) for size, (seconds, result) in taken.items()]
     small, large = min(sizes), max(sizes)
     growth = taken[large][0] / taken[small][0]
@@ -38,7 +38,7 @@ def _verified(cluster: Path, folder: Path, size: int, times: int) -> tuple[float
     name = f"ring{size}"
     path, state = folder / f"{name}.yaml", folder / f"{name}.db"
     path.write_text(slice_text(name, size, (1,)).replace("flavor: cirros", "flavor: cirros, internet: true"))
-    with plain.noted({}):
+    with plain.collected({}):
         hosts.apply(cluster, state, path)
     results: list[Verification] = []
     seconds = timed(lambda: results.append(_verify(cluster, state)), times)
