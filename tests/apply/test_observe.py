@@ -109,8 +109,8 @@ async def test_drift_is_missing_changed_or_unreachable(hosts: Localhosts) -> Non
     ("probe", "words"),
     [
         (script("echo the switch is down >&2; exit 1"), "the switch is down"),
-        (Command(("echo", "nonsense")), "the answer about blobs cannot be understood"),
-        (script("head -c 9000000 /dev/zero | tr '\\0' x"), "the answer about blobs is longer than"),
+        (Command(("echo", "nonsense")), "the output of the probe of blobs cannot be parsed"),
+        (script("head -c 9000000 /dev/zero | tr '\\0' x"), "the output of the probe of blobs is longer than"),
     ],
 )
 async def test_a_kind_that_cannot_be_read_does_not_hide_the_others(

@@ -1,7 +1,7 @@
-"""Ask on links, by ARP, who has an address: the one thing of a proof that sends; what an answer means is verify's.
+"""Sends ARP requests on links to find which MACs have an address; the only part of `verify` that sends frames.
 
-A host asks all at once in one process, from the router's interfaces in whichever namespace they are, and hears for a
-moment. Nothing is configured, and no neighbour is learned by the host's kernel.
+A host sends all requests from one process, on the router's interfaces in their namespaces, and waits a short time for
+answers. Nothing is configured, and the host's kernel learns no neighbour.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from reconciler.spec.models.names import HostName
 
 _MAC: Final = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
-# Reads a question from each line: a namespace or `.`, an interface, its address, and whose MAC is asked for (RFC 826).
-# Prints a JSON list for each: every MAC that answered, as the answer names it and as its frame was sent from. It is
-# sent up to three times, for frames are lost, and answers are heard for a moment after each.
+# Reads a question from each line: a namespace or `.`, an interface, its address, and the address to ask for (RFC 826).
+# Prints a JSON list for each: every MAC that answered, both the one in the answer and the one that sent the frame. A
+# request is sent up to three times because frames may be lost, and answers are read for a short time after each.
 ARP: Final = """
 import ctypes, json, resource, select, socket, struct, sys, time
 
@@ -101,7 +101,7 @@ exec python3 -I -S -c "$1"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who has `target`, asked at an interface whose own address is `sender`; the host's own namespace has no name."""
+    """An ARP request for `target` on an interface with the address `sender`; the host's own namespace has no name."""
 
     namespace: str
     interface: str
@@ -112,7 +112,7 @@ class Question:
 async def ask_neighbours(
     connector: Connector, questions: Mapping[HostName, Sequence[Question]]
 ) -> Mapping[HostName, tuple[frozenset[str], ...]]:
-    """Return for each question the MACs that answered, none where nobody did; raises HostError as `ask` does."""
+    """Return the MACs that answered each question; raises HostError as `ask` does."""
     commands = {host: _asking(asked) for host, asked in questions.items() if asked}
     results = await query(connector, commands)
     return {host: _answers(host, len(questions[host]), result) for host, result in results.items()}

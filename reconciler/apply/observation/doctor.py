@@ -1,4 +1,4 @@
-"""Is every host fit: one read-only batch per host, all hosts at once; what must be there and why is fitness.py's."""
+"""Checks every host with one read-only batch, all hosts at once; fitness.py defines the checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from reconciler.spec.models.cluster import Cluster, Image
 from reconciler.spec.models.names import HostName
 
 Wall = Callable[[], float]
-"""Tells the time here, in seconds since 1970."""
+"""Returns the local time, in seconds since 1970."""
 
 _UNREACHABLE: Final = "see that the host is up and that its address and ssh settings in the cluster file are right"
 _NO_SHELL: Final = "a shell must run there as root: docs/security.md says how to set up the user and sudo"
@@ -37,7 +37,7 @@ _NO_SHELL: Final = "a shell must run there as root: docs/security.md says how to
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found on one host; `host` is None for what was found here, `lacking` names images that are not there."""
+    """The findings on one host. `host` is None for this machine; `lacking` names images that the host does not have."""
 
     host: HostName | None
     findings: tuple[Finding, ...]
@@ -45,12 +45,12 @@ class Examination:
 
     @property
     def fit(self) -> bool:
-        """Whether nothing fails; warnings are allowed."""
+        """Whether no check fails; warnings are allowed."""
         return all(finding.verdict is not Verdict.FAIL for finding in self.findings)
 
 
 async def examine(cluster: Cluster, connector: Connector, wall: Wall) -> tuple[Examination, ...]:
-    """Examine every host, in the order of the cluster file; one that cannot be reached is a finding, not an error."""
+    """Examine every host, in the order of the cluster file; an unreachable host is a finding, not an error."""
     hosts = list(dict.fromkeys(HostName(host.name) for host in cluster.hosts()))
     examined = await asyncio.gather(*(_examine(connector, host, wants(cluster, host), wall) for host in hosts))
     return tuple(examined)
@@ -76,7 +76,7 @@ def _failed(check: str, error: HostError, remedy: str) -> Finding:
 
 
 async def _ask(connection: Connection, wanted: Wants, wall: Wall) -> tuple[Answers, float | None]:
-    """Return a host's answers, and how far its clock is from ours; raises HostError where it gave none."""
+    """Return a host's answers, and the difference of its clock from ours; raises HostError if there are none."""
     batch = Batch((Task(0, (probe(wanted),)),), NO_LOCK)
     asked = wall()
     async with aclosing(run_batch(connection, batch)) as events:
@@ -87,14 +87,14 @@ async def _ask(connection: Connection, wanted: Wants, wall: Wall) -> tuple[Answe
         raise HostError(connection.host, ended.message)
     answers = parse(ended.results[0].output)
     there = clock(answers)
-    # The host told its time at some moment between these two: only what lies outside of them is a difference.
+    # The host read its clock between these two times, so only what is outside of them is a difference.
     return answers, None if there is None else max(asked - there, there - answered, 0.0)
 
 
 def examine_here(images: Mapping[str, Image], files: Mapping[str, Path], others: Iterable[Examination]) -> Examination:
     """Check the local files of the images, by SHA-256; `files` maps the name of each image to its file.
 
-    A file that is missing or wrong is a failure only where some host that was reached still lacks the image.
+    A missing or wrong file is a failure only if a reachable host does not have the image yet.
     """
     needed = {name for examination in others for name in examination.lacking}
     return Examination(
@@ -108,8 +108,8 @@ def _check_file(name: str, image: Image, path: Path, needed: bool) -> Finding:
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
-        return Finding(check, bad, f"{path}: {error.strerror or error}", f"put the image there, or mend images: {name}")
+        return Finding(check, bad, f"{path}: {error.strerror or error}", f"put it there, or correct images: {name}")
     if digest != image.sha256:
-        remedy = f"fetch the image anew, or mend images: {name}: sha256 in the cluster file"
+        remedy = f"fetch the image again, or correct images: {name}: sha256 in the cluster file"
         return Finding(check, bad, f"{path} has sha256 {digest}", remedy)
-    return Finding(check, Verdict.OK, f"{path} is as it should be")
+    return Finding(check, Verdict.OK, f"{path} has the right checksum")

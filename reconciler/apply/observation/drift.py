@@ -1,4 +1,4 @@
-"""Recorded against observed: which resources are gone, changed by hand, or could not be looked at; pure."""
+"""Compares the state with observations: which resources are missing, changed, or could not be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.spec.models.names import Address, HostName
 
 
 class DriftKind(StrEnum):
-    """How a resource differs from its record."""
+    """How a resource differs from its state."""
 
     MISSING = "missing"
     CHANGED = "changed"
@@ -23,7 +23,7 @@ class DriftKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttributeDrift:
-    """One attribute as it was recorded and as it stands, as plain values."""
+    """One attribute in the state and on the host, as plain values."""
 
     name: str
     recorded: Any
@@ -32,7 +32,7 @@ class AttributeDrift:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One resource that is not as recorded; `words` say why it could not be looked at."""
+    """One resource that differs from its state. `words` is the reason if it could not be read."""
 
     address: Address
     host: HostName
@@ -42,7 +42,7 @@ class Drift:
 
 
 def find_drift(recorded: Iterable[Resource], observed: Observation) -> tuple[Drift, ...]:
-    """Compare each recorded resource with what stands; in the order of the record, nothing where they agree."""
+    """Compare each resource of the state with its fact, in the order of the state; those that agree are left out."""
     return tuple(drift for resource in recorded if (drift := _drift(resource, observed)) is not None)
 
 
@@ -63,7 +63,7 @@ def _drift(resource: Resource, observed: Observation) -> Drift | None:
 
 
 def _same(recorded: Any, observed: Any) -> bool:
-    """Compare plain values; a tuple is the list it is written as, and True is not 1."""
+    """Compare plain values. A tuple equals a list with the same items, and True is not 1."""
     if isinstance(recorded, list | tuple) and isinstance(observed, list | tuple):
         return len(recorded) == len(observed) and all(map(_same, recorded, observed))
     return type(recorded) is type(observed) and bool(recorded == observed)

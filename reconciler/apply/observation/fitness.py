@@ -1,4 +1,4 @@
-"""What a host must have, asked for in one constant script, and what its answers mean; pure: asking is doctor.py's."""
+"""Defines the requirements of a host: a script that reads them, and the verdict on its output."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from reconciler.spec.models.cluster import PARKING_VLAN, Cluster
 from reconciler.spec.models.names import HostName
 
 LITTLE_SPACE: Final = 10 * 2**30
-"""Free bytes under which there is little room for images and disks: a warning."""
+"""With fewer free bytes there is little room for images and disks: a warning."""
 
 NO_SPACE: Final = 2**30
-"""Free bytes under which not even one small disk fits: the host is not fit."""
+"""With fewer free bytes not even one small disk fits: a failure."""
 
 MOST_SKEW: Final = 5.0
-"""Seconds that a clock may differ from ours before logs of both can no longer be read together."""
+"""The largest difference of clocks in seconds; with more, logs of both machines cannot be read together."""
 
 PACKAGES: Final = {
     "dnsmasq": "dnsmasq-base",
@@ -35,7 +35,7 @@ PACKAGES: Final = {
     "qemu-system-x86_64": "qemu-system-x86",
     "sha256sum": "coreutils",
 }
-"""Each program that steps run, and the package of Debian 12 that holds it."""
+"""Each program that steps run, and the Debian 12 package that contains it."""
 
 _EVERYWHERE: Final = ("flock", "ip", "ovs-appctl", "ovs-ofctl", "ovs-vsctl", "sha256sum")
 _ON_WORKERS: Final = ("perl", "qemu-img", "qemu-system-x86_64")
@@ -43,7 +43,7 @@ _ON_THE_NODE: Final = ("dnsmasq", "nft")
 
 
 class Verdict(StrEnum):
-    """What one check found; only `fail` makes a host unfit."""
+    """The verdict of one check. Only `fail` means that a host is not ready."""
 
     OK = "ok"
     INFO = "info"
@@ -53,7 +53,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what there is, and what to do about it where that is not enough."""
+    """The result of one check: what was found, and what to do if that is not enough."""
 
     check: str
     verdict: Verdict
@@ -63,7 +63,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What a host is for: `accelerator` and `images` (SHA-256 by name) of a worker, `uplink` of the network node."""
+    """What a host needs: `accelerator` and `images` (SHA-256 by name) of a worker, `uplink` of the network node."""
 
     bridge: str
     trunk: str
@@ -74,7 +74,7 @@ class Wants:
 
 
 def wants(cluster: Cluster, host: HostName) -> Wants:
-    """Return what a host of the cluster must have; one that is both worker and network node must have both."""
+    """Return what a host of the cluster must have. A host that is worker and network node needs both."""
     works = any(worker.name == host for worker in cluster.workers)
     routes = cluster.network_node.name == host
     return Wants(
@@ -87,8 +87,8 @@ def wants(cluster: Cluster, host: HostName) -> Wants:
     )
 
 
-# One line for each answer, a key and words; what fails says so by `no`, with the program's own words. It only looks:
-# the rules are checked and never loaded, the namespace ends with the shell that made it.
+# One line for each answer: a key and text. A failure has `no` and the program's message. The script changes nothing:
+# rules are checked and not loaded, and the namespace ends with the shell that created it.
 PROBE: Final = """
 root=$1 bridge=$2 trunk=$3 uplink=$4
 shift 4
@@ -133,28 +133,28 @@ done
 
 
 def probe(wanted: Wants) -> Command:
-    """Return the one command that asks a host all of it; read-only."""
+    """Return the read-only command that reads all of it."""
     return script(PROBE, ROOT, wanted.bridge, wanted.trunk, wanted.uplink or "", *wanted.programs)
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a host answered: every line's words, by key."""
+    """The output of the script: the text of every line, by key."""
 
     lines: Mapping[str, Sequence[str]]
 
     def all(self, key: str) -> Sequence[str]:
-        """Return the words of every line with this key."""
+        """Return the text of every line with this key."""
         return self.lines.get(key, ())
 
     def one(self, key: str) -> tuple[bool, str]:
-        """Return whether an attempt succeeded, and what it said."""
+        """Return whether an attempt succeeded, and its output."""
         verdict, _, words = next(iter(self.all(key)), "no it gave no answer").partition(" ")
         return verdict == "yes", words.strip()
 
 
 def parse(text: str) -> Answers:
-    """Read what the probe printed."""
+    """Parse the output of the script."""
     lines: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, words = line.partition(" ")
@@ -163,7 +163,7 @@ def parse(text: str) -> Answers:
 
 
 def clock(answers: Answers) -> float | None:
-    """Return the host's time in seconds since 1970, or None where it did not tell."""
+    """Return the host's time in seconds since 1970, or None if it is missing."""
     try:
         return float(next(iter(answers.all("clock")), ""))
     except ValueError:
@@ -171,12 +171,12 @@ def clock(answers: Answers) -> float | None:
 
 
 def lacking(wanted: Wants, answers: Answers) -> frozenset[str]:
-    """Return the names of images that are not on the host, or not as they were when they were last verified."""
+    """Return the names of images that the host does not have, or that changed since they were verified."""
     return frozenset(name for name, digest in wanted.images.items() if digest not in answers.all("image"))
 
 
 def findings(wanted: Wants, answers: Answers, skew: float | None) -> tuple[Finding, ...]:
-    """Judge a host by its answers; `skew` is how far its clock is from ours in seconds, None where unknown."""
+    """Return the findings for a host. `skew` is the difference of its clock from ours in seconds, None if unknown."""
     return tuple(_judge(wanted, answers, skew))
 
 
@@ -210,7 +210,7 @@ def _root(answers: Answers) -> Finding:
 def _programs(wanted: Wants, answers: Answers) -> Finding:
     missing = [program for program in wanted.programs if program in answers.all("missing")]
     if not missing:
-        return Finding("programs", Verdict.OK, f"all {len(wanted.programs)} are there")
+        return Finding("programs", Verdict.OK, f"all {len(wanted.programs)} are installed")
     packages = " ".join(sorted({PACKAGES[program] for program in missing}))
     return Finding("programs", Verdict.FAIL, f"missing: {', '.join(missing)}", f"apt-get install {packages}")
 
@@ -226,12 +226,12 @@ def _switch(answers: Answers) -> Finding:
 def _bridge(wanted: Wants, answers: Answers) -> Finding:
     exists, words = answers.one("bridge")
     if exists:
-        return Finding("bridge", Verdict.OK, f"{wanted.bridge} is there")
+        return Finding("bridge", Verdict.OK, f"{wanted.bridge} exists")
     return Finding("bridge", Verdict.FAIL, words or f"there is no {wanted.bridge}", f"ovs-vsctl add-br {wanted.bridge}")
 
 
 def _trunk(wanted: Wants, answers: Answers) -> Finding:
-    """Judge the port towards the other hosts: on the bridge, opened, and not of one VLAN (ovs-vswitchd.conf.db(5))."""
+    """Check the trunk port: on the bridge, opened, and not limited to one VLAN (ovs-vswitchd.conf.db(5))."""
     port, bridge = wanted.trunk, wanted.bridge
     result = partial(Finding, "trunk")
     exists, holder = answers.one("holder")
@@ -255,7 +255,7 @@ def _trunk(wanted: Wants, answers: Answers) -> Finding:
 
 
 def _mode(words: str) -> tuple[str, str, str]:
-    """Read the columns tag, vlan_mode and trunks as ovs-vsctl prints them; `[]` is an empty one."""
+    """Parse the columns tag, vlan_mode and trunks from ovs-vsctl; `[]` is an empty one."""
     first, _, rest = words.partition(" ")
     second, _, third = rest.partition(" ")
     return first.strip("[]"), second.strip("[]"), third.strip("[] ")
@@ -303,11 +303,11 @@ def _space(answers: Answers) -> Finding:
 
 def _clock(skew: float | None) -> Finding:
     if skew is None:
-        return Finding("clock", Verdict.WARN, "the host did not tell its time", "see `date` on the host")
+        return Finding("clock", Verdict.WARN, "the host did not report its time", "see `date` on the host")
     if skew > MOST_SKEW:
         found = f"{skew:.0f} s away from the clock here"
-        return Finding("clock", Verdict.WARN, found, "timedatectl set-ntp true, there or here")
-    return Finding("clock", Verdict.OK, f"within {MOST_SKEW:.0f} s of the clock here")
+        return Finding("clock", Verdict.WARN, found, "timedatectl set-ntp true, on the host or on this machine")
+    return Finding("clock", Verdict.OK, f"within {MOST_SKEW:.0f} s of this machine's clock")
 
 
 def _image(name: str, *, there: bool) -> Finding:

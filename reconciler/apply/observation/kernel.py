@@ -1,7 +1,4 @@
-"""Read what the kernels of the hosts would do with packets: in each network namespace its interfaces, routes and rules.
-
-What that means for the network is verify's to judge; nothing is changed.
-"""
+"""Reads how the hosts' kernels would handle packets: interfaces, routes and rules of each network namespace."""
 
 from __future__ import annotations
 
@@ -15,9 +12,9 @@ from reconciler.apply.transport.connection import Connector
 from reconciler.apply.transport.query import query
 from reconciler.spec.models.names import HostName
 
-# Run inside a namespace: four lines. All rules of nftables as JSON, whosever they are; links, IPv4 addresses, routes
-# and policy rules, one JSON document after the other; whether IPv6 is forwarded; then for each interface whether it
-# forwards packets that come in there, and whether it has no IPv6. A line holds no newline within: JSON needs none.
+# Runs inside a namespace and prints four lines: all nftables rules as JSON, ours or not; links, IPv4 addresses, routes
+# and policy rules, one JSON document after the other; whether IPv6 is forwarded; for each interface, whether it
+# forwards packets that arrive there, and whether IPv6 is off. The JSON is written without newlines.
 LOOK: Final = """
 one_line() { set -f; set -- $1; set +f; printf '%s\\n' "$*"; }
 rules=
@@ -36,9 +33,9 @@ done
 printf '%s\\n' "$v6" "${settings# }"
 """
 
-# Five lines for each namespace that has a name, and for the host's own, whose name is empty. A name with nothing behind
-# it, which is no file of nsfs, has four empty lines; any other that cannot be entered ends it all, for nothing would be
-# known of it. nsenter only changes the network: /proc/sys/net shows that of whoever reads it.
+# Five lines for each named namespace, and for the host's own, whose name is empty. A name without a namespace (not an
+# nsfs file) has four empty lines. If another one cannot be entered, the script fails, because its rules are unknown.
+# nsenter changes only the network namespace: /proc/sys/net shows that of the reading process.
 READ: Final = """
 look=$1
 nsenter --version > /dev/null
@@ -57,9 +54,9 @@ done
 class Reading:
     """One network namespace as it was read; the host's own has an empty name.
 
-    `rules` is what `nft -j list ruleset` prints, and empty where there is no nft; `network` four JSON documents of
-    ip(8): links, IPv4 addresses, routes and policy rules. `forwards_ipv6` and `settings` are sysctls; the latter say of
-    each interface whether it forwards IPv4, and whether it has no IPv6.
+    `rules` is the output of `nft -j list ruleset`, empty if there is no nft. `network` is four JSON documents of ip(8):
+    links, IPv4 addresses, routes and policy rules. `forwards_ipv6` and `settings` are sysctls; the latter have for each
+    interface whether it forwards IPv4, and whether IPv6 is off.
     """
 
     namespace: str
@@ -70,7 +67,7 @@ class Reading:
 
 
 async def read_kernels(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[Reading, ...]]:
-    """Return each host's network namespaces; raises HostError where a host cannot be read."""
+    """Return each host's network namespaces; raises HostError if a host cannot be read."""
     results = await query(connector, {host: script(READ, LOOK) for host in hosts})
     return {
         host: tuple(_reading(host, row) for row in output.rows(host, result, width=5) if row[2])

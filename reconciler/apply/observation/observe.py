@@ -1,7 +1,4 @@
-"""What stands on the hosts: every driver's probes and surveys of one host in one read-only batch, all hosts at once.
-
-Nothing is compared here; drift.py does that, and the executor works from the facts.
-"""
+"""Observes hosts: runs every driver's probes and surveys in one read-only batch per host, all hosts at once."""
 
 from __future__ import annotations
 
@@ -32,15 +29,15 @@ from reconciler.spec.models.names import Address, HostName
 T = TypeVar("T")
 
 Drivers = Mapping[Kind, Driver[Any, Any]]
-"""The driver of each kind; `drivers/table.py` holds all of them."""
+"""The driver of each kind."""
 
 ResourceKey = tuple[HostName, Address]
-"""Where a resource stands: one that moves is on two hosts under one address."""
+"""Where a resource is. A resource that moves is on two hosts under one address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one host's drivers read: a fact for each resource, or for a kind why there is none."""
+    """What one host's drivers read: a fact for each resource, or the reason why a kind has none."""
 
     found: Mapping[Address, Any]
     unread: Mapping[Kind, HostError]
@@ -48,9 +45,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class HostSurvey:
-    """All that bears our tag on a host, and the fences: which record (by its lineage) ever took which locks there.
+    """All tagged objects of a host, and its fences: which state (by lineage) ever took which locks there.
 
-    `unread` says for a kind, or for the fences, why nothing is known.
+    `unread` has the reason for each kind, or the fences, that could not be read.
     """
 
     found: tuple[Found, ...]
@@ -60,11 +57,11 @@ class HostSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What stands on the hosts.
+    """What was read on the hosts.
 
-    `facts` are the drivers' own; `attributes` are plain values by name, None where the resource is absent. What could
-    not be read is in neither: `unread` says why for one kind on a host, `unreachable` for all of a host. `surveys` are
-    of the hosts that were surveyed.
+    `facts` are the drivers' own; `attributes` are plain values by name, None if the resource does not exist. What could
+    not be read is in neither: `unread` has the reason for one kind on a host, `unreachable` for a whole host. `surveys`
+    has the hosts that were surveyed.
     """
 
     facts: Mapping[ResourceKey, Any]
@@ -74,7 +71,7 @@ class Observation:
     surveys: Mapping[HostName, HostSurvey] = field(default_factory=dict)
 
     def obstacle(self, resource: Resource) -> HostError | None:
-        """Return why a resource could not be read, or None where it was."""
+        """Return why a resource could not be read, or None if it was read."""
         return self.unreachable.get(resource.host) or self.unread.get((resource.host, resource.kind))
 
 
@@ -84,7 +81,7 @@ async def observe(
     drivers: Drivers,
     surveyed: Iterable[SurveyTarget] = (),
 ) -> Observation:
-    """Read what stands of these resources, at most one of each address on a host, and survey whole hosts."""
+    """Probe these resources, at most one of each address on a host, and survey whole hosts."""
     by_host: dict[HostName, list[Resource]] = {}
     for resource in resources:
         by_host.setdefault(resource.host, []).append(resource)
@@ -121,9 +118,9 @@ async def read_facts(
     drivers: Drivers,
     fence: Fence | None = None,
 ) -> Facts:
-    """Read the facts of one host's resources in one batch; raises HostError where the host cannot be read at all.
+    """Read the facts of one host's resources in one batch; raises HostError if the host cannot be read at all.
 
-    With a `fence`, no older holder changes anything there once the facts are read.
+    With a `fence`, no older holder changes anything there after the facts are read.
     """
     return (await _ask(connection, resources, drivers, fence=fence)).facts
 
@@ -166,7 +163,7 @@ def _surveys(drivers: Drivers) -> dict[Kind, Survey[Any]]:
 
 
 async def _run(connection: Connection, commands: Sequence[tuple[Command, ...]], fence: Fence | None) -> list[TaskEnded]:
-    """Run groups of commands in one batch, and return how each ended."""
+    """Run groups of commands in one batch, and return the result of each."""
     tasks = tuple(Task(number, group) for number, group in enumerate(commands))
     batch = Batch(tasks, OperationLock(shared=fence is None), fence, PROBE_CAP)
     ended: dict[int, TaskEnded] = {}
@@ -197,7 +194,7 @@ def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: 
 def _parse(
     host: HostName, driver: Driver[Any, Any], resources: Sequence[Resource], ended: TaskEnded
 ) -> Mapping[Address, Any]:
-    """Turn a probe's results into facts; raises HostError where the probe failed or its answer makes no sense."""
+    """Parse a probe's results into facts; raises HostError if the probe failed or its output cannot be parsed."""
     return _understood(host, driver.noun.kind, ended, partial(driver.parse, resources))
 
 
@@ -209,8 +206,8 @@ def _understood(host: HostName, what: str, ended: TaskEnded, read: Callable[[Seq
     if ended.status is not TaskStatus.DONE:
         raise HostError(host, ended.message)
     if any(result.output.endswith(CUT) for result in ended.results):
-        raise HostError(host, f"the answer about {what}s is longer than {PROBE_CAP} bytes")
+        raise HostError(host, f"the output of the probe of {what}s is longer than {PROBE_CAP} bytes")
     try:
         return read(ended.results)
     except (ValueError, LookupError, TypeError) as error:
-        raise HostError(host, f"the answer about {what}s cannot be understood: {error}") from error
+        raise HostError(host, f"the output of the probe of {what}s cannot be parsed: {error}") from error

@@ -1,7 +1,7 @@
-"""What stands on hosts though nobody records it: whose each such thing is, and what stands on it; pure.
+"""Finds orphans in surveys: which state owns each, and what depends on it.
 
-Several records may use one host. Each leaves a fence there with the locks it ever held, and that is how a thing without
-a record is told to be ours, another record's, or nobody's that we know of.
+Several states may use one host. Each leaves a fence file there with the locks that it ever held. The fence files show
+whether a tagged object that is not in this state belongs to this state, to another one, or to an unknown one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reconciler.spec.models.names import Address, HostName
 
 
 class Whose(StrEnum):
-    """Which record an orphan is of: this one, one that we do not know, or another that may still need it."""
+    """Which state an orphan belongs to: this one, an unknown one, or another one that may still need it."""
 
     OURS = "ours"
     UNKNOWN = "unknown"
@@ -32,7 +32,7 @@ class Whose(StrEnum):
 
 
 class Spot(NamedTuple):
-    """What one thing on a host is told by: two things may bear the address of one resource."""
+    """What identifies an object on a host. Two objects may have the address of one resource."""
 
     host: HostName
     address: Address
@@ -41,10 +41,10 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A thing with our tag that this record knows nothing of.
+    """A tagged object that is not in this state.
 
-    `records` are the lineages of the other records that ever held its lock there. `fingerprint` tells it from a later
-    thing on the same spot. `users` are the things that stand on it, orphans or not.
+    `records` are the lineages of the other states that ever held its lock there. `fingerprint` distinguishes it from a
+    later object in the same place. `users` are the objects that depend on it, orphans or not.
     """
 
     spot: Spot
@@ -56,13 +56,13 @@ class Orphan:
 
     @property
     def lock(self) -> str:
-        """The lock under which it may be removed."""
+        """The lock that is needed to remove it."""
         return self.resource.slice or SHARED
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A host, or one kind of thing on it, of which nothing is known; `words` say why."""
+    """A host, or one kind on it, that could not be read. `words` is the reason."""
 
     host: HostName
     what: str
@@ -80,9 +80,9 @@ def unread(observed: Observation) -> tuple[Unread, ...]:
 def find_orphans(
     observed: Observation, recorded: Iterable[Resource], lineage: str, drivers: Drivers
 ) -> tuple[Orphan, ...]:
-    """Return what the surveys found and no resource accounts for, by host and address.
+    """Return the objects in the surveys that no resource accounts for, by host and address.
 
-    `recorded` are the resources of this record in every state, with what unfinished steps were to make of them.
+    `recorded` are the resources of this state in every status, with the changes of unfinished steps.
     """
     known = {_spot(resource, drivers) for resource in recorded}
     return tuple(
@@ -108,7 +108,7 @@ def _orphans(survey: HostSurvey, known: Collection[Spot], lineage: str, drivers:
 
 
 def _whose(resource: Resource, fences: Mapping[str, frozenset[str]], lineage: str) -> tuple[Whose, tuple[str, ...]]:
-    """Tell whose a thing is; what another record ever held it may still need, whatever we once did under that name."""
+    """Return which state owns an object. A state that ever held its lock may still need it, even if ours did too."""
     lock = resource.slice or SHARED
     others = tuple(sorted(name for name, locks in fences.items() if lock in locks and name != lineage))
     if others:
@@ -122,7 +122,7 @@ def _fingerprint(found: Found) -> str:
 
 
 def _users(things: Mapping[Spot, Resource]) -> dict[Spot, set[Spot]]:
-    """Return what stands on what, on one host."""
+    """Return which objects of one host depend on which."""
     names: dict[tuple[Kind, str | None], list[Spot]] = {}
     for spot, resource in things.items():
         names.setdefault((resource.kind, resource.name_on_host), []).append(spot)
@@ -136,7 +136,7 @@ def _users(things: Mapping[Spot, Resource]) -> dict[Spot, set[Spot]]:
 
 
 def free_of_use(orphans: Iterable[Orphan]) -> tuple[Orphan, ...]:
-    """Return those orphans on which nothing stands but others that are returned as well."""
+    """Return the orphans on which nothing depends except others that are returned too."""
     left = {orphan.spot: orphan for orphan in orphans}
     while blocked := [spot for spot, orphan in left.items() if not left.keys() >= set(orphan.users)]:
         for spot in blocked:
@@ -145,9 +145,9 @@ def free_of_use(orphans: Iterable[Orphan]) -> tuple[Orphan, ...]:
 
 
 def removal_steps(orphans: Sequence[Orphan]) -> tuple[Step, ...]:
-    """Return the steps that remove orphans, what stands on others first; at most one of each address on a host.
+    """Return the steps that remove orphans, dependants first; at most one of each address on a host.
 
-    A second thing with one address on one host is another run's: facts are told apart by their addresses.
+    A later run removes a second object with the same address on one host, because facts are identified by address.
     """
     steps: list[Step] = []
     for host in sorted({orphan.spot.host for orphan in orphans}):

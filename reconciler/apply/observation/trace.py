@@ -1,7 +1,4 @@
-"""Ask the switches: which ports they have, and where frames would go; each one read-only batch per host, all at once.
-
-What is asked, and what the answers mean for the network, is verify's.
-"""
+"""Reads ports and mirrors of switches and traces where frames would go, with read-only batches, all hosts at once."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ from reconciler.apply.transport.query import query
 from reconciler.apply.transport.shell import random_nonce
 from reconciler.spec.models.names import HostName
 
-# Asks the switch over its control socket, in one process for all questions: JSON-RPC 1.0 as in ovs-appctl(8) and
-# RFC 7047, 4. Answers come in the order of the questions, one at a time, so that neither side can wait for the other.
+# Sends all questions to the switch's control socket in one process: JSON-RPC 1.0 as in ovs-appctl(8) and RFC 7047, 4.
+# Each question waits for the answer to the one before, so that the two sides never wait for each other.
 ASK: Final = """
 import codecs, json, os, socket, sys
 
@@ -57,9 +54,9 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     sys.exit(f"the switch cannot be asked: {error}")
 """
 
-# The traces one after the other, a line after each that nothing on the host can know beforehand; what fails ends it
-# all, in the switch's own words. Tracing sends nothing and teaches the switch nothing: without -generate there are no
-# side effects (ovs-vswitchd(8)). Debian's openvswitch-switch brings python3; elsewhere it is one process a question.
+# Prints the traces one after the other, each followed by a line with the nonce, which nothing on the host can predict.
+# A failure ends the script with the switch's message. Without -generate, tracing has no side effects (ovs-vswitchd(8)).
+# Debian's openvswitch-switch depends on python3; without it, each question needs a process.
 TRACE: Final = """
 bridge=$1 mark=$2 ask=$3
 if command -v python3 > /dev/null; then exec python3 -I -S -c "$ask" "$bridge" "$mark"; fi
@@ -71,14 +68,14 @@ done
 
 
 async def read_ports(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[SwitchPort, ...]]:
-    """Return all ports of each host's switches, whosever they are; raises HostError where a host cannot be read."""
+    """Return all ports of each host's switches, ours or not; raises HostError if a host cannot be read."""
     commands = {host: switch.probe_ports(()) for host in hosts}
     results = await query(connector, commands)
     return {host: tuple(switch.parse_ports(host, result).values()) for host, result in results.items()}
 
 
 async def read_mirrors(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[SwitchMirror, ...]]:
-    """Return all mirrors of each host's switches; raises HostError where a host cannot be read."""
+    """Return all mirrors of each host's switches; raises HostError if a host cannot be read."""
     results = await query(connector, {host: switch.probe_mirrors() for host in hosts})
     return {host: tuple(switch.parse_mirrors(host, result)) for host, result in results.items()}
 
@@ -86,9 +83,9 @@ async def read_mirrors(connector: Connector, hosts: Iterable[HostName]) -> Mappi
 async def trace(
     connector: Connector, bridge: str, flows: Mapping[HostName, Sequence[str]]
 ) -> Mapping[HostName, tuple[str, ...]]:
-    """Return what each host's switch says of these flows, in their order; raises HostError where one does not answer.
+    """Return each host's traces of these flows, in their order; raises HostError if a host does not answer.
 
-    A flow is written as in ovs-fields(7); its answer is what `ofproto/trace` prints.
+    A flow is written as in ovs-fields(7); its trace is the output of `ofproto/trace`.
     """
     mark = f"{random_nonce()} end of a trace"
     commands = {host: _tracing(bridge, mark, asked) for host, asked in flows.items() if asked}
@@ -97,7 +94,7 @@ async def trace(
 
 
 def _tracing(bridge: str, mark: str, flows: Iterable[str]) -> Command:
-    """Return the command that asks about flows; they go in by standard input, for arguments have an end."""
+    """Return the command that traces flows. They are sent on standard input because arguments have a length limit."""
     return replace(script(TRACE, bridge, mark, ASK), stdin="".join(f"{flow}\n" for flow in flows))
 
 
