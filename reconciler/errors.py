@@ -127,8 +127,7 @@ class SpecError(ReconcilerError):
 
     def __init__(self, found: Sequence[Problem]) -> None:
         self.found = tuple(sorted(found, key=_by_location))
-        count = len(self.found)
-        super().__init__(f"{count} problem{'' if count == 1 else 's'} in the files")
+        super().__init__(f"problems in the files: {len(self.found)}")
 
     def problems(self) -> tuple[Problem, ...]:
         """Return every problem of every file."""

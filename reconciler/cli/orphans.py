@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from reconciler.apply.observation.orphans import Orphan, Unread, Whose
+from reconciler.spec.quoting import plural
 
 
 def is_drift(orphan: Orphan) -> bool:
@@ -46,7 +47,7 @@ def other_lines(orphans: Iterable[Orphan]) -> Iterator[str]:
         others.setdefault(orphan.records, []).append(orphan)
     for records, found in others.items():
         hosts = ", ".join(sorted({orphan.spot.host for orphan in found}))
-        things = "1 thing" if len(found) == 1 else f"{len(found)} things"
+        things = plural(len(found), "thing")
         yield f"of another record {' or '.join(records)}: {things} on {hosts}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.results import StepResult
+from reconciler.spec.quoting import plural
 
 if TYPE_CHECKING:
     from reconciler.apply.execution.events import ApplyReport, HostLost
@@ -79,9 +80,9 @@ def troubles(report: ApplyReport, hints: dict[str, str]) -> Iterator[str]:
         because = skip.because or skip.step
         skipped.setdefault(causes.get(because.id, _cause([because])), []).append(skip.step)
     for cause, steps in skipped.items():
-        yield f"skipped: {_count(steps)}, for {cause}: {_names(steps)}"
+        yield f"skipped: {plural(len(steps), 'step')}, for {cause}: {_names(steps)}"
     if report.not_started:
-        yield f"not started: {_count([result.step for result in report.not_started])}"
+        yield f"not started: {plural(len(report.not_started), 'step')}"
 
 
 def _grouped(results: Sequence[StepResult]) -> list[list[StepResult]]:
@@ -97,7 +98,7 @@ def _told(what: str, steps: Sequence[Step], words: str, hint: str | None) -> Ite
     if len(steps) == 1:
         yield f"{what}: {steps[0].action} {steps[0].address} on {steps[0].host}: {first}"
     else:
-        yield f"{what}: {steps[0].host}: {first} ({_count(steps)}: {_names(steps)})"
+        yield f"{what}: {steps[0].host}: {first} ({plural(len(steps), 'step')}: {_names(steps)})"
     yield from (f"  {line}" for line in more)
     if hint:
         yield f"  hint: {hint}"
@@ -106,10 +107,6 @@ def _told(what: str, steps: Sequence[Step], words: str, hint: str | None) -> Ite
 def _cause(steps: Sequence[Step]) -> str:
     what = f"{steps[0].address} on" if len(steps) == 1 else "what failed on"
     return f"want of {what} {steps[0].host}"
-
-
-def _count(steps: Sequence[Step]) -> str:
-    return f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
 
 
 def _names(steps: Sequence[Step]) -> str:

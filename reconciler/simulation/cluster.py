@@ -26,6 +26,7 @@ from reconciler.plan.results import StepResult
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, Place, Running, Thing
 from reconciler.spec.models.names import HostName
+from reconciler.spec.quoting import plural
 from reconciler.state.memory import MemoryStore
 from reconciler.state.store import ApplyId, Holder
 
@@ -121,10 +122,10 @@ class _ObservedStore(MemoryStore):
         return self._write("the start", lambda: super(_ObservedStore, self).begin(plan, holder, digest))
 
     def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
-        self._write(_counted(len(steps), "intent"), lambda: super(_ObservedStore, self).intend(apply, steps))
+        self._write(plural(len(steps), "intent"), lambda: super(_ObservedStore, self).intend(apply, steps))
 
     def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
-        self._write(_counted(len(results), "result"), lambda: super(_ObservedStore, self).record(apply, results))
+        self._write(plural(len(results), "result"), lambda: super(_ObservedStore, self).record(apply, results))
 
     def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
         self._write("the end", lambda: super(_ObservedStore, self).finish(apply, result, skipped))
@@ -134,10 +135,6 @@ class _ObservedStore(MemoryStore):
         written = write()
         self._simulated.on_point(f"after writing {what}")
         return written
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class _Connector:

@@ -8,6 +8,7 @@ from itertools import groupby
 from reconciler.plan.diff import entry_changes
 from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan
 from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.spec.quoting import plural
 from reconciler.views.values import essence, show_change
 
 SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.REPLACE: "-/+"}
@@ -41,7 +42,7 @@ def summary(plan: Plan) -> str:
     """Return the one line that counts what a plan does."""
     if plan.empty:
         count = len(plan.slices)
-        return f"No changes. {_count(count, 'slice')} {'matches' if count == 1 else 'match'} the recorded state."
+        return f"No changes. {plural(count, 'slice')} {'matches' if count == 1 else 'match'} the recorded state."
     counts = plan.counts
     changes = (
         f"{counts.add} to add, {counts.change} to change, {counts.replace} to replace, {counts.destroy} to destroy"
@@ -52,16 +53,12 @@ def summary(plan: Plan) -> str:
 def _impact(counts: Counts) -> str:
     parts = []
     if counts.restarts:
-        parts.append(f"{_count(counts.restarts, 'VM')} {'restarts' if counts.restarts == 1 else 'restart'}")
+        parts.append(f"{plural(counts.restarts, 'VM')} {'restarts' if counts.restarts == 1 else 'restart'}")
     if counts.interrupted:
-        parts.append(f"{_count(counts.interrupted, 'link')} interrupted")
+        parts.append(f"{plural(counts.interrupted, 'link')} interrupted")
     if counts.lost:
-        parts.append(f"{_count(counts.lost, 'overlay')} lost with {'its' if counts.lost == 1 else 'their'} data")
+        parts.append(f"{plural(counts.lost, 'overlay')} lost with {'its' if counts.lost == 1 else 'their'} data")
     return f" {', '.join(parts)}." if parts else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _title(plan: Plan, key: str | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from reconciler.spec.quoting import plural
 from reconciler.verify.verification import Verification
 
 
@@ -28,12 +29,12 @@ def _lines(result: Verification) -> Iterator[str]:
     for one in silent:
         yield f"silent: {one} does not reply to ARP; it may not have booted yet"
     if result.probed is not None:
-        yield f"{_count(result.probed.answered, 'NIC')} replied to ARP from their own MAC only."
-    yield f"{_count(result.dropped, 'forged frame')} dropped."
+        yield f"{plural(result.probed.answered, 'NIC')} replied to ARP from their own MAC only."
+    yield f"{plural(result.dropped, 'forged frame')} dropped."
     verdict = "Verified:"
     if not result.verified:
-        found = [_count(len(result.violations), "violation")] if result.violations else []
-        found += [f"{_count(len(silent), 'NIC')} silent"] if silent else []
+        found = [plural(len(result.violations), "violation")] if result.violations else []
+        found += [f"{plural(len(silent), 'NIC')} silent"] if silent else []
         verdict = f"Not verified: {', '.join(found)};"
     yield (
         f"{verdict} {_pairs(result.present, result.absent)}"
@@ -42,8 +43,4 @@ def _lines(result: Verification) -> Iterator[str]:
 
 
 def _pairs(present: int, absent: int) -> str:
-    return f"{_count(present, 'declared path')} present, {_count(absent, 'undeclared pair')} absent."
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"{plural(present, 'declared path')} present, {plural(absent, 'undeclared pair')} absent."

@@ -63,7 +63,7 @@ def test_all_faults_of_a_file_are_reported_in_its_order() -> None:
         Code.WRONG_TYPE,
         Code.UNKNOWN_KEY,
     ]
-    assert str(raised.value) == "4 problems in the files"
+    assert str(raised.value) == "problems in the files: 4"
 
 
 def test_paths_are_formatted_for_users() -> None:

@@ -13,7 +13,7 @@ import typer
 from reconciler.cli.session import Session
 from reconciler.errors import FileWriteError, UsageError
 from reconciler.files import SHARED, replacing
-from reconciler.spec.quoting import escape, shown
+from reconciler.spec.quoting import escape, plural, shown
 
 Paths = Annotated[
     list[Path] | None,
@@ -85,8 +85,8 @@ def validate(session: Session, paths: Paths = None) -> None:
     if session.json:
         session.print_json({"valid": True, "cluster": inputs.cluster.cluster.name, "slices": names})
         return
-    noun = "slice" if len(names) == 1 else "slices"
-    sys.stdout.write(f"Valid: cluster {inputs.cluster.cluster.name}, {len(names)} {noun}: {', '.join(names)}.\n")
+    counted = plural(len(names), "slice")
+    sys.stdout.write(f"Valid: cluster {inputs.cluster.cluster.name}, {counted}: {', '.join(names)}.\n")
 
 
 def schema(

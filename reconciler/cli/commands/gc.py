@@ -16,6 +16,7 @@ from reconciler.cli.durations import duration
 from reconciler.cli.interrupt import Runs
 from reconciler.cli.session import Session
 from reconciler.errors import UsageError
+from reconciler.spec.quoting import plural
 
 if TYPE_CHECKING:
     from reconciler.apply.execution.events import HostLost
@@ -111,7 +112,7 @@ def _approved(session: Session, prepared: GcResult, *, ask: bool) -> bool:
     """Show what would be removed, and ask unless that is spared."""
     stream = sys.stderr if session.json else sys.stdout
     stream.writelines(f"{line}\n" for line in _lines(prepared) if ask or not session.json)
-    return not ask or confirm(f"Remove {_count(len(prepared.doomed))}?")
+    return not ask or confirm(f"Remove {plural(len(prepared.doomed), 'orphan')}?")
 
 
 def _tell(session: Session, swept: GcResult, lost: Sequence[HostLost], *, dry_run: bool) -> None:
@@ -128,7 +129,7 @@ def _tell(session: Session, swept: GcResult, lost: Sequence[HostLost], *, dry_ru
         return
     hints: dict[str, str] = {host.host: host.hint for host in lost if host.hint}
     sys.stdout.writelines(f"{line}\n" for line in troubles(swept.report, hints))
-    sys.stdout.write(f"Removed {_count(len(swept.report.done))} in {swept.report.elapsed:.1f} s.\n")
+    sys.stdout.write(f"Removed {plural(len(swept.report.done), 'orphan')} in {swept.report.elapsed:.1f} s.\n")
 
 
 def _lines(swept: GcResult) -> Iterator[str]:
@@ -163,10 +164,10 @@ def _unremoved(swept: GcResult, *, dry_run: bool) -> str:
 
     actions = [decision.action for decision in swept.decisions if decision.action is not GcAction.OTHER]
     if dry_run and GcAction.REMOVE in actions:
-        return f"Would remove {_count(actions.count(GcAction.REMOVE))}."
+        return f"Would remove {plural(actions.count(GcAction.REMOVE), 'orphan')}."
     waiting = sum(action in {GcAction.FIRST, GcAction.YOUNG} for action in actions)
     if waiting and not dry_run:
-        return f"Nothing was removed. A later run removes {_count(waiting)} if still there."
+        return f"Nothing was removed. A later run removes {plural(waiting, 'orphan')} if still there."
     return "Nothing to remove." if actions else "No orphans."
 
 
@@ -197,7 +198,3 @@ def _data(swept: GcResult) -> dict[str, Any]:
 
 def _steps(steps: Iterable[Step]) -> list[dict[str, str]]:
     return [{"address": step.address, "host": step.host} for step in steps]
-
-
-def _count(number: int) -> str:
-    return f"{number} orphan{'' if number == 1 else 's'}"

@@ -14,6 +14,7 @@ from reconciler.cli.commands.apply import show_plan
 from reconciler.cli.interrupt import run_reading
 from reconciler.cli.planfiles import find_saved, read_saved
 from reconciler.cli.session import Session
+from reconciler.spec.quoting import plural
 
 if TYPE_CHECKING:
     from reconciler.apply.observation.doctor import Examination
@@ -148,7 +149,7 @@ def _tell_drift(session: Session, found: ClusterDrift, count: int) -> None:
     orphans = sum(map(is_drift, found.orphans))
     verdict = f"{len(found.drift)} of {count} resources are not as recorded" if found.drift else ""
     verdict = verdict or f"No drift in {count} resources"
-    nobodys = f"; {orphans} orphan{'' if orphans == 1 else 's'}, which nobody records" if orphans else ""
+    nobodys = f"; {plural(orphans, 'orphan')}, which nobody records" if orphans else ""
     sys.stdout.write(f"{verdict}{nobodys}.\n")
 
 

@@ -13,7 +13,7 @@ import typer
 from reconciler.cli.commands.apply import AutoApprove, confirm
 from reconciler.cli.session import Session, holder, with_session
 from reconciler.errors import Code, UsageError
-from reconciler.spec.quoting import escape
+from reconciler.spec.quoting import escape, plural
 
 if TYPE_CHECKING:
     from reconciler.plan.snapshot import ResourceState
@@ -247,7 +247,7 @@ def forget(
         with store.lock(_locks_of(found.values()), holder()):
             gone = store.forget(list(found))
     resources = [{"address": address, "host": entry.resource.host} for address, entry in gone.items()]
-    _tell(session, {"forgotten": resources}, f"Forgot {_count(len(gone), 'resource')}. No host was contacted.")
+    _tell(session, {"forgotten": resources}, f"Forgot {plural(len(gone), 'resource')}. No host was contacted.")
     return 0
 
 
@@ -378,12 +378,8 @@ def _export_data(export: Export) -> dict[str, Any]:
 
 
 def _contents(export: Export) -> str:
-    counts = f"{_count(len(export.slices), 'slice')}, {_count(len(export.resources), 'resource')}"
+    counts = f"{plural(len(export.slices), 'slice')}, {plural(len(export.resources), 'resource')}"
     return f"cluster {export.cluster}, serial {export.serial}, {counts}, lineage {export.lineage or 'of none'}"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _journal(store: StateReader, number: int) -> Sequence[JournalEntry]:
