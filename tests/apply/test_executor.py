@@ -13,6 +13,7 @@ import pytest
 
 from reconciler.apply.execution.events import ApplyReport, Event, Finished, HostDropped, HostLost, StepStarted
 from reconciler.apply.execution.executor import execute
+from reconciler.apply.observation.observe import Drivers
 from reconciler.apply.transport.fence import Fence
 from reconciler.plan.model import Step
 from reconciler.plan.results import StepResult, StepStatus
@@ -55,6 +56,7 @@ class World:
     uploads: dict[str, Path] = field(default_factory=dict)
     parallelism: int = 8
     fence: Fence | None = None
+    drivers: Drivers = field(default_factory=lambda: DRIVERS)
     observe: Callable[[Event], None] = field(default=lambda _: None)
 
     def folder(self, host: HostName) -> Path:
@@ -69,7 +71,7 @@ class World:
             steps,
             connector=self.hosts,
             journal=self.journal,
-            drivers=DRIVERS,
+            drivers=self.drivers,
             uploads=self.uploads,
             parallelism=self.parallelism,
             observer=self.note,
