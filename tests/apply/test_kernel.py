@@ -43,6 +43,7 @@ async def test_what_programs_print_is_kept_apart_by_lines(hosts: Localhosts, pro
     assert [sent.probe for sent in hosts.sent] == [True]
 
 
+@pytest.mark.root
 async def test_a_host_s_own_namespace_is_read(hosts: Localhosts) -> None:
     own = (await read_kernels(hosts, [W1]))[W1][0]
     decoder, at, found = json.JSONDecoder(), 0, []
@@ -57,6 +58,7 @@ async def test_a_host_s_own_namespace_is_read(hosts: Localhosts) -> None:
     assert {"local", "main"} <= {rule["table"] for rule in policy}
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("name", ["ip", "nft", "nsenter"])
 async def test_a_program_that_fails_is_an_error_in_its_words(hosts: Localhosts, programs: Path, name: str) -> None:
     program(programs, name, "echo 'no such thing' >&2; exit 1")
@@ -83,6 +85,7 @@ async def test_an_answer_about_neighbours_that_is_none_is_an_error(
         await ask_neighbours(hosts, {W1: [Question("", "lo", "127.0.0.1", "127.0.0.2")] * 2})
 
 
+@pytest.mark.root
 async def test_an_interface_that_is_not_there_hears_nobody(hosts: Localhosts) -> None:
     asked = [Question("nowhere", "none0", "10.0.0.1", "10.0.0.2"), Question("", "none0", "10.0.0.1", "10.0.0.3")]
     assert await ask_neighbours(hosts, {W1: asked}) == {W1: (frozenset(), frozenset())}

@@ -70,16 +70,23 @@ def run_plainly(lab: labs.LabInfo, commands: Mapping[HostName, Sequence[Command]
     ]
     ended = [process.wait() for process in running]
     seconds = perf_counter() - started
+    for host in scripts:
+        _script(lab, host).unlink()
     if any(ended):
         raise RuntimeError(f"the plain scripts ended with {ended}")
     return seconds
 
 
 def _write(lab: labs.LabInfo, host: HostName, commands: Sequence[Command]) -> str:
-    """Put a script on a host's disk; returns its path there."""
-    place: Path = locate(lab.name).disk(host) / "reconciler" / "plain.sh"
-    place.write_text("set -e\n" + "".join(_line(command) for command in commands))
-    return f"{_FOLDER}/{place.name}"
+    """Write a script to a host's disk; return its path there."""
+    path = _script(lab, host)
+    path.write_text("set -e\n" + "".join(_line(command) for command in commands))
+    return f"{_FOLDER}/{path.name}"
+
+
+def _script(lab: labs.LabInfo, host: HostName) -> Path:
+    disk: Path = locate(lab.name).disk(host)
+    return disk / "reconciler" / "plain.sh"
 
 
 def _line(command: Command) -> str:

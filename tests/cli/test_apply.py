@@ -11,6 +11,8 @@ import pytest
 from reconciler.state.sql.store import open_state
 from tests.cli.running import Cli, asking, on_terminal, plain
 
+pytestmark = pytest.mark.slow
+
 INTERRUPTED = 130
 QUESTION = "Do this? [y/N]: "
 

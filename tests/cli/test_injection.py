@@ -12,6 +12,8 @@ import pytest
 from reconciler.cli.app import command
 from tests.cli.running import Cli, Write, plain
 
+pytestmark = pytest.mark.slow
+
 EVIL = [
     *("; touch canary", "$(touch canary)", "`touch canary`", "| touch canary", "--help", "-oProxyCommand=touch canary"),
     *("../elsewhere", "a\nb", "a\0b", "\r", "\x1b[2Jcleared", "\u202eabc", "\x9b31m", "a" * 300, "w\u0435b", "名前"),

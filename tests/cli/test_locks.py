@@ -22,6 +22,8 @@ from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder
 from tests.cli.running import PROGRAM, Asking, Cli, asking
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "Do this? [y/N]: "
 WORDS = r"admin/two-vms is being changed by \w+ on host {host} \(pid {pid}\) since 20[0-9: -]+ UTC, last renewed at "
 APPLY = ("apply", "--auto-approve")

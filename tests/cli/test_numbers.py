@@ -15,6 +15,8 @@ from reconciler.simulation.cluster import HOLDER
 from reconciler.state.sql.store import SqlStore, open_store
 from tests.cli.running import PROGRAM, Cli, Write, asking, plain
 
+pytestmark = pytest.mark.slow
+
 OTHER = "version: 1\nname: other\nowner: admin\ndefaults: {flavor: cirros}\nvms: {a: {}}\n"
 NOTICE = "Another apply was first: planned again, with new numbers for what is created.\n"
 

@@ -23,6 +23,7 @@ def test_exit_codes_of_plan(cli: Cli, write: Write) -> None:
     assert cli("plan", "--detailed-exitcode", "bare.yaml").code == 0
 
 
+@pytest.mark.root
 def test_plan_needs_neither_network_nor_key_nor_writable_place(project: Path) -> None:
     before = sorted(project.parent.rglob("*"))
     # A user of no name in a network namespace with nothing in it, not even a loopback that is up.

@@ -23,6 +23,8 @@ from reconciler.state.sql.store import open_store
 from reconciler.workflow.simulate import engine_of
 from tests.cli.running import PROGRAM, Cli, Write, on_terminal, plain
 
+pytestmark = pytest.mark.slow
+
 CHANGES = 2
 SOLO = """\
 version: 1
@@ -58,6 +60,7 @@ def recorded(solo: Path, project: Path) -> Path:
     return place
 
 
+@pytest.mark.root
 def test_a_simulation_needs_no_network_no_key_and_no_writable_folder(solo: Path, project: Path) -> None:
     before = sorted(project.parent.rglob("*"))
     argv = ["unshare", "--net", "--", PROGRAM, "plan", "--rehearse", str(solo)]

@@ -23,7 +23,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("plan", "state", "apply")
-UNIT: Final = "not lab and not postgres and not slow"
+UNIT: Final = "not lab and not postgres and not root and not slow"
 ACROSS: Final = ("tests/contracts", "tests/workflow", "tests/simulation", "tests/cli")
 """Tests that run when the tests of the package itself notice nothing."""
 
