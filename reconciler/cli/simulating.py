@@ -13,6 +13,7 @@ from reconciler.cli.session import Session
 from reconciler.errors import SimulationError
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.setup import simulated_copy
+from reconciler.state.memory import image_of
 from reconciler.workflow.simulate import OnProgress, SimulationFailure, simulate
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def simulate_plan(
     Raises SimulationError for the first interruption point after which one more apply would not complete it.
     """
     began = time.monotonic()
-    simulated = simulated_copy(inputs.cluster.cluster, store, drivers)
+    simulated = simulated_copy(inputs.cluster.cluster, image_of(store.export()), drivers)
     with _progress(session) as on_progress:
         result = simulate(simulated, inputs, asked, on_progress=on_progress)
     if result.failure is not None:

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar, TypeVarTuple
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from reconciler.apply.observation.observe import Drivers
 from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
 from reconciler.errors import HostError, HostUnreachable
-from reconciler.plan.model import Plan, Step
-from reconciler.plan.results import StepResult
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, Place, Running, Thing
 from reconciler.spec.models.names import HostName
-from reconciler.spec.quoting import plural
 from reconciler.state.memory import MemoryStore
-from reconciler.state.store import ApplyId, Holder
+from reconciler.state.store import Holder, StateStore
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -38,19 +35,43 @@ OnPoint = Callable[[str], None]
 HOLDER: Final = Holder(user="simulation", host="model", pid=2**30)
 """The holder of locks here; no process has this id, so that the lock of a stopped apply can be taken over."""
 
-_NOW: Final = datetime(2000, 1, 1, tzinfo=UTC)
+NOW: Final = datetime(2000, 1, 1, tzinfo=UTC)
+TTL: Final = timedelta(days=1)
+"""A lease so long that no lock is renewed: time does not pass in the state."""
+
+
+class CopiedStore(StateStore, Protocol):
+    """A store of which the whole state can be copied and restored."""
+
+    def image(self) -> Hashable:
+        """Return the whole state as it is now, with its locks; equal states may have equal images."""
+        ...
+
+    def restore(self, image: Any) -> None:
+        """Set the whole state back to an image."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The state and all hosts at one point."""
 
-    state: bytes
+    state: Hashable
     hosts: Mapping[HostName, Host]
 
     def cut(self) -> Checkpoint:
         """Return the same checkpoint without the batches that hosts are running."""
         return Checkpoint(self.state, {name: replace(host.copy(), running=None) for name, host in self.hosts.items()})
+
+    def settled(self) -> Checkpoint:
+        """Return the same checkpoint after every host has finished the batch that it is running.
+
+        An apply cannot tell the two apart: the operation lock makes its first batch on a host wait for the running one.
+        """
+        hosts = {name: host.copy() for name, host in self.hosts.items()}
+        for host in hosts.values():
+            host.settle()
+        return Checkpoint(self.state, hosts)
 
     @property
     def busy(self) -> bool:
@@ -75,20 +96,25 @@ class Interruption:
 class SimulatedCluster:
     """The state and the hosts of one cluster, in memory."""
 
-    def __init__(self, cluster: str, hosts: Iterable[str], drivers: Drivers = DRIVERS) -> None:
+    def __init__(
+        self, hosts: Iterable[str], drivers: Drivers = DRIVERS, store: Callable[[OnPoint], CopiedStore] | None = None
+    ) -> None:
         self.drivers = drivers
         self.on_point: OnPoint = ignore
         self.cuts: dict[HostName, Interruption] = {}
-        self.store = _ObservedStore(cluster, self)
+        self.store = (store or _memory)(self._point)
         self.hosts = {HostName(name): Host() for name in hosts}
+
+    def _point(self, description: str) -> None:
+        self.on_point(description)
 
     def checkpoint(self) -> Checkpoint:
         """Return a copy of the state and the hosts."""
-        return Checkpoint(self.store.frozen(), {name: host.copy() for name, host in self.hosts.items()})
+        return Checkpoint(self.store.image(), {name: host.copy() for name, host in self.hosts.items()})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Set the state and the hosts back to a checkpoint."""
-        self.store.thaw(checkpoint.state)
+        self.store.restore(checkpoint.state)
         self.hosts = {name: host.copy() for name, host in checkpoint.hosts.items()}
 
     def connector(self) -> Connector:
@@ -102,39 +128,12 @@ class SimulatedCluster:
         return {(name, place): thing for name, host in self.hosts.items() for place, thing in host.things.items()}
 
 
+def _memory(on_write: OnPoint) -> CopiedStore:
+    return MemoryStore(lambda: NOW, ttl=TTL, on_write=on_write)
+
+
 def ignore(_: Any) -> None:
     """Do nothing at an interruption point."""
-
-
-class _ObservedStore(MemoryStore):
-    """The state, with an interruption point before and after each write."""
-
-    def __init__(self, cluster: str, simulated: SimulatedCluster) -> None:
-        super().__init__(cluster, lambda: _NOW)
-        self._simulated = simulated
-
-    @property
-    def ttl(self) -> timedelta:
-        """A lease so long that no lock is renewed: only one thread may use the connection of a state in memory."""
-        return timedelta(days=1)
-
-    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
-        return self._write("the start", lambda: super(_ObservedStore, self).begin(plan, holder, digest))
-
-    def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
-        self._write(plural(len(steps), "intent"), lambda: super(_ObservedStore, self).intend(apply, steps))
-
-    def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
-        self._write(plural(len(results), "result"), lambda: super(_ObservedStore, self).record(apply, results))
-
-    def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
-        self._write("the end", lambda: super(_ObservedStore, self).finish(apply, result, skipped))
-
-    def _write(self, what: str, write: Callable[[], T]) -> T:
-        self._simulated.on_point(f"before writing {what}")
-        written = write()
-        self._simulated.on_point(f"after writing {what}")
-        return written
 
 
 class _Connector:

@@ -1,41 +1,593 @@
-"""Stores a state in memory, and copies and restores it as a whole."""
+"""Stores a state in memory, in plain Python; a copy of the whole state is cheap, because no version is modified."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import count
+from threading import RLock
+from typing import Any, Final
 
-from sqlalchemy import Engine
-
+from reconciler.errors import StateError
+from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.resources import from_data
+from reconciler.plan.results import StepResult, StepStatus
+from reconciler.plan.snapshot import (
+    SHARED,
+    Claim,
+    Counters,
+    ResourceState,
+    SliceAllocation,
+    StateSnapshot,
+    Status,
+    allocation_from_data,
+    claims,
+)
+from reconciler.spec.models.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
+from reconciler.spec.quoting import plural
+from reconciler.state import refusals, staleness
+from reconciler.state.codec import encode_allocation
+from reconciler.state.export import Export, claimed
+from reconciler.state.locks import process
 from reconciler.state.locks.ttl import TTL
-from reconciler.state.sql.opening import empty_engine
-from reconciler.state.sql.store import SqlStore
+from reconciler.state.status import status_after
+from reconciler.state.store import (
+    ApplyId,
+    HistoryEntry,
+    Holder,
+    JournalEntry,
+    Life,
+    Lock,
+    OrphanId,
+    SeenOrphan,
+)
+
+_TICK: Final = timedelta(microseconds=1)
+"""What makes two renewals differ if the clock has not advanced."""
 
 
-class MemoryStore(SqlStore):
-    """A state that lasts as long as the process, and otherwise behaves as one in a file."""
-
-    def __init__(self, cluster: str, clock: Callable[[], datetime]) -> None:
-        engine = empty_engine(cluster)
-        super().__init__(engine, "in memory", clock, read_only=False, ttl=TTL)
-        self._memory = engine
-
-    def frozen(self) -> bytes:
-        """Return the whole database as it was last committed; the same state gives the same bytes."""
-        return _raw(self._memory).serialize()
-
-    def thaw(self, image: bytes) -> None:
-        """Restore what `frozen` returned, with the locks that were held."""
-        _raw(self._memory).deserialize(image)
+@dataclass(frozen=True, slots=True)
+class _Meta:
+    lineage: str = ""
+    serial: int = 0
+    shared_moved: int = 0
+    given_moved: int = 0
+    counters: Counters = field(default_factory=Counters)
+    applies: int = 0
+    token: int = 0
 
 
-def _raw(engine: Engine) -> sqlite3.Connection:
-    """Return the one connection of a database in memory, which no transaction is using."""
-    proxy = engine.raw_connection()
-    try:
-        raw = proxy.driver_connection
-        assert isinstance(raw, sqlite3.Connection), "a state in memory is in SQLite"  # noqa: S101
-        return raw
-    finally:
-        proxy.close()
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    moved: int
+    leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A resource; `due` while an apply has yet to change or delete it."""
+
+    state: ResourceState
+    due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    lock: Lock
+    identity: process.Identity
+
+
+@dataclass(slots=True, eq=False)
+class Image:
+    """One version of a whole state, which is never modified once it is stored; no two of a store share a `version`."""
+
+    version: int = 0
+    meta: _Meta = field(default_factory=_Meta)
+    slices: dict[SliceKey, _Slice] = field(default_factory=dict)
+    allocations: dict[SliceKey, SliceAllocation] = field(default_factory=dict)
+    documents: dict[SliceKey, str] = field(default_factory=dict)
+    claims: dict[Claim, tuple[SliceKey, bool]] = field(default_factory=dict)
+    resources: dict[Address, _Entry] = field(default_factory=dict)
+    applies: dict[ApplyId, HistoryEntry] = field(default_factory=dict)
+    journal: dict[ApplyId, tuple[JournalEntry, ...]] = field(default_factory=dict)
+    locks: dict[str, _Lock] = field(default_factory=dict)
+    seen: dict[OrphanId, SeenOrphan] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        """Hash by version, so that a hash is not used again for a later image."""
+        return hash(self.version)
+
+    def unlocked(self) -> Image:
+        """Return a copy without locks, which belong to running processes."""
+        copied = self.draft(self.version)
+        copied.locks = {}
+        return copied
+
+    def draft(self, version: int) -> Image:
+        """Return a copy to modify."""
+        return Image(
+            version,
+            self.meta,
+            dict(self.slices),
+            dict(self.allocations),
+            dict(self.documents),
+            dict(self.claims),
+            dict(self.resources),
+            dict(self.applies),
+            dict(self.journal),
+            dict(self.locks),
+            dict(self.seen),
+        )
+
+
+def image_of(export: Export) -> Image:
+    """Return the image of an exported state, without its history and its orphans."""
+    numbers = export.counters
+    counters = Counters(SliceId(numbers.slice_id), VmId(numbers.vm_id), LinkId(numbers.link_id), numbers.turn)
+    image = Image()
+    image.meta = _Meta(
+        export.lineage,
+        export.serial,
+        export.shared_moved,
+        export.given_moved,
+        counters,
+        numbers.applies,
+        numbers.token,
+    )
+    image.claims = claimed(export)
+    for entry in export.slices:
+        key = SliceKey(entry.key)
+        image.slices[key] = _Slice(entry.moved, entry.leaving)
+        if entry.allocation is not None:
+            image.allocations[key] = allocation_from_data(entry.allocation)
+            image.documents[key] = encode_allocation(image.allocations[key])
+    for one in export.resources:
+        pending = None if one.pending is None else from_data(one.pending)
+        state = ResourceState(from_data(one.resource), one.status, pending)
+        image.resources[state.resource.address] = _Entry(state, one.due)
+    return image
+
+
+class _Cell:
+    """The current version, which every copy of a store shares."""
+
+    def __init__(self) -> None:
+        self.image = Image()
+        self.versions = count(1)
+        self.lock = RLock()
+
+
+class MemoryStore:
+    """A StateStore that lasts as long as the process; `image` and `restore` copy the whole state.
+
+    `on_write` is called before and after each write of an apply, with a description of it.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], datetime],
+        *,
+        ttl: timedelta = TTL,
+        on_write: Callable[[str], None] = lambda _: None,
+        lineage: str = "",
+    ) -> None:
+        self._clock = clock
+        self._ttl = ttl
+        self._on_write = on_write
+        self._under: tuple[Lock, ...] = ()
+        self._cell = _Cell()
+        self._cell.image.meta = _Meta(lineage=lineage)
+
+    def image(self) -> Image:
+        """Return the whole state as it is now, with its locks."""
+        return self._cell.image
+
+    def restore(self, image: Image) -> None:
+        """Set the whole state back to an image, with the locks that were held."""
+        self._cell.image = image
+        self._cell.versions = count(max(image.version, next(self._cell.versions)) + 1)
+
+    @property
+    def ttl(self) -> timedelta:
+        """The time to live of a lock that is not renewed."""
+        return self._ttl
+
+    def read(self, scope: Collection[SliceKey] | None = None) -> StateSnapshot:
+        """Return the state with the resources of the slices in scope (None: of all) and of what slices share."""
+        now = self._cell.image
+        wanted = None if scope is None else frozenset(scope)
+        held: dict[SliceKey, set[Claim]] = {}
+        for claim, (key, is_held) in now.claims.items():
+            if is_held:
+                held.setdefault(key, set()).add(claim)
+        return StateSnapshot(
+            lineage=now.meta.lineage,
+            serial=now.meta.serial,
+            counters=now.meta.counters,
+            allocations={key: now.allocations[key] for key in sorted(now.allocations)},
+            held={key: frozenset(held[key]) for key in sorted(held)},
+            resources={
+                address: entry.state
+                for address, entry in sorted(now.resources.items())
+                if wanted is None or entry.state.resource.slice is None or entry.state.resource.slice in wanted
+            },
+        )
+
+    def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
+        """Return the latest applies, newest first."""
+        applies = self._cell.image.applies
+        return tuple(applies[key] for key in sorted(applies, reverse=True)[:limit])
+
+    def journal(self, apply: ApplyId) -> tuple[JournalEntry, ...]:
+        """Return the steps that an apply attempted, in the order of their intents."""
+        return self._cell.image.journal.get(apply, ())
+
+    def locks(self) -> tuple[Lock, ...]:
+        """Return the locks that are held now, by name."""
+        locks = self._cell.image.locks
+        return tuple(locks[name].lock for name in sorted(locks))
+
+    def orphans(self) -> tuple[SeenOrphan, ...]:
+        """Return the orphans that were seen on hosts, by host and address."""
+        seen = self._cell.image.seen
+        return tuple(seen[orphan] for orphan in sorted(seen))
+
+    def life(self, lock: Lock, observer: Holder) -> Life:
+        """Estimate, for people, whether a lock's holder still works."""
+        held = self._cell.image.locks.get(lock.name)
+        if held is None or held.lock.token != lock.token or _is_abandoned(held, observer):
+            return Life.ENDED
+        return Life.SILENT if held.lock.alive + self._ttl < self._clock() else Life.ALIVE
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raise StateMoved where `begin` would; changes nothing."""
+        _check(self._cell.image, plan)
+
+    @contextmanager
+    def lock(self, names: Collection[str], holder: Holder, silent: Collection[Lock] = ()) -> Iterator[tuple[Lock, ...]]:
+        """Hold all of these locks while the block runs, or none: raises StateLocked naming who holds one."""
+        with self._writing() as draft:
+            taken = self._take(draft, sorted(set(names)), holder, silent)
+        try:
+            yield taken
+        except BaseException:
+            with suppress(StateError):  # the first error is reported; a lock that is left is taken over
+                self._release(taken)
+            raise
+        self._release(taken)
+
+    def renew(self, taken: Collection[Lock]) -> None:
+        """Show that the holder of these locks is alive; raises StateLost if another holder has one of them."""
+        with self._writing() as draft:
+            _refuse_lost(draft, taken)
+            alive = self._clock()
+            before = [draft.locks[lock.name].lock.alive for lock in taken]
+            if late := [time for time in before if alive <= time < alive + timedelta(seconds=1)]:
+                alive = max(late) + _TICK
+            for lock in taken:
+                held = draft.locks[lock.name]
+                draft.locks[lock.name] = replace(held, lock=replace(held.lock, alive=alive))
+
+    def under(self, taken: Collection[Lock]) -> MemoryStore:
+        """Return this store for the holder of these locks: its writes are refused once one of them is lost."""
+        guarded = copy(self)
+        guarded._under = (*self._under, *taken)  # noqa: SLF001 - of the same class
+        return guarded
+
+    def outgrow(self, token: int) -> None:
+        """Give out only tokens above this one from now on."""
+        with self._writing() as draft:
+            draft.meta = replace(draft.meta, token=max(draft.meta.token, token))
+
+    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+        """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan."""
+        with self._observed("the start"), self._writing() as draft:
+            _check(draft, plan)
+            serial = draft.meta.serial + 1
+            given = _give(draft, plan, serial)
+            _expect(draft, plan)
+            draft.meta = replace(
+                draft.meta,
+                serial=serial,
+                counters=_grown(draft.meta.counters, plan.counters),
+                given_moved=serial if given else draft.meta.given_moved,
+            )
+            return self._open(draft, plan.slices, holder, digest)
+
+    def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that these steps are about to be attempted: resources are creating, deleting, or pending."""
+        with self._observed(plural(len(steps), "intent")), self._writing() as draft:
+            self._add_intents(draft, apply, steps)
+            _intend(draft, steps)
+            _move(draft, [step.subject.slice for step in steps])
+
+    def record(self, apply: ApplyId, results: Sequence[StepResult]) -> None:
+        """Write the results of steps and the status of their resources; what nothing uses any more becomes free."""
+        with self._observed(plural(len(results), "result")), self._writing() as draft:
+            self._add_results(draft, apply, results)
+            _record(draft, results)
+            _free(draft, _move(draft, [result.step.subject.slice for result in results]))
+
+    def finish(self, apply: ApplyId, result: str, skipped: int) -> None:
+        """Close an apply; a slice in its scope with nothing left to delete frees the claims that it held."""
+        with self._observed("the end"), self._writing() as draft:
+            entry = _open_apply(draft, apply)
+            draft.applies[apply] = replace(entry, finished=self._clock(), result=result, skipped=skipped)
+            _move(draft, ())
+            _free(draft, entry.slices)
+
+    def take_turn(self, after: Callable[[int], int]) -> int:
+        """Return the round-robin turn, and set it to what `after` returns for it."""
+        with self._writing() as draft:
+            turn, serial = draft.meta.counters.turn, draft.meta.serial + 1
+            counters = replace(draft.meta.counters, turn=after(turn))
+            draft.meta = replace(draft.meta, counters=counters, serial=serial, given_moved=serial)
+            return turn
+
+    def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:
+        """Count the orphans that were found on these hosts, and forget those that are no longer there."""
+        with self._writing() as draft:
+            now, before = self._clock(), draft.seen
+            draft.seen = {orphan: one for orphan, one in before.items() if orphan.host not in hosts}
+            for orphan in set(found):
+                known = before.get(orphan)
+                draft.seen[orphan] = (
+                    SeenOrphan(orphan, now, 1)
+                    if known is None
+                    else SeenOrphan(orphan, min(known.first, now), known.count + 1)
+                )
+
+    def begin_removal(self, slices: Collection[SliceKey], holder: Holder, digest: str) -> ApplyId:
+        """Open an apply that deletes orphans of these slices; `finish` closes it."""
+        with self._writing() as draft:
+            _move(draft, ())
+            return self._open(draft, tuple(sorted(slices)), holder, digest)
+
+    def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
+        """Write that orphans are about to be deleted; resources in the state do not change, whatever their address."""
+        with self._writing() as draft:
+            self._add_intents(draft, apply, steps)
+            _move(draft, ())
+
+    def record_removal(self, apply: ApplyId, results: Sequence[StepResult], gone: Collection[OrphanId]) -> None:
+        """Write the results of deletions, and forget the orphans that are gone."""
+        with self._writing() as draft:
+            self._add_results(draft, apply, results)
+            for orphan in gone:
+                draft.seen.pop(orphan, None)
+            _move(draft, ())
+
+    def force_unlock(self, name: str, token: int | None = None) -> Lock | None:
+        """Delete a lock and return it; None if it is not held, or not under the token given."""
+        with self._writing() as draft:
+            held = draft.locks.get(name)
+            if held is None or token not in (None, held.lock.token):
+                return None
+            del draft.locks[name]
+            return held.lock
+
+    def close(self) -> None:
+        """Keep nothing open."""
+
+    @contextmanager
+    def _observed(self, what: str) -> Iterator[None]:
+        self._on_write(f"before writing {what}")
+        yield
+        self._on_write(f"after writing {what}")
+
+    @contextmanager
+    def _writing(self, *, guarded: bool = True) -> Iterator[Image]:
+        """Yield a draft that becomes the state if the block does not raise."""
+        cell = self._cell
+        with cell.lock:
+            draft = cell.image.draft(next(cell.versions))
+            if guarded and self._under:
+                _refuse_lost(draft, self._under)
+            yield draft
+            cell.image = draft
+
+    def _take(self, draft: Image, names: Sequence[str], holder: Holder, silent: Collection[Lock]) -> tuple[Lock, ...]:
+        for name in names:
+            held = draft.locks.get(name)
+            if held is not None and not _is_abandoned(held, holder) and held.lock not in silent:
+                raise refusals.locked(held.lock)
+        now, token = self._clock(), draft.meta.token
+        taken = tuple(Lock(name, holder, now, token + number, now) for number, name in enumerate(names, start=1))
+        identity = process.identify(holder.pid)
+        draft.locks |= {lock.name: _Lock(lock, identity) for lock in taken}
+        draft.meta = replace(draft.meta, token=token + len(taken))
+        return taken
+
+    def _release(self, taken: Collection[Lock]) -> None:
+        tokens = {lock.token for lock in taken}
+        with self._writing(guarded=False) as draft:
+            draft.locks = {name: held for name, held in draft.locks.items() if held.lock.token not in tokens}
+
+    def _open(self, draft: Image, slices: tuple[SliceKey, ...], holder: Holder, digest: str) -> ApplyId:
+        apply = ApplyId(draft.meta.applies + 1)
+        draft.meta = replace(draft.meta, applies=apply)
+        draft.applies[apply] = HistoryEntry(apply, slices, holder, self._clock(), None, "", digest, 0, 0, 0)
+        return apply
+
+    def _add_intents(self, draft: Image, apply: ApplyId, steps: Sequence[Step]) -> None:
+        _open_apply(draft, apply)
+        now = self._clock()
+        entries = [
+            JournalEntry(apply, step.id, step.action.value, step.address, step.host, now, None, None, "")
+            for step in steps
+        ]
+        draft.journal[apply] = (*draft.journal.get(apply, ()), *entries)
+
+    def _add_results(self, draft: Image, apply: ApplyId, results: Sequence[StepResult]) -> None:
+        entry, now = _open_apply(draft, apply), self._clock()
+        by_step: dict[int, StepResult] = {result.step.id: result for result in results}
+        draft.journal[apply] = tuple(
+            replace(one, finished=now, status=found.status.value, message=found.message)
+            if one.finished is None and (found := by_step.get(one.step)) is not None
+            else one
+            for one in draft.journal.get(apply, ())
+        )
+        done = sum(result.status is StepStatus.DONE for result in results)
+        draft.applies[apply] = replace(entry, done=entry.done + done, failed=entry.failed + len(results) - done)
+
+
+def _open_apply(draft: Image, apply: ApplyId) -> HistoryEntry:
+    entry = draft.applies.get(apply)
+    if entry is None or entry.finished is not None:
+        raise StateError(f"apply {apply} is not open: it {'does not exist' if entry is None else 'is finished'}")
+    return entry
+
+
+def _is_abandoned(held: _Lock, observer: Holder) -> bool:
+    """Whether a lock's holder has certainly ended; only a process on the holder's own host can know."""
+    return held.lock.holder.host == observer.host and process.gone(held.lock.holder.pid, held.identity)
+
+
+def _refuse_lost(draft: Image, taken: Collection[Lock]) -> None:
+    def now(lock: Lock) -> Lock | None:
+        held = draft.locks.get(lock.name)
+        return None if held is None else held.lock
+
+    lost = [lock for lock in taken if (held := now(lock)) is None or held.token != lock.token]
+    if lost:
+        first = min(lost, key=lambda lock: (lock.name == SHARED, lock.name))
+        latest = [draft.applies[key] for key in sorted(draft.applies, reverse=True)[: refusals.LATEST]]
+        raise refusals.lost(first, now(first), latest)
+
+
+def _check(now: Image, plan: Plan) -> None:
+    moved = {key: now.slices[key].moved for key in plan.slices if key in now.slices}
+    staleness.check(now.meta, plan, moved, lambda: now.documents)
+
+
+def _grown(had: Counters, given: Counters) -> Counters:
+    """Return the larger of each counter: counters only grow."""
+    return Counters(
+        max(had.slice_id, given.slice_id),
+        max(had.vm_id, given.vm_id),
+        max(had.link_id, given.link_id),
+        max(had.turn, given.turn),
+    )
+
+
+def _give(draft: Image, plan: Plan, serial: int) -> bool:
+    """Write a plan's allocations, and claim their numbers beside those that their slices had; True if any changed."""
+    given = staleness.changed_allocations(plan, draft.documents)
+    for key in plan.slices:
+        draft.slices[key] = _Slice(serial, key not in plan.allocations)
+    if not given:
+        return False
+    others = {claim: entry for claim, entry in draft.claims.items() if entry[0] not in given}
+    rows = _rows(given, plan, {claim: key for claim, (key, _) in draft.claims.items() if key in given})
+    for claim, (key, _) in rows.items():
+        if claim in others:
+            raise refusals.claimed_twice(claim, others[claim][0], key)
+    draft.claims = others | rows
+    for key, document in given.items():
+        draft.allocations[key], draft.documents[key] = plan.allocations[key], document
+    return True
+
+
+def _rows(
+    given: Collection[SliceKey], plan: Plan, kept: Mapping[Claim, SliceKey]
+) -> dict[Claim, tuple[SliceKey, bool]]:
+    """Return the claims of slices with new allocations: those of the allocations, and those that are only held."""
+    rows: dict[Claim, tuple[SliceKey, bool]] = {}
+    for key in given:
+        for claim in claims(key, plan.allocations[key]):
+            if claim in rows:
+                raise refusals.claimed_twice(claim, rows[claim][0], key)
+            rows[claim] = (key, False)
+    for claim, key in kept.items():
+        if rows.setdefault(claim, (key, True))[0] != key:
+            raise refusals.claimed_twice(claim, key, rows[claim][0])
+    return rows
+
+
+def _expect(draft: Image, plan: Plan) -> None:
+    """Mark as due what a plan is yet to change or delete, and whatever in its scope is not present."""
+    scope, addresses = set(plan.slices), {step.address for step in plan.steps}
+    for address, entry in draft.resources.items():
+        due = entry.due
+        if entry.state.resource.slice in scope:
+            due = entry.state.status is not Status.PRESENT
+        due = due or address in addresses
+        if due != entry.due:
+            draft.resources[address] = replace(entry, due=due)
+
+
+def _intend(draft: Image, steps: Sequence[Step]) -> None:
+    """Write the status of resources once these steps may have begun."""
+    before = {step.address: draft.resources[step.address] for step in steps if step.address in draft.resources}
+    for step in steps:
+        if step.action is Action.CREATE or step.address not in before:
+            draft.resources[step.address] = _attempted(step, before.get(step.address))
+    for step in steps:
+        if step.address in before and step.action is not Action.CREATE:
+            change: dict[str, Any] = (
+                {"status": Status.DELETING}
+                if step.action is Action.DELETE
+                else {"status": Status.UNKNOWN, "pending": step.after}
+            )
+            entry = draft.resources[step.address]
+            draft.resources[step.address] = replace(entry, state=replace(entry.state, **change))
+
+
+def _attempted(step: Step, had: _Entry | None) -> _Entry:
+    """Return the entry of a resource that is created, or changed without being in the state."""
+    match step.action:
+        case Action.CREATE:
+            return _Entry(ResourceState(step.subject, Status.CREATING), due=had is not None and had.due)
+        case Action.DELETE:
+            return _Entry(ResourceState(step.subject, Status.DELETING), due=True)
+        case Action.UPDATE | Action.REPLACE:
+            return _Entry(ResourceState(step.before or step.subject, Status.UNKNOWN, step.after), due=True)
+
+
+def _record(draft: Image, results: Sequence[StepResult]) -> None:
+    """Write the status of resources after these steps; for one address, the last result counts."""
+    for address, result in {result.step.address: result for result in results}.items():
+        status = status_after(result)
+        if status is None:
+            draft.resources.pop(address, None)
+        elif status is Status.PRESENT:
+            draft.resources[address] = _Entry(ResourceState(result.step.subject), due=False)
+        elif (entry := draft.resources.get(address)) is not None:
+            draft.resources[address] = replace(entry, state=replace(entry.state, status=status))
+
+
+def _move(draft: Image, owners: Sequence[str | None]) -> frozenset[SliceKey]:
+    """Raise the serial, and mark the slices whose resources changed; returns these slices."""
+    serial = draft.meta.serial + 1
+    shared = serial if None in owners else draft.meta.shared_moved
+    draft.meta = replace(draft.meta, serial=serial, shared_moved=shared)
+    touched = frozenset(SliceKey(key) for key in owners if key is not None)
+    for key in touched & draft.slices.keys():
+        draft.slices[key] = replace(draft.slices[key], moved=serial)
+    return touched
+
+
+def _free(draft: Image, keys: Collection[SliceKey]) -> None:
+    """Free the claims that these slices hold for nothing any more, and remove slices that have left."""
+    entries: Mapping[str | None, list[_Entry]] = _by_slice(draft, keys)
+    settled = {key for key in keys if not any(entry.due for entry in entries[key])}
+    draft.claims = {claim: (key, held) for claim, (key, held) in draft.claims.items() if not (held and key in settled)}
+    left = {key for key in keys if key in draft.slices and draft.slices[key].leaving and not entries[key]}
+    if left:
+        draft.claims = {claim: entry for claim, entry in draft.claims.items() if entry[0] not in left}
+        for key in left:
+            del draft.slices[key]
+            draft.allocations.pop(key, None)
+            draft.documents.pop(key, None)
+        draft.meta = replace(draft.meta, given_moved=draft.meta.serial)
+
+
+def _by_slice(draft: Image, keys: Collection[SliceKey]) -> dict[str | None, list[_Entry]]:
+    found: dict[str | None, list[_Entry]] = {key: [] for key in keys}
+    for entry in draft.resources.values():
+        if entry.state.resource.slice in found:
+            found[entry.state.resource.slice].append(entry)
+    return found

@@ -31,9 +31,6 @@ MIN_POINTS: Final = 20
 STEP_BUDGET: Final = 12_000
 """The approximate number of steps that are performed in all; the cost of a point grows with the steps of its plan."""
 
-_GROUP: Final = 25
-"""The number of checkpoints that are kept at once; each has a copy of the whole state."""
-
 
 @dataclass(frozen=True, slots=True)
 class InterruptionPoint:
@@ -126,12 +123,21 @@ def simulate(
     expected, points = measured
     wanted = _evenly(points, most or _bound(expected.steps))
     seen: set[int] = set()
-    for simulated, point in enumerate(_points(cluster, start, inputs, asked, wanted), start=1):
+    tried: set[int] = set()
+    cluster.restore(start)
+    for simulated, point in enumerate(interruption_points(cluster, inputs, asked, {*wanted}.__contains__), start=1):
+        if problem := next(iter(invariant_violations(point.checkpoint.hosts)), None):
+            failure = SimulationFailure(point.number, point.description, problem)
+            return SimulationResult(points, simulated, len(seen), failure)
         for description, checkpoint in _variants(point):
             if (known := hash(checkpoint.fingerprint)) in seen:
                 continue
             seen.add(known)
-            if problem := _problem_after(cluster, checkpoint, inputs, asked, expected):
+            settled = checkpoint.settled()
+            if (same := hash(settled.fingerprint)) in tried:
+                continue
+            tried.add(same)
+            if problem := _problem_after(cluster, settled, inputs, asked, expected):
                 failure = SimulationFailure(point.number, description, problem)
                 return SimulationResult(points, simulated, len(seen), failure)
         on_progress(simulated, len(wanted))
@@ -182,19 +188,6 @@ def _evenly(points: int, most: int) -> Sequence[int]:
     if points <= most:
         return range(1, points + 1)
     return [1 + index * (points - 1) // (most - 1) for index in range(most)]
-
-
-def _points(
-    cluster: SimulatedCluster,
-    start: Checkpoint,
-    inputs: Inputs,
-    asked: Asked,
-    wanted: Sequence[int],
-) -> Iterator[InterruptionPoint]:
-    """Yield the points of these numbers; they are made in groups, and the apply is run again for each group."""
-    for first in range(0, len(wanted), _GROUP):
-        cluster.restore(start)
-        yield from interruption_points(cluster, inputs, asked, frozenset(wanted[first : first + _GROUP]).__contains__)
 
 
 def _variants(point: InterruptionPoint) -> Iterator[tuple[str, Checkpoint]]:

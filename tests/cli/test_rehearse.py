@@ -53,7 +53,7 @@ def recorded(solo: Path, project: Path) -> Path:
     cluster = inputs.cluster.cluster
     place = project / "state.db"
     store = open_store(place, cluster=cluster.name, clock=lambda: datetime.now(UTC))
-    engine = engine_of(SimulatedCluster(cluster.name, [host.name for host in cluster.hosts()]), store)
+    engine = engine_of(SimulatedCluster([host.name for host in cluster.hosts()]), store)
     applied = asyncio.run(workflow.apply(engine, inputs))
     store.close()
     assert applied.ok

@@ -29,7 +29,7 @@ class Site:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.bare = workflow.load(ROOT / "examples/cluster.yaml", [])
-        self.simulated = SimulatedCluster("campus", [host.name for host in self.bare.cluster.cluster.hosts()])
+        self.simulated = SimulatedCluster([host.name for host in self.bare.cluster.cluster.hosts()])
 
     def open(self) -> SqlStore:
         return self.database.open(cluster="campus")

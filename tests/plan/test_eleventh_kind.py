@@ -69,7 +69,7 @@ def test_a_change_a_drift_and_a_loss_are_planned() -> None:
 def test_every_interruption_of_an_apply_with_them_is_simulated() -> None:
     inputs = workflow.load(EXAMPLES / "cluster.yaml", [EXAMPLES / "topologies" / "internet-only.yaml"])
     hosts = inputs.cluster.cluster.hosts()
-    model = SimulatedCluster(inputs.cluster.cluster.name, [host.name for host in hosts])
+    model = SimulatedCluster([host.name for host in hosts])
     result = simulate(model, inputs, most=12)
     assert (result.failure, result.simulated) == (None, 12)
     assert apply_on(model, inputs).ok

@@ -37,6 +37,7 @@ from reconciler.state.store import Holder
 from reconciler.workflow.simulate import apply_on, interruption_points
 from tests.conftest import Tell
 from tests.plan.examples import LAB1, LAB2, cluster, lab
+from tests.simulation.sqlite_state import SqliteState
 
 KEYS: Final = (LAB1, LAB2)
 CLUSTER: Final = ClusterFile("cluster.yaml", cluster(), "c" * 64, Source("cluster.yaml", ""))
@@ -80,8 +81,12 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.simulated = SimulatedCluster(CLUSTER.cluster.name, HOSTS)
+        self.simulated = self.new_cluster()
         self.files: dict[SliceKey, ExpandedSlice] = {}
+
+    def new_cluster(self) -> SimulatedCluster:
+        """Return the cluster to live in, in which nothing has happened."""
+        return SimulatedCluster(HOSTS)
 
     # What people do.
 
@@ -98,10 +103,10 @@ class Lives(RuleBasedStateMachine):
 
     @rule(wanted=WANTED)
     def plan(self, wanted: set[SliceKey]) -> None:
-        before, hosts = self.simulated.store.frozen(), self.simulated.checkpoint().hosts
+        before, hosts = self.simulated.store.image(), self.simulated.checkpoint().hosts
         inputs = self.inputs(wanted)
         assert workflow.plan(inputs, self.simulated.store) == workflow.plan(inputs, self.simulated.store)
-        assert self.simulated.store.frozen() == before
+        assert self.simulated.store.image() == before
         assert self.simulated.hosts == hosts
 
     @rule(data=st.data())
@@ -258,11 +263,28 @@ def _file(written: ExpandedSlice) -> SliceFile:
     return SliceFile(path, written, "d" * 64, Source(path, ""))
 
 
+class LivesOnSqlite(Lives):
+    """The same with the state in SQLite."""
+
+    def new_cluster(self) -> SimulatedCluster:
+        return SimulatedCluster(HOSTS, store=SqliteState)
+
+
 @pytest.mark.slow
 def test_a_cluster_always_comes_to_rest(tell: Tell) -> None:
+    seen.clear()
     run_state_machine_as_test(Lives, settings=LIVES)
     tell("lives of a cluster: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
     assert seen["steps"] >= 2000
     assert seen["crashes"] >= 100
     assert seen["applies overtaken"] >= 50
     assert seen["applies with a connection lost, not completed"] >= 20
+
+
+@pytest.mark.slow
+def test_a_cluster_with_its_state_in_sqlite_always_comes_to_rest(tell: Tell) -> None:
+    seen.clear()
+    run_state_machine_as_test(LivesOnSqlite, settings=settings(LIVES, max_examples=10))
+    tell("lives with the state in SQLite: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
+    assert seen["steps"] >= 200
+    assert seen["crashes"] >= 10

@@ -15,8 +15,10 @@ from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.setup import simulated_copy
 from reconciler.spec.models.names import SliceKey
+from reconciler.state.memory import Image
 from reconciler.workflow.simulate import SimulationResult, apply_on, interruption_points, simulate
 from tests.conftest import Tell
+from tests.simulation.sqlite_state import SqliteState
 
 ROOT = Path(__file__).parents[2]
 CLUSTER, EXAMPLES = ROOT / "examples/cluster.yaml", ROOT / "examples/topologies"
@@ -65,11 +67,17 @@ CHANGED: Final = {"two-vms": TWO_VMS, "triangle": TRIANGLE, "user-data": USER_DA
 
 def empty_cluster(inputs: workflow.Inputs) -> SimulatedCluster:
     cluster = inputs.cluster.cluster
-    return SimulatedCluster(cluster.name, [host.name for host in cluster.hosts()])
+    return SimulatedCluster([host.name for host in cluster.hosts()])
 
 
 def example(name: str) -> workflow.Inputs:
     return workflow.load(CLUSTER, [EXAMPLES / f"{name}.yaml"])
+
+
+def image(cluster: SimulatedCluster) -> Image:
+    found = cluster.store.image()
+    assert isinstance(found, Image)
+    return found
 
 
 def complete(result: SimulationResult) -> int:
@@ -108,6 +116,14 @@ def test_an_interrupted_replacement_is_completed() -> None:
     assert complete(simulate(cluster, inputs, asked)) >= 19
 
 
+@pytest.mark.slow
+def test_the_same_holds_with_the_state_in_sqlite() -> None:
+    inputs = example("user-data")
+    hosts = [host.name for host in inputs.cluster.cluster.hosts()]
+    in_memory = complete(simulate(SimulatedCluster(hosts), inputs))
+    assert complete(simulate(SimulatedCluster(hosts, store=SqliteState), inputs)) == in_memory >= 19
+
+
 def test_a_driver_that_accepts_an_incomplete_disk_is_detected() -> None:
     inputs = example("internet-only")
     disks = DRIVERS[Disk.kind]
@@ -134,7 +150,7 @@ def test_resources_of_an_unfinished_apply_are_incomplete_in_the_copy() -> None:
     points = interruption_points(cluster, inputs, workflow.NOTHING_ELSE, lambda _: True)
     written = [one for one in points if one.description.startswith("after") and "intent" in one.description]
     cluster.restore(written[0].checkpoint)
-    copy = simulated_copy(inputs.cluster.cluster, cluster.store)
+    copy = simulated_copy(inputs.cluster.cluster, image(cluster))
     begun = {entry.resource.address for entry in cluster.store.read().resources.values()}
     assert {thing.owner: thing.whole for thing in copy.objects().values()} == dict.fromkeys(begun, False)
     assert complete(simulate(copy, inputs)) > len(begun) > 1
@@ -145,7 +161,7 @@ def test_a_host_that_is_no_longer_in_the_cluster_file_is_simulated(tmp_path: Pat
     assert apply_on(cluster, example("triangle")).ok
     (tmp_path / "cluster.yaml").write_text(CLUSTER.read_text().replace("gateway,", "border,"))
     other = workflow.load(tmp_path / "cluster.yaml", [EXAMPLES / "two-vms.yaml"])
-    copy = simulated_copy(other.cluster.cluster, cluster.store)
+    copy = simulated_copy(other.cluster.cluster, image(cluster))
     assert copy.objects() == cluster.objects()
     assert simulate(copy, other, most=2).failure is None
 

@@ -16,6 +16,7 @@ from reconciler.plan.snapshot import StateSnapshot
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.memory import MemoryStore
+from reconciler.state.store import Holder
 from reconciler.workflow.simulate import engine_of
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def inputs() -> workflow.Inputs:
 
 @pytest.fixture
 def simulation(inputs: workflow.Inputs) -> SimulatedCluster:
-    return SimulatedCluster("campus", [host.name for host in inputs.cluster.cluster.hosts()])
+    return SimulatedCluster([host.name for host in inputs.cluster.cluster.hosts()])
 
 
 def locks(simulation: SimulatedCluster) -> list[str]:
@@ -81,7 +82,9 @@ async def test_a_lease_lost_during_the_question_is_refused(
     inputs: workflow.Inputs, simulation: SimulatedCluster
 ) -> None:
     async with await workflow.prepare(engine_of(simulation), inputs) as prepared:
-        simulation.store.force_unlock(TWO_VMS)
+        held = simulation.store.locks()
+        with simulation.store.lock([TWO_VMS], Holder("other", "elsewhere", 1), silent=held):
+            pass
         with pytest.raises(StateLost):
             await workflow.perform(prepared)
     assert simulation.objects() == {}
@@ -98,7 +101,7 @@ class CountingStore(MemoryStore):
 
 
 async def test_a_plan_is_made_once_if_nothing_differs(inputs: workflow.Inputs, simulation: SimulatedCluster) -> None:
-    store = CountingStore("campus", lambda: datetime.now(UTC))
+    store = CountingStore(lambda: datetime.now(UTC))
     await workflow.apply(engine_of(simulation, store), inputs)
     store.reads = 0
     async with await workflow.prepare(engine_of(simulation, store), inputs) as prepared:

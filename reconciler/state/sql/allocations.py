@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from reconciler.errors import StateError
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import Claim, claims
 from reconciler.spec.models.names import SliceKey
-from reconciler.state import staleness
+from reconciler.state import refusals, staleness
 from reconciler.state.chunks import chunks
 from reconciler.state.rows import held_claims
 from reconciler.state.sql import schema
@@ -104,7 +103,7 @@ def _taken(given: Mapping[SliceKey, str], plan: Plan) -> dict[Claim, SliceKey]:
     for key in given:
         for claim in claims(key, plan.allocations[key]):
             if claim in taken:
-                raise _claimed_twice(claim, taken[claim], key)
+                raise refusals.claimed_twice(claim, taken[claim], key)
             taken[claim] = key
     return taken
 
@@ -127,17 +126,9 @@ def _insert_claims(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
         for row in rows:
             claim = Claim(row["kind"], row["scope"], row["value"])
             if claim in taken:
-                raise _claimed_twice(claim, taken[claim], row["slice"]) from error
+                raise refusals.claimed_twice(claim, taken[claim], row["slice"]) from error
         raise
 
 
 def _claim(claim: Claim, key: SliceKey, *, held: bool) -> dict[str, Any]:
     return {**claim._asdict(), "slice": key, "held": held}
-
-
-def _claimed_twice(claim: Claim, one: str, other: str) -> StateError:
-    where = f" on {claim.scope}" if claim.scope else ""
-    return StateError(
-        f"{claim.kind} {claim.value}{where} is taken by {one}, and {other} claims it too",
-        hint="plan again; what is removed becomes free once it is confirmed gone",
-    )

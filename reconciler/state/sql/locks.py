@@ -12,18 +12,15 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from reconciler.errors import StateLocked, StateLost
-from reconciler.plan.snapshot import SHARED, lock_label
+from reconciler.errors import StateLost
+from reconciler.plan.snapshot import SHARED
+from reconciler.state import refusals
 from reconciler.state.locks import process
 from reconciler.state.rows import is_abandoned, lock
 from reconciler.state.sql import history, schema
 from reconciler.state.store import Holder, Lock
 
 _ROWS = schema.locks
-_TIME = "%Y-%m-%d %H:%M:%S UTC"
-_LATELY = 50
-"""How many of the latest applies are searched for the one that took a lock over and has released it since."""
-
 _TICK, _STILL = timedelta(microseconds=1), timedelta(seconds=1)
 """What makes renewals differ while a clock does not advance, or goes back by less than this."""
 
@@ -49,7 +46,7 @@ def take(
     held_rows = connection.execute(select(_ROWS).where(_ROWS.c.name.in_(wanted)).order_by(_ROWS.c.name)).all()
     for row in held_rows:
         if not is_abandoned(row, holder) and lock(row, ttl) not in silent:
-            raise _locked(lock(row, ttl))
+            raise refusals.locked(lock(row, ttl))
     connection.execute(delete(_ROWS).where(_ROWS.c.name.in_(wanted)))
     token: int = connection.execute(select(schema.meta.c.token)).scalar_one()
     taken = tuple(Lock(name, holder, now, token + count, now) for count, name in enumerate(wanted, start=1))
@@ -90,7 +87,7 @@ def refuse_held(connection: Connection, holder: Holder, ttl: timedelta) -> None:
     """Raise StateLocked where any lock is held, except by a process that has certainly ended."""
     for row in connection.execute(select(_ROWS).order_by(_ROWS.c.name)):
         if not is_abandoned(row, holder):
-            raise _locked(lock(row, ttl))
+            raise refusals.locked(lock(row, ttl))
 
 
 def force(connection: Connection, name: str, token: int | None, ttl: timedelta) -> Lock | None:
@@ -107,31 +104,11 @@ def find(connection: Connection, token: int) -> Any:
     return connection.execute(select(_ROWS).where(_ROWS.c.token == token)).one_or_none()
 
 
-def _locked(one: Lock) -> StateLocked:
-    return StateLocked(
-        f"{lock_label(one.name)} is being changed by {one.holder} since {one.since:{_TIME}}, "
-        f"last renewed at {one.alive:{_TIME}}",
-        hint="--lock-timeout 2m waits for it, and takes over if the holder's lease expires; "
-        f"`reconciler unlock {one.name}` removes the lock",
-    )
-
-
 def _lost(connection: Connection, one: Lock) -> StateLost:
-    """Say who holds a lock now, or held it last according to the history."""
+    """Return the error for a lost lock, which says who holds it now, or held it last according to the history."""
     row = connection.execute(select(_ROWS).where(_ROWS.c.name == one.name)).one_or_none()
-    if row is not None:
-        who = f"taken over by {Holder(row.user, row.host, row.pid)} at {row.since:{_TIME}}"
-    else:
-        later = (
-            f"taken over by {apply.holder}, whose apply began at {apply.started:{_TIME}}"
-            for apply in history.latest(connection, _LATELY)
-            if one.name in apply.slices and apply.holder != one.holder
-        )
-        who = next(later, "removed, and nobody holds it now")
-    return StateLost(
-        f"{lock_label(one.name)} was {who}, so this apply changes nothing more",
-        hint="ask the person named, or run apply again when they are done; completed steps are kept",
-    )
+    now = None if row is None else lock(row, timedelta())
+    return refusals.lost(one, now, () if now else history.latest(connection, refusals.LATEST))
 
 
 def _row(one: Lock, ttl: timedelta) -> dict[str, Any]:

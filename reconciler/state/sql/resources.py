@@ -9,23 +9,17 @@ from sqlalchemy import Connection, Executable, Update, bindparam, delete, insert
 
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.resources import Resource
-from reconciler.plan.results import StepResult, StepStatus
+from reconciler.plan.results import StepResult
 from reconciler.plan.snapshot import ResourceState, Status
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.chunks import CHUNK, chunks
 from reconciler.state.codec import encode_resource
 from reconciler.state.rows import resource_state
 from reconciler.state.sql import schema
+from reconciler.state.status import status_after
 
 _ROWS = schema.resources
 _THIS = _ROWS.c.address == bindparam("b_address")
-
-_AFTERWARDS = {
-    Action.CREATE: (Status.PRESENT, Status.CREATING),
-    Action.UPDATE: (Status.PRESENT, Status.UNKNOWN),
-    Action.DELETE: (None, Status.DELETING),
-}
-"""The status of a resource once its step is done, and while it is not; None where the resource is confirmed gone."""
 
 
 def expect(connection: Connection, plan: Plan) -> None:
@@ -71,12 +65,6 @@ def record(connection: Connection, results: Iterable[StepResult]) -> None:
     _put(connection, done)
     _each(connection, delete(_ROWS).where(_THIS), gone)
     _each(connection, _set(status=bindparam("b_status")), other)
-
-
-def status_after(result: StepResult) -> Status | None:
-    """Return the status of a step's resource after the step; None where it is confirmed gone."""
-    done, otherwise = _AFTERWARDS[result.step.action]
-    return done if result.status is StepStatus.DONE else otherwise
 
 
 def forget(connection: Connection, addresses: Collection[Address]) -> dict[Address, ResourceState]:
