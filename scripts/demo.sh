@@ -16,7 +16,7 @@ run() {
 show "export RECONCILER_CLUSTER=\$(reconciler lab up --name $lab)"
 RECONCILER_CLUSTER=$(reconciler lab up --name "$lab")
 export RECONCILER_CLUSTER
-# The record of a lab lies with the lab, and goes with it.
+# The state is in the folder of the lab, and is removed with it.
 show "export RECONCILER_STATE=${RECONCILER_CLUSTER%/*}/state.db"
 export RECONCILER_STATE="${RECONCILER_CLUSTER%/*}/state.db"
 

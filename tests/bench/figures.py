@@ -48,7 +48,7 @@ class Figure:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Return the figures as a table in plain text, ending with a newline."""
+    """Return the figures as a table in plain text, with a newline at the end."""
     rows = [_HEADINGS, *(figure.row() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -56,7 +56,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def to_json(figures: Sequence[Figure]) -> str:
-    """Return the figures as a JSON list, ending with a newline."""
+    """Return the figures as a JSON list, with a newline at the end."""
     return json.dumps([asdict(figure) | {"ok": figure.ok} for figure in figures], indent=2) + "\n"
 
 

@@ -27,12 +27,12 @@ def cold_plan(folder: Path, slices: int, times: int) -> list[Figure]:
     first = median_run(argv, times)
     told = json.loads(first.out)
     size = f"{slices} files, {told['vms']} VMs, {told['links']} links"
-    stages = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in told["seconds"].items())
+    parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in told["seconds"].items())
     changed = clusters[-1] / "slice1.yaml" if len(clusters) == 1 else clusters[0] / "slice1.yaml"
     changed.write_text(slice_text("slice1", 9))
     again = run(argv)
     return [
-        Figure(f"cold plan, {size}", first.seconds, "s", 2.5, note=f"{stages}; processor {first.cpu:.2f} s"),
+        Figure(f"cold plan, {size}", first.seconds, "s", 2.5, note=f"{parts}; processor {first.cpu:.2f} s"),
         Figure("  its memory", first.size, "MiB", 400),
         Figure(
             "the same, one file changed", again.seconds, "s", 1.0, note="nothing is cached: all files are read again"

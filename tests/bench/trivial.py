@@ -73,9 +73,9 @@ def _steps(cluster: Cluster, count: int) -> tuple[Step, ...]:
 
 
 async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...]) -> ApplyReport:
-    recorded = store.read(())
+    snapshot = store.read(())
     changes = tuple(Change(Action.CREATE, step.address, None, step.after, "") for step in steps)
-    plan = Plan("", recorded.lineage, recorded.serial, (), changes, steps, Counts(), Counters(), {})
+    plan = Plan("", snapshot.lineage, snapshot.serial, (), changes, steps, Counts(), Counters(), {})
     number = store.begin(plan, Holder("bench", "here", 1), "")
     connector = SshConnector(cluster)
     try:

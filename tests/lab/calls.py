@@ -1,4 +1,4 @@
-"""An orchestrator on a lab, and its answers unpacked; what must hold is the tests'."""
+"""Makes an orchestrator on a lab, and unpacks its answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from reconciler.orchestrator import Database, DeploymentAPI, OrchestratorAPI, RemoteExecutor
 
 
-def orchestrator(folder: Path, cluster: Path, record: Path) -> OrchestratorAPI:
+def orchestrator(folder: Path, cluster: Path, state: Path) -> OrchestratorAPI:
     """Give an orchestrator with its database and slices in a folder."""
-    executor = RemoteExecutor(cluster, record, folder / "slices")
+    executor = RemoteExecutor(cluster, state, folder / "slices")
     return OrchestratorAPI(Database(folder / "database.yaml"), DeploymentAPI(executor))
 
 
@@ -22,8 +22,8 @@ def done(answer: tuple[bool, Any]) -> Any:
 
 
 def refused(answer: tuple[bool, Any]) -> str:
-    """Return the sentence of a call that must not succeed."""
-    success, sentence = answer
-    assert not success, sentence
-    assert isinstance(sentence, str)
-    return sentence
+    """Return the message of a call that must fail."""
+    success, message = answer
+    assert not success, message
+    assert isinstance(message, str)
+    return message

@@ -1,8 +1,8 @@
-"""Counts all that a host of a lab carries, so that two moments can be compared; what should be there is the tests'.
+"""Lists everything on the hosts of a lab, so that it can be compared with what was there before.
 
-What differs from one run to the next without meaning anything is left out: process ids, MACs of the host's own
-interfaces, numbers of switch ports, counters. Neither do the folders count that a host's first slice makes for good,
-nor what a host keeps of locks: it must outlast the slice, so that who lost its lock is refused ever after.
+It leaves out what differs between runs without any meaning: process ids, MACs of the host's own interfaces, numbers of
+switch ports, counters. It also leaves out folders that a host's first slice creates and that stay, and the tokens that
+hosts keep: they must outlive the slice, so that a holder that lost its lock is always refused.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*'
 """
 _NOISE: Final = ("sshd", "sh -euc", "ssh-")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
-_SETTLE_WITHIN: Final = 8.0  # seconds; processes that were told to end need a moment
+_SETTLE_WITHIN: Final = 8.0  # seconds; processes that were told to end take some time
 
 
 @dataclass(frozen=True)
 class HostCensus:
-    """What one host carries, each a sorted tuple of lines; `switch` holds ports with VLANs, trunks and tags."""
+    """What is on one host, each a sorted tuple of lines; `switch` has ports with VLANs, trunks and tags."""
 
     processes: tuple[str, ...]
     interfaces: tuple[str, ...]
@@ -66,16 +66,16 @@ class HostCensus:
 
 
 Census = Mapping[str, HostCensus]
-"""What each host of a lab carries, by its name."""
+"""What is on each host of a lab, by its name."""
 
 
 def census(lab: labs.LabInfo) -> Census:
-    """Look at every host of a lab."""
-    return {host.name: _look(lab, host.name) for host in labs.status(lab.name).hosts}
+    """List what is on every host of a lab."""
+    return {host.name: _list(lab, host.name) for host in labs.status(lab.name).hosts}
 
 
 def differences(expected: Census, found: Census) -> list[str]:
-    """Say what is too much or too little, one line each."""
+    """Return what is missing and what is extra, one line each."""
     lines = []
     for host, wanted in expected.items():
         for field in fields(HostCensus):
@@ -86,7 +86,7 @@ def differences(expected: Census, found: Census) -> list[str]:
 
 
 def settled(lab: labs.LabInfo, expected: Census, within: float = _SETTLE_WITHIN) -> list[str]:
-    """Wait some seconds for a lab to be as expected, and return the differences that stay."""
+    """Wait some seconds until a lab is as expected, and return the differences that remain."""
     deadline = time.monotonic() + within
     while (found := differences(expected, census(lab))) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -104,7 +104,7 @@ def _surplus(many: list[str], few: list[str]) -> list[str]:
     return surplus
 
 
-def _look(lab: labs.LabInfo, host: str) -> HostCensus:
+def _list(lab: labs.LabInfo, host: str) -> HostCensus:
     printed = labs.run_in(lab.name, host, ["sh", "-c", _SCRIPT]).stdout
     sections: dict[str, list[str]] = {}
     for block in printed.split("== ")[1:]:

@@ -121,7 +121,7 @@ def _clean_site(lab: labs.LabInfo, folder: Path) -> Iterator[Site]:
     before = census(lab)
     clean = Site(lab, folder, lab.cluster_file)
     yield clean
-    if left := clean.recorded():
+    if left := clean.slices():
         clean.destroy(*left)
     assert settled(lab, before) == [], "all slices are destroyed, and the hosts are not as before"
 

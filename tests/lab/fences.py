@@ -1,4 +1,4 @@
-"""Puts a record's claim to a slice on hosts by hand, as a batch of an apply would; what it means is the tests'."""
+"""Writes to hosts that a state holds the lock of a slice, as a batch of an apply does."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _UNDO = "rm /var/lib/reconciler/fence/{lineage}; rmdir --ignore-fail-on-non-empt
 
 
 def lineage_of(site: Site) -> str:
-    """Return what tells a site's record from every other."""
+    """Return the lineage of a site's state."""
     return str(json.loads(site.do("state", "export").out)["lineage"])
 
 
 @contextmanager
 def fenced(site: Site, lock: str, *hosts: str) -> Iterator[str]:
-    """Have hosts know that a site's record held a lock there, where they do not already; yield the record's lineage."""
+    """Write to hosts, if they do not know it, that a site's state held a lock there; yield the lineage of the state."""
     lineage = lineage_of(site)
     made = [host for host in hosts if on_host(site.lab, host, _WRITE.format(lineage=lineage, lock=lock))]
     try:

@@ -1,4 +1,4 @@
-"""A gate in a host: who starts a program there waits to be let in, so that a batch can be met in its midst."""
+"""A gate on a host: a program that starts there waits until it is let in, so that a batch stops in the middle."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ exec {_FOLDER}/program "$@"
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate that stands."""
+    """A gate that is in place."""
 
     lab: labs.LabInfo
     host: str
 
     @property
     def callers(self) -> int:
-        """How many have come so far."""
+        """How many programs have started so far."""
         return int(on_host(self.lab, self.host, f"ls {_FOLDER} | grep -c caller || :"))
 
     def wait_for_callers(self, count: int) -> None:
-        """Wait until so many have come."""
-        wait_until(lambda: self.callers >= count, f"{count} to come to the gate of {self.host}")
+        """Wait until so many programs have started."""
+        wait_until(lambda: self.callers >= count, f"{count} to start at the gate of {self.host}")
 
     def let_in(self, caller: int) -> None:
-        """Let one in, by its number from 1."""
+        """Let one program in, by its number from 1."""
         on_host(self.lab, self.host, f"touch {_FOLDER}/open.{caller}")
 
     def open(self) -> None:
-        """Let everyone in, now and later."""
+        """Let every program in, now and later."""
         on_host(self.lab, self.host, f"touch {_FOLDER}/open")
 
 
 @contextmanager
 def gate(lab: labs.LabInfo, host: str) -> Iterator[Gate]:
-    """Put a gate before the making of overlays on a host; at the end everyone is let in."""
+    """Put a gate before the creation of overlays on a host; at the end every program is let in."""
     make = f"mkdir {_FOLDER}; cp {_PROGRAM} {_FOLDER}/program; cat > {_FOLDER}/script <<'END'\n{_SCRIPT}END\n"
     on_host(lab, host, make + f"chmod 755 {_FOLDER}/script; mount --bind {_FOLDER}/script {_PROGRAM}")
     made = Gate(lab, host)

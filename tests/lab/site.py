@@ -1,4 +1,4 @@
-"""Runs the installed command line against a lab, as a person would, and finds guests; what must hold is the tests'."""
+"""Runs the installed command line against a lab, as a person would, and reaches the guests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WITHIN: Final = 120.0  # seconds; any command takes a few
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended: its exit code, and what it wrote to each stream."""
+    """The exit code of a command, and what it wrote to each stream."""
 
     code: int
     out: str
@@ -39,14 +39,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Running:
-    """A command that is at work; its standard error is read line by line, standard output goes to a file."""
+    """A running command; its standard error is read line by line, its standard output goes to a file."""
 
     process: subprocess.Popen[str]
     out: Path
     heard: list[str]
 
     def wait_for_lines(self, count: int, *marks: str) -> None:
-        """Read standard error until so many of its lines hold all marks; fails where the command ends before."""
+        """Read standard error until so many lines contain all marks; fail if the command ends before."""
         assert self.process.stderr is not None
         while count > 0:
             line = self.process.stderr.readline()
@@ -70,7 +70,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Vm:
-    """A VM of a slice as `show --json` tells of it, and its guest."""
+    """A VM of a slice as `show --json` reports it, and its guest."""
 
     lab: labs.LabInfo
     data: dict[str, Any]
@@ -87,7 +87,7 @@ class Vm:
 
     @property
     def nics(self) -> dict[str, dict[str, Any]]:
-        """Its network cards by name."""
+        """Its NICs by name."""
         return {nic["name"]: nic for nic in self.data["nics"]}
 
     @property
@@ -96,9 +96,9 @@ class Vm:
         return int(on_host(self.lab, self.worker, f"cat /var/lib/reconciler/vms/{self.data['id']}/qemu.pid"))
 
     def ip(self, interface: str) -> str:
-        """Return the address that is kept for a card."""
+        """Return the address that is reserved for a NIC."""
         found = self.nics[interface]["ip"]
-        assert found is not None, f"no address is kept for {self.data['name']}:{interface}"
+        assert found is not None, f"no address is reserved for {self.data['name']}:{interface}"
         return str(found)
 
     def run(self, command: str) -> str:
@@ -107,25 +107,25 @@ class Vm:
         return self.guest.run(command)
 
     def settle(self) -> None:
-        """Wait until the guest has booted and has every address that is kept for it."""
+        """Wait until the guest has booted and has every address that is reserved for it."""
         self.guest.wait_for_shell()
         for name, nic in self.nics.items():
             if nic["ip"] is not None:
                 assert self.guest.address(name) == nic["ip"]
 
     def pings(self, address: str, options: str = "") -> bool:
-        """Tell whether one of three pings is answered."""
+        """Return whether one of three pings is answered."""
         return "yes" in self.guest.run(
             f"ping -c 3 -i 0.3 -W 1 {options} {address} > /dev/null && echo yes", check=False
         )
 
     def pings_in_vain(self, *addresses: str, options: str = "") -> bool:
-        """Ping addresses all at once, and tell whether none answers within a second."""
+        """Ping addresses all at once; return whether none answers within a second."""
         pings = (f"ping -q -c 1 -W 1 {options} {address} | grep ' 1 packets received' &" for address in addresses)
         return not self.guest.run(f"{' '.join(pings)} wait", check=False)
 
     def pings_within(self, seconds: float, address: str) -> bool:
-        """Ping until there is an answer: neighbours and leases of a link just made need a moment."""
+        """Ping until there is an answer: neighbours and leases of a new link take some time."""
         deadline = time.monotonic() + seconds
         while not self.pings(address):
             if time.monotonic() > deadline:
@@ -137,27 +137,27 @@ class Vm:
         return "reached" in self.guest.run(f"timeout 4 wget -q -O - {url}", check=False)
 
     def downloads_in_vain(self, *urls: str) -> bool:
-        """Fetch pages all at once, and tell whether none comes within two seconds."""
+        """Fetch pages all at once; return whether none comes within two seconds."""
         fetches = (f"timeout 2 wget -q -O - {url} 2> /dev/null &" for url in urls)
         return "reached" not in self.guest.run(f"{' '.join(fetches)} wait", check=False)
 
     def echoes(self) -> int:
-        """Return how many echo requests have reached the guest's kernel, whoever sent them."""
+        """Return how many echo requests have reached the guest's kernel, from any sender."""
         names, values = self.guest.run("grep ^Icmp: /proc/net/snmp").splitlines()
         return int(values.split()[names.split().index("InEchos")])
 
 
 @dataclass(frozen=True)
 class Site:
-    """A lab, and a folder with slice files and the record of what was done in the lab for them."""
+    """A lab, and a folder with slice files and the state."""
 
     lab: labs.LabInfo
     folder: Path
     cluster: Path
 
     @property
-    def record(self) -> Path:
-        """Where the record is kept."""
+    def state(self) -> Path:
+        """The file of the state."""
         return self.folder / "state.db"
 
     def start(self, *arguments: str | Path) -> Running:
@@ -166,7 +166,7 @@ class Site:
         with out.open("w") as stream:
             process = subprocess.Popen(
                 [_PROGRAM, *map(str, arguments)],
-                env=os.environ | {"RECONCILER_CLUSTER": str(self.cluster), "RECONCILER_STATE": str(self.record)},
+                env=os.environ | {"RECONCILER_CLUSTER": str(self.cluster), "RECONCILER_STATE": str(self.state)},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.PIPE,
@@ -200,7 +200,7 @@ class Site:
         return path
 
     def show(self, name: str) -> dict[str, Any]:
-        """Return what `show --json` tells of a slice."""
+        """Return what `show --json` prints of a slice."""
         shown: dict[str, Any] = json.loads(self.do("show", name, "--json").out)
         return shown
 
@@ -208,12 +208,12 @@ class Site:
         """Return the VMs of a slice by name."""
         return {vm["name"]: Vm(self.lab, vm) for vm in self.show(name)["vms"]}
 
-    def recorded(self) -> list[str]:
-        """Return the names of all slices on record."""
+    def slices(self) -> list[str]:
+        """Return the names of all slices in the state."""
         return [one["slice"] for one in json.loads(self.do("status", "--json").out)]
 
     def in_sync(self, *paths: Path) -> None:
-        """See that there is nothing to do, for the record as for the hosts."""
+        """Check that there is nothing to do, by the state and by the hosts."""
         planned = self.run("plan", "--detailed-exitcode", *paths)
         assert planned.code == 0, planned.told
         assert "No changes." in planned.out
@@ -229,7 +229,7 @@ def on_host(lab: labs.LabInfo, host: str, script: str) -> str:
 
 @contextmanager
 def held_up(lab: labs.LabInfo, host: str) -> Iterator[None]:
-    """Hold a host's operation lock, as a batch of an earlier apply does that still runs there: new ones wait."""
+    """Hold a host's operation lock, as a batch of an earlier apply does while it runs: new batches wait."""
     path = locate(lab.name).disk(host) / "reconciler" / "lock"
     with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -237,7 +237,7 @@ def held_up(lab: labs.LabInfo, host: str) -> Iterator[None]:
 
 
 def wait_until(holds: Callable[[], bool], what: str, within: float = _WITHIN) -> None:
-    """Ask again and again until a condition holds; fails after so many seconds."""
+    """Check a condition until it holds; fail after so many seconds."""
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"waited {within:g} s for {what}"

@@ -1,7 +1,7 @@
-"""Runs the command line again and again, and ends it with SIGKILL at its Nth boundary; the tests count the boundaries.
+"""Runs the command line again and again, and kills it with SIGKILL at its Nth boundary.
 
-A boundary is the moment before or after a write to the record, and the moment before a batch that changes a host is
-sent: the write that follows a batch is the boundary after it. The interpreter's profiler tells of them, as a debugger's
+A boundary is before or after a write to the state, or before a batch that changes a host is sent; the write that
+follows a batch is the boundary after it. The interpreter's profiler reports them, as a debugger's
 breakpoints would, so that the program itself knows nothing of it.
 
 Each run is a process of its own, forked from this one, which has loaded all that an apply needs: loading takes half of
@@ -51,7 +51,7 @@ WRITES: Final = frozenset(
         locks.release,
     )
 )
-"""What writes to the record: a boundary before each, and one after."""
+"""What writes to the state: a boundary before each, and one after."""
 
 SENDS: Final = script.render.__code__
 """What writes a batch's script, just before it is sent."""
@@ -62,7 +62,7 @@ _BROKEN: Final = 70
 
 
 def is_boundary(event: str, code: CodeType, frame: FrameType) -> bool:
-    """Tell whether the program stands before or after a write, or before a batch that changes something."""
+    """Return whether the program is before or after a write, or before a batch that changes something."""
     if code is SENDS:
         return event == "return" and not frame.f_locals["batch"].lock.shared
     return code in WRITES and event in {"call", "return"}
@@ -86,9 +86,9 @@ def main(number: int, arguments: Sequence[str]) -> None:
     cli.main()
 
 
-def run(number: int, told: str, arguments: Sequence[str]) -> NoReturn:
-    """Be the process of one run: what it prints goes to a file, and it has no input."""
-    os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+def run(number: int, output: str, arguments: Sequence[str]) -> NoReturn:
+    """Be the process of one run: its output goes to a file, and it has no input."""
+    os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.dup2(1, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     code = _BROKEN
@@ -108,10 +108,10 @@ def serve() -> None:
     """Do the runs that are asked for, one after the other."""
     gc.freeze()
     for line in sys.stdin:
-        number, told, arguments = json.loads(line)
+        number, output, arguments = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            run(number, told, arguments)
+            run(number, output, arguments)
         _, status = os.waitpid(pid, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()

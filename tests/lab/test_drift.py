@@ -1,4 +1,4 @@
-"""What is broken by hand is seen by `drift`, mended by one `apply`, and seen no more; one slice bears it all."""
+"""`drift` finds what was broken by hand, one `apply` repairs it, and then there is no drift; all on one slice."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def take_trunk_port_off(afloat: Afloat) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_what_was_broken_is_seen_and_mended(
+def test_what_was_broken_is_found_and_repaired(
     afloat: Afloat, breaking: Callable[[Afloat], None], seen: list[str]
 ) -> None:
     breaking(afloat)
@@ -149,7 +149,7 @@ def test_what_was_broken_is_seen_and_mended(
         assert f"lease of {afloat.a.ip('eth1')} obtained" in served
 
 
-def test_an_apply_that_does_not_look_trusts_the_record(afloat: Afloat) -> None:
+def test_an_apply_without_refresh_trusts_the_state(afloat: Afloat) -> None:
     change_tag(afloat)
     assert "No changes." in afloat.apply("--no-refresh")
     done = afloat.site.run("drift", "--json")
@@ -161,7 +161,7 @@ def test_an_apply_that_does_not_look_trusts_the_record(afloat: Afloat) -> None:
     afloat.whole(carries=False)
 
 
-def test_an_image_that_was_changed_is_brought_back_and_overlays_stay(afloat: Afloat) -> None:
+def test_a_changed_image_is_restored_and_overlays_stay(afloat: Afloat) -> None:
     where = afloat.sh("worker2", f"sed -n 2p {disk_of(afloat.b)}.owner")
     before = afloat.sh("worker2", f"sha256sum {where}; stat -c %i {disk_of(afloat.b)}")
     pid = afloat.b.pid
@@ -180,7 +180,7 @@ def disk_of(vm: Vm) -> str:
     return f"/var/lib/reconciler/vms/{vm.data['id']}/{vm.data['name']}_img.qcow2"
 
 
-def test_an_overlay_is_never_made_anew_unless_its_loss_is_accepted(afloat: Afloat) -> None:
+def test_an_overlay_is_created_again_only_if_its_loss_is_accepted(afloat: Afloat) -> None:
     disk, path = disk_of(afloat.b), afloat.site.folder / "adrift.yaml"
     afloat.sh("worker2", f"rm {disk}")
     assert "missing: disk/admin/adrift/b on worker2" in afloat.drift()

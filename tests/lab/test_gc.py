@@ -1,4 +1,4 @@
-"""What nobody records is told by `drift`, and removed by `gc` once it was seen twice; what others may need stays."""
+"""`drift` reports orphans, and `gc` deletes those that two runs found; what others may need stays."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def held(site: Site, name: str) -> Iterator[None]:
         store.close()
 
 
-def fates(site: Site, *options: str) -> dict[str, str]:
+def actions(site: Site, *options: str) -> dict[str, str]:
     """Run `gc`, and return what it says of each orphan that is in reach of this test."""
     done = json.loads(site.do("gc", "--json", *options).out)
     return {one["address"]: one["fate"] for one in done["orphans"] if one["fate"] != "other record"}
 
 
-def test_orphans_of_this_record_go_when_they_are_seen_again(site: Site) -> None:
+def test_orphans_of_this_state_are_deleted_when_they_are_found_again(site: Site) -> None:
     path = site.write(FLOTSAM)
     site.apply(path)
     pids = {name: vm.pid for name, vm in site.vms("flotsam").items()}
@@ -86,9 +86,9 @@ def test_orphans_of_this_record_go_when_they_are_seen_again(site: Site) -> None:
         assert told.out.endswith("resources; 4 orphans, which nobody records.\n")
 
         before = census(site.lab)
-        assert fates(site, "--dry-run") == dict.fromkeys(orphans, "first seen")
+        assert actions(site, "--dry-run") == dict.fromkeys(orphans, "first seen")
         assert site.do("gc", "--auto-approve").out.endswith("A later run removes 4 orphans if still there.\n")
-        assert fates(site, "--auto-approve") == dict.fromkeys(orphans, "too young")
+        assert actions(site, "--auto-approve") == dict.fromkeys(orphans, "too young")
         assert differences(before, census(site.lab)) == []
 
         done = site.do("gc", *NOW)
@@ -109,7 +109,7 @@ def running(site: Site, name: str) -> bool:
     return any(f"guest=admin/driftwood/{name}" in process for process in census(site.lab)["worker1"].processes)
 
 
-def test_no_vm_runs_on_whose_directory_was_deleted_by_hand(site: Site) -> None:
+def test_a_vm_whose_directory_was_deleted_by_hand_does_not_run_on(site: Site) -> None:
     path = site.write(FLOTSAM.replace("flotsam", "driftwood"))
     site.apply(path)
     with fenced(site, "admin/driftwood", "worker1"):
@@ -120,9 +120,9 @@ def test_no_vm_runs_on_whose_directory_was_deleted_by_hand(site: Site) -> None:
         assert "orphan: vm/admin/driftwood/b on worker1" in drift.out
         assert "vm/admin/driftwood/a" in drift.out
 
-        assert fates(site, *NOW)["vm/admin/driftwood/b"] == "first seen"
+        assert actions(site, *NOW)["vm/admin/driftwood/b"] == "first seen"
         assert running(site, "b")
-        assert fates(site, *NOW)["vm/admin/driftwood/b"] == "remove"
+        assert actions(site, *NOW)["vm/admin/driftwood/b"] == "remove"
         assert not running(site, "b")
 
         site.do("apply", "--auto-approve", "--accept-data-loss", path)
@@ -134,13 +134,13 @@ def test_no_vm_runs_on_whose_directory_was_deleted_by_hand(site: Site) -> None:
         assert not running(site, "b")
 
 
-def test_what_no_record_claims_goes_only_when_asked_for_and_still_the_same(site: Site) -> None:
+def test_what_no_state_claims_is_deleted_only_on_request_and_if_unchanged(site: Site) -> None:
     where = "port/nobody/jetsam/x:eth0"
     with tap(site, "tapjetsam", where) as make_again:
         for _ in range(2):
-            assert fates(site, *NOW) == {where: "unclaimed"}
+            assert actions(site, *NOW) == {where: "unclaimed"}
         make_again()
-        assert fates(site, "--include-unclaimed", *NOW) == {where: "first seen"}
+        assert actions(site, "--include-unclaimed", *NOW) == {where: "first seen"}
         with held(site, "nobody/jetsam"):
             refused = site.run("gc", "--include-unclaimed", *NOW)
         assert refused.code == 1, refused.told
@@ -149,12 +149,12 @@ def test_what_no_record_claims_goes_only_when_asked_for_and_still_the_same(site:
         asked = on_terminal(["gc", "--include-unclaimed", *options], until="Remove 1 orphan? [y/N]: ", keys=b"n\n")
         assert (asked.code, asked.out.splitlines()[-1]) == (1, "Nothing was changed.")
         assert "tapjetsam" in on_host(site.lab, "worker1", "ip -br link")
-        assert fates(site, "--include-unclaimed", *NOW) == {where: "remove"}
+        assert actions(site, "--include-unclaimed", *NOW) == {where: "remove"}
         assert "tapjetsam" not in on_host(site.lab, "worker1", "ip -br link")
     assert [apply["result"] for apply in json.loads(site.do("history", "--json").out)] == ["done"]
 
 
-def test_what_another_record_may_need_is_told_and_left_alone(site: Site, tmp_path: Path) -> None:
+def test_what_another_state_may_need_is_reported_and_kept(site: Site, tmp_path: Path) -> None:
     path = site.write(FLOTSAM)
     site.apply(path)
     (tmp_path / "other").mkdir()

@@ -1,6 +1,6 @@
-"""An apply that is killed at any boundary loses nothing: one more apply ends as if nothing had happened.
+"""An apply that is killed at any boundary loses nothing: one more apply gives the same result as without the kill.
 
-A slice is created, changed and destroyed, each time killed once before or after every write to the record and before
+A slice is created, changed and destroyed, each time killed once before or after every write to the state and before
 every batch, one boundary after the other until the command comes to its end alive.
 """
 
@@ -32,7 +32,7 @@ from tests.lab.site import Site
 
 pytestmark = pytest.mark.lab
 
-STAGES = ("create", "change", "destroy")
+PARTS = ("create", "change", "destroy")
 
 _STOPPED = Path(__file__).with_name("stopped.py")
 _PATIENCE = 120.0  # seconds; a run takes one or two
@@ -69,13 +69,13 @@ links:
 
 
 @dataclass(frozen=True)
-class Simulation:
+class Part:
     """A part of the slice's life: the command that brings it about, and how all must be afterwards."""
 
     name: str
     command: tuple[str, ...]
     hosts: Census
-    record: StateSnapshot
+    state: StateSnapshot
 
 
 def test_killed_at_every_boundary(own_site: Callable[..., Site], tmp_path: Path, tell: Tell) -> None:
@@ -83,7 +83,7 @@ def test_killed_at_every_boundary(own_site: Callable[..., Site], tmp_path: Path,
     sites = [blank(replace(own_site(), folder=folder)) for folder in (tmp_path / "odd", tmp_path / "even")]
     with ThreadPoolExecutor(len(sites)) as pool:
         halves = list(pool.map(live, sites, range(1, 1 + len(sites)), repeat(len(sites))))
-    killed = {name: sum(half[name] for half in halves) for name in STAGES}
+    killed = {name: sum(half[name] for half in halves) for name in PARTS}
     # Two for the locks, two each for begin and finish, and three at least for each of a host's batches.
     assert all(many >= 20 for many in killed.values()), killed
     tell(f"killed at {sum(killed.values())} boundaries on the lab: {killed}")
@@ -96,36 +96,36 @@ class Runs:
         self._told = site.folder / "told"
         self._server = server
 
-    def run(self, stage: Simulation, boundary: int = 0) -> tuple[int, str]:
-        """Run a stage's command, up to a boundary where one is given; return how it ended and what it printed."""
+    def run(self, part: Part, boundary: int = 0) -> tuple[int, str]:
+        """Run a part's command, up to a boundary where one is given; return how it ended and what it printed."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps([boundary, str(self._told), stage.command]) + "\n")
+        self._server.stdin.write(json.dumps([boundary, str(self._told), part.command]) + "\n")
         self._server.stdin.flush()
-        assert select.select([self._server.stdout], [], [], _PATIENCE)[0], f"{stage.name} {boundary} does not end"
+        assert select.select([self._server.stdout], [], [], _PATIENCE)[0], f"{part.name} {boundary} does not end"
         return int(self._server.stdout.readline()), self._told.read_text()
 
-    def do(self, stage: Simulation) -> None:
-        """Run a stage's command to its end, which must be a good one."""
-        code, told = self.run(stage)
+    def do(self, part: Part) -> None:
+        """Run a part's command to its end, which must be a good one."""
+        code, told = self.run(part)
         assert code == 0, told
 
-    def run_killed(self, stage: Simulation, number: int) -> bool:
-        """Run a stage's command to the boundary of this number; False where it came to its end before."""
-        code, told = self.run(stage, number)
-        assert code in {0, -signal.SIGKILL}, f"{stage.name} {number}: {told}"
+    def run_killed(self, part: Part, number: int) -> bool:
+        """Run a part's command to the boundary of this number; False where it came to its end before."""
+        code, told = self.run(part, number)
+        assert code in {0, -signal.SIGKILL}, f"{part.name} {number}: {told}"
         return code != 0
 
-    def complete(self, stage: Simulation) -> None:
+    def complete(self, part: Part) -> None:
         """Run the command once more; a slice that was destroyed to the very end is not known any more."""
-        code, told = self.run(stage)
-        assert code == 0 or (stage.name == "destroy" and "no slice 'admin/life' is recorded" in told), told
+        code, told = self.run(part)
+        assert code == 0 or (part.name == "destroy" and "no slice 'admin/life' is recorded" in told), told
 
 
 @contextmanager
 def runs_on(site: Site) -> Iterator[Runs]:
     """Give what runs commands for a site; of a run that hangs, nothing is left either."""
-    environment = {"RECONCILER_CLUSTER": str(site.cluster), "RECONCILER_STATE": str(site.record)}
+    environment = {"RECONCILER_CLUSTER": str(site.cluster), "RECONCILER_STATE": str(site.state)}
     with subprocess.Popen(
         [sys.executable, _STOPPED],
         env=os.environ | environment,
@@ -141,23 +141,23 @@ def runs_on(site: Site) -> Iterator[Runs]:
 
 
 def live(site: Site, start: int, step: int) -> dict[str, int]:
-    """Live the slice's life again and again, killed at every `step`th boundary; return how often in each stage."""
-    stages = undisturbed(site)
-    killed = dict.fromkeys(STAGES, 0)
+    """Live the slice's life again and again, killed at every `step`th boundary; return how often in each part."""
+    parts = undisturbed(site)
+    killed = dict.fromkeys(PARTS, 0)
     alive: set[str] = set()
     with runs_on(site) as runs:
         for number in count(start, step):
-            start_anew(site)
-            for stage in stages:
-                if stage.name in alive:
-                    runs.do(stage)
-                elif runs.run_killed(stage, number):
-                    killed[stage.name] += 1
-                    runs.complete(stage)
+            start_again(site)
+            for part in parts:
+                if part.name in alive:
+                    runs.do(part)
+                elif runs.run_killed(part, number):
+                    killed[part.name] += 1
+                    runs.complete(part)
                 else:
-                    alive.add(stage.name)
-                check(site, stage, number)
-            if len(alive) == len(stages):
+                    alive.add(part.name)
+                check(site, part, number)
+            if len(alive) == len(parts):
                 break
     return killed
 
@@ -181,39 +181,39 @@ def blank(site: Site) -> Site:
     return replace(site, cluster=path)
 
 
-def undisturbed(site: Site) -> Sequence[Simulation]:
+def undisturbed(site: Site) -> Sequence[Part]:
     """Live the slice's life once without disturbance."""
     first, second = site.folder / "first.yaml", site.folder / "second.yaml"
     first.write_text(FIRST)
     second.write_text(SECOND)
-    stages = []
+    parts = []
     commands = (
         ("apply", "--auto-approve", str(first)),
         ("apply", "--auto-approve", str(second)),
         ("destroy", "--auto-approve", "admin/life"),
     )
-    for name, command in zip(STAGES, commands, strict=True):
+    for name, command in zip(PARTS, commands, strict=True):
         site.do(*command)
-        stages.append(Simulation(name, command, census(site.lab), recorded(site)))
-    assert not stages[-1].record.resources
-    return stages
+        parts.append(Part(name, command, census(site.lab), state_of(site)))
+    assert not parts[-1].state.resources
+    return parts
 
 
-def start_anew(site: Site) -> None:
-    """Forget the record: with a new one, all numbers are given as the first time."""
+def start_again(site: Site) -> None:
+    """Delete the state: a new one gives the same numbers again."""
     for file in site.folder.glob("state.db*"):
         file.unlink()
 
 
-def check(site: Site, stage: Simulation, number: int) -> None:
-    """See that hosts and record are as after an undisturbed run: nothing lacks, doubles, stays, or leaks."""
-    assert settled(site.lab, stage.hosts) == [], f"{stage.name}, killed at boundary {number}"
-    found = recorded(site)
-    assert found == stage.record, f"{stage.name}, killed at boundary {number}"
+def check(site: Site, part: Part, number: int) -> None:
+    """Check that hosts and state are as after an undisturbed run: nothing is missing, doubled or left over."""
+    assert settled(site.lab, part.hosts) == [], f"{part.name}, killed at boundary {number}"
+    found = state_of(site)
+    assert found == part.state, f"{part.name}, killed at boundary {number}"
 
 
-def recorded(site: Site) -> StateSnapshot:
-    """Return the record, without what tells one record from another and counts its writes."""
+def state_of(site: Site) -> StateSnapshot:
+    """Return the state without its lineage and its serial."""
     store = open_store(site.folder / "state.db", cluster=site.lab.name, clock=lambda: datetime.now(UTC), read_only=True)
     try:
         return replace(store.read(), lineage="", serial=0)

@@ -60,7 +60,7 @@ def take_over(site: Site, first: Running, file: Path = FILE) -> None:
 
 @contextmanager
 def opened(site: Site) -> Iterator[SqlStore]:
-    """Open the record to read it."""
+    """Open the state to read it."""
     cluster = load(site.cluster, ()).cluster.cluster
     store = open_store(site.folder / "state.db", cluster=cluster.name, clock=lambda: datetime.now(UTC), read_only=True)
     try:
@@ -69,8 +69,8 @@ def opened(site: Site) -> Iterator[SqlStore]:
         store.close()
 
 
-def record(site: Site) -> StateSnapshot:
-    """Read the whole record."""
+def state_of(site: Site) -> StateSnapshot:
+    """Read the whole state."""
     with opened(site) as store:
         return store.read()
 
@@ -82,12 +82,12 @@ def lock_of(site: Site) -> Lock:
 
 
 def check_refused(site: Site, done: Done, before: tuple[Census, StateSnapshot], file: Path = FILE) -> None:
-    """See that an apply stopped with the sentence, and that hosts and record are as they were before it went on."""
+    """Check that an apply stopped with the message, and that hosts and state are as they were before it went on."""
     assert done.code == 1, done.told
     assert "error[state-lost]: admin/two-vms was taken over by " in done.err
     assert "so this apply changes nothing more" in done.err
     assert "Apply incomplete" in done.out
-    assert (settled(site.lab, before[0]), record(site)) == ([], before[1])
+    assert (settled(site.lab, before[0]), state_of(site)) == ([], before[1])
     site.in_sync(file)
 
 
@@ -101,14 +101,14 @@ def resumed(running: Running) -> Iterator[None]:
         running.signal(signal.SIGCONT)
 
 
-def test_who_was_paused_past_its_lease_changes_nothing(site: Site) -> None:
+def test_a_holder_that_was_paused_past_its_lease_changes_nothing(site: Site) -> None:
     with held_up(site.lab, "worker2"):
         first = begin(site)
         first.wait_for_lines(5, "worker1", ": created in ")
         first.signal(signal.SIGSTOP)
     with resumed(first):
         take_over(site, first)
-        before = census(site.lab), record(site)
+        before = census(site.lab), state_of(site)
     check_refused(site, first.finish(), before)
 
 
@@ -142,7 +142,7 @@ def stop_before_vm(site: Site, first: Running) -> str:
             first.signal(signal.SIGCONT)
             wait_until(lambda: waiting(site) != "", "a batch to wait on its host")
             first.signal(signal.SIGSTOP)
-            begun = [entry.resource for entry in record(site).resources.values() if entry.status is Status.CREATING]
+            begun = [entry.resource for entry in state_of(site).resources.values() if entry.status is Status.CREATING]
             if any(isinstance(resource, resources.Vm) for resource in begun):
                 process = waiting(site)
                 on_host(site.lab, "worker2", f"kill -STOP {process}")
@@ -159,12 +159,12 @@ def test_a_change_sent_before_its_lease_was_lost_is_refused_by_the_host(site: Si
         waits = census(site.lab)
         on_host(site.lab, "worker2", f"kill -CONT {process}")
         wait_until(lambda: ended(differences(waits, census(site.lab))), "the old batch to end, and change nothing")
-        before = census(site.lab), record(site)
+        before = census(site.lab), state_of(site)
     check_refused(site, first.finish(), before, alone)
 
 
 def ended(found: list[str]) -> bool:
-    """Tell whether the only differences are that the processes of a batch are no more."""
+    """Return whether the only difference is that the processes of a batch have ended."""
     batch = re.compile("worker2 processes: lacks (flock -x|/bin/sh -s|sudo -n /bin/sh -s|sh -c sudo -n /bin/sh -s)")
     return len(found) == 4 and all(batch.match(line) for line in found)
 
@@ -194,7 +194,7 @@ class Clock:
 
 
 def ahead(site: Site) -> int:
-    """Tell how many hours ahead of the real time the lock was last renewed, by its holder's clock."""
+    """Return how many hours ahead of the real time the lock was last renewed, by its holder's clock."""
     return round((lock_of(site).alive - datetime.now(UTC)) / timedelta(hours=1))
 
 

@@ -21,7 +21,7 @@ LAB = SliceKey("admin/lab")
 @pytest.fixture
 def api(site: Site, tmp_path: Path) -> OrchestratorAPI:
     """Give an orchestrator on the shared lab, with a folder of its own."""
-    return orchestrator(tmp_path, site.cluster, site.record)
+    return orchestrator(tmp_path, site.cluster, site.state)
 
 
 def begun(api: OrchestratorAPI, *, vms: int = 2, cards: int = 1) -> tuple[int, list[int]]:
@@ -101,7 +101,7 @@ def test_a_failed_deploy_is_deleted_completely(site: Site, api: OrchestratorAPI)
     on_host(site.lab, "worker2", f"ip link delete {tap}")
     assert api.delete_slice("admin", slice_id) == (True, "Slice deleted")
     assert settled(site.lab, before) == []
-    assert site.recorded() == []
+    assert site.slices() == []
     assert used(api) == ([], 0)
     assert json.loads(site.do("drift", "--json").out)["orphans"] == []
 

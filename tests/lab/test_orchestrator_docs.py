@@ -38,7 +38,7 @@ def test_the_program_of_the_page_gets_the_stated_values(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECONCILER_CLUSTER", str(site.cluster))
-    monkeypatch.setenv("RECONCILER_STATE", str(site.record))
+    monkeypatch.setenv("RECONCILER_STATE", str(site.state))
     names: dict[str, Any] = {}
     stated = 0
     for block in BLOCK.findall(PAGE.read_text(encoding="utf-8")):

@@ -38,7 +38,7 @@ def work(user: str, folder: Path, cluster: Path, record: Path) -> Sequence[dict[
 
 def test_eight_threads_of_two_processes(site: Site, tmp_path: Path) -> None:
     (tmp_path / "database.yaml").write_text("users:\n  admin: {}\n  alice: {}\n")
-    arguments = [(user, tmp_path, site.cluster, site.record) for user in PROCESSES]
+    arguments = [(user, tmp_path, site.cluster, site.state) for user in PROCESSES]
     with ProcessPoolExecutor(len(PROCESSES), mp_context=multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(work, *each) for each in arguments]
         slices = [data for run in runs for data in run.result(timeout=300)]
@@ -63,4 +63,4 @@ def test_eight_threads_of_two_processes(site: Site, tmp_path: Path) -> None:
     for user in PROCESSES:
         assert database.users[user].used_vms == 2 * THREADS
         assert database.users[user].slices == sorted(data["slice_id"] for data in slices if data["owner"] == user)
-    assert len(site.recorded()) == count
+    assert len(site.slices()) == count

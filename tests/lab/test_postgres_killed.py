@@ -1,4 +1,4 @@
-"""The record's server dies in the middle of an apply: one error says so, and the next apply completes it."""
+"""The database server dies in the middle of an apply: one error says so, and the next apply completes it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_postgres_killed_in_the_middle_of_an_apply(site: Site) -> None:
         assert "Traceback" not in failed.told
         errors = [line for line in failed.err.splitlines() if line.startswith("error")]
         assert len(errors) == 1, failed.told
-        assert errors[0].startswith("error[state]: the record "), failed.told
-        assert failed.err.splitlines()[-1].startswith("hint: see that the database answers"), failed.told
+        assert errors[0].startswith("error[state]: the state "), failed.told
+        assert failed.err.splitlines()[-1].startswith("hint: check that the database answers"), failed.told
 
         with server(folder, first.port):
             again = site.do("apply", "--auto-approve", *state, FILE)

@@ -1,4 +1,4 @@
-"""`apply --prune` on hosts: what no file describes goes, as it stands there; what has its file is put right."""
+"""`apply --prune` on hosts: slices without a file are destroyed, the others are repaired."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_pruned_slices_go_and_the_others_are_repaired(site: Site) -> None:
     done = site.do("apply", "--auto-approve", "--prune", folder)
     assert "create: gone from worker1" in done.out
     assert "create: gone from worker2" not in done.out
-    assert site.recorded() == ["admin/kept"]
+    assert site.slices() == ["admin/kept"]
     assert settled(site.lab, alone) == []
     site.in_sync(folder)

@@ -1,4 +1,4 @@
-"""A saved plan on hosts: it does what it says and nothing else, and once it is not true it reaches no host."""
+"""A saved plan on hosts does exactly what it says; when it is stale, no host is contacted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ vms:
 """
 
 
-def test_a_saved_plan_is_done_as_it_is_and_once(own_site: Callable[..., Site]) -> None:
+def test_a_saved_plan_is_performed_exactly_and_once(own_site: Callable[..., Site]) -> None:
     site = own_site(workers=1)
     path, plan, lossy = site.write(SLICE), site.folder / "kept.plan", site.folder / "lossy.plan"
     site.do("plan", "-o", plan, path)

@@ -1,4 +1,4 @@
-"""Who may do what on a host: the login user by sudo, a key behind the gate, another host, whoever stands outside."""
+"""Who may do what on a host: the login user by sudo, a key behind the gate, another host, anybody outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""User-data reaches its guest and nobody else: no output, no record, no process and no other file has it."""
+"""User-data reaches its guest only: no output, no state, no process and no other file contains it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SEEDS = tuple(f"/var/lib/reconciler/vms/{number}/seed.iso" for number in (1001, 
 
 @dataclass
 class Watch:
-    """Everything that was printed, and every process whose arguments or environment held a mark."""
+    """Everything that was printed, and every process whose arguments or environment contained a mark."""
 
     site: Site
     marks: list[bytes]
@@ -55,7 +55,7 @@ class Watch:
         return done
 
     def look(self) -> None:
-        """Look once at every process of this machine, those of the lab's hosts among them."""
+        """Check every process of this machine once, with those of the lab's hosts."""
         for process in Path("/proc").glob("[0-9]*"):
             for name in ("cmdline", "environ"):
                 try:
@@ -68,7 +68,7 @@ class Watch:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Look again and again while something runs."""
+        """Check again and again while something runs."""
         enough = threading.Event()
 
         def go_on() -> None:
@@ -102,7 +102,7 @@ def file(site: Site) -> Path:
 
 
 def sums(*contents: bytes) -> list[bytes]:
-    """Return digests that cost nothing to compute, and so would tell a guesser that a guess is right."""
+    """Return digests that are fast to compute, and so would let an attacker check a guess."""
     return [hashlib.new(name, content).hexdigest().encode() for content in contents for name in ("sha256", "sha1")]
 
 
@@ -138,29 +138,29 @@ def test_a_guest_finds_its_user_data(site: Site, file: Path) -> None:
     assert site.vms("seeds")["fromfile"].pid == pid, "the other guest was left alone"
 
 
-def test_a_seed_that_was_touched_is_seen_and_mended_while_its_guest_runs(site: Site, file: Path) -> None:
+def test_a_changed_seed_image_is_found_and_repaired_while_its_guest_runs(site: Site, file: Path) -> None:
     site.apply(file)
     pids = [vm.pid for vm in site.vms("seeds").values()]
     on_host(site.lab, "worker1", f"rm {SEEDS[0]}; echo more >> {SEEDS[1]}")
     drift = site.run("drift")
     assert "missing: seed/admin/seeds/fromfile on worker1" in drift.out, drift.told
     assert "cloud_init = (secret) -> another" in drift.out
-    mended = site.apply(file)
-    assert "1 added, 1 changed, 0 replaced, 0 destroyed" in mended.out, mended.told
+    repaired = site.apply(file)
+    assert "1 added, 1 changed, 0 replaced, 0 destroyed" in repaired.out, repaired.told
     site.in_sync(file)
     assert [vm.pid for vm in site.vms("seeds").values()] == pids
 
 
-def test_nobody_else_ever_sees_it(site: Site, file: Path, temporary: Path) -> None:
+def test_nothing_else_contains_it(site: Site, file: Path, temporary: Path) -> None:
     marks = [CANARY.encode(), *sums(SCRIPT.encode(), file.read_bytes())]
     watch = Watch(site, marks)
-    _look_at_files(watch, file)
+    _check_output_for_files(watch, file)
     with watch.looking():
         _fail(watch, file)
         _interrupt(watch, file)
         assert watch.run("apply", "-v", "--auto-approve", file).code == 0, watch.printed[-2:]
     check_hosts(site, marks)
-    _look_at_everything(watch, file)
+    _check_output_of_every_verb(watch, file)
     (site.folder / "user-data" / "secret.sh").unlink()
     with watch.looking():
         assert watch.run("destroy", "-v", "--auto-approve", "seeds").code == 0, watch.printed[-2:]
@@ -176,7 +176,7 @@ def test_nobody_else_ever_sees_it(site: Site, file: Path, temporary: Path) -> No
     assert list(temporary.iterdir()) == []
 
 
-def test_the_watch_sees_what_it_looks_for(site: Site) -> None:
+def test_the_watch_finds_its_mark(site: Site) -> None:
     watch = Watch(site, [b"0therMark"])
     argv = ["sh", "-c", "read line", "0therMark"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, env={"PATH": "/bin"}) as process:
@@ -187,7 +187,7 @@ def test_the_watch_sees_what_it_looks_for(site: Site) -> None:
 
 
 def check_hosts(site: Site, marks: list[bytes]) -> None:
-    """See that the seeds alone hold the secret, for root's eyes; and let what they hash to be a mark from now on."""
+    """Check that only the seed images contain the secret, for root only; from now on, their digests are marks too."""
     assert holders(site, marks) == {"worker1": sorted(SEEDS)}
     for seed in SEEDS:
         assert on_host(site.lab, "worker1", f"stat -c '%a %U' {seed} {seed}.owner $(dirname {seed})").split("\n") == [
@@ -199,7 +199,7 @@ def check_hosts(site: Site, marks: list[bytes]) -> None:
 
 
 def local_files(site: Site, file: Path) -> list[Path]:
-    """Return what commands have written: the record and what lies beside it, and what they printed."""
+    """Return the files that commands have written: the state, what is beside it, and what they printed."""
     written = [
         path for path in site.folder.rglob("*") if path.is_file() and path not in {file, file.with_name("bad.yaml")}
     ]
@@ -207,7 +207,7 @@ def local_files(site: Site, file: Path) -> list[Path]:
     return written
 
 
-def _look_at_files(watch: Watch, file: Path) -> None:
+def _check_output_for_files(watch: Watch, file: Path) -> None:
     bad = file.with_name("bad.yaml")
     for text in (
         TEXT.replace("  written:", "  written:\n    vcpu: 1").replace("defaults:", "default:"),
@@ -244,7 +244,7 @@ def _interrupt(watch: Watch, file: Path) -> None:
     assert watch.hear(running.finish()).code in {0, 130}
 
 
-def _look_at_everything(watch: Watch, file: Path) -> None:
+def _check_output_of_every_verb(watch: Watch, file: Path) -> None:
     for verb in (
         ("show", "seeds"),
         ("show", "seeds", "--json"),

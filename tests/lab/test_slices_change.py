@@ -1,4 +1,4 @@
-"""Slices change while they run: links come and go, a VM grows or goes, and nothing else so much as blinks."""
+"""Slices change while they run: links are added and removed, a VM is changed or removed; the rest is untouched."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def running(site: Site) -> dict[str, Vm]:
     return vms
 
 
-def test_a_link_is_added_to_running_vms_and_taken_away_again(site: Site) -> None:
+def test_a_link_is_added_to_running_vms_and_removed_again(site: Site) -> None:
     site.apply(site.write(ONE_LINK))
     before = running(site)
     lives, up = {name: life(vm) for name, vm in before.items()}, uptime(before["left"])
@@ -61,7 +61,7 @@ def test_a_link_is_added_to_running_vms_and_taken_away_again(site: Site) -> None
     site.in_sync(site.folder)
 
 
-def test_a_vm_gets_memory_and_then_goes_while_its_neighbour_runs_on(site: Site) -> None:
+def test_a_vm_gets_memory_and_is_then_removed_while_its_neighbour_runs_on(site: Site) -> None:
     site.apply(site.write(ONE_LINK))
     before = running(site)
     neighbour, pid = life(before["left"]), before["right"].pid

@@ -1,4 +1,4 @@
-"""Every example is planned, applied, found as recorded, and destroyed without residue."""
+"""Every example is planned, applied, found without drift, and destroyed completely."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_example_comes_and_goes(path: Path, site: Site) -> None:
+def test_an_example_is_applied_and_destroyed(path: Path, site: Site) -> None:
     empty = census(site.lab)
     planned = site.run("plan", "--detailed-exitcode", path)
     assert planned.code == 2, planned.told
@@ -29,5 +29,5 @@ def test_an_example_comes_and_goes(path: Path, site: Site) -> None:
     assert {vm.data["status"] for vm in site.vms(path.stem).values()} == {"present"}
     site.in_sync(path)
     site.destroy(path.stem)
-    assert site.recorded() == []
+    assert site.slices() == []
     assert settled(site.lab, empty) == []

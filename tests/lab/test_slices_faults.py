@@ -1,4 +1,4 @@
-"""What goes wrong on a host is named, stays there, and is put right by the next apply, or cleared by a destroy."""
+"""A fault on a host is reported, and the next apply repairs it or a destroy removes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 
 TWO_VMS = EXAMPLES / "two-vms.yaml"
 
-# What stands in the way: where, under which name, how it is made, how it is taken away, and how it is looked at.
+# What is in the way: on which host, its name, and how it is created, removed and checked.
 OBSTACLES = {
     "interface": (
         "worker1",
@@ -53,30 +53,32 @@ OBSTACLES = {
 
 @pytest.fixture(params=OBSTACLES)
 def obstacle(request: pytest.FixtureRequest, site: Site) -> Iterator[tuple[str, str, str]]:
-    """Put a thing that is not ours where the example wants one of its own; give host, name, and a way to look at it."""
+    """Create a foreign object where the example needs its own; give host, name, and a command to check it."""
     host, name, make, unmake, look = OBSTACLES[request.param]
     on_host(site.lab, host, make)
     yield host, name, look
     on_host(site.lab, host, unmake)
 
 
-def test_a_deploy_that_a_foreign_thing_stops_is_destroyed_whole(site: Site, obstacle: tuple[str, str, str]) -> None:
+def test_a_deploy_that_a_foreign_object_stops_is_destroyed_completely(
+    site: Site, obstacle: tuple[str, str, str]
+) -> None:
     host, name, look = obstacle
     before, thing = census(site.lab), on_host(site.lab, host, look)
 
     failed = site.run("apply", "--auto-approve", TWO_VMS)
     assert failed.code == 1, failed.told
-    complaint = next(line for line in failed.out.splitlines() if line.startswith("failed: "))
-    assert f"on {host}" in complaint
-    assert name in complaint
-    assert "is in the way" in complaint
+    message = next(line for line in failed.out.splitlines() if line.startswith("failed: "))
+    assert f"on {host}" in message
+    assert name in message
+    assert "is in the way" in message
     assert "skipped: " in failed.out
     assert settled(site.lab, before, within=0) != [], "what does not depend on it was made"
 
     site.destroy("two-vms")
     assert on_host(site.lab, host, look) == thing
     assert settled(site.lab, before) == []
-    assert site.recorded() == []
+    assert site.slices() == []
 
 
 def test_a_host_without_a_known_key_is_sent_nothing(site: Site) -> None:
@@ -158,24 +160,24 @@ def test_a_worker_s_plug_pulled_during_apply(last: str, own_site: Callable[..., 
     site.in_sync(path)
 
 
-def test_a_plan_that_looks_sees_what_an_apply_would_mend(site: Site) -> None:
+def test_a_plan_with_refresh_shows_what_an_apply_would_repair(site: Site) -> None:
     site.apply(TWO_VMS)
     vm = site.vms("two-vms")["web"]
     tap = vm.nics["eth1"]["tap"]
     on_host(site.lab, vm.worker, f"ip link delete dev {tap}")
     blind = site.run("plan", "--detailed-exitcode", TWO_VMS)
-    assert blind.code == 0, "the record knows nothing of it"
+    assert blind.code == 0, "the state does not know it"
     seen = site.run("plan", "--refresh", "--detailed-exitcode", TWO_VMS)
     assert seen.code == 2, seen.told
     assert f"port admin/two-vms/web:eth1 on {vm.worker}  # create: gone from {vm.worker}" in seen.out
     assert "vm admin/two-vms/web on" in seen.out
     pid = vm.pid
     site.apply(TWO_VMS)
-    assert vm.pid != pid, "a guest whose TAP is made anew is started anew"
+    assert vm.pid != pid, "a guest whose TAP is created again is started again"
     site.in_sync(TWO_VMS)
 
 
-def test_a_vm_is_made_anew_when_asked_for(site: Site) -> None:
+def test_a_vm_is_created_again_on_request(site: Site) -> None:
     site.apply(TWO_VMS)
     vms = site.vms("two-vms")
     before = {name: vm.pid for name, vm in vms.items()}

@@ -1,4 +1,4 @@
-"""An apply that is killed, interrupted, or gets into another's way loses nothing, and the next one completes it.
+"""An apply that is killed, interrupted, or meets another apply loses nothing, and the next one completes it.
 
 Where two things must happen at once, the test holds a host's operation lock: what is sent there waits for its release.
 """
@@ -32,7 +32,7 @@ def undisturbed(module_site: Site) -> Census:
 
 
 def check_converges(site: Site, undisturbed: Census) -> None:
-    """Apply once more, and see that nothing is lacking, doubled or left over."""
+    """Apply once more, and check that nothing is missing, doubled or left over."""
     again = site.apply(FILE)
     assert "Apply complete" in again.out or "No changes." in again.out
     assert settled(site.lab, undisturbed) == []
@@ -74,7 +74,7 @@ def test_killed_while_it_destroys(site: Site) -> None:
     killed.finish()
     site.destroy("two-vms")
     assert settled(site.lab, empty) == []
-    assert site.recorded() == []
+    assert site.slices() == []
 
 
 def test_ctrl_c_finishes_what_is_in_flight(site: Site, undisturbed: Census) -> None:

@@ -1,4 +1,4 @@
-"""The first example on the lab: its guests meet on their link, reach the outside world, and are as `show` says."""
+"""The first example on the lab: its guests reach each other and the internet, and are as `show` says."""
 
 from __future__ import annotations
 

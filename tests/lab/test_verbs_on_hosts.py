@@ -1,4 +1,4 @@
-"""The verbs that only look at hosts: `doctor` and `drift`, on hosts that are fit and on some that are not."""
+"""The verbs that only read hosts: `doctor` and `drift`, on hosts that meet the requirements and on others."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def test_what_is_wrong_with_one_host_hides_no_other(own_lab: Callable[..., labs.
     assert (hosts[node.name]["fit"], verdicts(hosts[node.name])["uplink"]) == (False, "fail")
 
 
-def test_nothing_recorded_is_no_drift(lab: labs.LabInfo, tmp_path: Path) -> None:
+def test_an_empty_state_has_no_drift(lab: labs.LabInfo, tmp_path: Path) -> None:
     code, found = look(lab.cluster_file, "drift", tmp_path)
     assert (code, found["resources"], found["resource_drift"], found["unread"]) == (0, 0, [], [])

@@ -1,4 +1,4 @@
-"""An sshd that has no session or no place left is come back to, and all who asked are served."""
+"""If an sshd has no free session or connection, the connection is tried again, and every batch runs."""
 
 from __future__ import annotations
 

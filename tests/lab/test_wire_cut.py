@@ -1,4 +1,4 @@
-"""A connection that is cut, silent, refused or turned away loses nothing: the host is looked at before a retry."""
+"""A connection that is cut, silent or refused loses nothing: the host is probed before a retry."""
 
 from __future__ import annotations
 

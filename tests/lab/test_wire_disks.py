@@ -1,4 +1,4 @@
-"""A full disk, a host's or the record's, stops what needs it, in its own words; with room again all completes."""
+"""A full disk, of a host or of the state, stops what needs it with a clear error; with free space all completes."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def small_disk(site: Site) -> Iterator[None]:
     on_host(site.lab, "worker1", f"mount -t tmpfs -o size=1M,mode=755 small {KEPT}")
     try:
         yield
-        site.destroy(*site.recorded())
+        site.destroy(*site.slices())
     finally:
         on_host(site.lab, "worker1", f"umount -l {KEPT}")
 
 
-def test_a_worker_without_room(site: Site, undisturbed: Census) -> None:
+def test_a_worker_without_space(site: Site, undisturbed: Census) -> None:
     path = site.write(SLICE)
     worker = undisturbed["worker1"]
     mounted = replace(worker, kernel=tuple(sorted((*worker.kernel, f"{KEPT} tmpfs"))))
@@ -82,7 +82,7 @@ def test_a_worker_without_room(site: Site, undisturbed: Census) -> None:
 
 
 def check_failed(full: Done, step: str) -> None:
-    """See that one step failed for want of room, what needs it was left out, and the other worker did its part."""
+    """Check that one step failed for lack of space, its dependents were skipped, and the other worker completed."""
     assert full.code == 1, full.told
     failed = steps_told(full.out, "failed")
     assert len(failed) == 1, full.told
@@ -95,13 +95,13 @@ def check_failed(full: Done, step: str) -> None:
 
 @dataclass(frozen=True)
 class OnSmallDisk(Site):
-    """A site whose record is on a small disk; all else is where it was."""
+    """A site whose state is on a small disk; everything else is where it was."""
 
     disk: Path
 
     @property
-    def record(self) -> Path:
-        """Where the record is kept."""
+    def state(self) -> Path:
+        """The file of the state."""
         return self.disk / "state.db"
 
     def fill(self) -> None:
@@ -124,23 +124,23 @@ def small(site: Site, tmp_path: Path) -> Iterator[OnSmallDisk]:
     try:
         yield made
         made.make_room()
-        made.destroy(*made.recorded())
+        made.destroy(*made.slices())
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-def check_stopped(full: Done, record: Path) -> None:
-    """See that one clear error was told, and that the record is whole."""
+def check_stopped(full: Done, state: Path) -> None:
+    """Check that there is one clear error, and that the state is undamaged."""
     assert full.code == 1, full.told
     assert full.err.count("error[") == 1, full.told
     assert "disk is full" in full.err, full.told
     assert "make room on the disk" in full.err, full.told
     assert "Traceback" not in full.err
-    with closing(sqlite3.connect(f"file:{record}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_record_without_room(small: OnSmallDisk, undisturbed: Census) -> None:
+def test_a_state_without_space(small: OnSmallDisk, undisturbed: Census) -> None:
     path = small.write(SLICE)
     before = census(small.lab)
     small.fill()
@@ -149,7 +149,7 @@ def test_a_record_without_room(small: OnSmallDisk, undisturbed: Census) -> None:
     assert none.err.count("error[") == 1, none.told
     assert "No space left on device" in none.err or "disk is full" in none.err, none.told
     assert census(small.lab) == before, "nothing was begun that could not be written down"
-    assert not small.record.exists(), "no half of a record is left"
+    assert not small.state.exists(), "no part of a state is left"
 
     small.make_room()
     with gate(small.lab, "worker1") as held:
@@ -158,9 +158,9 @@ def test_a_record_without_room(small: OnSmallDisk, undisturbed: Census) -> None:
         small.fill()
         held.open()
         full = running.finish()
-    check_stopped(full, small.record)
+    check_stopped(full, small.state)
     assert "vm/admin/disks/a: created" not in full.err, full.told
-    assert small.recorded() == ["admin/disks"], "what was written down before is still there"
+    assert small.slices() == ["admin/disks"], "what was written down before is still there"
 
     small.make_room()
     small.apply(path)

@@ -1,4 +1,4 @@
-"""A slow link, by its delay or by its width, changes how long an apply takes, and nothing else."""
+"""A slow link, by its delay or its bandwidth, changes how long an apply takes, and nothing else."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ GIVE_UP = 13.0  # seconds; a silent host is given up after ten, and the machine 
 
 
 async def upload(wired: Wired) -> None:
-    """Upload a file to worker2, over one connection that is never made anew."""
+    """Upload a file to worker2 over a single connection."""
     connector = SshConnector(load_cluster(DISK, wired.cluster).cluster)
     try:
         await (await connector.connect(HostName("worker2"))).put(CONTENT, UPLOADED)
@@ -106,7 +106,7 @@ def test_an_upload_fills_a_narrow_link_and_the_host_is_not_taken_for_dead(wired:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_host_that_falls_silent_in_the_midst_of_an_upload_is_given_up(wired: Wired) -> None:
+def test_a_host_that_falls_silent_during_an_upload_is_given_up(wired: Wired) -> None:
     wire = wired.wires["worker2"]
     wire.faults.rate = NARROW
 
