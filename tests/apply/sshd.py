@@ -76,8 +76,8 @@ class Sshd:
             }
         )
 
-    def connector(self, patience: SshTimeouts = QUICK, **ssh: object) -> SshConnector:
-        return SshConnector(self.cluster(**ssh), patience=patience)
+    def connector(self, timeouts: SshTimeouts = QUICK, **ssh: object) -> SshConnector:
+        return SshConnector(self.cluster(**ssh), timeouts=timeouts)
 
     async def serve(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         """Run one command, as sshd's session does."""

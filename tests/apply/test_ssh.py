@@ -74,7 +74,7 @@ async def test_a_changed_host_key_is_refused_and_told_apart(sshd: Sshd) -> None:
     sshd.know(sshd.folder / "id_stranger")
     with pytest.raises(HostKeyRejected, match=r"its host key is not the one in .*known_hosts") as caught:
         await said(sshd.connector())
-    assert "stand in between" in (caught.value.hint or "")
+    assert "may be an attack" in (caught.value.hint or "")
 
 
 async def test_a_known_key_of_another_kind_is_a_changed_key(sshd: Sshd) -> None:
@@ -263,13 +263,13 @@ def seeded(seed: int) -> Random:
 
 
 def test_waits_double_up_to_a_bound_and_are_spread() -> None:
-    patience = SshTimeouts(attempts=8, first=0.1, longest=1.0)
-    waits = list(patience.waits(seeded(1)))
+    timeouts = SshTimeouts(attempts=8, first=0.1, longest=1.0)
+    waits = list(timeouts.waits(seeded(1)))
     assert len(waits) == 7
     for attempt, wait in enumerate(waits):
         full = min(0.1 * 2**attempt, 1.0)
         assert full / 2 <= wait <= full
-    assert waits != list(patience.waits(seeded(2)))
+    assert waits != list(timeouts.waits(seeded(2)))
 
 
 def exceptions() -> list[type[Exception]]:

@@ -1,4 +1,4 @@
-"""What a host is asked to do, as values: commands, uploads and their results; pure, nothing runs here."""
+"""Defines commands, uploads and their results as values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Command:
     ok: tuple[int, ...] = (0,)
 
     def __str__(self) -> str:
-        """Write it as one would type it, with what is secret masked."""
+        """Format it as it would be typed, with secrets masked."""
         line = shlex.join(self.argv)
         if self.stdin is None:
             return line
@@ -31,13 +31,13 @@ class Command:
 
 
 def script(text: str, *args: str, ok: tuple[int, ...] = (0,)) -> Command:
-    """Return a command that runs a constant shell text; whatever varies comes in as $1, $2, ... and is never parsed."""
+    """Return a command that runs a constant shell text; what varies is passed as $1, $2, ... and never parsed."""
     return Command(("sh", "-ceu", text, "reconciler", *args), ok=ok)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that must stand at `path` on the host with this SHA-256; where it comes from is the caller's knowledge."""
+    """A file with this SHA-256 that must be at `path` on the host; the executor finds the local file."""
 
     path: str
     sha256: str
@@ -45,9 +45,9 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class PrivateUpload:
-    """A file that must stand at `path`, for root's eyes alone, made for the resource at `address` when it is due.
+    """A file that must be at `path`, readable by root only, with content made for the resource at `address`.
 
-    It has no digest here: whatever is told of its content would help to guess it.
+    It has no digest here, because a digest would help to guess the content.
     """
 
     path: str
@@ -55,7 +55,7 @@ class PrivateUpload:
 
 
 Operation = Command | Upload | PrivateUpload
-"""What a driver answers with: things to do in this order."""
+"""What drivers return: things to do in this order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
-"""The fences of a host: lines of a batch's script that refuse who lost its lock, and a look at who ever held which.
+"""Renders the part of a script that refuses a process which lost its lock, and parses the fences of a host.
 
-For each record that works on it a host keeps the highest token that it has seen of each lock, in FOLDER/LINEAGE, one
-line for each lock: `TOKEN NAME`. A batch comes with the tokens of its locks, and is compared under the operation lock
-before its first task; what is no lower is written down before anything is done. Pure: batch.py puts it in its place,
-and what those locks say of other records is orphans.py's.
+For each state that is used on it, a host keeps the highest token that it has seen of each lock, in FOLDER/LINEAGE, with
+one line for each lock: `TOKEN NAME`. A batch has the tokens of its locks. The host compares them under the operation
+lock before the first task, and saves higher ones before it does anything.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ FOLDER: Final = f"{ROOT}/fence"
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The locks under which an apply works: the lineage of its record, and the token of each lock by its name."""
+    """The locks that an apply holds: the lineage of its state, and the token of each lock by its name."""
 
     lineage: str
     tokens: Mapping[str, int]
@@ -31,10 +30,10 @@ class Fence:
 
 
 def render_fence(fence: Fence, nonce: str) -> str:
-    """Write the lines that refuse who is too late and let no older holder in from here on.
+    """Write the lines that refuse an earlier holder, now and from here on.
 
-    The shell does it alone, without a fork, unless a token is new to the host; then the file takes two. It is on the
-    disk before it takes the place of the old one, so that a power cut leaves one of the two.
+    The shell does this without a fork, unless a token is new to the host; writing the file takes two. The new file is
+    synced before it replaces the old one, so that a power cut leaves one of the two.
     """
     cases = "".join(f"{shlex.quote(name)}) t={token};;\n" for name, token in sorted(fence.tokens.items()))
     lines = "".join(f"{token} {name}\n" for name, token in sorted(fence.tokens.items()))
@@ -87,7 +86,7 @@ LIST_FENCES: Final = script(_LIST, FOLDER)
 
 
 def parse_fences(host: str, result: Result) -> Mapping[str, frozenset[str]]:
-    """Return the names of the locks that each record has held there, by its lineage."""
+    """Return the names of the locks that each state has held there, by its lineage."""
     found: dict[str, frozenset[str]] = {}
     name, locks = "", set[str]()
     for line in output.text(host, result).splitlines():

@@ -1,6 +1,6 @@
-"""Tells a host that has fallen silent from one that is slow: any byte it sends is a sign of life.
+"""Ends a connection on which no byte has come for ten seconds; any byte shows that the host is alive.
 
-Asking for such signs, and what becomes of a connection that has ended, is the part of the protocol spoken on it.
+The protocol on the connection sends keepalives, so a host that is only slow is never given up.
 """
 
 from __future__ import annotations
@@ -8,61 +8,61 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-LOOK: Final = 1.0
-LOOKS: Final = 10
-"""Seconds between two looks, and after how many without a byte between them a host is given up: within ten seconds.
+INTERVAL: Final = 1.0
+CHECKS: Final = 10
+"""Seconds between two checks, and after how many of them without a byte a connection is ended.
 
-Looks are counted, not time: a program that was stopped for an hour finds one look overdue, not 3600.
+Checks are counted, not time: after this program was stopped for an hour, one check is overdue, not 3600.
 """
 
 
 class Liveness(asyncio.Protocol):
-    """Stands between a connection and the protocol spoken on it; ends both once nothing has come for so many looks."""
+    """A protocol between a transport and the protocol on it; ends both once nothing has come for that many checks."""
 
-    def __init__(self, inner: asyncio.Protocol, look: float = LOOK) -> None:
+    def __init__(self, inner: asyncio.Protocol, interval: float = INTERVAL) -> None:
         self._inner = inner
-        self._every = look
+        self._interval = interval
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to look."""
+        """Start the checks."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio gives a stream's protocol no other
         self._transport = transport
         self._inner.connection_made(transport)
-        self._look_later()
+        self._check_later()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what came."""
+        """Forward what came."""
         self._quiet = 0
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass on the end of what comes."""
+        """Forward the end of input."""
         return self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop looking, and pass on why."""
+        """Stop the checks, and forward the reason."""
         if self._timer is not None:
             self._timer.cancel()
         self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass on that too much waits to be sent."""
+        """Forward that too much waits to be sent."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass on that more may be sent."""
+        """Forward that more may be sent."""
         self._inner.resume_writing()
 
-    def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
+    def _check_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._quiet += 1
-        if self._quiet < LOOKS:
-            self._look_later()
+        if self._quiet < CHECKS:
+            self._check_later()
         elif self._transport is not None:
             self._inner.connection_lost(TimeoutError())
             self._transport.abort()

@@ -1,6 +1,6 @@
-"""All that runs as root on a host: a shell fed with a script, and two scripts that are fed more; sending is ssh.py's.
+"""Defines all that runs as root on a host: a shell that reads a script, and two scripts that read more input.
 
-The files in host/ name the same commands: what sudo allows, and what a key of its own is held to.
+The files in host/ name the same commands: what sudo allows, and what a dedicated key is limited to.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 SHELL: Final = ("/bin/sh", "-s")
-"""A shell that reads its script; what it works for stands after it, where the host may check it."""
+"""A shell that reads its script. The purpose follows as arguments, so that the host can check it."""
 
 READY: Final = "reconciler: ready\n"
 BEGIN: Final = 'begin "$@"; exit\n'
-"""The last line of a script that is fed more. A shell may read ahead: the rest follows once the script says ready."""
+"""The last line of a script that reads more input. A shell may read ahead, so the rest is sent after READY."""
 
 PUT: Final = (
     """\
@@ -33,9 +33,9 @@ mv -fT -- "$t" "$2"
 """
     + BEGIN
 )
-"""`put PATH SIZE [0600]`: only the whole file gets the name, for a lost connection looks like its end to `cat`.
+"""`put PATH SIZE [0600]`: only a complete file gets the name, because to `cat` a lost connection looks like its end.
 
-Complaining to a client that has gone must not end the shell either, for it would leave its part of the file behind.
+PIPE is ignored: an error message to a client that is gone must not end the shell before it deletes the partial file.
 """
 
 FORWARD: Final = (
@@ -67,7 +67,7 @@ exec perl -MSocket -e '
 """
     + BEGIN
 )
-"""`forward PATH` or `forward localhost:PORT`: sockets of VMs are root's alone, so root carries the bytes.
+"""`forward PATH` or `forward localhost:PORT`: only root may use the sockets of VMs, so root forwards the bytes.
 
-It is in the language that every Debian has. Once the client has gone, the other side has five seconds to end.
+It is written in Perl, which every Debian has. Once the client is gone, the other side has five seconds to end.
 """

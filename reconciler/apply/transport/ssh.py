@@ -1,7 +1,7 @@
-"""Connections over SSH; the only module that imports asyncssh, and where its errors become ours.
+"""Opens and uses SSH connections, and maps the errors of asyncssh, which no other module imports.
 
-Host keys are always checked and nothing is read from the user's SSH configuration: the cluster file alone says how a
-host is reached. What runs there, and what an answer means, is the executor's.
+Host keys are always checked. Nothing is read from the user's SSH configuration: the cluster file says how to reach a
+host.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ SESSIONS: Final = 6
 """Sessions open at once on one host; sshd's MaxSessions defaults to 10."""
 
 RELAYS: Final = 3
-"""Sockets of one host reached at once through sessions of their own, which never keep a batch waiting."""
+"""Sockets of one host that are forwarded at once, each through a session of its own; no batch waits for them."""
 
 CONNECTS: Final = 8
-"""Connections being opened at once; sshd's MaxStartups (10:30:100) starts to drop them at ten."""
+"""Connections that are opened at once; sshd's MaxStartups (10:30:100) starts to drop them at ten."""
 
 KEEPALIVE: Final = 2.5
-"""Seconds of silence after which a host is asked for a sign of life; whether one comes is watched by pulse.py.
+"""Seconds of silence after which a keepalive is sent; liveness.py checks that something comes back.
 
-asyncssh would count answers alone, and those wait behind all that is being sent: on a narrow link, for minutes. sshd
-also says each time that it has taken 96 KiB (three packets, channels.c), so an upload may fill a link of 10 KB/s.
+asyncssh would count only the replies to keepalives. These wait behind everything that is being sent, for minutes on a
+slow link. sshd also acknowledges every 96 KiB (three packets, channels.c), so an upload may fill a link of 10 KB/s.
 """
 
 _UNCOUNTED: Final = 2**31
 
 LINE_CAP: Final = 16 * 1024 * 1024
 TOTAL_CAP: Final = 64 * 1024 * 1024
-"""What one run may print, in bytes, in one line and in all: far above any batch, far below what would hurt us."""
+"""How much one script may print, in bytes, in one line and in total: far more than any batch does."""
 
 _CHUNK: Final = 256 * 1024
-_STRAY_LINES: Final = 20  # enough for what a shell says when it cannot start
+_STRAY_LINES: Final = 20  # enough for the error of a shell that cannot start
 
 _STRAY_BYTES: Final = 64 * 1024
 
@@ -67,15 +67,15 @@ FOREIGN: Final = (
     asyncssh.PasswordChangeRequired,
     GSSError,
     SoftEOFReceived,
-    ValueError,  # what is wrong with a key, a file or a packet
+    ValueError,  # an invalid key, file or packet
     OSError,
 )
-"""Everything that asyncssh and the sockets below it raise; a test holds it against asyncssh's own list."""
+"""Every error that asyncssh and its sockets raise; a test compares this with asyncssh's own list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How a host is reached, all defaults filled in; `identity` is None where an agent or the user's own keys serve."""
+    """How a host is reached, with all defaults; without `identity`, an agent or the user's own keys are used."""
 
     name: HostName
     address: str
@@ -88,9 +88,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SshTimeouts:
-    """How often and how long to come back to a busy sshd: `attempts` in all, waits in seconds, doubling.
+    """How often to retry when sshd is busy: `attempts` in total, with waits in seconds that double.
 
-    Each wait is drawn between half of it and all of it, so that those who were refused together do not return together.
+    Each wait is a random part of that, at least half, so that clients that were refused together do not retry together.
     """
 
     attempts: int = 7
@@ -105,7 +105,7 @@ class SshTimeouts:
 
 
 def target(cluster: Cluster, name: HostName) -> Target:
-    """Fill in how a host is reached: its own settings, then the cluster's, then the defaults; KeyError if unknown."""
+    """Return how a host is reached: its own settings, else the cluster's, else the defaults; raises KeyError."""
     host = cluster.host(name)
     settings = {
         item: own if (own := getattr(host.ssh, item)) is not None else getattr(cluster.ssh, item)
@@ -124,18 +124,18 @@ def target(cluster: Cluster, name: HostName) -> Target:
 
 
 class SshConnector:
-    """Opens one connection for each host and keeps it; a lost one is opened again when it is next asked for."""
+    """Opens one connection for each host and keeps it. A lost connection is opened again on the next `connect`."""
 
-    def __init__(self, cluster: Cluster, *, patience: SshTimeouts | None = None, random: Random | None = None) -> None:
+    def __init__(self, cluster: Cluster, *, timeouts: SshTimeouts | None = None, random: Random | None = None) -> None:
         self._cluster = cluster
-        self._patience = patience or SshTimeouts()
+        self._timeouts = timeouts or SshTimeouts()
         self._random = random or Random()  # noqa: S311 - spreads retries, keeps no secret
         self._open: dict[HostName, SshConnection] = {}
         self._locks: dict[HostName, asyncio.Lock] = {}
         self._connects = asyncio.Semaphore(CONNECTS)
 
     async def connect(self, host: HostName) -> SshConnection:
-        """Return the host's connection; raises HostUnreachable, HostKeyRejected or LoginRejected."""
+        """Return the connection to a host; raises HostUnreachable, HostKeyRejected or LoginRejected."""
         async with self._locks.setdefault(host, asyncio.Lock()):
             found = self._open.get(host)
             if found is None or found.lost:
@@ -144,23 +144,23 @@ class SshConnector:
             return found
 
     async def close(self) -> None:
-        """End every connection."""
+        """Close all connections."""
         for connection in self._open.values():
             await connection.close()
         self._open.clear()
 
     async def _dial(self, where: Target) -> SshConnection:
-        """Connect, and come back while sshd is busy: it drops or refuses connections past MaxStartups."""
-        options = _options(where, self._patience.connect)
-        waits = self._patience.waits(self._random)
+        """Connect, and retry while sshd is busy: it drops or refuses connections above MaxStartups."""
+        options = _options(where, self._timeouts.connect)
+        waits = self._timeouts.waits(self._random)
         while True:
             try:
                 async with self._connects:
                     with translated(where):
                         opened = await asyncssh.connect(
-                            where.address, where.port, tunnel=_Watched(), config=None, options=options
+                            where.address, where.port, tunnel=_LiveTunnel(), config=None, options=options
                         )
-                        return SshConnection(where, opened, self._patience, self._random)
+                        return SshConnection(where, opened, self._timeouts, self._random)
             except HostUnreachable as error:
                 wait = next(waits, None)
                 if wait is None or not _busy(error.__cause__):
@@ -169,15 +169,15 @@ class SshConnector:
 
 
 def _busy(error: BaseException | None) -> bool:
-    """Whether coming back later may help: the other side answered, and turned us away."""
+    """Whether a retry may succeed: sshd was reached, and refused."""
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return False
-    turned_away = ConnectionRefusedError | ConnectionResetError | BrokenPipeError
-    return isinstance(error, turned_away | asyncssh.DisconnectError | asyncssh.ChannelOpenError)
+    refused = ConnectionRefusedError | ConnectionResetError | BrokenPipeError
+    return isinstance(error, refused | asyncssh.DisconnectError | asyncssh.ChannelOpenError)
 
 
-def _options(where: Target, patience: float) -> asyncssh.SSHClientConnectionOptions:
-    """Gather asyncssh's options; raises HostKeyRejected or LoginRejected where a file they need is missing or bad."""
+def _options(where: Target, timeouts: float) -> asyncssh.SSHClientConnectionOptions:
+    """Return asyncssh's options; raises HostKeyRejected or LoginRejected if a file is missing or invalid."""
     keys: dict[str, object] = {}
     if where.identity is not None:
         keys = {"client_keys": [_client_key(where)], "agent_path": None}
@@ -189,8 +189,8 @@ def _options(where: Target, patience: float) -> asyncssh.SSHClientConnectionOpti
             known_hosts=_known_hosts(where),
             preferred_auth="publickey",
             gss_host=None,
-            connect_timeout=patience,
-            login_timeout=patience,
+            connect_timeout=timeouts,
+            login_timeout=timeouts,
             keepalive_interval=KEEPALIVE,
             keepalive_count_max=_UNCOUNTED,
             compression_algs=None,
@@ -198,17 +198,17 @@ def _options(where: Target, patience: float) -> asyncssh.SSHClientConnectionOpti
         )
 
 
-class _Watched:
-    """Connects as asyncssh would, with a pulse taken; asyncssh calls a tunnel whatever brings its bytes."""
+class _LiveTunnel:
+    """Connects as asyncssh would, but checks liveness. For asyncssh, a tunnel is anything that carries its bytes."""
 
     async def create_connection(
         self, session_factory: Callable[[], Any], remote_host: str, remote_port: int
     ) -> tuple[Any, Any]:
         """Return the transport, and the protocol that asyncssh made for it."""
-        spoken = session_factory()
+        protocol = session_factory()
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(lambda: Liveness(spoken), remote_host, remote_port)
-        return transport, spoken
+        transport, _ = await loop.create_connection(lambda: Liveness(protocol), remote_host, remote_port)
+        return transport, protocol
 
 
 def _client_key(where: Target) -> asyncssh.SSHKeyPair:
@@ -230,20 +230,20 @@ def _known_hosts(where: Target) -> asyncssh.SSHKnownHosts:
     try:
         return asyncssh.read_known_hosts(str(where.known_hosts))
     except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else str(error)
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise HostKeyRejected(
-            where.name, f"the known hosts in {where.known_hosts} cannot be read: {words}", hint=_advice(where)
+            where.name, f"the known hosts in {where.known_hosts} cannot be read: {reason}", hint=_key_hint(where)
         ) from error
 
 
-def _advice(where: Target) -> str:
+def _key_hint(where: Target) -> str:
     scan = f"ssh-keyscan -p {where.port} {where.address}"
     return f"fetch the key with `{scan}`, compare it with the one on the host's own console, then add it to the file"
 
 
 @contextmanager
 def translated(where: Target) -> Iterator[None]:
-    """Turn what asyncssh raises inside into the error that the user should see."""
+    """Map what asyncssh raises inside to an error of this project."""
     try:
         yield
     except FOREIGN as error:
@@ -251,7 +251,7 @@ def translated(where: Target) -> Iterator[None]:
 
 
 def host_error(where: Target, error: BaseException) -> HostError:
-    """Return our error for one of asyncssh's or a socket's."""
+    """Return the error of this project for one of asyncssh or a socket."""
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return _key_error(where)
@@ -265,7 +265,7 @@ def host_error(where: Target, error: BaseException) -> HostError:
             | asyncssh.KeyImportError()
         ):
             user = f" as {where.user}" if where.user else ""
-            return LoginRejected(where.name, f"login{user} was rejected: {_said(error)}", hint=_login_hint(where))
+            return LoginRejected(where.name, f"login{user} was rejected: {_reason(error)}", hint=_login_hint(where))
         case _:
             return HostUnreachable(where.name, _no_connection(where, error))
 
@@ -277,13 +277,13 @@ def _no_connection(where: Target, error: BaseException) -> str:
         case TimeoutError():
             return f"{where.address} port {where.port} did not answer in time"
         case asyncssh.ChannelOpenError():
-            return f"no session could be opened: {_said(error)}"
+            return f"no session could be opened: {_reason(error)}"
         case _:
-            return f"{where.address} port {where.port}: {_said(error)}"
+            return f"{where.address} port {where.port}: {_reason(error)}"
 
 
-def _said(error: BaseException) -> str:
-    """Return an error's own words, or what it is called where it has none."""
+def _reason(error: BaseException) -> str:
+    """Return an error's own message, or its type if it has none."""
     return getattr(error, "reason", None) or str(error) or type(error).__name__
 
 
@@ -292,9 +292,9 @@ def _login_hint(where: Target) -> str:
     return f"add {key} to ~/.ssh/authorized_keys of the host, or set ssh.user and ssh.identity_file"
 
 
-def _sudo_hint(where: Target, words: str) -> str | None:
-    """Say what lets the login user work as root, where it was sudo, or the lack of it, that had the last word."""
-    last = words.rpartition("\n")[2]
+def _sudo_hint(where: Target, message: str) -> str | None:
+    """Return how to let the login user work as root, if the last line of output is about sudo."""
+    last = message.rpartition("\n")[2]
     if "sudo: " not in last:
         return None
     if "not found" in last:
@@ -304,29 +304,29 @@ def _sudo_hint(where: Target, words: str) -> str | None:
 
 
 def _key_error(where: Target) -> HostKeyRejected:
-    """Tell a host key that nobody vouched for from one that has changed: the second may be an attack."""
+    """Return the error for a host key that is not known, or that has changed, which may be an attack."""
     port = where.port if where.port != asyncssh.DEFAULT_PORT else None
     known = asyncssh.match_known_hosts(str(where.known_hosts), where.address, "", port)
     if not any(known):
         return HostKeyRejected(
-            where.name, f"its host key is not in {where.known_hosts}, so nothing was sent", hint=_advice(where)
+            where.name, f"its host key is not in {where.known_hosts}, so nothing was sent", hint=_key_hint(where)
         )
     return HostKeyRejected(
         where.name,
         f"its host key is not the one in {where.known_hosts}, so nothing was sent",
-        hint="someone may stand in between; if the host was set up anew, check its key there and replace the old one",
+        hint="this may be an attack; if the host was reinstalled, check the key on its console and replace the old one",
     )
 
 
 class SshConnection:
-    """One host over one SSH connection; see the Connection protocol."""
+    """A connection to one host over SSH; see the Connection protocol."""
 
     def __init__(
-        self, where: Target, opened: asyncssh.SSHClientConnection, patience: SshTimeouts, random: Random
+        self, where: Target, opened: asyncssh.SSHClientConnection, timeouts: SshTimeouts, random: Random
     ) -> None:
         self._where = where
         self._opened = opened
-        self._patience = patience
+        self._timeouts = timeouts
         self._random = random
         self._sessions = asyncio.Semaphore(SESSIONS)
         self._relays = asyncio.Semaphore(RELAYS)
@@ -338,11 +338,11 @@ class SshConnection:
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is known to be gone."""
+        """Whether the connection is known to be lost."""
         return self._opened.is_closed()
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._opened.close()
         await self._opened.wait_closed()
 
@@ -353,8 +353,8 @@ class SshConnection:
     async def run_script(self, text: str) -> AsyncGenerator[str, None]:
         """Feed a shell script to a root shell and yield its output, both streams, line by line.
 
-        Bytes that are not UTF-8 come as lone surrogates. Raises HostUnreachable when the connection is lost, HostError
-        when the shell ended with another status than 0 or printed beyond all measure.
+        Bytes that are not UTF-8 become lone surrogates. Raises HostUnreachable if the connection is lost, HostError if
+        the shell ended with another status than 0 or printed too much.
         """
         async with AsyncExitStack() as stack:
             process = await self._session(stack, SHELL, self._sessions)
@@ -363,40 +363,40 @@ class SshConnection:
                 feeding = asyncio.create_task(_feed(process, text.encode(errors="surrogateescape")))
                 stack.push_async_callback(_ended, feeding)
                 while chunk := await process.stdout.read(_CHUNK):
-                    for line in lines.cut(chunk):
+                    for line in lines.split(chunk):
                         yield line
                     if lines.excess:
-                        raise HostError(self.host, f"it printed more than {lines.excess} bytes; its batch was ended")
+                        raise HostError(self.host, f"it printed more than {lines.excess} bytes; its batch was stopped")
                 for line in lines.end():
                     yield line
                 await process.wait_closed()
             self._check(process, lines.last)
 
     async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
-        """Copy a local file to the host, atomically; `progress` is told bytes sent and bytes in all.
+        """Copy content to the host, atomically; `progress` is called with bytes sent and bytes in all.
 
-        With `private` none but root can ever read it there: mktemp(1) makes its files so. Raises OSError where the
-        local file cannot be read, HostError where the host cannot take it.
+        With `private`, only root can ever read it there: mktemp(1) creates files so. Raises OSError if the local file
+        cannot be read, HostError if the host cannot store it.
         """
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
             size = content.seek(0, os.SEEK_END)
             content.seek(0)
             async with AsyncExitStack() as stack:
-                words = ("put", path, str(size), *(["0600"] if private else []))
-                process, _ = await self._job(stack, PUT, words, self._sessions)
+                arguments = ("put", path, str(size), *(["0600"] if private else []))
+                process, _ = await self._job(stack, PUT, arguments, self._sessions)
                 with translated(self._where):
-                    answer = asyncio.create_task(process.stdout.read())
-                    stack.push_async_callback(_ended, answer)
-                    await _upload(process, (content, size), answer, progress)
-                    said = await answer
+                    printed = asyncio.create_task(process.stdout.read())
+                    stack.push_async_callback(_ended, printed)
+                    await _upload(process, (content, size), printed, progress)
+                    output = await printed
                     await process.wait_closed()
-                self._check(process, _text(said).splitlines())
+                self._check(process, _text(output).splitlines())
 
     @asynccontextmanager
     async def forward(self, path: str) -> AsyncIterator[Path]:
-        """Make a socket of the host reachable as a local socket in a folder that only we may enter.
+        """Forward a local socket, in a folder that only this user may enter, to a socket of the host.
 
-        Where we are root by sudo, root opens the socket there; else the login user must be allowed to.
+        With sudo, root opens the socket there; else the login user must be allowed to.
         """
         with tempfile.TemporaryDirectory(prefix="reconciler-") as folder:
             local = Path(folder) / "socket"
@@ -419,7 +419,7 @@ class SshConnection:
                 await _ended(relay)
 
     async def _relay(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one local connection to a socket of the host; it ends where nothing answers, as SSH's own do."""
+        """Forward one local connection to a socket of the host; it is closed if nothing accepts it there, as in SSH."""
         with suppress(HostError, OSError):
             async with AsyncExitStack() as stack:
                 stack.callback(writer.close)
@@ -451,33 +451,33 @@ class SshConnection:
     async def _job(
         self, stack: AsyncExitStack, script: str, arguments: tuple[str, ...], sessions: asyncio.Semaphore
     ) -> tuple[asyncssh.SSHClientProcess[bytes], bytes]:
-        """Start a script as root that is fed more than itself; return it once it is ready, with what it said since.
+        """Start a script as root that reads more input; return it once it is ready, with what it printed after that.
 
-        Raises HostError with the script's words where it ended instead.
+        Raises HostError with the script's output if it ended instead.
         """
         process = await self._session(stack, (*SHELL, *arguments), sessions)
-        heard = b""
+        output = b""
         with translated(self._where):
             process.stdin.write(script.encode())
-            while READY.encode() not in heard:
+            while READY.encode() not in output:
                 chunk = await process.stdout.read(_CHUNK)
-                heard += chunk
-                if not chunk or len(heard) > _STRAY_BYTES:
+                output += chunk
+                if not chunk or len(output) > _STRAY_BYTES:
                     break
             else:
-                return process, heard.partition(READY.encode())[2]
+                return process, output.partition(READY.encode())[2]
             if not chunk:
                 await process.wait_closed()
-                self._check(process, _text(heard).splitlines())
-        raise HostError(self.host, f"`{arguments[0]}` did not begin there: {_text(heard[:200])}")
+                self._check(process, _text(output).splitlines())
+        raise HostError(self.host, f"`{arguments[0]}` did not start there: {_text(output[:200])}")
 
     async def _session(
         self, stack: AsyncExitStack, argv: tuple[str, ...], sessions: asyncio.Semaphore
     ) -> asyncssh.SSHClientProcess[bytes]:
-        """Start a command as root; ends with the stack. Comes back while sshd has no session left."""
+        """Start a command as root, which ends with the stack. Retries while sshd has no session left."""
         await stack.enter_async_context(sessions)
         line = shlex.join(("sudo", "-n", *argv) if self._where.sudo else argv)
-        for wait in (*self._patience.waits(self._random), None):
+        for wait in (*self._timeouts.waits(self._random), None):
             try:
                 with translated(self._where):
                     process: asyncssh.SSHClientProcess[bytes] = await self._opened.create_process(
@@ -493,20 +493,20 @@ class SshConnection:
         msg = "the last attempt returns or raises"
         raise AssertionError(msg)
 
-    def _check(self, process: asyncssh.SSHClientProcess[bytes], said: list[str]) -> None:
-        """Raise unless the command ended with status 0; no status at all means that the connection died under it."""
+    def _check(self, process: asyncssh.SSHClientProcess[bytes], output: list[str]) -> None:
+        """Raise unless the command ended with status 0; no status means that the connection was lost."""
         if process.exit_status is None:
             raise HostUnreachable(self.host, "the connection was lost")
         if process.exit_signal is not None:
             raise HostError(self.host, f"the shell was ended by signal {process.exit_signal[0]}")
         if process.exit_status != 0:
-            words = "\n".join(said[-_STRAY_LINES:]).strip()
-            hint = _sudo_hint(self._where, words) if self._where.sudo else None
-            raise HostError(self.host, words or f"the shell ended with status {process.exit_status}", hint=hint)
+            message = "\n".join(output[-_STRAY_LINES:]).strip()
+            hint = _sudo_hint(self._where, message) if self._where.sudo else None
+            raise HostError(self.host, message or f"the shell ended with status {process.exit_status}", hint=hint)
 
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
-    """Send a script and close the shell's input; where that fails, the reading side finds out what happened."""
+    """Send a script and close the shell's input; if that fails, the reading side reports why."""
     with suppress(OSError, asyncssh.Error):
         process.stdin.write(text)
         await process.stdin.drain()
@@ -516,13 +516,13 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
 async def _upload(
     process: asyncssh.SSHClientProcess[bytes],
     whole: tuple[BinaryIO, int],
-    answer: asyncio.Task[bytes],
+    printed: asyncio.Task[bytes],
     progress: Progress | None,
 ) -> None:
-    """Send a file of a known size and close the command's input; ends early once the command has answered."""
+    """Send a file of a known size and close the command's input; stop early if the command has ended."""
     content, size = whole
     sent = 0
-    while not answer.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
+    while not printed.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
         with suppress(OSError, asyncssh.Error):
             process.stdin.write(chunk)
             await process.stdin.drain()
@@ -534,7 +534,7 @@ async def _upload(
 
 
 async def _send(reader: asyncio.StreamReader, process: asyncssh.SSHClientProcess[bytes]) -> None:
-    """Pass on what a local program sends, and its end."""
+    """Forward what a local program sends, and its end."""
     with suppress(OSError, asyncssh.Error):
         while chunk := await reader.read(_CHUNK):
             process.stdin.write(chunk)
@@ -543,13 +543,13 @@ async def _send(reader: asyncio.StreamReader, process: asyncssh.SSHClientProcess
 
 
 async def _ended(task: asyncio.Task[object]) -> None:
-    """Wait for a task that is done or no longer wanted."""
+    """Cancel a task unless it is done, and wait for it."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 class _Lines:
-    """Cuts a stream of bytes into lines, within bounds; `excess` is the bound that was passed, or None."""
+    """Splits a stream of bytes into lines, within limits; `excess` is the limit that was exceeded, or None."""
 
     def __init__(self) -> None:
         self.last: list[str] = []
@@ -557,8 +557,8 @@ class _Lines:
         self._rest: list[bytes] = []
         self._waiting = self._total = 0
 
-    def cut(self, chunk: bytes) -> list[str]:
-        """Return the lines that are whole now."""
+    def split(self, chunk: bytes) -> list[str]:
+        """Return the lines that are complete now."""
         first, *others = chunk.split(b"\n")
         self._total += len(chunk)
         self._rest.append(first)
@@ -575,8 +575,8 @@ class _Lines:
         return lines
 
     def end(self) -> list[str]:
-        """Return the last line where no newline ended it."""
-        return self.cut(b"\n") if self._waiting else []
+        """Return the last line, if it does not end with a newline."""
+        return self.split(b"\n") if self._waiting else []
 
 
 def _text(line: bytes) -> str:

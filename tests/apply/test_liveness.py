@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from reconciler.apply.transport.liveness import LOOKS, Liveness
+from reconciler.apply.transport.liveness import CHECKS, Liveness
 
-LOOK = 0.05
+INTERVAL = 0.05
 
 
 class Heard(asyncio.Protocol):
@@ -33,7 +33,7 @@ async def connected() -> AsyncIterator[tuple[Heard, asyncio.StreamWriter]]:
     writers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_server(lambda _reader, writer: writers.put_nowait(writer), "127.0.0.1", 0)
     loop, heard = asyncio.get_running_loop(), Heard()
-    transport, _ = await loop.create_connection(lambda: Liveness(heard, LOOK), *server.sockets[0].getsockname())
+    transport, _ = await loop.create_connection(lambda: Liveness(heard, INTERVAL), *server.sockets[0].getsockname())
     writer = await writers.get()
     try:
         yield heard, writer
@@ -49,7 +49,7 @@ async def test_silence_ends_it_after_ten_looks() -> None:
         writer.write(b"once")
         since = time.monotonic()
         assert isinstance(await heard.ended, TimeoutError)
-        assert time.monotonic() - since > (LOOKS - 1) * LOOK
+        assert time.monotonic() - since > (CHECKS - 1) * INTERVAL
         assert heard.content == b"once"
 
 
@@ -57,7 +57,7 @@ async def test_a_byte_now_and_then_keeps_it() -> None:
     async with connected() as (heard, writer):
         for _ in range(4):
             writer.write(b".")
-            await asyncio.sleep(LOOKS * LOOK / 2)
+            await asyncio.sleep(CHECKS * INTERVAL / 2)
         assert not heard.ended.done()
         assert heard.content == b"...."
 
@@ -65,11 +65,11 @@ async def test_a_byte_now_and_then_keeps_it() -> None:
 async def test_a_program_that_was_stopped_hears_first_what_has_come_meanwhile() -> None:
     async with connected() as (heard, writer):
         await asyncio.sleep(0)
-        time.sleep(2 * LOOKS * LOOK)  # noqa: ASYNC251 - the loop stands still, as when the program is stopped
-        await asyncio.sleep(LOOK)
+        time.sleep(2 * CHECKS * INTERVAL)  # noqa: ASYNC251 - the loop stands still, as when the program is stopped
+        await asyncio.sleep(INTERVAL)
         assert not heard.ended.done()
         writer.write(b"here")
-        await asyncio.sleep(LOOKS * LOOK / 2)
+        await asyncio.sleep(CHECKS * INTERVAL / 2)
         assert heard.content == b"here"
         assert not heard.ended.done()
 
