@@ -1,1 +1,1 @@
-"""What must change, in which order, and why: pure functions from files and record to a plan."""
+"""Plans what must change, in which order, and why, from the files and the state."""

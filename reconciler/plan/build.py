@@ -1,4 +1,4 @@
-"""build_plan: from files and record to a plan, in five moves; each move is a module of its own."""
+"""Builds a plan from the files and the state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reconciler.spec.models.names import Address, HostName, SliceKey
 def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
     cluster: Cluster,
     slices: Sequence[ExpandedSlice],
-    recorded: StateSnapshot,
+    state: StateSnapshot,
     *,
     destroy: Collection[SliceKey] = (),
     replace: Collection[Address] = (),
@@ -36,17 +36,17 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
 ) -> Plan:
     """Return what must change so that the hosts carry these slices and no longer those to destroy.
 
-    Other recorded slices are left as they are, and so is what only they share. `recorded.resources` must cover the
-    slices given and destroyed, and what slices share. `replace` are resources to make anew though nothing about them
-    differs. With `only`, of what is not recorded nothing is made but these resources and what they stand on; what is
-    recorded is brought in line all the same. Those `without` which the slices are to be for now go, or are not made.
-    Numbers are given out for all. Raises LimitError, or PlanError where the record names a host that the cluster file
-    does not, or where what is to be replaced does not stand.
+    Other slices of the state stay as they are, and so does what only they share. `state.resources` must contain the
+    resources of the slices given and destroyed, and those that slices share. `replace` are resources to replace
+    although they do not differ. With `only`, no new resources are created except these and what they depend on;
+    existing ones are updated all the same. Resources in `without` are deleted, or not created. Numbers are allocated
+    for all. Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
+    resource to replace is not in the state.
     """
-    _check_hosts(cluster, recorded)
-    topologies = [build_topology(cluster, written, recorded.allocations.get(written.key)) for written in slices]
-    allocations, counters = allocate(cluster, topologies, recorded, destroy)
-    check_quota(cluster, recorded.allocations, allocations)
+    _check_hosts(cluster, state)
+    topologies = [build_topology(cluster, written, state.allocations.get(written.key)) for written in slices]
+    allocations, counters = allocate(cluster, topologies, state, destroy)
+    check_quota(cluster, state.allocations, allocations)
     scope = {topology.key for topology in topologies}.union(destroy)
     desired: dict[Address, Resource] = {}
     for topology in sorted(topologies, key=lambda item: natural(item.key)):
@@ -54,20 +54,20 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
             desired[resource.address] = resource
     for resource in shared_resources(cluster, {key: had for key, had in allocations.items() if key in scope}):
         desired[resource.address] = resource
-    others = shared_by_others(cluster, recorded, scope) - desired.keys()
+    others = shared_by_others(cluster, state, scope) - desired.keys()
     known = {
         where: entry
-        for where, entry in recorded.resources.items()
+        for where, entry in state.resources.items()
         if (entry.resource.slice in scope if entry.resource.slice is not None else where not in others)
     }
-    desired = _chosen(desired, known, only, without)
+    desired = _limited(desired, known, only, without)
     _check_replaced(replace, desired.keys() & known.keys())
     changes = diff(desired, known, destroyed=destroy, replaced=replace)
-    disturbed, interrupted = disturbances(changes, recorded.allocations, recorded.resources.keys())
+    disturbed, interrupted = disturbances(changes, state.allocations, state.resources.keys())
     return Plan(
         tool=tool,
-        lineage=recorded.lineage,
-        serial=recorded.serial,
+        lineage=state.lineage,
+        serial=state.serial,
         slices=tuple(sorted(scope, key=natural)),
         changes=tuple(changes),
         steps=order(changes),
@@ -79,13 +79,13 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     )
 
 
-def _chosen(
+def _limited(
     desired: dict[Address, Resource],
     known: Collection[Address],
     only: Collection[Address] | None,
     without: Collection[Address],
 ) -> dict[Address, Resource]:
-    """Return those of the desired resources that are to stand for now, as `only` and `without` say."""
+    """Return the desired resources within the limits of `only` and `without`."""
     if only is None and not without:
         return desired
     wanted = desired.keys() if only is None else _with_needs(desired, only)
@@ -97,7 +97,7 @@ def _chosen(
 
 
 def _with_needs(desired: Mapping[Address, Resource], only: Iterable[Address]) -> set[Address]:
-    """Return these resources and all that they stand on, or are to come after."""
+    """Return these resources and everything that they depend on or follow."""
     found: set[Address] = set()
     waiting = [where for where in only if where in desired]
     while waiting:
@@ -109,22 +109,22 @@ def _with_needs(desired: Mapping[Address, Resource], only: Iterable[Address]) ->
     return found
 
 
-def _check_hosts(cluster: Cluster, recorded: StateSnapshot) -> None:
+def _check_hosts(cluster: Cluster, state: StateSnapshot) -> None:
     known = {HostName(host.name) for host in cluster.hosts()}
-    for where, entry in recorded.resources.items():
+    for where, entry in state.resources.items():
         if entry.resource.host not in known:
             raise PlanError(
-                f"{where} is recorded on {entry.resource.host}, which the cluster file no longer has",
-                hint=f"put {entry.resource.host} back until its slices are moved or destroyed",
+                f"the state has {where} on {entry.resource.host}, which is not in the cluster file",
+                hint=f"add {entry.resource.host} to it again until its slices are moved or destroyed",
             )
 
 
-def _check_replaced(replace: Iterable[Address], standing: Collection[Address]) -> None:
+def _check_replaced(replace: Iterable[Address], existing: Collection[Address]) -> None:
     for where in replace:
-        if where not in standing:
-            near = get_close_matches(where, sorted(standing), n=1)
-            hint = f"did you mean `{near[0]}`?" if near else "`plan --json` shows the addresses of resources"
-            raise PlanError(f"{where} cannot be replaced: nothing of these slices stands under that address", hint=hint)
+        if where not in existing:
+            near = get_close_matches(where, sorted(existing), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else "`reconciler plan --json` shows the addresses of resources"
+            raise PlanError(f"{where} cannot be replaced: these slices have no resource of that address", hint=hint)
 
 
 def _count(changes: Iterable[Change], interrupted: int) -> Counts:

@@ -24,7 +24,7 @@ def same_but_for_numbers(one: Plan, other: Plan) -> bool:
 
 
 def _touched(plan: Plan) -> Mapping[Address, Change]:
-    """Return the changes to what exists or existed. A new disk in the place of a lost one counts as existing."""
+    """Return the changes to what exists or existed. A new disk in the place of a missing one counts as existing."""
     return {change.address: change for change in plan.changes if not _is_new(change)}
 
 

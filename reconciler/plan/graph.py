@@ -1,4 +1,4 @@
-"""From a slice to its graph: VMs are nodes, links are edges with every interface settled; numbers are allocation's."""
+"""Settles the interfaces of each link of a slice, and counts what each VM needs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ _DIGITS = re.compile(r"(\d+)")
 class Topology:
     """One slice, ready to be given numbers.
 
-    `vms` have their group's settings and the defaults filled in; they stand in natural order of their names, and the
-    links (`settled`) in that of their keys. `nics` counts the network cards that each VM needs, eth0 included; `sizes`
-    is what each amounts to.
+    `vms` are in natural order of their names, and the links (`settled`) in natural order of their keys. `nics` counts
+    the NICs that each VM needs, eth0 included. `sizes` is the size of each.
     """
 
     key: SliceKey
@@ -41,13 +40,13 @@ class Topology:
 
 @lru_cache(maxsize=2**16)  # slices have names in common: vm1, vm2, ...
 def natural(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that puts vm2 before vm10, and takes no two names for one: vm01 comes before vm1."""
+    """Return a sort key that puts vm2 before vm10, and differs for different names: vm01 comes before vm1."""
     return tuple([int(part) if part.isdigit() else part for part in _DIGITS.split(name)]), name
 
 
 @lru_cache(maxsize=2**16)  # likewise
 def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
-    """Split a link's key into its two ends, each a VM and the number of its interface; raises ValueError for no key."""
+    """Split a link's key into its two ends: a VM and an interface number each. Raises ValueError for any other text."""
     match = _KEY.fullmatch(key)
     if match is None:
         msg = f"{key!r} is not a link's key"
@@ -55,35 +54,35 @@ def ends(key: LinkKey) -> tuple[tuple[VmName, int], tuple[VmName, int]]:
     return (VmName(match[1]), int(match[2])), (VmName(match[3]), int(match[4]))
 
 
-def build_topology(cluster: Cluster, written: ExpandedSlice, recorded: SliceAllocation | None) -> Topology:
-    """Settle every link's interfaces, keeping those recorded, and count what each VM needs.
+def build_topology(cluster: Cluster, written: ExpandedSlice, state: SliceAllocation | None) -> Topology:
+    """Settle the interfaces of every link, keeping those of the state, and count what each VM needs.
 
-    The order of links in the file makes no difference: written interfaces come first, then recorded ones, then the
-    lowest free interface in natural order of the link's ends. Raises PlanError where a VM's size is not complete.
+    The order of links in the file makes no difference: interfaces of the file come first, then those of the state, then
+    the lowest free one in natural order of the link's ends. Raises PlanError if a VM's size is incomplete.
     """
     names = sorted(written.vms, key=natural)
     vms = {name: written.vms[name] for name in names}
-    settled = _settle(written.links, vms, recorded)
+    settled = _settle(written.links, vms, state)
     links = {key: settled[key] for key in sorted(settled, key=natural)}
     highest = dict.fromkeys(vms, 0)
     for key in links:
         for name, number in ends(key):
             highest[name] = max(highest[name], number)
-    kept = recorded.vms if recorded else {}
+    kept = state.vms if state else {}
     nics = {name: _nics(vm, highest[name], kept[name].nics if name in kept else 1) for name, vm in vms.items()}
     sizes = {name: vm_size(cluster, f"{written.key}/{name}", vm) for name, vm in vms.items()}
     return Topology(written.key, written, vms, links, nics, sizes)
 
 
-def _nics(vm: ExpandedVm, highest: int, recorded: int) -> int:
-    """Count network cards: as many as written, else as the links need; a card that stands is kept for the next link."""
+def _nics(vm: ExpandedVm, highest: int, state: int) -> int:
+    """Count NICs: as many as the file says, or as the links need. An existing NIC is kept for the next link."""
     if vm.interfaces is not None:
         return vm.interfaces + 1
-    return max(highest + 1, recorded)
+    return max(highest + 1, state)
 
 
 def _settle(
-    links: Iterable[Link], vms: Mapping[VmName, ExpandedVm], recorded: SliceAllocation | None
+    links: Iterable[Link], vms: Mapping[VmName, ExpandedVm], state: SliceAllocation | None
 ) -> dict[LinkKey, Link]:
     taken: set[tuple[str, str]] = set()
     settled: dict[LinkKey, Link] = {}
@@ -95,25 +94,25 @@ def _settle(
         else:
             settled[link_key(*map(str, link.endpoints))] = link
     open_ended.sort(key=_order)
-    if recorded:
-        open_ended = _keep_recorded(open_ended, vms, recorded, taken, settled)
+    if state:
+        open_ended = _keep_interfaces(open_ended, vms, state, taken, settled)
     for link in open_ended:
         one, other = (_next_free(end, taken) for end in link.endpoints)
         settled[link_key(one, other)] = link
     return settled
 
 
-def _keep_recorded(
+def _keep_interfaces(
     links: Iterable[Link],
     vms: Mapping[VmName, ExpandedVm],
-    recorded: SliceAllocation,
+    state: SliceAllocation,
     taken: set[tuple[str, str]],
     settled: dict[LinkKey, Link],
 ) -> list[Link]:
-    """Give links the interfaces they had, where their VMs still have them; returns those that had none."""
+    """Give links the interfaces that they had, if their VMs still have them; returns the links that had none."""
     by_pair: dict[frozenset[str], list[LinkKey]] = {}
-    for key in sorted(recorded.links, key=natural):
-        if not all(_has_card(vms, *end) for end in ends(key)):
+    for key in sorted(state.links, key=natural):
+        if not all(_has_nic(vms, *end) for end in ends(key)):
             continue
         by_pair.setdefault(frozenset(vm for vm, _ in ends(key)), []).append(key)
     left = []
@@ -128,8 +127,8 @@ def _keep_recorded(
     return left
 
 
-def _has_card(vms: Mapping[VmName, ExpandedVm], vm: VmName, number: int) -> bool:
-    """Whether a VM may have a data interface: one whose file says how many has no more than these."""
+def _has_nic(vms: Mapping[VmName, ExpandedVm], vm: VmName, number: int) -> bool:
+    """Whether a VM may have a data interface: the file may limit their number."""
     limit = vms[vm].interfaces if vm in vms else 0
     return limit is None or number <= limit
 
@@ -153,5 +152,5 @@ def _next_free(end: Endpoint, taken: set[tuple[str, str]]) -> str:
 
 
 def _order(link: Link) -> tuple[list[tuple[tuple[str | int, ...], str]], str]:
-    """Sort links by their ends, then by all else that they say; which end stands first makes no difference."""
+    """Sort links by their ends, then by their other settings. The order of the ends makes no difference."""
     return sorted(natural(str(end)) for end in link.endpoints), link.model_dump_json(exclude={"endpoints"})

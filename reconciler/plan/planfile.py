@@ -1,4 +1,4 @@
-"""A plan as the text of a file, sealed by a digest, and back; whether it may still be applied is workflow's to say."""
+"""Writes plans as files with a digest, and reads them back."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from reconciler.plan.snapshot import Counters, allocation_data, allocation_from_
 from reconciler.spec.models.fields import UpdatePolicy
 
 FORMAT = 1
-"""The version of the text; a reader refuses every newer one."""
+"""The version of the file format. A reader refuses newer ones."""
 
 MARK = "reconciler_plan"
-"""The first key of the text, by which a saved plan is told from every other file; its value is the format."""
+"""The first key of the text, which distinguishes a saved plan from other files. Its value is the format."""
 
 _SEAL = "digest"
-_AGAIN = "make the plan again; this file was edited, or is not whole"
+_AGAIN = "make the plan again; this file was edited or is incomplete"
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan, and which of its input files are the cluster's and the slices': others are those that these speak of."""
+    """A plan, with the paths of its cluster file and its slice files. Other inputs are files that these refer to."""
 
     plan: Plan
     cluster: str
@@ -34,12 +34,12 @@ class SavedPlan:
 
 
 def is_plan(beginning: str) -> bool:
-    """Whether a text that begins like this was written by `write_plan`, be it damaged further on."""
+    """Whether a text that begins like this was written by `write_plan`, even if it is damaged later on."""
     return beginning.lstrip().removeprefix("{").lstrip().startswith(f'"{MARK}"')
 
 
 def write_plan(saved: SavedPlan) -> str:
-    """Write a plan as JSON, ending with a newline; the same plan gives the same text."""
+    """Write a plan as JSON, ending with a newline. The same plan gives the same text."""
     data = {MARK: FORMAT, "cluster": saved.cluster, "slice_files": list(saved.slices)} | _data(saved.plan)
     return json.dumps(data | {_SEAL: _digest(data)}, indent=1, ensure_ascii=False) + "\n"
 
@@ -50,27 +50,27 @@ def plan_digest(plan: Plan) -> str:
 
 
 def read_plan(text: str, name: str) -> SavedPlan:
-    """Read what `write_plan` wrote; `name` is the file's, for the sentence.
+    """Read what `write_plan` wrote; `name` is the file's, for messages.
 
-    Raises PlanFileError for what is edited, truncated, of another format, or no saved plan at all.
+    Raises PlanFileError for a plan that was edited or truncated, for another format, and for any other text.
     """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PlanFileError(f"{name} is damaged: it is not JSON, or ends too early", hint=_AGAIN) from error
+        raise PlanFileError(f"{name} is damaged: it is not valid JSON, or is truncated", hint=_AGAIN) from error
     if not isinstance(data, dict) or MARK not in data:
-        raise PlanFileError(f"{name} is no saved plan", hint="`reconciler plan -o FILE` writes one")
+        raise PlanFileError(f"{name} is not a saved plan", hint="`reconciler plan -o FILE` writes one")
     if data[MARK] != FORMAT:
         raise PlanFileError(
-            f"{name} was made by another version (its format is {data[MARK]!r}, this version reads {FORMAT})",
-            hint="use the version of topology-reconciler that wrote it, or make the plan again",
+            f"{name} was saved by another version (its format is {data[MARK]!r}, this version reads {FORMAT})",
+            hint="use the version of topology-reconciler that saved it, or make the plan again",
         )
     if data.pop(_SEAL, None) != _digest(data):
-        raise PlanFileError(f"{name} is damaged: its digest is not that of its content", hint=_AGAIN)
+        raise PlanFileError(f"{name} is damaged: its digest does not match its content", hint=_AGAIN)
     try:
         return SavedPlan(_plan(data), data["cluster"], tuple(data["slice_files"]))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise PlanFileError(f"{name} is damaged: what it holds cannot be read", hint=_AGAIN) from error
+        raise PlanFileError(f"{name} is damaged: its content cannot be read", hint=_AGAIN) from error
 
 
 def _data(plan: Plan) -> dict[str, Any]:

@@ -23,20 +23,20 @@ from reconciler.spec.models.names import (
 )
 
 FIRST_SLICE_ID, FIRST_VM_ID, FIRST_LINK_ID = SliceId(1000), VmId(1001), LinkId(1)
-"""Where the imperative system counted from; users know these numbers."""
+"""The first ids, as in the imperative system: users know these numbers."""
 
 
 SHARED = "@shared"
-"""The lock of what slices share; slices' locks bear their keys."""
+"""The name of the lock of shared resources. The lock of a slice has its key."""
 
 
 def lock_label(name: str) -> str:
-    """Say what a lock is of."""
+    """Format the name of a lock."""
     return "what slices share" if name == SHARED else name
 
 
 class Status(StrEnum):
-    """How a recorded resource stands."""
+    """What the state knows of a resource."""
 
     CREATING = "creating"
     PRESENT = "present"
@@ -45,7 +45,7 @@ class Status(StrEnum):
 
 
 class Block(NamedTuple):
-    """A run of VLANs in a slice's pool, both ends included."""
+    """A range of VLANs in a slice's pool, both ends included."""
 
     first: VlanId
     last: VlanId
@@ -57,10 +57,10 @@ class Block(NamedTuple):
 
 @immutable
 class VmAllocation:
-    """What a VM was given; kept as long as it lives. `image` is the base's file name on its worker, without suffix.
+    """The numbers of a VM, kept as long as it exists. `image` is the base's file name on its worker, without suffix.
 
-    `vnc` is a TCP port of the worker's loopback; `nics` counts its network cards, eth0 included; `internet` is its
-    address on the internet VLAN, or None.
+    `vnc` is a TCP port of the worker's loopback. `nics` counts its NICs, eth0 included. `internet` is its address on
+    the internet VLAN, or None.
     """
 
     id: VmId
@@ -75,7 +75,7 @@ class VmAllocation:
 
 @immutable
 class LinkAllocation:
-    """What a link was given; kept as long as it lives. `subnet` is an IPv4 network such as `192.168.100.0/24`."""
+    """The numbers of a link, kept as long as it exists. `subnet` is an IPv4 network such as `192.168.100.0/24`."""
 
     id: LinkId
     vlan: VlanId
@@ -84,7 +84,7 @@ class LinkAllocation:
 
 @immutable
 class SliceAllocation:
-    """What a slice was given; kept as long as it lives."""
+    """The numbers of a slice, kept as long as it exists."""
 
     id: SliceId
     pool: tuple[Block, ...]
@@ -98,7 +98,7 @@ def allocation_data(allocation: SliceAllocation) -> dict[str, Any]:
 
 
 def allocation_from_data(data: Mapping[str, Any]) -> SliceAllocation:
-    """Read an allocation back; raises KeyError, ValueError, TypeError or AttributeError for data that is none."""
+    """Read an allocation back; raises KeyError, ValueError, TypeError or AttributeError for any other data."""
     return SliceAllocation(
         id=data["id"],
         pool=tuple(Block(first, last) for first, last in data["pool"]),
@@ -109,7 +109,7 @@ def allocation_from_data(data: Mapping[str, Any]) -> SliceAllocation:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The next id of each sort, and the worker whose turn it is (an index that only grows)."""
+    """The next id of each sort, and the worker whose turn is next (an index that only grows)."""
 
     slice_id: SliceId = FIRST_SLICE_ID
     vm_id: VmId = FIRST_VM_ID
@@ -118,7 +118,7 @@ class Counters:
 
 
 class Claim(NamedTuple):
-    """One number taken where it must be unique: a VLAN in the cluster, a VNC port on a worker, and so on."""
+    """One number that must be unique in its scope: a VLAN in the cluster, a VNC port on a worker, and so on."""
 
     kind: str
     scope: str
@@ -126,7 +126,7 @@ class Claim(NamedTuple):
 
 
 def claims(key: SliceKey, allocation: SliceAllocation) -> Iterator[Claim]:
-    """Yield all that a slice's allocation takes; two allocations are at odds where they claim the same."""
+    """Yield all numbers that a slice's allocation takes. Two allocations conflict if they claim the same number."""
     yield Claim("slice-id", "", str(allocation.id))
     for block in allocation.pool:
         yield Claim("vlan-block", "", str(block.first))
@@ -144,16 +144,16 @@ def claims(key: SliceKey, allocation: SliceAllocation) -> Iterator[Claim]:
 
 @dataclass(frozen=True, slots=True)
 class ResourceDrift:
-    """A resource that was looked at and is not as recorded: gone, or with other values (plain data, by name)."""
+    """A resource that was probed and differs from the state: it is gone, or has other values (plain data, by name)."""
 
     gone: bool
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def shared_claims(vm: VmAllocation) -> Iterator[Claim]:
-    """Yield what a VM stands on that slices share: its image, and its worker's part of the internet VLAN.
+    """Yield the shared resources that a VM depends on: its image, and its worker's part of the internet VLAN.
 
-    Held, such a claim keeps another slice's apply from removing an image while an overlay of it may still be there.
+    While such a claim is held, the apply of another slice does not remove an image that an overlay may still need.
     """
     yield Claim("image", f"{vm.image}@{vm.worker}", str(vm.id))
     if vm.internet is not None:
@@ -162,10 +162,10 @@ def shared_claims(vm: VmAllocation) -> Iterator[Claim]:
 
 @immutable
 class ResourceState:
-    """A resource as last recorded.
+    """A resource of the state.
 
-    `pending` is what an unfinished step was about to make of it; `sighting` is set where somebody looked, and it is not
-    as recorded.
+    `pending` is what an unfinished step was about to change it to. `drift` is set if a refresh found that the host
+    differs from the state.
     """
 
     resource: Resource
@@ -180,11 +180,11 @@ class ResourceState:
 
 @dataclass(frozen=True, slots=True)
 class StateSnapshot:
-    """The record as a planner reads it.
+    """The state as planning reads it.
 
-    `allocations` and `held` cover every slice of the cluster; `resources` cover the slices in scope and what slices
-    share. `held` are claims of things that are to go but are not yet confirmed gone: taken, though no allocation has
-    them.
+    `allocations` and `held` cover every slice of the cluster. `resources` cover the slices in scope and what slices
+    share. `held` are claims of resources whose deletion is not confirmed yet: they are taken, although no allocation
+    has them.
     """
 
     lineage: str
@@ -195,7 +195,7 @@ class StateSnapshot:
     resources: Mapping[Address, ResourceState] = field(default_factory=dict)
 
     def seen(self, drifted: Mapping[Address, ResourceDrift]) -> StateSnapshot:
-        """Return the record with what was seen on the hosts beside what was recorded of them."""
+        """Return the snapshot with the drift that was found on the hosts."""
         found = {
             where: replace(entry, drift=drifted[where]) if where in drifted else entry
             for where, entry in self.resources.items()

@@ -117,8 +117,8 @@ def test_a_newer_format_is_refused(saved: Path, cli: Cli) -> None:
     saved.write_text(saved.read_text().replace('"reconciler_plan": 1', '"reconciler_plan": 2', 1))
     check_refused(
         cli,
-        f"error[plan-file]: {FILE} was made by another version (its format is 2, this version reads 1)\n"
-        "hint: use the version of topology-reconciler that wrote it, or make the plan again\n",
+        f"error[plan-file]: {FILE} was saved by another version (its format is 2, this version reads 1)\n"
+        "hint: use the version of topology-reconciler that saved it, or make the plan again\n",
     )
 
 
@@ -133,8 +133,8 @@ def test_another_version_is_refused(saved: Path, cli: Cli) -> None:
 
 
 HARM = {
-    "is damaged: it is not JSON, or ends too early": lambda text: text[: len(text) // 2],
-    "is damaged: its digest is not that of its content": lambda text: text.replace(b'"worker1"', b'"worker2"', 1),
+    "is damaged: it is not valid JSON, or is truncated": lambda text: text[: len(text) // 2],
+    "is damaged: its digest does not match its content": lambda text: text.replace(b'"worker1"', b'"worker2"', 1),
     "is damaged: it is not UTF-8": lambda text: text.replace(b"two-vms", b"two-\xff\xfes", 1),
 }
 

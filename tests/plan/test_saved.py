@@ -84,13 +84,13 @@ def test_the_text_is_told_by_how_it_begins() -> None:
 
 @pytest.mark.parametrize("text", ["[]", "1", "{}", '{"version": 1}'])
 def test_what_is_no_plan(text: str) -> None:
-    with pytest.raises(PlanFileError, match=r"^x\.plan is no saved plan$"):
+    with pytest.raises(PlanFileError, match=r"^x\.plan is not a saved plan$"):
         read_plan(text, "x.plan")
 
 
 @pytest.mark.parametrize("portion", [0.1, 0.5, 0.9])
 def test_a_part_of_a_plan_is_refused(portion: float) -> None:
-    with pytest.raises(PlanFileError, match=r"^x\.plan is damaged: it is not JSON, or ends too early$"):
+    with pytest.raises(PlanFileError, match=r"^x\.plan is damaged: it is not valid JSON, or is truncated$"):
         read_plan(TEXT[: int(len(TEXT) * portion)], "x.plan")
 
 

@@ -1,8 +1,7 @@
-"""Gives out numbers: ids, VLAN pools, workers, subnets, VNC ports, internet addresses; what was recorded stays.
+"""Allocates ids, VLAN pools, workers, subnets, VNC ports and internet addresses, and keeps those of the state.
 
-Pure: the record comes in, what was given goes out. A number that the record claims is never given again before the
-thing that had it is confirmed gone; ids are never given again at all. Slices, VMs and links are served in natural
-order of their names, so the order of files and keys makes no difference.
+A number that the state claims is not given again before its resource is confirmed deleted. Ids are never given again.
+Slices, VMs and links are served in natural order of their names, so the order of files and keys makes no difference.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
 
 FIRST_VNC = 5901
-"""VNC display 1: what the first VM of a worker has."""
+"""VNC display 1, the first VM of a worker."""
 
 LAST_VNC = 65535
 
@@ -40,40 +39,40 @@ LAST_VM_ID = 2**24 - 1
 
 
 def allocate(
-    cluster: Cluster, topologies: Sequence[Topology], recorded: StateSnapshot, destroy: Collection[SliceKey] = ()
+    cluster: Cluster, topologies: Sequence[Topology], state: StateSnapshot, destroy: Collection[SliceKey] = ()
 ) -> tuple[dict[SliceKey, SliceAllocation], Counters]:
-    """Return what every slice of the cluster will have, and the counters after that.
+    """Return the allocation of every slice of the cluster, and the counters after that.
 
-    Slices that are neither given nor destroyed keep what they have. Raises LimitError where a pool, the VLAN range or
-    the workers' capacity is exhausted.
+    Slices that are neither given nor destroyed keep theirs. Raises LimitError if a pool, the VLAN range or the
+    capacity of the workers is exhausted.
     """
     given = {topology.key: topology for topology in topologies}
-    after = {key: had for key, had in recorded.allocations.items() if key not in given and key not in destroy}
-    office = _Office(cluster, recorded, after.values())
+    after = {key: had for key, had in state.allocations.items() if key not in given and key not in destroy}
+    allocator = _Allocator(cluster, state, after.values())
     order = sorted(given, key=natural)
-    standing = [(given[key], recorded.allocations[key]) for key in order if key in recorded.allocations]
-    for topology, had in standing:
-        office.keep(topology, had)
-    for topology, had in standing:
-        office.grow(topology, had)
+    known = [(given[key], state.allocations[key]) for key in order if key in state.allocations]
+    for topology, had in known:
+        allocator.keep(topology, had)
+    for topology, had in known:
+        allocator.grow(topology, had)
     for key in order:
-        after[key] = office.serve(given[key], recorded.allocations.get(key))
-    return after, office.counters
+        after[key] = allocator.serve(given[key], state.allocations.get(key))
+    return after, allocator.counters
 
 
-class _Office:
-    """Serves one slice after the other, and remembers what is taken."""
+class _Allocator:
+    """Allocates for one slice after the other, and keeps track of what is taken."""
 
-    def __init__(self, cluster: Cluster, recorded: StateSnapshot, others: Iterable[SliceAllocation]) -> None:
+    def __init__(self, cluster: Cluster, state: StateSnapshot, others: Iterable[SliceAllocation]) -> None:
         self._cluster = cluster
-        self._slice_id = recorded.counters.slice_id
-        self._vm_id = recorded.counters.vm_id
-        self._link_id = recorded.counters.link_id
-        self._taken = {claim for key, had in recorded.allocations.items() for claim in claims(key, had)}
-        self._held = recorded.held
-        self._taken.update(*recorded.held.values())
-        self._blocks = VlanBlocks(cluster, recorded)
-        self._placement = Placement(cluster, others, recorded.counters.turn)
+        self._slice_id = state.counters.slice_id
+        self._vm_id = state.counters.vm_id
+        self._link_id = state.counters.link_id
+        self._taken = {claim for key, had in state.allocations.items() for claim in claims(key, had)}
+        self._held = state.held
+        self._taken.update(*state.held.values())
+        self._blocks = VlanBlocks(cluster, state)
+        self._placement = Placement(cluster, others, state.counters.turn)
         self._next_vnc: dict[HostName, int] = {}
         self._addresses = self._free_addresses()
 
@@ -82,12 +81,12 @@ class _Office:
         return Counters(self._slice_id, self._vm_id, self._link_id, self._placement.turn)
 
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
-        """Count the VMs that stay where they are, before any grows or is placed."""
+        """Count the VMs that stay on their workers, before any VM grows or is placed."""
         for _, kept, size in self._staying(topology, had):
             self._placement.add(topology.key, kept.worker, min(kept.vcpus, size.vcpus), min(kept.memory, size.memory))
 
     def grow(self, topology: Topology, had: SliceAllocation) -> None:
-        """Count what these VMs are to have more of; raises LimitError where their workers have no room for it."""
+        """Count the growth of these VMs; raises LimitError if their workers have no room for it."""
         for name, kept, size in self._staying(topology, had):
             more = max(size.vcpus - kept.vcpus, 0), max(size.memory - kept.memory, 0)
             self._placement.grow(f"{topology.key}/{name}", kept.worker, *more)
@@ -99,7 +98,7 @@ class _Office:
                 yield name, kept, topology.sizes[name]
 
     def serve(self, topology: Topology, had: SliceAllocation | None) -> SliceAllocation:
-        """Give one slice all that it needs."""
+        """Allocate all numbers of one slice."""
         slice_id = had.id if had else self._next_slice_id()
         vms = {
             name: self._vm(f"{topology.key}/{name}", topology, name, had.vms.get(name) if had else None)
@@ -125,7 +124,7 @@ class _Office:
         return vm.worker in {None, had.worker} and self._placement.knows(had.worker)
 
     def _pool(self, topology: Topology, slice_id: SliceId, had: SliceAllocation | None) -> tuple[Block, ...]:
-        """Grow a pool by free blocks to the size asked for, or shrink it by trailing blocks that no link uses."""
+        """Add free blocks to a pool until it has the requested size, or remove trailing blocks that no link uses."""
         size = self._cluster.vlans.per_slice
         asked = topology.slice.vlans or size
         pool = list(had.pool) if had else []
@@ -160,7 +159,7 @@ class _Office:
     def _leaving_subnets(
         self, key: SliceKey, had: Mapping[LinkKey, LinkAllocation], kept: Collection[LinkKey]
     ) -> Iterator[str]:
-        """Yield the subnets of this slice that no link keeps, but whose segments are not yet confirmed gone."""
+        """Yield the subnets of this slice that no link keeps, but whose segments are not confirmed deleted."""
         yield from sorted({link.subnet for name, link in had.items() if name not in kept})
         yield from sorted(claim.value for claim in self._held.get(key, ()) if claim.kind == "subnet")
 

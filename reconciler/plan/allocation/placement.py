@@ -1,4 +1,4 @@
-"""Which worker a new VM gets, by the cluster's rule and within every worker's capacity; placed VMs stay."""
+"""Chooses the worker of each new VM by the placement rule and the capacity of the workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reconciler.spec.models.names import HostName, SliceKey, VmName
 
 
 class _Load:
-    """What a worker carries, against what it may carry; None is no limit."""
+    """What a worker carries, and its limits; None is no limit."""
 
     def __init__(self, worker: Worker) -> None:
         capacity = worker.capacity
@@ -54,7 +54,7 @@ class Placement:
         return worker in self._by_name
 
     def add(self, key: SliceKey, worker: HostName, vcpus: int, memory: int) -> None:
-        """Count a VM of a slice that is there already; capacity never evicts one."""
+        """Count a VM that is on a worker already. Capacity never evicts one."""
         self._together[key, worker] += 1
         self._count(worker, (1, vcpus, memory))
 
@@ -63,7 +63,7 @@ class Placement:
             load.add(more)
 
     def grow(self, label: str, worker: HostName, vcpus: int, memory: int) -> None:
-        """Count what a VM that is there already gets more of; raises LimitError where its worker has no room for it."""
+        """Count the growth of a VM that is on a worker already; raises LimitError if the worker has no room for it."""
         asked = (0, vcpus, memory)
         load = self._by_name[worker]
         if not load.holds(asked):
@@ -71,7 +71,7 @@ class Placement:
         load.add(asked)
 
     def place(self, key: SliceKey, vm: VmName, pinned: str | None, vcpus: int, memory: int) -> HostName:
-        """Return a worker for a new VM and count it there; raises LimitError where none has room for it.
+        """Return a worker for a new VM and count it there; raises LimitError if no worker has room for it.
 
         A pinned VM takes no turn.
         """

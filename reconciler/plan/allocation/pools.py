@@ -1,4 +1,4 @@
-"""VLAN blocks of slices and subnets of links: what is free, and which is preferred; pure, what is taken comes in."""
+"""Allocates VLAN blocks to slices and subnets to links."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _LINK_PREFIX = 24
 
 
 class VlanBlocks:
-    """The cluster's VLAN range in blocks of `per_slice`; taken VLANs are the bits of one integer."""
+    """The cluster's VLAN range in blocks of `per_slice`. The taken VLANs are the bits of one integer."""
 
-    def __init__(self, cluster: Cluster, recorded: StateSnapshot) -> None:
+    def __init__(self, cluster: Cluster, state: StateSnapshot) -> None:
         self.range = cluster.vlans.range
         self.size = cluster.vlans.per_slice
         self._starts = range(self.range.first, self.range.last - self.size + 2, self.size)
         self._taken = 0
         for vlan in (cluster.internet.vlan, *cluster.vlans.reserved):
             self._taken |= 1 << vlan
-        for had in recorded.allocations.values():
+        for had in state.allocations.values():
             for block in had.pool:
                 self._take(block.first, block.last)
-        for claim in (claim for held in recorded.held.values() for claim in held):
+        for claim in (claim for held in state.held.values() for claim in held):
             if claim.kind == "vlan":
                 self._take(int(claim.value), int(claim.value))
             if claim.kind == "vlan-block":
                 self._take(int(claim.value), int(claim.value) + self.size - 1)
 
     def give(self, slice_id: SliceId, key: SliceKey, asked: int) -> Block:
-        """Take the block that the slice's id prefers, else the first free one; raises LimitError where none is left.
+        """Take the block that the slice's id prefers, or the first free one; raises LimitError if none is left.
 
-        A block with a reserved VLAN in it is never given.
+        A block that contains a reserved VLAN is never given.
         """
         preferred = self.range.first + self.size * (slice_id - FIRST_SLICE_ID)
         for start in (preferred, *self._starts) if preferred in self._starts else self._starts:
@@ -66,7 +66,7 @@ def vlans_of(pool: Sequence[Block], limit: int) -> list[VlanId]:
 
 
 class Subnets:
-    """The subnets of one slice's links; they must differ within the slice, whose router joins them all.
+    """The subnets of one slice's links. They must differ within the slice, because its router joins them all.
 
     Slices have routers of their own, so two slices may use the same subnet.
     """
@@ -80,18 +80,18 @@ class Subnets:
         self._used: set[str] = set()
 
     def keep(self, subnet: str) -> bool:
-        """Take a recorded subnet again; False where a written one has come to overlap it."""
+        """Take a subnet of the state again; False if a subnet of the file overlaps it now."""
         free = self._is_free(subnet)
         if free:
             self._used.add(subnet)
         return free
 
     def avoid(self, subnet: str) -> None:
-        """Leave a subnet out: the segment that had it may still stand."""
+        """Exclude a subnet: the segment that had it may still exist."""
         self._avoided.append(_span(subnet))
 
     def give(self, vlan: VlanId) -> str:
-        """Take `192.168.{vlan % 256}.0/24` where that is free, else the next free one; raises LimitError for none."""
+        """Take `192.168.{vlan % 256}.0/24` if it is free, or the next free one; raises LimitError if none is left."""
         for offset in range(self._count):
             subnet = _subnet(self._first, self._step, (vlan % 256 + offset) % self._count)
             if self._is_free(subnet):

@@ -1,8 +1,9 @@
-"""Whether owners stay within their quotas, counted over everything they have and are about to have."""
+"""Checks that owners stay within their quotas."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 
 from reconciler.errors import Limit, LimitError
 from reconciler.plan.snapshot import SliceAllocation
@@ -16,15 +17,16 @@ _SHOWN = ("slices", "vms", "vcpus", "memory", "vlans")
 def check_quota(
     cluster: Cluster, before: Mapping[SliceKey, SliceAllocation], after: Mapping[SliceKey, SliceAllocation]
 ) -> None:
-    """Raise LimitError where an owner would have more of something than the quota allows, and more than now.
+    """Raise LimitError if an owner would have more of something than the quota allows, and more than now.
 
-    A quota that was lowered below what an owner already has stops growth, and nothing else.
+    A quota that was lowered below what an owner already has prevents growth, and nothing else.
     """
-    for owner in sorted({key.partition("/")[0] for key in after}):
+    used, asked = _usage_by_owner(before), _usage_by_owner(after)
+    for owner, wanted in sorted(asked.items()):
         user = cluster.users.get(owner)
         if user is None:
             continue
-        had, wanted = _usage(owner, before), _usage(owner, after)
+        had = used.get(owner, Counter())
         for what in _SHOWN:
             limit = getattr(user.quota, what)
             if limit is not None and wanted[what] > max(limit, had[what]):
@@ -39,13 +41,14 @@ def check_quota(
                 )
 
 
-def _usage(owner: str, allocations: Mapping[SliceKey, SliceAllocation]) -> dict[str, int]:
-    owned: Collection[SliceAllocation] = [had for key, had in allocations.items() if key.startswith(f"{owner}/")]
-    vms = [vm for had in owned for vm in had.vms.values()]
-    return {
-        "slices": len(owned),
-        "vms": len(vms),
-        "vcpus": sum(vm.vcpus for vm in vms),
-        "memory": sum(vm.memory for vm in vms),
-        "vlans": sum(block.last - block.first + 1 for had in owned for block in had.pool),
-    }
+def _usage_by_owner(allocations: Mapping[SliceKey, SliceAllocation]) -> dict[str, Counter[str]]:
+    """Count what each owner has, in one pass over all slices."""
+    found: dict[str, Counter[str]] = {}
+    for key, had in allocations.items():
+        usage = found.setdefault(key.partition("/")[0], Counter())
+        usage["slices"] += 1
+        usage["vms"] += len(had.vms)
+        usage["vcpus"] += sum([vm.vcpus for vm in had.vms.values()])
+        usage["memory"] += sum([vm.memory for vm in had.vms.values()])
+        usage["vlans"] += sum([block.last - block.first + 1 for block in had.pool])
+    return found

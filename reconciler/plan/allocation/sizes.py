@@ -1,4 +1,4 @@
-"""What a VM amounts to once its flavor is looked up: image, vCPUs, memory and disk; pure lookups."""
+"""Looks up the image, vCPUs, memory and disk of a VM, from its own settings and its flavor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class VmSize:
 
 
 def vm_size(cluster: Cluster, label: str, vm: ExpandedVm) -> VmSize:
-    """Take a VM's own settings over its flavor's; raises PlanError where neither says it all."""
+    """Prefer a VM's own settings to its flavor's; raises PlanError if they are incomplete together."""
     sized = with_flavor(vm, cluster.flavors)
     if sized.image not in cluster.images or sized.vcpus is None or sized.memory is None or sized.disk is None:
         raise PlanError(f"{label} has no complete size", hint="give it a flavor, or image, vcpus, memory and disk")
