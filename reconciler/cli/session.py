@@ -100,7 +100,8 @@ class Session:
         """Read the cluster file, and slice files where given."""
         from reconciler import workflow  # noqa: PLC0415
 
-        return workflow.load(self.cluster_path(), paths)
+        cluster = self.cluster_path()
+        return workflow.load(cluster, paths, documents=workflow.document_cache(cluster))
 
     def slice_inputs(self, paths: Sequence[Path]) -> Inputs:
         """Read the cluster file and the slices of the paths, of the cluster file's folder where none are given."""

@@ -67,6 +67,18 @@ class ClusterFile:
     source: Source
 
 
+class Documents(Protocol):
+    """Parsed documents of files that were valid, by the SHA-256 of the file."""
+
+    def get(self, digest: str) -> Any | None:
+        """Return the document of a file, or None if it is not known."""
+        ...
+
+    def put(self, digest: str, data: Any) -> None:
+        """Keep the document of a file, which is never one with user-data."""
+        ...
+
+
 class _Found(NamedTuple):
     """A file to read. `named` is false if it was found in a folder: then cluster files and user-data are left out."""
 
@@ -88,11 +100,14 @@ def load_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[SliceFile,
     return files
 
 
-def read_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
+def read_slices(
+    tree: FileTree, paths: Collection[FilePath], documents: Documents | None = None
+) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
     """Read slice files, and folders of them to any depth; return the well-formed files and the problems of the others.
 
     Files are sorted by path, so the order of `paths` makes no difference. In folders, only `*.yaml` and `*.yml` files
     are read; hidden files, cluster files and user-data are left out. A file that is named is always read as a slice.
+    With `documents`, a file whose document is known is not parsed again.
     """
     files: list[SliceFile] = []
     problems: list[Problem] = []
@@ -102,10 +117,14 @@ def read_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[tuple[Slic
             if not found.named and text.startswith(_USER_DATA):
                 continue
             source = Source(tree.name(found.path), text)
-            data = _document(source)
+            known = None if documents is None else documents.get(digest)
+            data = _document(source) if known is None else known
             if not found.named and isinstance(data, dict) and "workers" in data:
                 continue
-            files.append(_slice_file(data, source, digest, found.path, tree))
+            file = _slice_file(data, source, digest, found.path, tree)
+            files.append(file)
+            if documents is not None and file.digest == digest and not file.attached:
+                documents.put(digest, data)
         except SpecError as error:
             problems.extend(error.found)
     return tuple(files), tuple(problems)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from reconciler.workflow.documents import document_cache
 from reconciler.workflow.load import Inputs, load
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, find_slices, plan, undescribed
 
@@ -36,6 +37,7 @@ __all__ = [
     "PreparedApply",
     "apply",
     "compare",
+    "document_cache",
     "drift",
     "find_slices",
     "load",

@@ -11,6 +11,7 @@ from reconciler.spec.check.files import check
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.tree import FileTree
 from reconciler.trees import DISK
+from reconciler.workflow.documents import DocumentCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,13 @@ class Inputs:
         return found
 
 
-def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK) -> Inputs:
+def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK, documents: DocumentCache | None = None) -> Inputs:
     """Read and check the files of a tree; raises SpecError with every problem, UsageError if there is no slice file.
 
-    Well-formed files are checked against the cluster and each other even if other files are not well formed.
+    Well-formed files are checked against the cluster and each other even if other files are not well formed. With
+    `documents`, files that a run before has parsed are not parsed again.
     """
-    slices, malformed = read_slices(tree, paths)
+    slices, malformed = read_slices(tree, paths, documents)
     try:
         cluster_file = load_cluster(tree, cluster)
     except SpecError as error:
@@ -44,6 +46,8 @@ def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK) -> Inputs:
     if paths and not slices:
         where = ", ".join(str(path) for path in paths)
         raise UsageError(f"there is no slice file in {where}", hint="slice files end in .yaml or .yml")
+    if documents is not None:
+        documents.save()
     return Inputs(cluster_file, slices)
 
 

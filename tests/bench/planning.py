@@ -29,14 +29,15 @@ def cold_plan(folder: Path, slices: int, times: int) -> list[Figure]:
     size = f"{slices} files, {told['vms']} VMs, {told['links']} links"
     parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in told["seconds"].items())
     changed = clusters[-1] / "slice1.yaml" if len(clusters) == 1 else clusters[0] / "slice1.yaml"
+    caches = {"RECONCILER_CACHE_DIR": str(folder / "caches")}
+    run(argv, caches)
     changed.write_text(slice_text("slice1", 9))
-    again = run(argv)
+    again = run(argv, caches)
+    loading = json.loads(again.out)["seconds"]["load"]
     return [
         Figure(f"cold plan, {size}", first.seconds, "s", 2.5, note=f"{parts}; processor {first.cpu:.2f} s"),
         Figure("  its memory", first.size, "MiB", 400),
-        Figure(
-            "the same, one file changed", again.seconds, "s", 1.0, note="nothing is cached: all files are read again"
-        ),
+        Figure("the same, one file changed", again.seconds, "s", 1.0, note=f"documents cached; load {loading:.2f} s"),
     ]
 
 
