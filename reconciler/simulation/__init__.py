@@ -1,1 +1,1 @@
-"""Runs applies on a model of the hosts and stops them at any point; executor, journal and state are the real ones."""
+"""Simulates a cluster: model hosts, connections to them, and a state in memory that is copied and restored."""

@@ -22,7 +22,7 @@ from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.simulation.drivers import DRIVERS
-from reconciler.simulation.hosts import Host, Place, Running, Thing
+from reconciler.simulation.hosts import Host, HostObject, ObjectName, Running
 from reconciler.spec.models.names import HostName
 from reconciler.state.memory import MemoryStore
 from reconciler.state.store import Holder, StateStore
@@ -81,7 +81,7 @@ class Checkpoint:
     @property
     def fingerprint(self) -> Hashable:
         """A value that equal checkpoints share."""
-        return self.state, *((name, host.print) for name, host in self.hosts.items())
+        return self.state, *((name, host.fingerprint) for name, host in self.hosts.items())
 
 
 @dataclass(slots=True)
@@ -121,11 +121,11 @@ class SimulatedCluster:
         """Return a connector to the model hosts."""
         return _Connector(self)
 
-    def objects(self) -> dict[tuple[HostName, Place], Thing]:
+    def objects(self) -> dict[tuple[HostName, ObjectName], HostObject]:
         """Return every object on the hosts, after the batches that still run there have ended."""
         for host in self.hosts.values():
             host.settle()
-        return {(name, place): thing for name, host in self.hosts.items() for place, thing in host.things.items()}
+        return {(host, name): found for host, model in self.hosts.items() for name, found in model.objects.items()}
 
 
 def _memory(on_write: OnPoint) -> CopiedStore:
@@ -202,7 +202,7 @@ class _Connection:
         for what, content in (("was receiving", source[:-1]), ("had received", source)):
             await asyncio.sleep(0)
             self._reach()
-            self.simulated.hosts[self.host].take(path, content)
+            self.simulated.hosts[self.host].receive(path, content)
             self.simulated.on_point(f"when {self.host} {what} {path}")
             self._lose_after_one(self.simulated.hosts[self.host])
 

@@ -1,7 +1,7 @@
-"""One driver for every kind of resource, in commands that a model host understands; hosts.py performs them.
+"""The drivers of model hosts, one for every kind: they use commands that hosts.py performs.
 
-As with the real ones, a thing is claimed before it is made, so a stop in between leaves one half-made; images and seeds
-are copied in between. A file has a stand-in, made of the digest that it should have: nobody needs the real one here.
+Like a real driver, each claims an object before it creates it, so that an interruption leaves it incomplete. Files are
+replaced by placeholders, which consist of the digest that the file must have.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ from reconciler.apply.transport.command import Command, Operation, PrivateUpload
 from reconciler.errors import HostError
 from reconciler.plan.model import Step
 from reconciler.plan.resources import KINDS, Kind, Resource, attributes, to_data
-from reconciler.simulation.hosts import Thing, content_of, place_of, read_resource, write_resource
+from reconciler.simulation.hosts import HostObject, content_of, object_name, read_resource, write_resource
 from reconciler.spec.models.names import Address
 
 
 def _probe(resources: Sequence[Resource]) -> tuple[Command, ...]:
-    return (_command("read", json.dumps([place_of(resource) for resource in resources])),)
+    return (_command("read", json.dumps([object_name(resource) for resource in resources])),)
 
 
-def _parse(resources: Sequence[Resource], results: Sequence[Result]) -> Mapping[Address, Thing | None]:
-    answers = [
-        None if answer is None else Thing(answer[0], read_resource(answer[2]), whole=answer[1])
-        for answer in json.loads(results[0].output)
+def _parse(resources: Sequence[Resource], results: Sequence[Result]) -> Mapping[Address, HostObject | None]:
+    parsed = [
+        None if entry is None else HostObject(entry[0], read_resource(entry[2]), complete=entry[1])
+        for entry in json.loads(results[0].output)
     ]
-    return {resource.address: thing for resource, thing in zip(resources, answers, strict=True)}
+    return {resource.address: found for resource, found in zip(resources, parsed, strict=True)}
 
 
-def _ensure(resource: Resource, fact: Thing | None, _before: Resource | None) -> tuple[Operation, ...]:
-    _stop_at_others(resource, fact)
-    if fact is not None and fact.whole and fact.resource == resource:
+def _ensure(resource: Resource, fact: HostObject | None, _before: Resource | None) -> tuple[Operation, ...]:
+    _refuse_foreign(resource, fact)
+    if fact is not None and fact.complete and fact.resource == resource:
         return ()
-    if fact is not None and fact.whole and resource.holds_data:
+    if fact is not None and fact.complete and resource.holds_data:
         raise HostError(resource.host, f"{resource.name_on_host} holds a guest's data and was left alone")
     text = write_resource(resource)
     claim = [] if fact is not None else [_command("claim", text)]
-    copy = [] if content_of(resource) is None else [PrivateUpload(place_of(resource), resource.address)]
+    copy = [] if content_of(resource) is None else [PrivateUpload(object_name(resource), resource.address)]
     return (*claim, *copy, _command("make", text))
 
 
-def _remove(resource: Resource, fact: Thing | None) -> tuple[Operation, ...]:
-    _stop_at_others(resource, fact)
+def _remove(resource: Resource, fact: HostObject | None) -> tuple[Operation, ...]:
+    _refuse_foreign(resource, fact)
     return () if fact is None else (_command("clear", write_resource(resource)),)
 
 
-def _observed(resource: Resource, fact: Thing | None) -> Mapping[str, Any] | None:
-    if fact is None or not fact.whole or fact.owner != resource.address:
+def _attributes(resource: Resource, fact: HostObject | None) -> Mapping[str, Any] | None:
+    if fact is None or not fact.complete or fact.owner != resource.address:
         return None
     data = to_data(fact.resource)
     return {name: data[name] for name in attributes(resource.kind)}
 
 
-def _stop_at_others(resource: Resource, fact: Thing | None) -> None:
+def _refuse_foreign(resource: Resource, fact: HostObject | None) -> None:
     if fact is not None and fact.owner != resource.address:
-        raise refuse(resource, place_of(resource), fact.owner)
+        raise refuse(resource, object_name(resource), fact.owner)
 
 
 def _command(verb: str, text: str) -> Command:
@@ -68,7 +68,7 @@ def _command(verb: str, text: str) -> Command:
 
 
 def contents(steps: Sequence[Step]) -> Private:
-    """Return what stands for the file of each resource that has one."""
+    """Return the placeholder for the file of each resource that has one."""
     return {
         step.address: partial(bytes, content)
         for step in steps
@@ -77,10 +77,10 @@ def contents(steps: Sequence[Step]) -> Private:
 
 
 class ModelDrivers(Mapping[Kind, Driver[Any, Any]]):
-    """The model's driver of every kind, whichever there are."""
+    """The model driver of every registered kind."""
 
     def __getitem__(self, kind: Kind) -> Driver[Any, Any]:
-        return Driver(KINDS[kind], _probe, _parse, _ensure, _remove, _observed)
+        return Driver(KINDS[kind], _probe, _parse, _ensure, _remove, _attributes)
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(KINDS)

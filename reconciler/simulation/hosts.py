@@ -1,7 +1,4 @@
-"""Hosts in memory: what stands there, what a command does to it, and what a real host would refuse or suffer from.
-
-How a command gets here is connection.py's, what is asked of which kind is drivers.py's.
-"""
+"""Models hosts in memory: their objects, the effect of each command, and what a real host would refuse."""
 
 from __future__ import annotations
 
@@ -15,24 +12,24 @@ from reconciler.apply.transport.command import Command, Result
 from reconciler.plan.resources import Resource, from_data, to_data
 from reconciler.spec.models.names import HostName
 
-Place = str
-"""Where a thing stands on its host, in the host's own terms: a path, an interface, a namespace."""
+ObjectName = str
+"""The name of an object on its host, with its kind: a path, an interface, a namespace."""
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """What stands at a place: whose it is, what it is, and whether its making or removal was cut short.
+class HostObject:
+    """An object on a host: its owner, its resource, and whether it is complete or was interrupted.
 
-    `upload` is what was copied beside it and has not taken its place yet, as far as it came.
+    `upload` is the content that was uploaded for it so far, and is not in use yet.
     """
 
     owner: str
     resource: Resource
-    whole: bool = True
+    complete: bool = True
     upload: bytes | None = None
 
 
-@lru_cache(maxsize=2**14)  # the same few resources come up at every stop
+@lru_cache(maxsize=2**14)  # the same few resources are read at every point
 def read_resource(text: str) -> Resource:
     """Read a resource as `write_resource` writes it."""
     return from_data(json.loads(text))
@@ -44,13 +41,13 @@ def write_resource(resource: Resource) -> str:
 
 
 def content_of(resource: Resource) -> bytes | None:
-    """Return what stands here for the file that is copied to make a resource; None where there is no file to it."""
+    """Return the placeholder for the file of a resource, or None if it has no file."""
     digest = resource.content_digest
     return None if digest is None else digest.encode()
 
 
-def place_of(resource: Resource) -> Place:
-    """Return where a resource stands; two that would stand at one place are in each other's way."""
+def object_name(resource: Resource) -> ObjectName:
+    """Return the name of a resource's object; two resources with one name are in conflict."""
     return f"{resource.kind} {resource.name_on_host}"
 
 
@@ -65,7 +62,7 @@ class Running:
 
     @property
     def fingerprint(self) -> Hashable:
-        """What batches that are equally far have in common."""
+        """A value that batches with equal progress share."""
         return self.batch.tasks, self.task, len(self.results), self.done
 
     @property
@@ -100,103 +97,103 @@ class Running:
 
 @dataclass(slots=True)
 class Host:
-    """One host: its things, what still runs there under the operation lock, and whether it answers."""
+    """One host: its objects, the batch that it runs under the operation lock, and whether it is down."""
 
-    things: dict[Place, Thing] = field(default_factory=dict)
+    objects: dict[ObjectName, HostObject] = field(default_factory=dict)
     running: Running | None = None
     down: bool = False
 
     def copy(self) -> Host:
-        """Return the host as it is now."""
+        """Return a copy of the host."""
         running = replace(self.running) if self.running else None
-        return Host(dict(self.things), running, self.down)
+        return Host(dict(self.objects), running, self.down)
 
     @property
-    def print(self) -> Hashable:
-        """What two hosts have in common that are the same."""
-        return frozenset(self.things.items()), self.running and self.running.fingerprint, self.down
+    def fingerprint(self) -> Hashable:
+        """A value that equal hosts share."""
+        return frozenset(self.objects.items()), self.running and self.running.fingerprint, self.down
 
     def settle(self) -> None:
-        """Let what still runs here come to its end, as the operation lock makes the next batch wait."""
+        """Finish the batch that still runs here: the operation lock makes the next batch wait for it."""
         running, self.running = self.running, None
         while running is not None and not running.ended:
             list(running.step(self.perform))
 
     def perform(self, command: Command) -> Result:
         """Run one command."""
-        if command.argv == ("true",):  # a batch that only brings the fence
+        if command.argv == ("true",):  # a batch that only carries the fence
             return Result(0, "")
         _, verb, text = command.argv
         if verb == "read":
-            return Result(0, json.dumps([_report(self.things.get(place)) for place in json.loads(text)]))
+            return Result(0, json.dumps([_report(self.objects.get(name)) for name in json.loads(text)]))
         resource = read_resource(text)
-        place = place_of(resource)
-        standing = self.things.get(place)
-        if standing is not None and standing.owner != resource.address:
-            return Result(1, f"{place} belongs to {standing.owner}")
+        name = object_name(resource)
+        current = self.objects.get(name)
+        if current is not None and current.owner != resource.address:
+            return Result(1, f"{name} belongs to {current.owner}")
         match verb:
-            case "claim" if standing is None:
-                self.things[place] = Thing(resource.address, resource, whole=False)
+            case "claim" if current is None:
+                self.objects[name] = HostObject(resource.address, resource, complete=False)
             case "make":
                 if refusal := next(self._refusals(resource), None):
                     return Result(1, refusal)
-                self.things[place] = Thing(resource.address, resource)
+                self.objects[name] = HostObject(resource.address, resource)
             case "clear":
                 if user := next(self._users(resource), None):
-                    return Result(1, f"{place} is in use by {user}")
-                self.things.pop(place, None)
+                    return Result(1, f"{name} is in use by {user}")
+                self.objects.pop(name, None)
             case "claim":
                 pass
             case _:
-                raise ValueError(f"the model knows no command {verb}")
+                raise ValueError(f"unknown command of the model: {verb}")
         return Result(0, "")
 
-    def take(self, place: Place, content: bytes) -> None:
-        """Take a file, or what has come of it so far; raises KeyError where nothing has claimed its place."""
-        self.things[place] = replace(self.things[place], upload=content)
+    def receive(self, name: ObjectName, content: bytes) -> None:
+        """Store a file, or the part that has arrived; raises KeyError if no object has claimed its name."""
+        self.objects[name] = replace(self.objects[name], upload=content)
 
-    def _stands(self, place: Place) -> bool:
-        thing = self.things.get(place)
-        return thing is not None and thing.whole
+    def _is_complete(self, name: ObjectName) -> bool:
+        found = self.objects.get(name)
+        return found is not None and found.complete
 
     def _refusals(self, resource: Resource) -> Iterator[str]:
-        """Yield why a real host could not have this, as things are."""
-        yield from (f"there is no {place}" for place in _needed(resource) if not self._stands(place))
-        standing = self.things.get(place_of(resource))
-        if (wanted := content_of(resource)) is not None and (standing is None or standing.upload != wanted):
-            yield f"what was copied to {place_of(resource)} is not what it should be"
-        for other in (thing.resource for thing in self.things.values() if thing.owner != resource.address):
+        """Yield the reasons why a real host would refuse this resource now."""
+        yield from (f"there is no {name}" for name in _used_by(resource) if not self._is_complete(name))
+        current = self.objects.get(object_name(resource))
+        if (wanted := content_of(resource)) is not None and (current is None or current.upload != wanted):
+            yield f"what was copied to {object_name(resource)} has the wrong content"
+        for other in (found.resource for found in self.objects.values() if found.owner != resource.address):
             if (reason := resource.conflict(other)) is not None:
                 yield reason
 
     def _users(self, resource: Resource) -> Iterator[str]:
-        place = place_of(resource)
-        for thing in self.things.values():
-            if thing.whole and thing.owner != resource.address and place in _needed(thing.resource):
-                yield thing.owner
+        name = object_name(resource)
+        for found in self.objects.values():
+            if found.complete and found.owner != resource.address and name in _used_by(found.resource):
+                yield found.owner
 
 
-def _report(thing: Thing | None) -> list[object] | None:
-    return None if thing is None else [thing.owner, thing.whole, write_resource(thing.resource)]
+def _report(found: HostObject | None) -> list[object] | None:
+    return None if found is None else [found.owner, found.complete, write_resource(found.resource)]
 
 
-def _needed(resource: Resource) -> Iterable[Place]:
-    """Return the places on the same host without which a resource cannot be there."""
+def _used_by(resource: Resource) -> Iterable[ObjectName]:
+    """Return the names of the objects on the same host that a resource uses."""
     return [f"{use.kind} {use.name}" for use in resource.uses() if use.certain and use.name is not None]
 
 
 def invariant_violations(hosts: Mapping[HostName, Host]) -> list[str]:
-    """Return what must never be, on whichever hosts: numbers used twice where they meet, VLANs shared by slices."""
+    """Return what must never happen: numbers used twice where they must be unique, VLANs shared by slices."""
     users: dict[str, set[str]] = {}
     vlans: dict[int, set[str | None]] = {}
     for host, state in hosts.items():
-        for thing in state.things.values():
-            if thing.owner != thing.resource.address:
+        for found in state.objects.values():
+            if found.owner != found.resource.address:
                 continue
-            for number in thing.resource.unique_numbers():
-                users.setdefault(number, set()).add(f"{thing.owner} on {host}")
-            for vlan in thing.resource.private_vlans():
-                vlans.setdefault(vlan, set()).add(thing.resource.slice)
-    found = [f"{number} is used by {', '.join(sorted(who))}" for number, who in users.items() if len(who) > 1]
-    found += [f"VLAN {vlan} is used by {sorted(map(str, who))}" for vlan, who in vlans.items() if len(who) > 1]
-    return sorted(found)
+            for number in found.resource.unique_numbers():
+                users.setdefault(number, set()).add(f"{found.owner} on {host}")
+            for vlan in found.resource.private_vlans():
+                vlans.setdefault(vlan, set()).add(found.resource.slice)
+    violations = [f"{number} is used by {', '.join(sorted(who))}" for number, who in users.items() if len(who) > 1]
+    violations += [f"VLAN {vlan} is used by {sorted(map(str, who))}" for vlan, who in vlans.items() if len(who) > 1]
+    return sorted(violations)

@@ -6,7 +6,7 @@ from reconciler.apply.observation.observe import Drivers
 from reconciler.plan.snapshot import Status
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
-from reconciler.simulation.hosts import Host, Thing, place_of
+from reconciler.simulation.hosts import Host, HostObject, object_name
 from reconciler.spec.models.cluster import Cluster
 from reconciler.state.memory import Image
 
@@ -20,7 +20,7 @@ def simulated_copy(cluster: Cluster, image: Image, drivers: Drivers = DRIVERS) -
     simulated.store.restore(image.unlocked())
     for entry in simulated.store.read().resources.values():
         resource = entry.may_exist()
-        thing = Thing(resource.address, resource, whole=entry.status is Status.PRESENT)
+        found = HostObject(resource.address, resource, complete=entry.status is Status.PRESENT)
         # A host of other slices may no longer be in the cluster file.
-        simulated.hosts.setdefault(resource.host, Host()).things[place_of(resource)] = thing
+        simulated.hosts.setdefault(resource.host, Host()).objects[object_name(resource)] = found
     return simulated

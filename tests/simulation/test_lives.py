@@ -27,7 +27,7 @@ from reconciler import workflow
 from reconciler.errors import StateLost, UsageError
 from reconciler.plan.snapshot import Status, claims
 from reconciler.simulation.cluster import Interruption, SimulatedCluster, ignore
-from reconciler.simulation.hosts import invariant_violations, place_of
+from reconciler.simulation.hosts import invariant_violations, object_name
 from reconciler.spec.check.files import check
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.load import ClusterFile, SliceFile
@@ -117,13 +117,13 @@ class Lives(RuleBasedStateMachine):
         else:
             self.finish(inputs, asked)
 
-    @precondition(lambda self: any(host.things for host in self.simulated.hosts.values()))
+    @precondition(lambda self: any(host.objects for host in self.simulated.hosts.values()))
     @rule(data=st.data())
     def remove_by_hand(self, data: st.DataObject) -> None:
-        if standing := sorted(self.simulated.objects()):
-            host, place = data.draw(st.sampled_from(standing))
-            del self.simulated.hosts[host].things[place]
-            seen["things removed by hand"] += 1
+        if current := sorted(self.simulated.objects()):
+            host, name = data.draw(st.sampled_from(current))
+            del self.simulated.hosts[host].objects[name]
+            seen["objects removed by hand"] += 1
 
     # What happens to them.
 
@@ -200,10 +200,10 @@ class Lives(RuleBasedStateMachine):
         state = self.simulated.store.read(None)
         assert {entry.status for entry in state.resources.values()} <= {Status.PRESENT}
         assert not any(state.held.values())
-        standing = self.simulated.objects()
-        assert all(thing.whole for thing in standing.values())
-        assert {where: thing.resource for where, thing in standing.items()} == {
-            (entry.resource.host, place_of(entry.resource)): entry.resource for entry in state.resources.values()
+        current = self.simulated.objects()
+        assert all(found.complete for found in current.values())
+        assert {where: found.resource for where, found in current.items()} == {
+            (entry.resource.host, object_name(entry.resource)): entry.resource for entry in state.resources.values()
         }
         if known := self.known():
             self.finish(self.inputs(()), workflow.Asked(destroy=known))

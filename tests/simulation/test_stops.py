@@ -152,7 +152,7 @@ def test_resources_of_an_unfinished_apply_are_incomplete_in_the_copy() -> None:
     cluster.restore(written[0].checkpoint)
     copy = simulated_copy(inputs.cluster.cluster, image(cluster))
     begun = {entry.resource.address for entry in cluster.store.read().resources.values()}
-    assert {thing.owner: thing.whole for thing in copy.objects().values()} == dict.fromkeys(begun, False)
+    assert {found.owner: found.complete for found in copy.objects().values()} == dict.fromkeys(begun, False)
     assert complete(simulate(copy, inputs)) > len(begun) > 1
 
 
