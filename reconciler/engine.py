@@ -18,6 +18,7 @@ from reconciler.spec.models.names import HostName
 from reconciler.state.locks.leases import LockWait, hold
 from reconciler.state.locks.process import this_process
 from reconciler.state.store import Holder, Lock, StateStore
+from reconciler.state.worker import StateWorker
 
 PARALLELISM = 10
 """How many hosts an apply works on at the same time, unless the front end says otherwise."""
@@ -33,7 +34,7 @@ class Engine:
 
     `lock_timeout` is how long to wait for the locks of slices, in seconds. Once `stop` is set, steps in flight are
     finished and no step is started. The drivers are those of real hosts unless `drivers` is given. The private content
-    of resources comes from the files unless `contents` is given.
+    of resources comes from the files unless `contents` is given. An event loop calls the store through `worker` only.
     """
 
     store: StateStore
@@ -45,6 +46,7 @@ class Engine:
     lock_timeout: float = 0.0
     drivers: Drivers | None = None
     contents: Callable[[Sequence[Step]], Private] | None = None
+    worker: StateWorker = field(default_factory=StateWorker)
 
     def locked(
         self, names: Collection[str], *, store: StateStore | None = None, seconds: float | None = None
@@ -53,7 +55,7 @@ class Engine:
         wait = LockWait(
             self.lock_timeout if seconds is None else seconds, lambda text: self.observer(Waiting(text)), self.stop
         )
-        return hold(store or self.store, names, self.holder, wait)
+        return hold(store or self.store, names, self.holder, wait, self.worker)
 
 
 @asynccontextmanager
@@ -74,7 +76,8 @@ async def open_engine(  # noqa: PLR0913 - the options of a front end, each by na
     """
     from reconciler.state.sql.store import open_state  # noqa: PLC0415 - SQLAlchemy: simulations need only the type
 
-    with closing(open_state(cluster.name, state, read_only=read_only)) as store:
+    worker = StateWorker()
+    with closing(worker), closing(await worker.run(open_state, cluster.name, state, read_only=read_only)) as store:
         async with connecting(cluster, report) as connector:
             yield Engine(
                 store,
@@ -84,6 +87,7 @@ async def open_engine(  # noqa: PLR0913 - the options of a front end, each by na
                 stop=stop or asyncio.Event(),
                 parallelism=parallelism,
                 lock_timeout=lock_timeout,
+                worker=worker,
             )
 
 

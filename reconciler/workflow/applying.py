@@ -102,12 +102,12 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
     async with AsyncExitStack() as stack:
         names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
         locks = await stack.enter_async_context(engine.locked(names))
-        planned = plan(inputs, engine.store, asked)
+        planned = await engine.worker.run(plan, inputs, engine.store, asked)
         drifted: Mapping[Address, ResourceDrift] = {}
         if asked.refresh and inputs.slices:
             drifted = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
         if drifted:
-            planned = plan(inputs, engine.store, asked, drifted)
+            planned = await engine.worker.run(plan, inputs, engine.store, asked, drifted)
         return PreparedApply(planned, inputs, engine, locks, asked, drifted, held=stack.pop_all())
     raise AssertionError  # the stack suppresses no exception
 
@@ -119,9 +119,9 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
     """
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(engine.locked(set(saved.slices)))
-        engine.store.check_plan(saved)
+        await engine.worker.run(engine.store.check_plan, saved)
         # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
-        agreed = replace(saved, lineage=engine.store.read(()).lineage)
+        agreed = replace(saved, lineage=(await engine.worker.run(engine.store.read, ())).lineage)
         return PreparedApply(agreed, inputs, engine, locks, NOTHING_ELSE, {}, held=stack.pop_all(), saved=True)
     raise AssertionError  # the stack suppresses no exception
 
@@ -153,14 +153,16 @@ async def perform(
     if prepared.plan.data_lost and not accept_data_loss:
         raise _data_loss(prepared.plan)
     engine = prepared.engine
-    if prepared.plan.empty and not _allocations_moved(prepared.plan, engine.store.read(())):
-        return ApplyResult(prepared.plan, approved=True, renumbered=prepared.renumbered)
+    if prepared.plan.empty:
+        state = await engine.worker.run(engine.store.read, ())
+        if not _allocations_moved(prepared.plan, state):
+            return ApplyResult(prepared.plan, approved=True, renumbered=prepared.renumbered)
     async with _begun(prepared) as (current, opened):
         report = await run_steps(
             engine,
             opened,
             current.steps,
-            StoreJournal(opened.store, opened.number),
+            StoreJournal(opened.store, opened.number, engine.worker),
             uploads=_uploads(prepared.inputs),
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
         )
@@ -200,11 +202,11 @@ async def _begun(prepared: PreparedApply) -> AsyncIterator[tuple[Plan, OpenApply
         async with _shared_lock(prepared, current) as locks:
             store = engine.store.under(locks)
             try:
-                number = store.begin(current, engine.holder, plan_digest(current))
+                number = await engine.worker.run(store.begin, current, engine.holder, plan_digest(current))
             except StateMoved as moved:
                 if prepared.saved:
                     raise
-                current = _same_again(prepared, current, moved)
+                current = await engine.worker.run(_same_again, prepared, current, moved)
                 continue
             yield current, OpenApply(current.lineage, number, store, locks)
             return

@@ -6,7 +6,6 @@ once. The state keeps which orphans were seen, and a later run removes those tha
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.store import ApplyId, Lock, OrphanId, SeenOrphan, StateStore
+from reconciler.state.worker import StateWorker
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.refresh import ClusterDrift, drift
 from reconciler.workflow.steps import OpenApply, run_steps
@@ -116,7 +116,8 @@ def orphan_id(orphan: Orphan) -> OrphanId:
 async def examine(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPolicy) -> GcResult:
     """Survey every host and decide on every orphan; the state is not changed."""
     found = await drift(inputs, engine.store, engine.connector)
-    return GcResult(decide(found, engine.store.orphans(), now, policy), found.unread, approved=False)
+    seen = await engine.worker.run(engine.store.orphans)
+    return GcResult(decide(found, seen, now, policy), found.unread, approved=False)
 
 
 async def prepare(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPolicy) -> GcResult:
@@ -125,7 +126,7 @@ async def prepare(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPo
     blind = {one.host for one in found.unread}
     read = {HostName(host.name) for host in inputs.cluster.cluster.hosts()} - blind
     seen = [orphan_id(decision.orphan) for decision in found.decisions if decision.action is not GcAction.OTHER]
-    engine.store.see_orphans([one for one in seen if one.host in read], read)
+    await engine.worker.run(engine.store.see_orphans, [one for one in seen if one.host in read], read)
     return found
 
 
@@ -152,22 +153,26 @@ async def _remove(engine: Engine, orphans: Sequence[Orphan], store: StateStore, 
     going = {step.id: orphan_id(by_place[step.host, step.address]) for step in steps}
     slices = {SliceKey(step.subject.slice) for step in steps if step.subject.slice is not None}
     digest = hashlib.sha256(repr(sorted(going.values())).encode()).hexdigest()
-    number = store.begin_removal(slices, engine.holder, digest)
-    opened = OpenApply(store.read(()).lineage, number, store, locks)
-    return await run_steps(engine, opened, steps, _RemovalJournal(store, number, going))
+    number = await engine.worker.run(store.begin_removal, slices, engine.holder, digest)
+    lineage = (await engine.worker.run(store.read, ())).lineage
+    opened = OpenApply(lineage, number, store, locks)
+    return await run_steps(engine, opened, steps, _RemovalJournal(store, number, going, engine.worker))
 
 
 class _RemovalJournal:
     """The executor's journal of removals: orphans have no status in the state."""
 
-    def __init__(self, store: StateStore, number: ApplyId, going: Mapping[StepId, OrphanId]) -> None:
+    def __init__(
+        self, store: StateStore, number: ApplyId, going: Mapping[StepId, OrphanId], worker: StateWorker
+    ) -> None:
         self._store = store
+        self._worker = worker
         self._number = number
         self._going = going
 
     async def intend(self, steps: Sequence[Step]) -> None:
-        await asyncio.to_thread(self._store.intend_removal, self._number, steps)
+        await self._worker.run(self._store.intend_removal, self._number, steps)
 
     async def record(self, results: Sequence[StepResult]) -> None:
         gone = [self._going[result.step.id] for result in results if result.status is StepStatus.DONE]
-        await asyncio.to_thread(self._store.record_removal, self._number, results, gone)
+        await self._worker.run(self._store.record_removal, self._number, results, gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,8 @@ async def refresh(
     hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
     hosts.add(HostName(inputs.cluster.cluster.network_node.name))
     staying = set(draft.slices).difference(destroy)
-    resources = [resource for resource in present_resources(reader, staying) if resource.host in hosts]
+    present = await asyncio.to_thread(present_resources, reader, staying)
+    resources = [resource for resource in present if resource.host in hosts]
     return {
         item.address: ResourceDrift(
             item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes}
@@ -74,7 +76,7 @@ async def drift(
     With a scope, only the hosts of those slices are surveyed, and only orphans of those slices are returned.
     """
     cluster = inputs.cluster.cluster
-    before = reader.read(None)
+    before = await asyncio.to_thread(reader.read, None)
     resources = _present(before, scope)
     hosts = [HostName(host.name) for host in cluster.hosts()]
     if scope is not None:
@@ -82,7 +84,8 @@ async def drift(
     target = [SurveyTarget(host, cluster.bridge.name) for host in hosts]
     observed = await observe(connector, resources, DRIVERS, surveyed=target)
     # An apply may run meanwhile: what it made is in the state by now, and what it removed was there before.
-    known = [*all_resources(before), *all_resources(reader.read(None))]
+    after = await asyncio.to_thread(reader.read, None)
+    known = [*all_resources(before), *all_resources(after)]
     orphans = find_orphans(observed, known, before.lineage, DRIVERS)
     return ClusterDrift(
         drift=find_drift(resources, observed),

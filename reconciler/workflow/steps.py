@@ -57,12 +57,13 @@ async def run_steps(
         )
     except BaseException:
         with suppress(StateError):  # if the state is what failed, the error being raised says so already
-            opened.store.finish(opened.number, "interrupted", 0)
+            await engine.worker.run(opened.store.finish, opened.number, "interrupted", 0)
         raise
     if report.lock_lost is not None:
-        report = replace(report, lock_lost=_new_holder(report.lock_lost, opened))
+        report = replace(report, lock_lost=await engine.worker.run(_new_holder, report.lock_lost, opened))
     with suppress(StateLost):  # the report says so; the history shows the apply as unfinished, as after a kill
-        opened.store.finish(opened.number, DONE if report.ok else "failed", len(report.skipped))
+        result = DONE if report.ok else "failed"
+        await engine.worker.run(opened.store.finish, opened.number, result, len(report.skipped))
     return report
 
 

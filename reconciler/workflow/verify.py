@@ -45,14 +45,15 @@ async def verify(
     frames of its ports go, and where frames go that arrive by the trunk. Raises HostError if a host cannot be read,
     because a host that was not read is not verified. With `probe`, routers also send ARP requests to guests.
     """
-    declared = declare(present_resources(reader))
+    declared = declare(await asyncio.to_thread(present_resources, reader))
+    in_scope = await asyncio.to_thread(present_resources, reader, scope)
     bridge = inputs.cluster.cluster.bridge
     hosts = {HostName(host.name) for host in inputs.cluster.cluster.hosts()}
     ports, mirrors, kernels, routers = await asyncio.gather(
         read_ports(connector, hosts),
         read_mirrors(connector, hosts),
         read_kernels(connector, hosts),
-        _router_violations(present_resources(reader, scope), connector),
+        _router_violations(in_scope, connector),
     )
     switches = {host: _switch(host, bridge, found) for host, found in ports.items()}
     networks = {host: _network(declared, host, switches[host], found) for host, found in kernels.items()}

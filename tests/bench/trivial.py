@@ -23,6 +23,7 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, Bytes, HostName
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import Holder, StateStore
+from reconciler.state.worker import StateWorker
 from reconciler.trees import DISK
 from reconciler.workflow.journal import StoreJournal
 
@@ -82,7 +83,7 @@ async def _perform(cluster: Cluster, store: StateStore, steps: tuple[Step, ...])
         report = await execute(
             steps,
             connector=connector,
-            journal=StoreJournal(store, number),
+            journal=StoreJournal(store, number, StateWorker()),
             drivers={Disk.kind: DRIVER},
             uploads={},
             parallelism=10,

@@ -16,6 +16,7 @@ from reconciler.plan.snapshot import SHARED
 from reconciler.state.locks.leases import LockWait, Watch, hold, renewed
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder, Life, Lock
+from reconciler.state.worker import StateWorker
 from tests.contracts.conftest import Database
 from tests.contracts.states import ANNA, LAB1, LAB2, allocation, done, perform, plan, router, steps
 
@@ -127,7 +128,7 @@ class TestHolding:
         store = open_at(timedelta(seconds=0.3))
         with store.lock([LAB1, SHARED], ANNA) as taken:
             times.wall -= timedelta(hours=1)
-            async with hold(store, [LAB1], BEN, self.patience(times, 60)) as (lock,):
+            async with hold(store, [LAB1], BEN, self.patience(times, 60), StateWorker()) as (lock,):
                 assert lock.token > max(one.token for one in taken)
                 assert [one.holder for one in store.locks()] == [ANNA, BEN]
             assert [one.name for one in store.locks()] == [SHARED]
@@ -138,13 +139,13 @@ class TestHolding:
         store = open_at(timedelta(seconds=0.6))
         with store.lock([LAB1], ANNA) as taken, renewed(store, taken):
             with pytest.raises(StateLocked):
-                async with hold(store, [LAB1], BEN, self.patience(times, 2)):
+                async with hold(store, [LAB1], BEN, self.patience(times, 2), StateWorker()):
                     pytest.fail("it was taken over")
             assert store.locks()[0].token == taken[0].token
 
     async def test_it_is_renewed_while_the_loop_is_busy(self, open_at: Callable[..., SqlStore], times: Times) -> None:
         store = open_at(timedelta(seconds=0.3))
-        async with hold(store, [LAB1], ANNA, self.patience(times, 0)) as (lock,):
+        async with hold(store, [LAB1], ANNA, self.patience(times, 0), StateWorker()) as (lock,):
             renewals = 0
             while renewals < 3:  # nothing is awaited here
                 renewals += store.locks()[0].alive != lock.alive
@@ -154,7 +155,7 @@ class TestHolding:
     async def test_who_does_not_wait_is_refused_at_once(self, open_at: Callable[..., SqlStore], times: Times) -> None:
         store = open_at()
         with store.lock([LAB1], ANNA), pytest.raises(StateLocked):
-            async with hold(store, [LAB1], BEN, self.patience(times, 0)):
+            async with hold(store, [LAB1], BEN, self.patience(times, 0), StateWorker()):
                 pytest.fail("it was taken over")
         assert times.told == []
 

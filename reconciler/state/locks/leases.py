@@ -11,13 +11,14 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from reconciler.errors import StateError, StateLocked, StateLost
 from reconciler.state.store import Holder, Lock, StateStore
+from reconciler.state.worker import StateWorker
 
 POLL_INTERVAL: Final = 0.2
 """Seconds between two checks of a lock that another process holds."""
@@ -68,43 +69,34 @@ async def hold(
     names: Collection[str],
     holder: Holder,
     wait: LockWait,
+    worker: StateWorker,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[tuple[Lock, ...]]:
     """Hold all of these locks while the block runs, and renew them; a lease that expires is taken over.
 
-    Raises StateLocked where another process keeps one of them.
+    The store is called in the worker's thread. Raises StateLocked where another process keeps one of the locks.
     """
-    with ExitStack() as stack:
-        taken = await _wait(stack, store, names, holder, wait, monotonic)
-        stack.enter_context(renewed(store, taken))
-        yield taken
-
-
-async def _wait(
-    stack: ExitStack,
-    store: StateStore,
-    names: Collection[str],
-    holder: Holder,
-    wait: LockWait,
-    monotonic: Callable[[], float],
-) -> tuple[Lock, ...]:
     watch = Watch(store.ttl.total_seconds(), monotonic)
     deadline = monotonic() + wait.seconds
     silent: Sequence[Lock] = ()
     known: set[Holder] = set()
-    while True:
-        try:
-            return stack.enter_context(store.lock(names, holder, silent))
-        except StateLocked as error:
-            if monotonic() >= deadline or wait.stop.is_set():
-                raise
-            held = [lock for lock in store.locks() if lock.name in names]
-            silent = watch.silent(held)
-            holders = {lock.holder for lock in held}
-            if holders - known:
-                wait.notify(error.summary)
-                known |= holders
-        await asyncio.sleep(min(POLL_INTERVAL, max(deadline - monotonic(), 0)))
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                taken = await stack.enter_async_context(worker.hold(store.lock(names, holder, silent)))
+                break
+            except StateLocked as error:
+                if monotonic() >= deadline or wait.stop.is_set():
+                    raise
+                held = [lock for lock in await worker.run(store.locks) if lock.name in names]
+                silent = watch.silent(held)
+                holders = {lock.holder for lock in held}
+                if holders - known:
+                    wait.notify(error.summary)
+                    known |= holders
+            await asyncio.sleep(min(POLL_INTERVAL, max(deadline - monotonic(), 0)))
+        await stack.enter_async_context(worker.hold(renewed(store, taken)))
+        yield taken
 
 
 def renewed(store: StateStore, taken: Collection[Lock]) -> AbstractContextManager[None]:
