@@ -21,7 +21,7 @@ from reconciler.spec.yaml.document import Path, Refused, read_document
 from reconciler.spec.yaml.source import Source
 
 _HINTS = {
-    ABSENT: "check the path; it is relative to the current folder",
+    ABSENT: "check the path",
     TOO_LARGE: "a slice file takes a few KiB; is this another kind of file?",
 }
 
