@@ -33,14 +33,14 @@ def mirrors_of_declared(
     trunk = {switch.trunk.name} if switch.trunk is not None else set()
     known = {port.name: origin_of(declared, port) for port in switch.ports if declared.at(host, port.name) is not None}
     for mirror in mirrors:
-        heard = {known.get(name, f"the trunk {name}") for name in mirror.ports & (known.keys() | trunk)}
+        copied = {known.get(name, f"the trunk {name}") for name in mirror.ports & (known.keys() | trunk)}
         if mirror.all:
-            heard = {"every port"}
-        elif not heard and mirror.vlans & declared.vlans:
-            heard = {f"VLAN {vlan}" for vlan in mirror.vlans & declared.vlans}
-        if heard and (not mirror.vlans or mirror.vlans & declared.vlans):
-            message = f"the mirror {mirror.name} of {host} copies frames of {', '.join(sorted(heard))} to {mirror.to}"
-            yield Violation(ViolationKind.LEAK, (*sorted(heard), mirror.to), message)
+            copied = {"every port"}
+        elif not copied and mirror.vlans & declared.vlans:
+            copied = {f"VLAN {vlan}" for vlan in mirror.vlans & declared.vlans}
+        if copied and (not mirror.vlans or mirror.vlans & declared.vlans):
+            message = f"the mirror {mirror.name} of {host} copies frames of {', '.join(sorted(copied))} to {mirror.to}"
+            yield Violation(ViolationKind.LEAK, (*sorted(copied), mirror.to), message)
 
 
 def stacked_interfaces(

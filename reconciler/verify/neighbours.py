@@ -33,10 +33,10 @@ def check_replies(
     asked: Sequence[Neighbour], replies: Mapping[Neighbour, frozenset[str]]
 ) -> tuple[Probed, tuple[Violation, ...]]:
     """Return how many NICs replied, which are silent, and a violation for each reply from another MAC."""
-    strange = tuple(_strange(asked, replies))
+    wrong_replies = tuple(_wrong_replies(asked, replies))
     silent = tuple(f"{one.port} ({one.ip})" for one in asked if not replies[one])
     own = sum(replies[one] == {one.mac} for one in asked)
-    return Probed(own, silent), strange
+    return Probed(own, silent), wrong_replies
 
 
 def _neighbours(declared: Declared) -> Iterator[Neighbour]:
@@ -56,7 +56,7 @@ def _neighbours(declared: Declared) -> Iterator[Neighbour]:
                     yield Neighbour(port.address, station.host, "", station.interface, router, port.ip, port.mac)
 
 
-def _strange(asked: Sequence[Neighbour], replies: Mapping[Neighbour, frozenset[str]]) -> Iterator[Violation]:
+def _wrong_replies(asked: Sequence[Neighbour], replies: Mapping[Neighbour, frozenset[str]]) -> Iterator[Violation]:
     for one in asked:
         for mac in sorted(replies[one] - {one.mac}):
             message = f"{mac} replies for {one.ip}, the address of {one.port}"

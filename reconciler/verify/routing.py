@@ -35,8 +35,8 @@ def compare_packets(
     missing = [*_missing(known, live, (pair for pair in pairs if wanted.has_edge(*pair)))]
     present = sum(wanted.has_edge(*pair) for pair in pairs)
     closed = sum(not wanted.has_edge(*pair) and not reached.has_edge(*pair) for pair in pairs)
-    strange = _strange_gateways(declared, live, scope)
-    return Routed(present - len(missing), closed), (*missing, *leaks, *strange)
+    gateways = _wrong_gateways(declared, live, scope)
+    return Routed(present - len(missing), closed), (*missing, *leaks, *gateways)
 
 
 def _pairs(known: Iterable[Entrance]) -> Iterator[tuple[str, str]]:
@@ -99,7 +99,7 @@ def _missing(
             yield Violation(ViolationKind.MISSING, (one, other), f"packets from {one} do not reach {other}", way)
 
 
-def _strange_gateways(
+def _wrong_gateways(
     declared: Declared, live: Mapping[HostName, Network], scope: Collection[str] | None
 ) -> Iterator[Violation]:
     """Yield each interface in a router's set of gateways that belongs to none of its segments with a gateway."""

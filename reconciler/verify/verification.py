@@ -178,14 +178,14 @@ def _missing(
     declared: Declared, live: nx.DiGraph[str], frame_exits: FrameExits, arrivals: Iterable[_Arrival]
 ) -> Iterator[Violation]:
     """Yield the declared pairs of which one does not receive the other's broadcasts, or frames to its own MAC."""
-    heard = {(one.probe.origin, one.end) for one in arrivals if one.probe.frame.kind is FrameKind.KNOWN}
-    aimed = {(probe.origin, probe.target) for probe in frame_exits if probe.frame.kind is FrameKind.KNOWN}
+    received = {(one.probe.origin, one.end) for one in arrivals if one.probe.frame.kind is FrameKind.KNOWN}
+    sent = {(probe.origin, probe.target) for probe in frame_exits if probe.frame.kind is FrameKind.KNOWN}
     for edge in declared.graph.edges:
         one, other = sorted(edge)
         for sender, receiver in ((one, other), (other, one)):
             if not live.has_edge(sender, receiver):
                 kind = FrameKind.BROADCAST
-            elif (sender, receiver) in aimed - heard:
+            elif (sender, receiver) in sent - received:
                 kind = FrameKind.KNOWN
             else:
                 continue

@@ -82,8 +82,8 @@ async def _probed(
     }
     found = await ask_neighbours(connector, questions)
     replies = {one: macs for host, there in by_host.items() for one, macs in zip(there, found[host], strict=True)}
-    probed, strange = check_replies(asked, replies)
-    return replace(result, probed=probed, violations=(*result.violations, *strange))
+    probed, wrong_replies = check_replies(asked, replies)
+    return replace(result, probed=probed, violations=(*result.violations, *wrong_replies))
 
 
 async def _router_violations(resources: Iterable[Resource], connector: Connector) -> list[Violation]:
