@@ -103,7 +103,7 @@ class Site:
         self.database = Database(f"sqlite:///{self.file}")
         self.inputs = workflow.load(ROOT / "examples/cluster.yaml", [ROOT / "examples/topologies/two-vms.yaml"])
         names = [host.name for host in self.inputs.cluster.cluster.hosts()]
-        self.hosts = SimulatedCluster("campus", names)
+        self.hosts = SimulatedCluster(names)
         self.events: list[float] = []
         self.stalls = Stalls()
         self.writer = Writer(self.file, BLOCKED)
