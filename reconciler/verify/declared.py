@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import networkx as nx
 
 from reconciler.plan.graph import ends
-from reconciler.plan.resources import Port, Resource, Segment, Trunk, Uplink, address
-from reconciler.spec.models.names import Address, HostName, LinkKey, VlanId
-
-Station = Port | Segment | Uplink
-"""An endpoint that sends and receives frames: a VM's NIC, a router's interface, or the internet VLAN's gateway."""
+from reconciler.plan.resources import Resource, Station, StationRole
+from reconciler.spec.models.names import Address, HostName, VlanId
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Declared:
 
     def at(self, host: HostName, port: str) -> Address | None:
         """Return the station behind a switch port, or None if no declared station has it."""
-        return next((where for where, one in self.stations.items() if (one.host, port_of(one)) == (host, port)), None)
+        return next((where for where, one in self.stations.items() if (one.host, one.interface) == (host, port)), None)
 
 
 def declare(resources: Iterable[Resource]) -> Declared:
@@ -53,42 +51,31 @@ def declare(resources: Iterable[Resource]) -> Declared:
     VLAN. Pairs are taken from names and not from VLANs, so that a VLAN that was given out twice is found.
     """
     present = list(resources)
-    stations = {one.address: one for one in present if isinstance(one, Port | Segment | Uplink)}
+    stations = {one.address: one for resource in present if (one := resource.station()) is not None}
     graph: nx.Graph[Address] = nx.Graph()
     graph.add_nodes_from(sorted(stations))
-    graph.add_edges_from(pair for pair in _pairs(stations) if all(end in stations for end in pair))
+    graph.add_edges_from(_pairs(stations))
     carried: dict[HostName, frozenset[VlanId]] = {one.host: frozenset() for one in stations.values()}
     guarded: dict[HostName, frozenset[VlanId]] = {}
-    for trunk in present:
-        if isinstance(trunk, Trunk):
-            carried[trunk.host] = carried.get(trunk.host, frozenset()) | {*trunk.vlans}
-            if trunk.gateway_mac is not None:
-                guarded[trunk.host] = guarded.get(trunk.host, frozenset()) | {*trunk.vlans}
+    for resource in present:
+        if carries := frozenset(resource.carried_vlans()):
+            carried[resource.host] = carried.get(resource.host, frozenset()) | carries
+        if guards := frozenset(resource.guarded_vlans()):
+            guarded[resource.host] = guarded.get(resource.host, frozenset()) | guards
     return Declared(stations, graph, carried, guarded)
 
 
-def port_of(station: Station) -> str:
-    """Return the name of a station's port on its host's switch."""
-    return station.tap if isinstance(station, Port) else station.interface
-
-
-def mac_of(station: Station) -> str | None:
-    """Return a station's MAC address, or None for a router's interface, whose MAC its host chooses."""
-    return None if isinstance(station, Segment) else station.mac
-
-
 def _pairs(stations: Mapping[Address, Station]) -> Iterator[tuple[Address, Address]]:
-    uplinks = [one.address for one in stations.values() if isinstance(one, Uplink)]
+    gateways = [one.address for one in stations.values() if one.role is StationRole.GATEWAY]
+    guests = {_name(one): one.address for one in stations.values() if one.role is StationRole.GUEST}
     for one in stations.values():
-        if isinstance(one, Segment):
-            first, second = _ends(one)
-            yield from ((first, second), (first, one.address), (second, one.address))
-        elif isinstance(one, Port) and one.gateway_mac is not None:
-            yield from ((one.address, uplink) for uplink in uplinks)
+        if one.link is not None:
+            near = [guests[name] for vm, nic in ends(one.link) if (name := f"{one.slice}/{vm}:eth{nic}") in guests]
+            yield from combinations((*near, one.address), 2)
+        elif one.gateway_mac is not None:
+            yield from ((one.address, gateway) for gateway in gateways)
 
 
-def _ends(segment: Segment) -> tuple[Address, Address]:
-    """Return the ports at the two ends of a segment's link, which its address names."""
-    link = segment.address.removeprefix(f"{Segment.kind}/{segment.slice}/")
-    first, second = (address(Port, f"{segment.slice}/{vm}:eth{number}") for vm, number in ends(LinkKey(link)))
-    return first, second
+def _name(station: Station) -> str:
+    """Return the name of a station without its kind: `owner/slice/vm:eth1` for a NIC."""
+    return station.address.partition("/")[2]

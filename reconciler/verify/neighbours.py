@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconciler.plan.resources import Port, Segment, Uplink
+from reconciler.plan.resources import StationRole
 from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.verification import Probed, Violation, ViolationKind
@@ -40,20 +40,17 @@ def check_replies(
 
 
 def _neighbours(declared: Declared) -> Iterator[Neighbour]:
-    ports = [one for _, one in sorted(declared.stations.items()) if isinstance(one, Port)]
-    by_mac = {one.mac: one.address for one in ports}
+    guests = [one for _, one in sorted(declared.stations.items()) if one.role is StationRole.GUEST]
+    by_mac = {one.mac: one.address for one in guests}
     for where, station in sorted(declared.stations.items()):
-        if isinstance(station, Segment):
-            router = station.ip.partition("/")[0]
-            for lease in station.leases:
-                if lease.mac in by_mac:
-                    at = (station.host, station.namespace, station.interface, router)
-                    yield Neighbour(by_mac[lease.mac], *at, lease.ip, lease.mac)
-        elif isinstance(station, Uplink):
-            router = station.ip.partition("/")[0]
-            for port in ports:
-                if port.ip is not None and declared.graph.has_edge(where, port.address):
-                    yield Neighbour(port.address, station.host, "", station.interface, router, port.ip, port.mac)
+        at = (station.host, station.namespace, station.interface, station.ip or "")
+        for mac, ip in station.leases:
+            if mac in by_mac:
+                yield Neighbour(by_mac[mac], *at, ip, mac)
+        if station.role is StationRole.GATEWAY:
+            for guest in guests:
+                if guest.ip is not None and guest.mac is not None and declared.graph.has_edge(where, guest.address):
+                    yield Neighbour(guest.address, *at, guest.ip, guest.mac)
 
 
 def _wrong_replies(asked: Sequence[Neighbour], replies: Mapping[Neighbour, frozenset[str]]) -> Iterator[Violation]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Final
 
-from reconciler.plan.resources import Port, Segment, Uplink
+from reconciler.plan.resources import Station, StationRole
 from reconciler.spec.models.names import HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.namespace import Inside, Interface, Namespace
@@ -71,7 +71,7 @@ def entrances(declared: Declared) -> tuple[Entrance, ...]:
     return tuple(_entrances(declared))
 
 
-def outside_of(uplink: Uplink) -> str:
+def outside_of(uplink: Station) -> str:
     """Return the name of the network behind an uplink."""
     return f"the outside behind {uplink.uplink} of {uplink.host}"
 
@@ -130,14 +130,14 @@ def _example(route: IPv4Network, own: set[IPv4Address]) -> IPv4Address:
 
 
 def _entrances(declared: Declared) -> Iterator[Entrance]:
-    online = [one for one in declared.stations.values() if isinstance(one, Port) and one.gateway_mac is not None]
+    online = [one for one in declared.stations.values() if one.gateway_mac is not None]
     for where, station in sorted(declared.stations.items()):
-        if isinstance(station, Segment):
-            guest = _neighbour(station.ip)
-            yield Entrance(where, station.host, station.interface, station.slice, guest, gateway=station.gateway)
-        elif isinstance(station, Uplink):
+        if station.role is StationRole.ROUTER:
+            guest = _neighbour(station.network)
+            yield Entrance(where, station.host, station.interface, station.slice, guest, gateway=station.forwards)
+        elif station.role is StationRole.GATEWAY:
             ip = next((one.ip for one in online if one.ip is not None), None)
-            guest = IPv4Address(ip) if ip is not None else _neighbour(station.ip)
+            guest = IPv4Address(ip) if ip is not None else _neighbour(station.network)
             yield Entrance(where, station.host, station.interface, None, guest, apart=True)
             yield Entrance(outside_of(station), station.host, station.uplink, None, OUTSIDE)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from reconciler.plan.resources import Port, Uplink
+from reconciler.plan.resources import Station, StationRole
 from reconciler.spec.models.names import Address, HostName
-from reconciler.verify.declared import Declared, Station, mac_of
+from reconciler.verify.declared import Declared
 from reconciler.verify.frames import (
     ALL_NODES,
     BROADCAST,
@@ -97,7 +97,7 @@ def _local_probes(declared: Declared, switches: Switches) -> Iterator[Probe]:
             else:
                 station = declared.stations[where]
                 yield from map(ask, _frames(station))
-                if isinstance(station, Port):
+                if station.role is StationRole.GUEST:
                     yield from map(ask, _forged(declared, station))
                 yield from (ask(frame, target) for frame, target in _to_partners(declared, station))
         if switch.trunk is not None:
@@ -108,52 +108,53 @@ def _local_probes(declared: Declared, switches: Switches) -> Iterator[Probe]:
 
 def _frames(station: Station) -> Iterator[Frame]:
     """Yield the broadcast frames of a station."""
-    mac, ip = mac_of(station) or UNUSED_MAC, _ip(station)
+    mac, ip = station.mac or UNUSED_MAC, station.ip
     yield Frame(FrameKind.BROADCAST, mac, BROADCAST, ip)
-    if isinstance(station, Port):
+    if station.role is StationRole.GUEST:
         yield Frame(FrameKind.UNKNOWN, mac, UNKNOWN_MAC, ip)
 
 
-def _forged(declared: Declared, port: Port) -> Iterator[Frame]:
+def _forged(declared: Declared, port: Station) -> Iterator[Frame]:
     """Yield frames that a VM must not send: another MAC, a VLAN tag, and on the internet VLAN another address."""
+    mac = port.mac or UNUSED_MAC
     senders = {FrameKind.SPOOFED: UNKNOWN_MAC, FrameKind.MULTICAST: GROUP, FrameKind.FROM_ALL: BROADCAST} | _others(
         declared, port
     )
-    yield from (Frame(kind, mac, BROADCAST, port.ip) for kind, mac in senders.items())
+    yield from (Frame(kind, sender, BROADCAST, port.ip) for kind, sender in senders.items())
     foreign = next((vlan for vlan in sorted(declared.carried[port.host]) if vlan != port.vlan), ANY_VLAN)
-    yield Frame(FrameKind.TAGGED, port.mac, BROADCAST, port.ip, foreign)
-    yield Frame(FrameKind.PRIORITY, port.mac, BROADCAST, port.ip, NO_TAG)
-    yield Frame(FrameKind.DOUBLE, port.mac, BROADCAST, port.ip, foreign)
+    yield Frame(FrameKind.TAGGED, mac, BROADCAST, port.ip, foreign)
+    yield Frame(FrameKind.PRIORITY, mac, BROADCAST, port.ip, NO_TAG)
+    yield Frame(FrameKind.DOUBLE, mac, BROADCAST, port.ip, foreign)
     if port.gateway_mac is not None:
         other = _other_ip(declared, port)
         yield Frame(FrameKind.GATEWAY, port.gateway_mac, BROADCAST, port.ip)
-        yield Frame(FrameKind.ARP_SPOOFED, port.mac, port.gateway_mac, other)
-        yield Frame(FrameKind.IP_SPOOFED, port.mac, port.gateway_mac, other)
-        yield Frame(FrameKind.ADVERTISING, port.mac, ALL_NODES)
-        yield Frame(FrameKind.SERVING, port.mac, BROADCAST, port.ip)
+        yield Frame(FrameKind.ARP_SPOOFED, mac, port.gateway_mac, other)
+        yield Frame(FrameKind.IP_SPOOFED, mac, port.gateway_mac, other)
+        yield Frame(FrameKind.ADVERTISING, mac, ALL_NODES)
+        yield Frame(FrameKind.SERVING, mac, BROADCAST, port.ip)
 
 
-def _others(declared: Declared, port: Port) -> dict[FrameKind, str]:
+def _others(declared: Declared, port: Station) -> dict[FrameKind, str]:
     """Return the MAC of a VM that shares a link with this port, and that of a VM of another slice, if there are any."""
     stations = declared.stations
-    near = (one for where in sorted(declared.graph[port.address]) if isinstance(one := stations[where], Port))
-    far = (one for _, one in sorted(stations.items()) if isinstance(one, Port) and one.slice != port.slice)
+    near = (one for where in sorted(declared.graph[port.address]) if (one := stations[where]).role is StationRole.GUEST)
+    far = (one for _, one in sorted(stations.items()) if one.role is StationRole.GUEST and one.slice != port.slice)
     found = {FrameKind.NEIGHBOUR: next(near, None), FrameKind.FOREIGN: next(far, None)}
-    return {kind: one.mac for kind, one in found.items() if one is not None}
+    return {kind: one.mac for kind, one in found.items() if one is not None and one.mac is not None}
 
 
-def _other_ip(declared: Declared, port: Port) -> str:
+def _other_ip(declared: Declared, port: Station) -> str:
     """Return the address of another VM on the internet VLAN, or the gateway's if there is none."""
     stations = [one for _, one in sorted(declared.stations.items())]
-    vms = (one.ip for one in stations if isinstance(one, Port) and one.ip is not None and one.ip != port.ip)
-    gateways = (one.ip.partition("/")[0] for one in stations if isinstance(one, Uplink))
+    vms = (one.ip for one in stations if one.role is StationRole.GUEST and one.ip is not None and one.ip != port.ip)
+    gateways = (one.ip for one in stations if one.role is StationRole.GATEWAY)
     return next(vms, next(gateways, None)) or OUTSIDE
 
 
 def _to_partners(declared: Declared, station: Station) -> Iterator[tuple[Frame, Address]]:
-    mac, ip = mac_of(station) or UNUSED_MAC, _ip(station)
+    mac, ip = station.mac or UNUSED_MAC, station.ip
     for partner in sorted(declared.graph[station.address]):
-        target = mac_of(declared.stations[partner])
+        target = declared.stations[partner].mac
         if target is not None:
             yield Frame(FrameKind.KNOWN, mac, target, ip), partner
 
@@ -165,10 +166,6 @@ def _any_frames(port: LivePort, vlans: Iterable[int]) -> Iterator[Frame]:
         yield from (
             Frame(FrameKind.BROADCAST, UNUSED_MAC, BROADCAST, vlan=vlan) for vlan in vlans if port.carries(vlan)
         )
-
-
-def _ip(station: Station) -> str | None:
-    return station.ip if isinstance(station, Port) else station.ip.partition("/")[0]
 
 
 def _onward_probes(frame_exits: Mapping[Probe, Sequence[Exit]], switches: Switches) -> Iterator[Probe]:

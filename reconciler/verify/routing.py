@@ -7,7 +7,7 @@ from itertools import permutations
 
 import networkx as nx
 
-from reconciler.plan.resources import Router, Segment, Uplink, address
+from reconciler.plan.resources import Router, StationRole, address
 from reconciler.spec.models.names import Address, HostName
 from reconciler.verify.declared import Declared
 from reconciler.verify.namespace import Namespace
@@ -19,7 +19,7 @@ from reconciler.verify.verification import Routed, Violation, ViolationKind
 def network_of(declared: Declared, switch: Switch, host: HostName, spaces: Sequence[Namespace]) -> Network:
     """Return the namespaces of a host, with the name of what is behind each interface."""
     ends = {port.name: origin_of(declared, port) for port in switch.ports}
-    uplinks = (one for one in declared.stations.values() if isinstance(one, Uplink) and one.host == host)
+    uplinks = (one for one in declared.stations.values() if one.role is StationRole.GATEWAY and one.host == host)
     return Network(host, spaces, ends | {one.uplink: outside_of(one) for one in uplinks})
 
 
@@ -105,9 +105,9 @@ def _wrong_gateways(
     """Yield each interface in a router's set of gateways that belongs to none of its segments with a gateway."""
     routers: dict[tuple[HostName, str, Address], set[str]] = {}
     for one in declared.stations.values():
-        if isinstance(one, Segment) and one.slice is not None and (scope is None or one.slice in scope):
+        if one.role is StationRole.ROUTER and one.slice is not None and (scope is None or one.slice in scope):
             own = routers.setdefault((one.host, one.namespace, address(Router, one.slice)), set())
-            own |= {one.interface} if one.gateway else set()
+            own |= {one.interface} if one.forwards else set()
     for (host, namespace, where), own in routers.items():
         for space in live[host].namespaces:
             for member in space.ruleset.members("inet", "reconciler", "gateways") or ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.plan.resources import Port
+from reconciler.plan.resources import StationRole
 from reconciler.verify.declared import declare
 from reconciler.verify.neighbours import check_replies, neighbours
 from reconciler.verify.verification import Probed, Verification
@@ -23,7 +23,7 @@ def test_nics_with_an_address_are_probed_at_their_router() -> None:
         ("bob/lab2/e:eth1", "slice-1001", "seg120", "192.168.120.1", "192.168.120.3"),
         ("bob/lab2/d:eth0", "", "inet400", "10.60.7.1", "10.60.7.2"),
     }
-    ports = {where: one for where, one in DECLARED.stations.items() if isinstance(one, Port)}
+    ports = {where: one for where, one in DECLARED.stations.items() if one.role is StationRole.GUEST}
     assert all(one.mac == ports[one.port].mac for one in ASKED)
     assert len(neighbours(DECLARED, {LAB1})) == 2
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.plan.resources import Port, Resource, Segment, Uplink
+from reconciler.plan.resources import Resource, Segment, StationRole, Uplink
 from reconciler.spec.models.names import HostName
-from reconciler.verify.declared import Declared, declare, port_of
+from reconciler.verify.declared import Declared, declare
 from reconciler.verify.eavesdropping import Mirror, mirrors_of_declared, stacked_interfaces
 from reconciler.verify.namespace import Inside, Namespace, parse_namespace
 from reconciler.verify.probes import LivePort, Switch
@@ -142,7 +142,7 @@ class Hosts:
 
 def switch_of(host: HostName) -> Switch:
     here = [one for one in DECLARED.stations.values() if one.host == host and one.vlan is not None]
-    ports = [LivePort(host, port_of(one), at, one.vlan, owner=one.address) for at, one in enumerate(here, start=2)]
+    ports = [LivePort(host, one.interface, at, one.vlan, owner=one.address) for at, one in enumerate(here, start=2)]
     return Switch("br-int", LivePort(host, "ens4", 1, None), tuple(ports))
 
 
@@ -355,14 +355,14 @@ def test_malformed_namespace_output_is_an_error(network: str) -> None:
 
 
 def test_mirrors_of_what_is_declared_are_named() -> None:
-    tap = next(one for one in DECLARED.stations.values() if isinstance(one, Port) and one.vlan is not None)
+    tap = next(one for one in DECLARED.stations.values() if one.role is StationRole.GUEST and one.vlan is not None)
     switch = switch_of(tap.host)
 
     def told(**what: Any) -> list[Violation]:
         mirror: dict[str, Any] = {"all": False, "ports": frozenset(), "vlans": frozenset()} | what
         return [*mirrors_of_declared(DECLARED, tap.host, switch, [Mirror(name="m", to="the port rogue0", **mirror)])]
 
-    (one,) = told(ports=frozenset({tap.tap, "foreign0"}))
+    (one,) = told(ports=frozenset({tap.interface, "foreign0"}))
     assert str(one) == f"undeclared path: the mirror m of {tap.host} copies frames of {tap.address} to the port rogue0"
     assert [len(told(**what)) for what in ({"all": True}, {"ports": frozenset({"ens4"})})] == [1, 1]
     assert len(told(vlans=frozenset({tap.vlan}))) == 1

@@ -15,7 +15,7 @@ from reconciler.plan.model import Plan
 from reconciler.plan.resources import Port, Resource, Segment, Trunk
 from reconciler.spec.models.cluster import PARKING_VLAN
 from reconciler.spec.models.names import HostName
-from reconciler.verify.declared import Declared, declare, port_of
+from reconciler.verify.declared import Declared, declare
 from reconciler.verify.frames import Exit, FrameKind, Probe
 from reconciler.verify.probes import LivePort, Switch, Switches, local_probes, onward_probes
 from reconciler.verify.verification import Verification, ViolationKind, compare_frames, restricted_to
@@ -36,7 +36,7 @@ def as_declared(declared: Declared) -> dict[HostName, Switch]:
     found = {}
     for host in HOSTS:
         here = [one for one in declared.stations.values() if one.host == host and one.vlan is not None]
-        ports = [LivePort(host, port_of(one), at, one.vlan, owner=one.address) for at, one in enumerate(here, start=2)]
+        ports = [LivePort(host, one.interface, at, one.vlan, owner=one.address) for at, one in enumerate(here, start=2)]
         carried = frozenset({*declared.carried.get(host, ()), PARKING_VLAN})
         found[host] = Switch("br-int", LivePort(host, "ens4", 1, None, carried), tuple(ports))
     return found
@@ -54,13 +54,13 @@ def trace(declared: Declared, switch: Switch, probe: Probe, guarded: bool) -> Se
     trunk, frame = switch.trunk, probe.frame
     assert trunk is not None
     port = next(one for one in (trunk, *switch.ports) if one.name == probe.port)
-    sender = next((one for one in declared.stations.values() if getattr(one, "mac", None) == frame.source), None)
+    sender = next((one for one in declared.stations.values() if one.mac == frame.source), None)
     if guarded and frame.kind.forged:
         return ()
     vlan = port.tag if port.tag is not None else frame.vlan
     if vlan is None or not port.carries(vlan) or (port.tag is not None and frame.vlan is not None):
         return ()
-    isolated = isinstance(sender, Port) and sender.gateway_mac is not None
+    isolated = sender is not None and sender.gateway_mac is not None
     if isolated and (
         frame.kind is FrameKind.UNKNOWN or (port is trunk and vlan in declared.guarded.get(probe.host, ()))
     ):

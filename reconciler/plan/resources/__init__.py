@@ -10,6 +10,7 @@ from reconciler.plan.resources.reservation import Reservation
 from reconciler.plan.resources.router import Router
 from reconciler.plan.resources.seed import Seed
 from reconciler.plan.resources.segment import Lease, Segment
+from reconciler.plan.resources.station import Station, StationRole
 from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk
 from reconciler.plan.resources.uplink import Uplink
 from reconciler.plan.resources.vm import Nic, Vm
@@ -32,6 +33,8 @@ __all__ = [
     "Scope",
     "Seed",
     "Segment",
+    "Station",
+    "StationRole",
     "Trunk",
     "Unit",
     "Uplink",

@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, NewType, Self
 
 from reconciler.plan.immutable import noun
+from reconciler.plan.resources.station import Station
 from reconciler.spec.models.fields import UpdatePolicy
-from reconciler.spec.models.names import Address, HostName
+from reconciler.spec.models.names import Address, HostName, VlanId
 
 if TYPE_CHECKING:
     from reconciler.plan.design import SharedDesign, SliceDesign
@@ -170,6 +171,18 @@ class Resource:
 
     def private_vlans(self) -> Iterable[int]:
         """Return the VLANs on which no other slice may have anything."""
+        return ()
+
+    def station(self) -> Station | None:
+        """Return how it takes part in the network; None where it sends no frames of its own."""
+        return None
+
+    def carried_vlans(self) -> Iterable[VlanId]:
+        """Return the VLANs that it adds to its host's trunk port."""
+        return ()
+
+    def guarded_vlans(self) -> Iterable[VlanId]:
+        """Return the VLANs on which its host's trunk accepts only frames from the internet gateway."""
         return ()
 
     def leased(self) -> Iterable[tuple[str, str]]:

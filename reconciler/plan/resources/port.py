@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import noun
 from reconciler.plan.resources.base import FIXED, LIVE, GraphRole, Kind, Resource, Unit, address
+from reconciler.plan.resources.station import Station, StationRole
 from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
 from reconciler.spec.models import slice as spec
 from reconciler.spec.models.fields import update_policy
@@ -68,6 +69,20 @@ class Port(Resource):
     def interrupts_links(cls, change: Change) -> bool:
         """Whether the NIC leaves its VLAN."""
         return not change.in_place or change.touches("vlan")
+
+    def station(self) -> Station:
+        """Return the guest behind it."""
+        return Station(
+            StationRole.GUEST,
+            self.address,
+            self.slice,
+            self.host,
+            self.tap,
+            self.vlan,
+            self.mac,
+            self.ip,
+            gateway_mac=self.gateway_mac,
+        )
 
     @property
     def name_on_host(self) -> str:

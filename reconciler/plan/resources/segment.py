@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from reconciler.plan.immutable import immutable, noun
 from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Unit, Use, address
 from reconciler.plan.resources.router import Router
+from reconciler.plan.resources.station import Station, StationRole
 from reconciler.plan.resources.trunk import Trunk, trunk_of
 from reconciler.spec.models import slice as spec
 from reconciler.spec.models.fields import update_policy
@@ -78,6 +79,24 @@ class Segment(Resource):
                 mtu=link.mtu,
                 leases=tuple(_leases(design, key, others)) if link.dhcp else (),
             )
+
+    def station(self) -> Station:
+        """Return the router's interface."""
+        return Station(
+            StationRole.ROUTER,
+            self.address,
+            self.slice,
+            self.host,
+            self.interface,
+            self.vlan,
+            None,
+            self.ip.partition("/")[0],
+            network=self.ip,
+            namespace=self.namespace,
+            link=LinkKey(self.address.removeprefix(f"{self.kind}/{self.slice}/")),
+            leases=tuple(self.leased()),
+            forwards=self.gateway,
+        )
 
     @property
     def name_on_host(self) -> str:

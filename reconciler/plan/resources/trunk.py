@@ -86,6 +86,14 @@ class Trunk(Resource):
             return self
         return replace(self, vlans=tuple(sorted({*self.vlans, *pending.vlans})))
 
+    def carried_vlans(self) -> tuple[VlanId, ...]:
+        """Return its VLANs."""
+        return self.vlans
+
+    def guarded_vlans(self) -> tuple[VlanId, ...]:
+        """Return its VLANs, where it lets in only the gateway."""
+        return () if self.gateway_mac is None else self.vlans
+
     def conflict(self, other: Resource) -> str | None:
         """Return why another trunk is in its way: VLANs that it carries."""
         common = sorted({*self.vlans} & {*other.vlans}) if isinstance(other, Trunk) else []

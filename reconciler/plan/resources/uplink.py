@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import noun
 from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Scope, Unit, address
+from reconciler.plan.resources.station import Station, StationRole
 from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, VlanId
@@ -63,6 +64,21 @@ class Uplink(Resource):
         """Return the uplink, where a VM claims a part of the internet VLAN."""
         if any(claim.kind == "uplink" for claim in claims):
             yield uplink_address(cluster)
+
+    def station(self) -> Station:
+        """Return the gateway's interface."""
+        return Station(
+            StationRole.GATEWAY,
+            self.address,
+            None,
+            self.host,
+            self.interface,
+            self.vlan,
+            self.mac,
+            self.ip.partition("/")[0],
+            network=self.ip,
+            uplink=self.uplink,
+        )
 
     @property
     def name_on_host(self) -> str:
