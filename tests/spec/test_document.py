@@ -106,7 +106,23 @@ TOKENS = st.sampled_from(
         *("a", "web", "eth1", "1", "true", "null", "~", "é", "\u6771", "\U0001f600", "0755", "<<"),
         *(": ", ":", ",", ", ", "[", "]", "{", "}", "- ", "-", "? ", "?", "#", " #", "&", "*", "!", "|", ">", "'", '"'),
         *("%", "@", "`", "\\", "\\x41", "\\u00e9", "\\0", "---", "...", "\n", "\n", "\n ", "\n  ", "\n    ", "\t", " "),
-        *("web:eth1", "[a:eth1, b:eth2]", "{a: b}", "x: y\n", "- a\n", "|\n  a\n", "a: &b c", "%YAML 1.1\n", "\r\n"),
+        *(
+            "web:eth1",
+            "[a:eth1, b:eth2]",
+            "{a: b}",
+            "x: y\n",
+            "- a\n",
+            "|\n  a\n",
+            "a|b",
+            "a->b",
+            "a>",
+            "-|",
+            "# x -> y\n",
+            "a: &b c",
+            "%YAML 1.1\n",
+            "\r\n",
+        ),
+        *("a|b", "a->b", "a>", "-|", "# x -> y\n"),
         *("\ufeff", "\x00", "\x1b", "\u2028", "\x85", events.COLON),
     ]
 )
@@ -138,6 +154,7 @@ def _result(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
 @example("a: !b:c d")
 @example("--- a\n...\n")
 @example("a: b\n...\nc: d")
+@example("# web -> db\na: b|c\n")
 def test_libyaml_changes_only_the_time(text: str) -> None:
     assert events.HAS_LIBYAML
     with_libyaml = _result(read_document, text), _result(positions, text)

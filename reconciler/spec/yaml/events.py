@@ -26,8 +26,11 @@ COLON = "\ue03a"
 """Replaces a colon inside a plain scalar while libyaml reads; libyaml is not used for text that contains it."""
 
 _INNER_COLON = re.compile(r"(?<=[A-Za-z0-9_-]):(?=[A-Za-z0-9_-])")
-_READ_DIFFERENTLY = re.compile(rf"[\t\r|>{COLON}]|^%", re.MULTILINE)
-"""The parsers disagree on tabs, directives and block scalars; Windows line ends are excluded to be safe."""
+_READ_DIFFERENTLY = re.compile(rf"[\t\r{COLON}]|(?:^|[^\w-])[|>]|^%", re.MULTILINE)
+"""The parsers disagree on tabs, directives and block scalars; Windows line ends are excluded to be safe.
+
+A `|` or `>` after a letter, digit or hyphen is part of a text, such as the arrow in a comment.
+"""
 
 EventReader = Callable[[str], Iterator[Event]]
 
