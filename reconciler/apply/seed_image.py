@@ -1,4 +1,4 @@
-"""Builds the disk that cloud-init's NoCloud reads, in memory: the same input gives the same bytes; no file is written.
+"""Builds the seed image that cloud-init's NoCloud reads, in memory; the same input gives the same bytes.
 
 A file system with the label `cidata` holds `meta-data` and `user-data`; without `network-config` cloud-init asks for
 DHCP by itself (https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html).

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from reconciler.apply.observation.orphans import Orphan, Unread, Whose
+from reconciler.apply.observation.orphans import Orphan, Owner, Unread
 from reconciler.spec.quoting import plural
 
 
 def is_drift(orphan: Orphan) -> bool:
     """Whether an orphan is for this record to care about: one that another may need is not."""
-    return orphan.whose is not Whose.OTHER
+    return orphan.owner is not Owner.OTHER
 
 
 def orphan_data(orphan: Orphan) -> dict[str, Any]:
     """Return an orphan as plain data; `records` are the lineages of the other records that it may be of."""
     return {
-        "address": orphan.spot.address,
-        "host": orphan.spot.host,
-        "thing": orphan.spot.thing,
+        "address": orphan.key.address,
+        "host": orphan.key.host,
+        "thing": orphan.key.name,
         "slice": orphan.resource.slice,
-        "record": orphan.whose,
-        "records": list(orphan.records),
-        "used_by": [{"address": user.address, "host": user.host, "thing": user.thing} for user in orphan.users],
+        "record": orphan.owner,
+        "records": list(orphan.lineages),
+        "used_by": [{"address": user.address, "host": user.host, "thing": user.name} for user in orphan.users],
     }
 
 
@@ -36,17 +36,17 @@ def orphan_lines(orphans: Iterable[Orphan]) -> Iterator[str]:
 
 def orphan_words(orphan: Orphan) -> str:
     """Name an orphan, its host, and what it is there."""
-    unknown = ", of an unknown record" if orphan.whose is Whose.UNKNOWN else ""
-    return f"{orphan.spot.address} on {orphan.spot.host} ({orphan.spot.thing}){unknown}"
+    unknown = ", of an unknown record" if orphan.owner is Owner.UNKNOWN else ""
+    return f"{orphan.key.address} on {orphan.key.host} ({orphan.key.name}){unknown}"
 
 
 def other_lines(orphans: Iterable[Orphan]) -> Iterator[str]:
     """Say how much of other records stands where."""
     others: dict[tuple[str, ...], list[Orphan]] = {}
     for orphan in orphans:
-        others.setdefault(orphan.records, []).append(orphan)
+        others.setdefault(orphan.lineages, []).append(orphan)
     for records, found in others.items():
-        hosts = ", ".join(sorted({orphan.spot.host for orphan in found}))
+        hosts = ", ".join(sorted({orphan.key.host for orphan in found}))
         things = plural(len(found), "thing")
         yield f"of another record {' or '.join(records)}: {things} on {hosts}"
 
@@ -55,4 +55,4 @@ def unread_lines(unread: Iterable[Unread]) -> Iterator[str]:
     """Say which hosts, or which things on them, could not be read."""
     for one in unread:
         subject = f"unreachable: {one.host}" if one.what == "all" else f"unread: {one.what}s of {one.host}"
-        yield f"{subject}: {one.words}"
+        yield f"{subject}: {one.message}"

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from reconciler.apply.execution.events import ApplyReport
-from reconciler.apply.observation.orphans import Orphan, Unread, Whose, free_of_use, removal_steps
+from reconciler.apply.observation.orphans import Orphan, Owner, Unread, free_of_use, removal_steps
 from reconciler.engine import Engine
 from reconciler.plan.model import Step, StepId
 from reconciler.plan.results import StepResult, StepStatus
@@ -80,14 +80,14 @@ def decide(found: ClusterDrift, seen: Iterable[SeenOrphan], now: datetime, polic
     known = {one.orphan: one for one in seen}
     blind = {one.host for one in found.unread}
     actions = {
-        orphan.spot: _action(orphan, known.get(orphan_id(orphan)), now, policy, blind) for orphan in found.orphans
+        orphan.key: _action(orphan, known.get(orphan_id(orphan)), now, policy, blind) for orphan in found.orphans
     }
-    ripe = [orphan for orphan in found.orphans if actions[orphan.spot] is GcAction.REMOVE]
-    free = {orphan.spot for orphan in free_of_use(ripe)}
+    ripe = [orphan for orphan in found.orphans if actions[orphan.key] is GcAction.REMOVE]
+    free = {orphan.key for orphan in free_of_use(ripe)}
     return tuple(
         GcDecision(
             orphan,
-            GcAction.IN_USE if action is GcAction.REMOVE and orphan.spot not in free else action,
+            GcAction.IN_USE if action is GcAction.REMOVE and orphan.key not in free else action,
             known.get(orphan_id(orphan)),
         )
         for orphan, action in zip(found.orphans, actions.values(), strict=True)
@@ -97,11 +97,11 @@ def decide(found: ClusterDrift, seen: Iterable[SeenOrphan], now: datetime, polic
 def _action(
     orphan: Orphan, seen: SeenOrphan | None, now: datetime, policy: GcPolicy, blind: Collection[HostName]
 ) -> GcAction:
-    if orphan.whose is Whose.OTHER:
+    if orphan.owner is Owner.OTHER:
         return GcAction.OTHER
-    if orphan.whose is Whose.UNKNOWN and not policy.unclaimed:
+    if orphan.owner is Owner.UNKNOWN and not policy.unclaimed:
         return GcAction.UNCLAIMED
-    if orphan.spot.host in blind:
+    if orphan.key.host in blind:
         return GcAction.UNREAD
     if seen is None:
         return GcAction.FIRST
@@ -110,7 +110,7 @@ def _action(
 
 def orphan_id(orphan: Orphan) -> OrphanId:
     """Return what identifies an orphan in the state."""
-    return OrphanId(orphan.spot.host, orphan.spot.address, orphan.fingerprint)
+    return OrphanId(orphan.key.host, orphan.key.address, orphan.fingerprint)
 
 
 async def examine(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPolicy) -> GcResult:
@@ -149,7 +149,7 @@ async def perform(engine: Engine, inputs: Inputs, prepared: GcResult, *, now: da
 
 async def _remove(engine: Engine, orphans: Sequence[Orphan], store: StateStore, locks: tuple[Lock, ...]) -> ApplyReport:
     steps = removal_steps(orphans)
-    by_place = {(orphan.spot.host, orphan.spot.address): orphan for orphan in reversed(orphans)}
+    by_place = {(orphan.key.host, orphan.key.address): orphan for orphan in reversed(orphans)}
     going = {step.id: orphan_id(by_place[step.host, step.address]) for step in steps}
     slices = {SliceKey(step.subject.slice) for step in steps if step.subject.slice is not None}
     digest = hashlib.sha256(repr(sorted(going.values())).encode()).hexdigest()

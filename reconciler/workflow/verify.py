@@ -91,7 +91,7 @@ async def _router_violations(resources: Iterable[Resource], connector: Connector
     found = await compare([one for one in resources if one.verified], connector)
     for item in found:
         if item.kind is DriftKind.UNREACHABLE:
-            raise HostError(item.host, f"{item.address} cannot be read: {item.words}")
+            raise HostError(item.host, f"{item.address} cannot be read: {item.message}")
     return [router_violation(item.address, item.host, [each.name for each in item.attributes]) for item in found]
 
 

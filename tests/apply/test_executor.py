@@ -379,7 +379,7 @@ async def test_an_upload_that_needs_a_step_waits_for_the_next_batch(world: World
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "there is no local file for"), ("other", "but {digest} was asked for"), ("missing", "cannot be read")],
+    [(None, "there is no local file for"), ("other", "but {digest} is required"), ("missing", "cannot be read")],
 )
 async def test_an_upload_without_its_file_fails(world: World, tmp_path: Path, content: str | None, words: str) -> None:
     digest = hashlib.sha256(b"content").hexdigest()

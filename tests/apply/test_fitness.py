@@ -12,22 +12,22 @@ from reconciler.apply.observation.fitness import (
     NO_SPACE,
     PACKAGES,
     Finding,
+    Requirements,
     Verdict,
-    Wants,
     clock,
     findings,
     lacking,
     parse,
     probe,
-    wants,
+    requirements,
 )
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
 from reconciler.trees import DISK
 
 DIGEST = "c" * 64
-WORKER = Wants("br-int", "ens4", ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
-NODE = Wants("br-int", "ens4", ("ip", "nft"), None, {}, "ens3")
+WORKER = Requirements("br-int", "ens4", ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
+NODE = Requirements("br-int", "ens4", ("ip", "nft"), None, {}, "ens3")
 FINE = f"""\
 clock 1700000000.500000000
 user 0 root
@@ -47,14 +47,14 @@ image {DIGEST}
 """
 
 
-def judged(wanted: Wants, text: str, check: str, skew: float | None = 0.0) -> Finding:
-    (found,) = [finding for finding in findings(wanted, parse(text), skew) if finding.check == check]
+def judged(required: Requirements, text: str, check: str, skew: float | None = 0.0) -> Finding:
+    (found,) = [finding for finding in findings(required, parse(text), skew) if finding.check == check]
     return found
 
 
-@pytest.mark.parametrize("wanted", [WORKER, NODE], ids=["worker", "network node"])
-def test_a_fit_host_has_nothing_to_be_done(wanted: Wants) -> None:
-    found = findings(wanted, parse(FINE), 0.0)
+@pytest.mark.parametrize("required", [WORKER, NODE], ids=["worker", "network node"])
+def test_a_fit_host_has_nothing_to_be_done(required: Requirements) -> None:
+    found = findings(required, parse(FINE), 0.0)
     assert {finding.verdict for finding in found} <= {Verdict.OK, Verdict.INFO}
     assert [finding.remedy for finding in found] == [None] * len(found)
 
@@ -117,8 +117,8 @@ def test_what_makes_a_worker_unfit(line: str, instead: str, check: str, found: s
         ("nat yes", "nat no Error: Could not process rule", "nat", "Error: Could not process rule"),
         ("namespace yes", "namespace no unshare failed", "namespaces", "unshare failed"),
         ("LOWER_UP>", "NO-CARRIER>", "uplink", "ens3 is down"),
-        ("dev ens3", "dev ens30", "uplink", "no default route leads over ens3, but: default via 203.0.113.1 dev ens30"),
-        ("route yes default via 203.0.113.1 dev ens3", "route yes", "uplink", "no default route leads over ens3"),
+        ("dev ens3", "dev ens30", "uplink", "no default route uses ens3; found: default via 203.0.113.1 dev ens30"),
+        ("route yes default via 203.0.113.1 dev ens3", "route yes", "uplink", "no default route uses ens3"),
         ("link yes 3:", "link no Device does not exist:", "uplink", "Device does not exist: ens3"),
     ],
 )
@@ -159,7 +159,7 @@ def test_clock(skew: float | None, verdict: Verdict) -> None:
 
 def test_images_are_there_by_their_digest() -> None:
     assert lacking(WORKER, parse(FINE)) == {"ubuntu"}
-    assert judged(WORKER, FINE, "image cirros").found == "there, and verified"
+    assert judged(WORKER, FINE, "image cirros").found == "present and verified"
     assert judged(WORKER, FINE, "image ubuntu").verdict is Verdict.INFO
 
 
@@ -170,7 +170,7 @@ def test_a_host_that_answers_nothing_is_judged_all_the_same() -> None:
 
 def test_each_host_is_asked_for_what_it_is_for() -> None:
     cluster = load_cluster(DISK, Path(__file__).parents[2] / "examples/cluster.yaml").cluster
-    worker, node = (wants(cluster, HostName(name)) for name in ("worker1", cluster.network_node.name))
+    worker, node = (requirements(cluster, HostName(name)) for name in ("worker1", cluster.network_node.name))
     assert "qemu-system-x86_64" in worker.programs
     assert "qemu-system-x86_64" not in node.programs
     assert (worker.uplink, node.accelerator, dict(node.images)) == (None, None, {})
@@ -182,8 +182,8 @@ def test_the_probe_runs_where_nothing_is_there(tmp_path: Path) -> None:
         (tmp_path / program).symlink_to(str(shutil.which(program)))
     argv = [str(tmp_path / "sh"), *probe(NODE).argv[1:]]
     done = subprocess.run(argv, check=False, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=30)
-    answers = parse(done.stdout)
-    assert (done.returncode, answers.all("missing")) == (0, ["ip", "nft"])
-    assert clock(answers)
+    probed = parse(done.stdout)
+    assert (done.returncode, probed.all("missing")) == (0, ["ip", "nft"])
+    assert clock(probed)
     assert judged(NODE, done.stdout, "programs").verdict is Verdict.FAIL
     assert judged(NODE, done.stdout, "nat").found.endswith("nft: not found")

@@ -10,7 +10,7 @@ import pytest
 from reconciler.apply.drivers.driver import Found, Survey, SurveyTarget
 from reconciler.apply.observation.drift import AttributeDrift, Drift, DriftKind, find_drift
 from reconciler.apply.observation.observe import observe
-from reconciler.apply.observation.orphans import Unread, Whose, find_orphans, unread
+from reconciler.apply.observation.orphans import Owner, Unread, find_orphans, unread
 from reconciler.apply.transport.command import Command, Result, script
 from reconciler.spec.models.names import HostName
 from tests.apply.files import DRIVERS, Blob, File, file
@@ -52,9 +52,9 @@ async def test_a_survey_goes_with_the_probes_in_one_batch_and_finds_what_nobody_
     assert [found.resource.address for found in observed.surveys[W1].found] == [known.address]
     assert observed.surveys[W2].fences == {"5f0e": {"alice/lab1", "@shared"}}
     (orphan,) = find_orphans(observed, [known], "5f0e", drivers)
-    assert (orphan.spot, orphan.whose, orphan.records) == ((W2, lost.address, str(lost.path)), Whose.OURS, ())
+    assert (orphan.key, orphan.owner, orphan.lineages) == ((W2, lost.address, str(lost.path)), Owner.OURS, ())
     (other,) = find_orphans(observed, [known], "beef", drivers)
-    assert (other.whose, other.records) == (Whose.OTHER, ("5f0e",))
+    assert (other.owner, other.lineages) == (Owner.OTHER, ("5f0e",))
 
 
 async def test_what_a_survey_cannot_read_is_said_and_hides_nothing(hosts: Localhosts) -> None:
@@ -101,7 +101,7 @@ async def test_drift_is_missing_changed_or_unreachable(hosts: Localhosts) -> Non
     assert drift == (
         Drift(gone.address, W1, DriftKind.MISSING),
         Drift(changed.address, W1, DriftKind.CHANGED, (AttributeDrift("line", "here", "by hand"),)),
-        Drift(far.address, W2, DriftKind.UNREACHABLE, words="it refuses connections"),
+        Drift(far.address, W2, DriftKind.UNREACHABLE, message="it refuses connections"),
     )
 
 

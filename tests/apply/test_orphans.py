@@ -8,7 +8,7 @@ from dataclasses import replace
 from reconciler.apply.drivers.driver import Found
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.observation.observe import HostSurvey, Observation
-from reconciler.apply.observation.orphans import Orphan, Whose, find_orphans, free_of_use, removal_steps
+from reconciler.apply.observation.orphans import Orphan, Owner, find_orphans, free_of_use, removal_steps
 from reconciler.plan.resources import Resource
 from reconciler.spec.models.names import HostName
 from tests.apply.drivers.sample import (
@@ -39,7 +39,7 @@ def survey(
 
 
 def names(orphans: Iterable[Orphan]) -> set[str]:
-    return {orphan.spot.address for orphan in orphans}
+    return {orphan.key.address for orphan in orphans}
 
 
 def test_what_is_recorded_is_no_orphan_but_another_thing_of_its_address_is() -> None:
@@ -47,21 +47,21 @@ def test_what_is_recorded_is_no_orphan_but_another_thing_of_its_address_is() -> 
     moved = replace(VM, host=HostName("worker2"))
     assert names(survey([VM], recorded=[moved])) == {VM.address}
     (stray,) = survey([LINKED_PORT, replace(LINKED_PORT, tap="tap9999-1")], recorded=[LINKED_PORT])
-    assert stray.spot.thing == "tap9999-1"
+    assert stray.key.name == "tap9999-1"
 
 
 def test_fences_tell_whose_an_orphan_is_and_doubt_is_in_favour_of_others() -> None:
-    def whose(*fences: tuple[str, str]) -> tuple[Whose, tuple[str, ...]]:
+    def whose(*fences: tuple[str, str]) -> tuple[Owner, tuple[str, ...]]:
         (orphan,) = survey([DISK], {lineage: frozenset({lock}) for lineage, lock in fences})
-        return orphan.whose, orphan.records
+        return orphan.owner, orphan.lineages
 
-    assert whose() == (Whose.UNKNOWN, ())
-    assert whose((OURS, "alice/lab2")) == (Whose.UNKNOWN, ())
-    assert whose((OURS, SLICE)) == (Whose.OURS, ())
-    assert whose((OTHER, SLICE)) == (Whose.OTHER, (OTHER,))
-    assert whose((OURS, SLICE), (OTHER, SLICE)) == (Whose.OTHER, (OTHER,))
+    assert whose() == (Owner.UNKNOWN, ())
+    assert whose((OURS, "alice/lab2")) == (Owner.UNKNOWN, ())
+    assert whose((OURS, SLICE)) == (Owner.OURS, ())
+    assert whose((OTHER, SLICE)) == (Owner.OTHER, (OTHER,))
+    assert whose((OURS, SLICE), (OTHER, SLICE)) == (Owner.OTHER, (OTHER,))
     (image,) = survey([IMAGE], {OURS: frozenset({"@shared"}), OTHER: frozenset({SLICE})})
-    assert (image.whose, image.lock) == (Whose.OURS, "@shared")
+    assert (image.owner, image.lock) == (Owner.OURS, "@shared")
 
 
 def test_nothing_goes_while_something_else_stands_on_it() -> None:
@@ -103,4 +103,4 @@ def test_a_later_thing_on_the_same_spot_has_another_fingerprint() -> None:
         )[0]
         for mark in ("7", "8")
     )
-    assert (one.spot, one.fingerprint != two.fingerprint) == (two.spot, True)
+    assert (one.key, one.fingerprint != two.fingerprint) == (two.key, True)

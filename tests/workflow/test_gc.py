@@ -9,7 +9,7 @@ from pathlib import Path
 from reconciler.apply.drivers.driver import Found
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.observation.observe import HostSurvey, Observation
-from reconciler.apply.observation.orphans import Orphan, Spot, Unread, Whose, find_orphans
+from reconciler.apply.observation.orphans import ObjectKey, Orphan, Owner, Unread, find_orphans
 from reconciler.plan.resources import Resource
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import SeenOrphan
@@ -23,8 +23,8 @@ NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 TEN = timedelta(minutes=10)
 
 
-def orphan(resource: Resource, whose: Whose = Whose.OURS, users: tuple[Spot, ...] = ()) -> Orphan:
-    spot = Spot(resource.host, resource.address, "thing")
+def orphan(resource: Resource, whose: Owner = Owner.OURS, users: tuple[ObjectKey, ...] = ()) -> Orphan:
+    spot = ObjectKey(resource.host, resource.address, "thing")
     return Orphan(spot, resource, whose, (), "f00", users)
 
 
@@ -47,9 +47,9 @@ def test_age_counts_from_the_first_run_that_found_the_same_object() -> None:
 
 
 def test_an_object_that_may_not_be_ours_stays() -> None:
-    assert action_for(orphan(VM, Whose.OTHER), ago=TEN, unclaimed=True) is GcAction.OTHER
-    assert action_for(orphan(VM, Whose.UNKNOWN), ago=TEN) is GcAction.UNCLAIMED
-    assert action_for(orphan(VM, Whose.UNKNOWN), ago=TEN, unclaimed=True) is GcAction.REMOVE
+    assert action_for(orphan(VM, Owner.OTHER), ago=TEN, unclaimed=True) is GcAction.OTHER
+    assert action_for(orphan(VM, Owner.UNKNOWN), ago=TEN) is GcAction.UNCLAIMED
+    assert action_for(orphan(VM, Owner.UNKNOWN), ago=TEN, unclaimed=True) is GcAction.REMOVE
     assert action_for(orphan(VM), ago=TEN, unread=(Unread(VM.host, "port", "no switch"),)) is GcAction.UNREAD
 
 
@@ -68,7 +68,7 @@ def test_what_an_apply_is_creating_or_changing_is_no_orphan(tmp_path: Path) -> N
         }
         known = all_resources(store.read(None))
         orphans = find_orphans(Observation({}, {}, {}, {}, hosts), known, store.read().lineage, DRIVERS)
-        return {orphan.spot.thing for orphan in orphans}
+        return {orphan.key.name for orphan in orphans}
 
     assert found() == {making.tap, "rt-2000"}
     store.intend(apply, todo)
@@ -78,8 +78,8 @@ def test_what_an_apply_is_creating_or_changing_is_no_orphan(tmp_path: Path) -> N
 
 def test_an_object_that_others_depend_on_waits_for_them() -> None:
     vm = orphan(VM)
-    disk = orphan(DISK, users=(vm.spot,))
-    image = orphan(IMAGE, users=(disk.spot,))
+    disk = orphan(DISK, users=(vm.key,))
+    image = orphan(IMAGE, users=(disk.key,))
     seen = [SeenOrphan(orphan_id(one), NOW - TEN, 1) for one in (image, disk)]
     actions = [one.action for one in decide(ClusterDrift((), (image, disk, vm), ()), seen, NOW, GcPolicy(TEN))]
     assert actions == [GcAction.IN_USE, GcAction.IN_USE, GcAction.FIRST]

@@ -18,10 +18,10 @@ TAG = "reconciler"
 
 def refuse(resource: Resource, thing: str, owner: str) -> ForeignObject:
     """Return the error that names an object in the way. `owner` is its tag, empty if it has none."""
-    whose = f"belongs to {owner}" if owner else "is not ours"
+    owned = f"belongs to {owner}" if owner else "is not ours"
     return ForeignObject(
         resource.host,
-        f"{thing} is in the way of {resource.address}: it {whose}",
+        f"{thing} is in the way of {resource.address}: it {owned}",
         hint="it was not changed; remove or rename it by hand, then run apply again",
     )
 

@@ -182,12 +182,12 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
     """Create or correct the gateway. Rules are loaded in one transaction, and nothing is forwarded before that."""
     stop_at(_obstacle(uplink, fact))
     operations: list[Operation] = []
-    anew = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
-    if anew and fact.port is not None:
+    create = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
+    if create and fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, uplink.interface)))
-    if anew or not _connected(uplink, fact):
-        operations.append(switch.transact(*_connection(uplink, anew=anew)))
-    if anew or not _placed(uplink, fact):
+    if create or not _connected(uplink, fact):
+        operations.append(switch.transact(*_connection(uplink, create=create)))
+    if create or not _placed(uplink, fact):
         arguments = (uplink.interface, uplink.uplink, uplink.ip, _TABLE, ruleset(uplink, fact))
         operations.append(script(CREATE, paths.UPLINK, uplink.address, *arguments))
     wanted = configuration(uplink)
@@ -297,14 +297,14 @@ def _placed(uplink: Uplink, fact: UplinkFact) -> bool:
     return ours and fact.rules and fact.forwards and fact.uplink_forwards
 
 
-def _connection(uplink: Uplink, *, anew: bool) -> list[tuple[str, ...]]:
+def _connection(uplink: Uplink, *, create: bool) -> list[tuple[str, ...]]:
     name = uplink.interface
     ids = switch.external_ids(tags(uplink))
     settings = [
         ("set", "Port", name, f"tag={uplink.vlan}", "vlan_mode=access", *ids),
         ("set", "Interface", name, "type=internal", f'mac="{uplink.mac}"'),
     ]
-    if not anew:
+    if not create:
         return settings
     return [("add-port", uplink.bridge, name), *settings]
 

@@ -1,7 +1,4 @@
-"""Performs jobs on one host, once: copies their files, runs the rest in one batch, and notes each result as it comes.
-
-What to do about a batch that was cut short is the executor's.
-"""
+"""Performs jobs on one host once: copies their files, runs the rest in one batch, and reports each result."""
 
 from __future__ import annotations
 
@@ -28,24 +25,24 @@ _NOTHING: Final = Command(("true",))
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A step and what it takes, from the facts that were read."""
+    """A step and its operations, computed from the facts."""
 
     step: Step
     operations: tuple[Operation, ...]
 
     @property
     def uploads(self) -> bool:
-        """Whether a file must be copied for it."""
+        """Whether a file must be copied for the step."""
         return _upload_among(self.operations)
 
 
 Private = Mapping[Address, Callable[[], bytes]]
-"""How the secret content of a resource is made; it is asked for when it is due, and kept nowhere."""
+"""Functions that make the secret content of resources; called when it is copied, and the result is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What there is to copy to hosts: local files by their SHA-256, and private contents by whose they are."""
+    """What can be copied to hosts: local files by their SHA-256, and private contents by resource."""
 
     uploads: Mapping[str, Path]
     private: Private
@@ -53,7 +50,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try on one host; `fence` goes with every change."""
+    """One attempt on one host; `fence` is sent with every change."""
 
     connection: Connection
     tracker: StepTracker
@@ -61,10 +58,10 @@ class Attempt:
     fence: Fence | None = None
 
     async def perform(self, jobs: Sequence[Job]) -> None:
-        """Do jobs in their order; raises HostUnreachable where that was cut short: jobs without an end are unknown.
+        """Perform jobs in order; raises HostUnreachable if that was cut short: jobs without a result are unknown.
 
-        Raises StateLost where the host has seen a later holder; what it refused at once waits as before.
-        Files are copied before the batch, so a job with one must not need another job here.
+        Raises StateLost if the host has seen a later holder; the steps of a batch that it refused wait again. Files are
+        copied before the batch, so a job with an upload must not need another job here.
         """
         ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
         steps = {job.step.id: job.step for job in ready}
@@ -111,7 +108,7 @@ class Attempt:
                 assert_never(ended.status)
 
     async def _uploaded(self, job: Job) -> Job | None:
-        """Do a job up to its last upload, and return what is left of it; None where that failed."""
+        """Perform a job up to its last upload, and return what is left of it; None if that failed."""
         if not job.uploads:
             return job
         self.tracker.begin(job.step)
@@ -123,7 +120,7 @@ class Attempt:
                     case Command() as command:
                         before.append(command)
                     case upload:
-                        await self._run_alone(before or self._knock())
+                        await self._run_alone(before or self._fence_check())
                         before.clear()
                         await self._put(job.step, upload)
         except HostUnreachable:
@@ -133,12 +130,12 @@ class Attempt:
             return None
         return Job(job.step, tuple(left))
 
-    def _knock(self) -> Sequence[Command]:
-        """Return what does nothing but bring the fence to the host: it must stand before every upload."""
+    def _fence_check(self) -> Sequence[Command]:
+        """Return a command for a batch that only checks the fence, which must be done before every upload."""
         return [] if self.fence is None else [_NOTHING]
 
     async def _run_alone(self, commands: Sequence[Command]) -> None:
-        """Run commands as a batch of their own; raises HostError where one fails."""
+        """Run commands as a batch of their own; raises HostError if one fails."""
         async with aclosing(self._send([Task(0, tuple(commands))])) as events:
             async for event in events:
                 if isinstance(event, TaskEnded) and event.status is not TaskStatus.DONE:
@@ -154,14 +151,14 @@ class Attempt:
                 assert_never(upload)
 
     async def _put_private(self, upload: PrivateUpload) -> None:
-        """Copy what is made for this purpose alone; raises HostError where it cannot be made."""
+        """Make secret content and copy it; raises HostError if it cannot be made."""
         make = self.contents.private.get(upload.address)
         if make is None:
-            raise HostError(self.connection.host, f"{upload.address} cannot be made: its user-data is not at hand")
+            raise HostError(self.connection.host, f"{upload.address} cannot be made: its user-data is missing")
         await self.connection.put(await asyncio.to_thread(make), upload.path, private=True)
 
     async def _put_file(self, step: Step, upload: Upload) -> None:
-        """Copy a file whose content is what was asked for; raises HostError where there is none."""
+        """Copy a local file with the required SHA-256; raises HostError if there is none."""
         host = self.connection.host
         source = self.contents.uploads.get(upload.sha256)
         if source is None:
@@ -169,7 +166,7 @@ class Attempt:
         try:
             digest = await asyncio.to_thread(_sha256, source)
             if digest != upload.sha256:
-                raise HostError(host, f"{source} has sha256 {digest}, but {upload.sha256} was asked for")
+                raise HostError(host, f"{source} has sha256 {digest}, but {upload.sha256} is required")
             await self.connection.put(
                 source, upload.path, lambda sent, size: self.tracker.observer(UploadProgress(step, sent, size))
             )

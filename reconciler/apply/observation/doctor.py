@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.apply.observation.fitness import (
-    Answers,
     Finding,
+    ProbeOutput,
+    Requirements,
     Verdict,
-    Wants,
     clock,
     findings,
     lacking,
     parse,
     probe,
-    wants,
+    requirements,
 )
 from reconciler.apply.transport.batch import NO_LOCK, Batch, Task, TaskEnded, TaskStatus
 from reconciler.apply.transport.connection import Connection, Connector, message_of, run_batch
@@ -31,8 +31,8 @@ from reconciler.spec.models.names import HostName
 Wall = Callable[[], float]
 """Returns the local time, in seconds since 1970."""
 
-_UNREACHABLE: Final = "see that the host is up and that its address and ssh settings in the cluster file are right"
-_NO_SHELL: Final = "a shell must run there as root: docs/security.md says how to set up the user and sudo"
+_UNREACHABLE: Final = "check that the host is up, and its address and ssh settings in the cluster file"
+_NO_SHELL: Final = "a shell must run there as root: docs/security.md describes the user and sudo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +52,43 @@ class Examination:
 async def examine(cluster: Cluster, connector: Connector, wall: Wall) -> tuple[Examination, ...]:
     """Examine every host, in the order of the cluster file; an unreachable host is a finding, not an error."""
     hosts = list(dict.fromkeys(HostName(host.name) for host in cluster.hosts()))
-    examined = await asyncio.gather(*(_examine(connector, host, wants(cluster, host), wall) for host in hosts))
+    examined = await asyncio.gather(*(_examine(connector, host, requirements(cluster, host), wall) for host in hosts))
     return tuple(examined)
 
 
-async def _examine(connector: Connector, host: HostName, wanted: Wants, wall: Wall) -> Examination:
+async def _examine(connector: Connector, host: HostName, required: Requirements, wall: Wall) -> Examination:
     try:
         connection = await connector.connect(host)
     except HostError as error:
         return Examination(host, (_failed("ssh", error, _UNREACHABLE),))
     reached = Finding("ssh", Verdict.OK, "logged in")
     try:
-        answers, skew = await _ask(connection, wanted, wall)
+        probed, skew = await _probe(connection, required, wall)
     except HostUnreachable as error:
         return Examination(host, (_failed("ssh", error, _UNREACHABLE),))
     except HostError as error:
         return Examination(host, (reached, _failed("root", error, _NO_SHELL)))
-    return Examination(host, (reached, *findings(wanted, answers, skew)), lacking(wanted, answers))
+    return Examination(host, (reached, *findings(required, probed, skew)), lacking(required, probed))
 
 
 def _failed(check: str, error: HostError, remedy: str) -> Finding:
     return Finding(check, Verdict.FAIL, message_of(error), error.hint or remedy)
 
 
-async def _ask(connection: Connection, wanted: Wants, wall: Wall) -> tuple[Answers, float | None]:
-    """Return a host's answers, and the difference of its clock from ours; raises HostError if there are none."""
-    batch = Batch((Task(0, (probe(wanted),)),), NO_LOCK)
-    asked = wall()
+async def _probe(connection: Connection, required: Requirements, wall: Wall) -> tuple[ProbeOutput, float | None]:
+    """Return what a host printed, and the difference of its clock from ours; raises HostError if it printed nothing."""
+    batch = Batch((Task(0, (probe(required),)),), NO_LOCK)
+    before = wall()
     async with aclosing(run_batch(connection, batch)) as events:
         results = [event async for event in events if isinstance(event, TaskEnded)]
-    answered = wall()
+    after = wall()
     (ended,) = results
     if ended.status is not TaskStatus.DONE:
         raise HostError(connection.host, ended.message)
-    answers = parse(ended.results[0].output)
-    there = clock(answers)
+    probed = parse(ended.results[0].output)
+    there = clock(probed)
     # The host read its clock between these two times, so only what is outside of them is a difference.
-    return answers, None if there is None else max(asked - there, there - answered, 0.0)
+    return probed, None if there is None else max(before - there, there - after, 0.0)
 
 
 def examine_here(images: Mapping[str, Image], files: Mapping[str, Path], others: Iterable[Examination]) -> Examination:

@@ -32,13 +32,13 @@ class AttributeDrift:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One resource that differs from its state. `words` is the reason if it could not be read."""
+    """One resource that differs from its state. `message` is the reason if it could not be read."""
 
     address: Address
     host: HostName
     kind: DriftKind
     attributes: tuple[AttributeDrift, ...] = ()
-    words: str = ""
+    message: str = ""
 
 
 def find_drift(recorded: Iterable[Resource], observed: Observation) -> tuple[Drift, ...]:
@@ -50,8 +50,8 @@ def _drift(resource: Resource, observed: Observation) -> Drift | None:
     place = (resource.host, resource.address)
     if place not in observed.attributes:
         obstacle = observed.obstacle(resource)
-        words = message_of(obstacle) if obstacle else "it was not looked at"
-        return Drift(resource.address, resource.host, DriftKind.UNREACHABLE, words=words)
+        message = message_of(obstacle) if obstacle else "it was not looked at"
+        return Drift(resource.address, resource.host, DriftKind.UNREACHABLE, message=message)
     standing = observed.attributes[place]
     if standing is None:
         return Drift(resource.address, resource.host, DriftKind.MISSING)

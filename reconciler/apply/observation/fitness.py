@@ -62,7 +62,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Wants:
+class Requirements:
     """What a host needs: `accelerator` and `images` (SHA-256 by name) of a worker, `uplink` of the network node."""
 
     bridge: str
@@ -73,11 +73,11 @@ class Wants:
     uplink: str | None
 
 
-def wants(cluster: Cluster, host: HostName) -> Wants:
+def requirements(cluster: Cluster, host: HostName) -> Requirements:
     """Return what a host of the cluster must have. A host that is worker and network node needs both."""
     works = any(worker.name == host for worker in cluster.workers)
     routes = cluster.network_node.name == host
-    return Wants(
+    return Requirements(
         bridge=cluster.bridge.name,
         trunk=cluster.bridge.trunk,
         programs=(*_EVERYWHERE, *(_ON_WORKERS if works else ()), *(_ON_THE_NODE if routes else ())),
@@ -93,7 +93,7 @@ PROBE: Final = """
 root=$1 bridge=$2 trunk=$3 uplink=$4
 shift 4
 say() { printf '%s %s\\n' "$1" "$(printf %s "$2" | tr '\\n' ' ')"; }
-ask() { key=$1; shift; if words=$("$@" 2>&1); then say "$key" "yes $words"; else say "$key" "no $words"; fi; }
+ask() { key=$1; shift; if text=$("$@" 2>&1); then say "$key" "yes $text"; else say "$key" "no $text"; fi; }
 say clock "$(date +%s.%N)"
 say user "$(id -u) $(id -un 2>&1 || :)"
 for program do
@@ -132,13 +132,13 @@ done
 """
 
 
-def probe(wanted: Wants) -> Command:
+def probe(required: Requirements) -> Command:
     """Return the read-only command that reads all of it."""
-    return script(PROBE, ROOT, wanted.bridge, wanted.trunk, wanted.uplink or "", *wanted.programs)
+    return script(PROBE, ROOT, required.bridge, required.trunk, required.uplink or "", *required.programs)
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class ProbeOutput:
     """The output of the script: the text of every line, by key."""
 
     lines: Mapping[str, Sequence[str]]
@@ -149,155 +149,157 @@ class Answers:
 
     def one(self, key: str) -> tuple[bool, str]:
         """Return whether an attempt succeeded, and its output."""
-        verdict, _, words = next(iter(self.all(key)), "no it gave no answer").partition(" ")
-        return verdict == "yes", words.strip()
+        verdict, _, message = next(iter(self.all(key)), "no it printed nothing").partition(" ")
+        return verdict == "yes", message.strip()
 
 
-def parse(text: str) -> Answers:
+def parse(text: str) -> ProbeOutput:
     """Parse the output of the script."""
     lines: dict[str, list[str]] = {}
     for line in text.splitlines():
-        key, _, words = line.partition(" ")
-        lines.setdefault(key, []).append(words)
-    return Answers(lines)
+        key, _, message = line.partition(" ")
+        lines.setdefault(key, []).append(message)
+    return ProbeOutput(lines)
 
 
-def clock(answers: Answers) -> float | None:
+def clock(probed: ProbeOutput) -> float | None:
     """Return the host's time in seconds since 1970, or None if it is missing."""
     try:
-        return float(next(iter(answers.all("clock")), ""))
+        return float(next(iter(probed.all("clock")), ""))
     except ValueError:
         return None
 
 
-def lacking(wanted: Wants, answers: Answers) -> frozenset[str]:
+def lacking(required: Requirements, probed: ProbeOutput) -> frozenset[str]:
     """Return the names of images that the host does not have, or that changed since they were verified."""
-    return frozenset(name for name, digest in wanted.images.items() if digest not in answers.all("image"))
+    return frozenset(name for name, digest in required.images.items() if digest not in probed.all("image"))
 
 
-def findings(wanted: Wants, answers: Answers, skew: float | None) -> tuple[Finding, ...]:
+def findings(required: Requirements, probed: ProbeOutput, skew: float | None) -> tuple[Finding, ...]:
     """Return the findings for a host. `skew` is the difference of its clock from ours in seconds, None if unknown."""
-    return tuple(_judge(wanted, answers, skew))
+    return tuple(_judge(required, probed, skew))
 
 
-def _judge(wanted: Wants, answers: Answers, skew: float | None) -> Iterator[Finding]:
-    yield _root(answers)
-    yield _programs(wanted, answers)
-    yield _switch(answers)
-    yield _bridge(wanted, answers)
-    yield _trunk(wanted, answers)
-    if wanted.accelerator is not None:
-        yield _accelerator(wanted.accelerator, answers)
-        yield _feature("taps", answers.one("tun"), "/dev/net/tun opens", "modprobe tun")
-    if wanted.uplink is not None:
-        yield _feature("namespaces", answers.one("namespace"), "can be made", "use a kernel with CONFIG_NET_NS")
-        yield _feature("nat", answers.one("nat"), "nftables masquerades", "modprobe nft_chain_nat nft_masq nft_ct")
-        yield _uplink(wanted.uplink, answers)
-    yield _space(answers)
+def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> Iterator[Finding]:
+    yield _root(probed)
+    yield _programs(required, probed)
+    yield _switch(probed)
+    yield _bridge(required, probed)
+    yield _trunk(required, probed)
+    if required.accelerator is not None:
+        yield _accelerator(required.accelerator, probed)
+        yield _feature("taps", probed.one("tun"), "/dev/net/tun opens", "modprobe tun")
+    if required.uplink is not None:
+        yield _feature("namespaces", probed.one("namespace"), "can be created", "use a kernel with CONFIG_NET_NS")
+        yield _feature("nat", probed.one("nat"), "nftables masquerades", "modprobe nft_chain_nat nft_masq nft_ct")
+        yield _uplink(required.uplink, probed)
+    yield _space(probed)
     yield _clock(skew)
-    absent = lacking(wanted, answers)
-    yield from (_image(name, there=name not in absent) for name in sorted(wanted.images))
+    absent = lacking(required, probed)
+    yield from (_image(name, there=name not in absent) for name in sorted(required.images))
 
 
-def _root(answers: Answers) -> Finding:
-    number, _, name = next(iter(answers.all("user")), "? unknown").partition(" ")
+def _root(probed: ProbeOutput) -> Finding:
+    number, _, name = next(iter(probed.all("user")), "? unknown").partition(" ")
     if number == "0":
         return Finding("root", Verdict.OK, "commands run as root")
     remedy = "set ssh.sudo: true in the cluster file, or log in as root"
     return Finding("root", Verdict.FAIL, f"commands run as {name}, not as root", remedy)
 
 
-def _programs(wanted: Wants, answers: Answers) -> Finding:
-    missing = [program for program in wanted.programs if program in answers.all("missing")]
+def _programs(required: Requirements, probed: ProbeOutput) -> Finding:
+    missing = [program for program in required.programs if program in probed.all("missing")]
     if not missing:
-        return Finding("programs", Verdict.OK, f"all {len(wanted.programs)} are installed")
+        return Finding("programs", Verdict.OK, f"all {len(required.programs)} are installed")
     packages = " ".join(sorted({PACKAGES[program] for program in missing}))
     return Finding("programs", Verdict.FAIL, f"missing: {', '.join(missing)}", f"apt-get install {packages}")
 
 
-def _switch(answers: Answers) -> Finding:
-    runs, words = answers.one("switch")
+def _switch(probed: ProbeOutput) -> Finding:
+    runs, message = probed.one("switch")
     if runs:
-        return Finding("open vswitch", Verdict.OK, f"version {words.rpartition(' ')[2]} runs")
+        return Finding("open vswitch", Verdict.OK, f"version {message.rpartition(' ')[2]} runs")
     remedy = "apt-get install openvswitch-switch; systemctl start openvswitch-switch"
-    return Finding("open vswitch", Verdict.FAIL, words or "ovs-vswitchd does not answer", remedy)
+    return Finding("open vswitch", Verdict.FAIL, message or "ovs-vswitchd does not answer", remedy)
 
 
-def _bridge(wanted: Wants, answers: Answers) -> Finding:
-    exists, words = answers.one("bridge")
+def _bridge(required: Requirements, probed: ProbeOutput) -> Finding:
+    exists, message = probed.one("bridge")
     if exists:
-        return Finding("bridge", Verdict.OK, f"{wanted.bridge} exists")
-    return Finding("bridge", Verdict.FAIL, words or f"there is no {wanted.bridge}", f"ovs-vsctl add-br {wanted.bridge}")
+        return Finding("bridge", Verdict.OK, f"{required.bridge} exists")
+    return Finding(
+        "bridge", Verdict.FAIL, message or f"there is no {required.bridge}", f"ovs-vsctl add-br {required.bridge}"
+    )
 
 
-def _trunk(wanted: Wants, answers: Answers) -> Finding:
+def _trunk(required: Requirements, probed: ProbeOutput) -> Finding:
     """Check the trunk port: on the bridge, opened, and not limited to one VLAN (ovs-vswitchd.conf.db(5))."""
-    port, bridge = wanted.trunk, wanted.bridge
+    port, bridge = required.trunk, required.bridge
     result = partial(Finding, "trunk")
-    exists, holder = answers.one("holder")
+    exists, holder = probed.one("holder")
     if not exists:
         remedy = f"ovs-vsctl add-port {bridge} {port} trunks={PARKING_VLAN}"
         return result(Verdict.FAIL, holder or f"there is no port {port}", remedy)
     if holder != bridge:
         remedy = "name the right port in the cluster file, under bridge: trunk"
         return result(Verdict.FAIL, f"{port} is on {holder}, not on {bridge}", remedy)
-    error = answers.one("opened")[1].strip('[]"')
+    error = probed.one("opened")[1].strip('[]"')
     if error:
         return result(Verdict.FAIL, f"{port} cannot be opened: {error}", f"see `ip link show {port}` on the host")
-    tag, mode, trunks = _mode(answers.one("mode")[1])
+    tag, mode, trunks = _mode(probed.one("mode")[1])
     if mode not in {"", "trunk"} or (tag and not mode):
         remedy = f"ovs-vsctl clear Port {port} tag vlan_mode -- set Port {port} trunks={PARKING_VLAN}"
         return result(Verdict.FAIL, f"{port} is a port of VLAN {tag or '0'}, not a trunk", remedy)
     if not trunks:
         remedy = f"ovs-vsctl set Port {port} trunks={PARKING_VLAN}"
-        return result(Verdict.WARN, f"{port} names no VLANs, which means all of them", remedy)
+        return result(Verdict.WARN, f"{port} lists no VLANs, so it carries all of them", remedy)
     return result(Verdict.OK, f"{port} is on {bridge}, VLANs {trunks}")
 
 
-def _mode(words: str) -> tuple[str, str, str]:
+def _mode(message: str) -> tuple[str, str, str]:
     """Parse the columns tag, vlan_mode and trunks from ovs-vsctl; `[]` is an empty one."""
-    first, _, rest = words.partition(" ")
+    first, _, rest = message.partition(" ")
     second, _, third = rest.partition(" ")
     return first.strip("[]"), second.strip("[]"), third.strip("[] ")
 
 
-def _accelerator(accelerator: str, answers: Answers) -> Finding:
+def _accelerator(accelerator: str, probed: ProbeOutput) -> Finding:
     if accelerator != "kvm":
-        return Finding("accelerator", Verdict.OK, f"{accelerator} needs nothing of the host")
-    usable, words = answers.one("kvm")
+        return Finding("accelerator", Verdict.OK, f"{accelerator} needs nothing on the host")
+    usable, message = probed.one("kvm")
     if usable:
         return Finding("accelerator", Verdict.OK, "/dev/kvm opens")
     remedy = "modprobe kvm_intel or kvm_amd, with virtualisation allowed in the firmware; or set accelerator: tcg"
-    return Finding("accelerator", Verdict.FAIL, words, remedy)
+    return Finding("accelerator", Verdict.FAIL, message, remedy)
 
 
-def _feature(check: str, answer: tuple[bool, str], fine: str, remedy: str) -> Finding:
-    works, words = answer
-    return Finding(check, Verdict.OK, fine) if works else Finding(check, Verdict.FAIL, words, remedy)
+def _feature(check: str, result: tuple[bool, str], fine: str, remedy: str) -> Finding:
+    works, message = result
+    return Finding(check, Verdict.OK, fine) if works else Finding(check, Verdict.FAIL, message, remedy)
 
 
-def _uplink(uplink: str, answers: Answers) -> Finding:
+def _uplink(uplink: str, probed: ProbeOutput) -> Finding:
     result = partial(Finding, "uplink")
-    exists, words = answers.one("link")
+    exists, message = probed.one("link")
     if not exists:
-        return result(Verdict.FAIL, words, "name the interface to the internet in the cluster file, as uplink")
-    flags = words.partition("<")[2].partition(">")[0].split(",")
+        return result(Verdict.FAIL, message, "name the interface to the internet in the cluster file, as uplink")
+    flags = message.partition("<")[2].partition(">")[0].split(",")
     if not {"UP", "LOWER_UP"} <= {*flags}:
-        return result(Verdict.FAIL, f"{uplink} is down", f"ip link set {uplink} up; and see to its cable")
-    routes = answers.one("route")[1]
+        return result(Verdict.FAIL, f"{uplink} is down", f"ip link set {uplink} up; and check its cable")
+    routes = probed.one("route")[1]
     if f" dev {uplink} " not in f" {routes} ":
-        found = f"no default route leads over {uplink}" + (f", but: {routes}" if routes else "")
+        found = f"no default route uses {uplink}" + (f"; found: {routes}" if routes else "")
         return result(Verdict.FAIL, found, f"ip route add default via GATEWAY dev {uplink}")
     return result(Verdict.OK, f"{uplink} is up with a default route")
 
 
-def _space(answers: Answers) -> Finding:
-    known, words = answers.one("space")
-    free = words.rpartition(" ")[2]
+def _space(probed: ProbeOutput) -> Finding:
+    known, message = probed.one("space")
+    free = message.rpartition(" ")[2]
     if not known or not free.isdecimal():
-        return Finding("space", Verdict.WARN, f"unknown: {words}", "see `df /var/lib` on the host")
+        return Finding("space", Verdict.WARN, f"unknown: {message}", "see `df /var/lib` on the host")
     verdict = Verdict.FAIL if int(free) < NO_SPACE else Verdict.WARN if int(free) < LITTLE_SPACE else Verdict.OK
-    remedy = None if verdict is Verdict.OK else "make room, or mount a larger file system there"
+    remedy = None if verdict is Verdict.OK else "free some space, or mount a larger file system there"
     return Finding("space", verdict, f"{int(free) / 2**30:.1f} GiB free under {ROOT}", remedy)
 
 
@@ -305,11 +307,11 @@ def _clock(skew: float | None) -> Finding:
     if skew is None:
         return Finding("clock", Verdict.WARN, "the host did not report its time", "see `date` on the host")
     if skew > MOST_SKEW:
-        found = f"{skew:.0f} s away from the clock here"
+        found = f"{skew:.0f} s off the local clock"
         return Finding("clock", Verdict.WARN, found, "timedatectl set-ntp true, on the host or on this machine")
     return Finding("clock", Verdict.OK, f"within {MOST_SKEW:.0f} s of this machine's clock")
 
 
 def _image(name: str, *, there: bool) -> Finding:
-    found = "there, and verified" if there else "not there yet; the first apply that needs it brings it"
+    found = "present and verified" if there else "not there yet; the first apply that needs it uploads it"
     return Finding(f"image {name}", Verdict.INFO, found)

@@ -87,28 +87,28 @@ async def observe(
         by_host.setdefault(resource.host, []).append(resource)
     target = {one.host: one for one in surveyed}
 
-    async def look(host: HostName) -> _Answer | HostError:
+    async def observe_host(host: HostName) -> _HostObservation | HostError:
         try:
             connection = await connector.connect(host)
-            return await _ask(connection, by_host.get(host, []), drivers, target.get(host))
+            return await _observe_host(connection, by_host.get(host, []), drivers, target.get(host))
         except HostError as error:
             return error
 
     hosts = sorted({*by_host, *target})
-    answers = dict(zip(hosts, await asyncio.gather(*(look(host) for host in hosts)), strict=True))
-    read = {host: answer for host, answer in answers.items() if isinstance(answer, _Answer)}
-    facts = {(host, address): fact for host, answer in read.items() for address, fact in answer.facts.found.items()}
+    results = dict(zip(hosts, await asyncio.gather(*(observe_host(host) for host in hosts)), strict=True))
+    read = {host: result for host, result in results.items() if isinstance(result, _HostObservation)}
+    facts = {(host, address): fact for host, result in read.items() for address, fact in result.facts.found.items()}
     return Observation(
         facts=facts,
         attributes={
-            place: drivers[resource.kind].observed(resource, facts[place])
+            key: drivers[resource.kind].observed(resource, facts[key])
             for host, group in by_host.items()
             for resource in group
-            if (place := (host, resource.address)) in facts
+            if (key := (host, resource.address)) in facts
         },
-        unread={(host, kind): error for host, answer in read.items() for kind, error in answer.facts.unread.items()},
-        unreachable={host: answer for host, answer in answers.items() if isinstance(answer, HostError)},
-        surveys={host: answer.survey for host, answer in read.items() if answer.survey is not None},
+        unread={(host, kind): error for host, result in read.items() for kind, error in result.facts.unread.items()},
+        unreachable={host: result for host, result in results.items() if isinstance(result, HostError)},
+        surveys={host: result.survey for host, result in read.items() if result.survey is not None},
     )
 
 
@@ -122,22 +122,22 @@ async def read_facts(
 
     With a `fence`, no older holder changes anything there after the facts are read.
     """
-    return (await _ask(connection, resources, drivers, fence=fence)).facts
+    return (await _observe_host(connection, resources, drivers, fence=fence)).facts
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _HostObservation:
     facts: Facts
     survey: HostSurvey | None
 
 
-async def _ask(
+async def _observe_host(
     connection: Connection,
     resources: Sequence[Resource],
     drivers: Drivers,
     target: SurveyTarget | None = None,
     fence: Fence | None = None,
-) -> _Answer:
+) -> _HostObservation:
     groups: dict[Kind, list[Resource]] = {}
     for resource in resources:
         groups.setdefault(resource.kind, []).append(resource)
@@ -149,13 +149,13 @@ async def _ask(
     ended = await _run(connection, commands, fence)
     found: dict[Address, Any] = {}
     unread: dict[Kind, HostError] = {}
-    for kind, answer in zip(kinds, ended, strict=False):
+    for kind, result in zip(kinds, ended, strict=False):
         try:
-            found |= _parse(connection.host, drivers[kind], groups[kind], answer)
+            found |= _parse(connection.host, drivers[kind], groups[kind], result)
         except HostError as error:
             unread[kind] = error
     survey = _surveyed(target, surveys, ended[len(kinds) :]) if target else None
-    return _Answer(Facts(found, unread), survey)
+    return _HostObservation(Facts(found, unread), survey)
 
 
 def _surveys(drivers: Drivers) -> dict[Kind, Survey[Any]]:
@@ -179,13 +179,13 @@ def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: 
     fences: Mapping[str, frozenset[str]] = {}
     unread: dict[str, HostError] = {}
     host = target.host
-    for (kind, survey), answer in zip(surveys.items(), ended, strict=False):
+    for (kind, survey), result in zip(surveys.items(), ended, strict=False):
         try:
-            found += _understood(host, kind, answer, partial(_found, target, survey))
+            found += _parsed(host, kind, result, partial(_found, target, survey))
         except HostError as error:
             unread[kind] = error
     try:
-        fences = _understood(host, "fence", ended[-1], lambda results: parse_fences(host, results[0]))
+        fences = _parsed(host, "fence", ended[-1], lambda results: parse_fences(host, results[0]))
     except HostError as error:
         unread["fence"] = error
     return HostSurvey(tuple(found), fences, unread)
@@ -195,14 +195,14 @@ def _parse(
     host: HostName, driver: Driver[Any, Any], resources: Sequence[Resource], ended: TaskEnded
 ) -> Mapping[Address, Any]:
     """Parse a probe's results into facts; raises HostError if the probe failed or its output cannot be parsed."""
-    return _understood(host, driver.noun.kind, ended, partial(driver.parse, resources))
+    return _parsed(host, driver.noun.kind, ended, partial(driver.parse, resources))
 
 
 def _found(target: SurveyTarget, survey: Survey[Any], results: Sequence[Result]) -> list[Found]:
     return [*survey.parse(target, results)]
 
 
-def _understood(host: HostName, what: str, ended: TaskEnded, read: Callable[[Sequence[Result]], T]) -> T:
+def _parsed(host: HostName, what: str, ended: TaskEnded, read: Callable[[Sequence[Result]], T]) -> T:
     if ended.status is not TaskStatus.DONE:
         raise HostError(host, ended.message)
     if any(result.output.endswith(CUT) for result in ended.results):

@@ -23,7 +23,7 @@ from reconciler.plan.snapshot import SHARED
 from reconciler.spec.models.names import Address, HostName
 
 
-class Whose(StrEnum):
+class Owner(StrEnum):
     """Which state an orphan belongs to: this one, an unknown one, or another one that may still need it."""
 
     OURS = "ours"
@@ -31,28 +31,28 @@ class Whose(StrEnum):
     OTHER = "other"
 
 
-class Spot(NamedTuple):
+class ObjectKey(NamedTuple):
     """What identifies an object on a host. Two objects may have the address of one resource."""
 
     host: HostName
     address: Address
-    thing: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
     """A tagged object that is not in this state.
 
-    `records` are the lineages of the other states that ever held its lock there. `fingerprint` distinguishes it from a
+    `lineages` are those of the other states that ever held its lock there. `fingerprint` distinguishes it from a
     later object in the same place. `users` are the objects that depend on it, orphans or not.
     """
 
-    spot: Spot
+    key: ObjectKey
     resource: Resource
-    whose: Whose
-    records: tuple[str, ...]
+    owner: Owner
+    lineages: tuple[str, ...]
     fingerprint: str
-    users: tuple[Spot, ...] = ()
+    users: tuple[ObjectKey, ...] = ()
 
     @property
     def lock(self) -> str:
@@ -62,11 +62,11 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A host, or one kind on it, that could not be read. `words` is the reason."""
+    """A host, or one kind on it, that could not be read. `message` is the reason."""
 
     host: HostName
     what: str
-    words: str
+    message: str
 
 
 def unread(observed: Observation) -> tuple[Unread, ...]:
@@ -78,13 +78,13 @@ def unread(observed: Observation) -> tuple[Unread, ...]:
 
 
 def find_orphans(
-    observed: Observation, recorded: Iterable[Resource], lineage: str, drivers: Drivers
+    observed: Observation, resources: Iterable[Resource], lineage: str, drivers: Drivers
 ) -> tuple[Orphan, ...]:
     """Return the objects in the surveys that no resource accounts for, by host and address.
 
     `recorded` are the resources of this state in every status, with the changes of unfinished steps.
     """
-    known = {_spot(resource, drivers) for resource in recorded}
+    known = {_key(resource, drivers) for resource in resources}
     return tuple(
         orphan
         for host in sorted(observed.surveys)
@@ -92,28 +92,28 @@ def find_orphans(
     )
 
 
-def _spot(resource: Resource, drivers: Drivers) -> Spot:
+def _key(resource: Resource, drivers: Drivers) -> ObjectKey:
     survey = drivers[resource.kind].survey
-    return Spot(resource.host, resource.address, survey.thing(resource) if survey else "")
+    return ObjectKey(resource.host, resource.address, survey.thing(resource) if survey else "")
 
 
-def _orphans(survey: HostSurvey, known: Collection[Spot], lineage: str, drivers: Drivers) -> Iterator[Orphan]:
-    spots = {_spot(found.resource, drivers): found for found in survey.found}
-    users = _users({spot: found.resource for spot, found in spots.items()})
-    for spot in sorted(spots):
-        if spot not in known:
-            whose, records = _whose(spots[spot].resource, survey.fences, lineage)
-            print_ = _fingerprint(spots[spot])
-            yield Orphan(spot, spots[spot].resource, whose, records, print_, tuple(sorted(users.get(spot, ()))))
+def _orphans(survey: HostSurvey, known: Collection[ObjectKey], lineage: str, drivers: Drivers) -> Iterator[Orphan]:
+    objects = {_key(found.resource, drivers): found for found in survey.found}
+    users = _users({key: found.resource for key, found in objects.items()})
+    for key in sorted(objects):
+        if key not in known:
+            owner, lineages = _owner(objects[key].resource, survey.fences, lineage)
+            fingerprint = _fingerprint(objects[key])
+            yield Orphan(key, objects[key].resource, owner, lineages, fingerprint, tuple(sorted(users.get(key, ()))))
 
 
-def _whose(resource: Resource, fences: Mapping[str, frozenset[str]], lineage: str) -> tuple[Whose, tuple[str, ...]]:
+def _owner(resource: Resource, fences: Mapping[str, frozenset[str]], lineage: str) -> tuple[Owner, tuple[str, ...]]:
     """Return which state owns an object. A state that ever held its lock may still need it, even if ours did too."""
     lock = resource.slice or SHARED
     others = tuple(sorted(name for name, locks in fences.items() if lock in locks and name != lineage))
     if others:
-        return Whose.OTHER, others
-    return (Whose.OURS if lock in fences.get(lineage, ()) else Whose.UNKNOWN), ()
+        return Owner.OTHER, others
+    return (Owner.OURS if lock in fences.get(lineage, ()) else Owner.UNKNOWN), ()
 
 
 def _fingerprint(found: Found) -> str:
@@ -121,26 +121,26 @@ def _fingerprint(found: Found) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def _users(things: Mapping[Spot, Resource]) -> dict[Spot, set[Spot]]:
+def _users(resources: Mapping[ObjectKey, Resource]) -> dict[ObjectKey, set[ObjectKey]]:
     """Return which objects of one host depend on which."""
-    names: dict[tuple[Kind, str | None], list[Spot]] = {}
-    for spot, resource in things.items():
-        names.setdefault((resource.kind, resource.name_on_host), []).append(spot)
-        names.setdefault((resource.kind, None), []).append(spot)
-    users: dict[Spot, set[Spot]] = {}
-    for spot, resource in things.items():
+    names: dict[tuple[Kind, str | None], list[ObjectKey]] = {}
+    for key, resource in resources.items():
+        names.setdefault((resource.kind, resource.name_on_host), []).append(key)
+        names.setdefault((resource.kind, None), []).append(key)
+    users: dict[ObjectKey, set[ObjectKey]] = {}
+    for key, resource in resources.items():
         for use in resource.uses():
             for found in names.get((use.kind, use.name), ()):
-                users.setdefault(found, set()).add(spot)
+                users.setdefault(found, set()).add(key)
     return users
 
 
 def free_of_use(orphans: Iterable[Orphan]) -> tuple[Orphan, ...]:
     """Return the orphans on which nothing depends except others that are returned too."""
-    left = {orphan.spot: orphan for orphan in orphans}
-    while blocked := [spot for spot, orphan in left.items() if not left.keys() >= set(orphan.users)]:
-        for spot in blocked:
-            del left[spot]
+    left = {orphan.key: orphan for orphan in orphans}
+    while blocked := [key for key, orphan in left.items() if not left.keys() >= set(orphan.users)]:
+        for key in blocked:
+            del left[key]
     return tuple(left.values())
 
 
@@ -150,29 +150,29 @@ def removal_steps(orphans: Sequence[Orphan]) -> tuple[Step, ...]:
     A later run removes a second object with the same address on one host, because facts are identified by address.
     """
     steps: list[Step] = []
-    for host in sorted({orphan.spot.host for orphan in orphans}):
+    for host in sorted({orphan.key.host for orphan in orphans}):
         first: dict[Address, Orphan] = {}
         for orphan in orphans:
-            if orphan.spot.host == host:
-                first.setdefault(orphan.spot.address, orphan)
+            if orphan.key.host == host:
+                first.setdefault(orphan.key.address, orphan)
         steps.extend(_numbered(order(_removals(first.values())), len(steps)))
     return tuple(steps)
 
 
 def _removals(orphans: Collection[Orphan]) -> list[Change]:
-    needs: dict[Spot, list[Address]] = {}
+    needs: dict[ObjectKey, list[Address]] = {}
     for orphan in orphans:
         for user in orphan.users:
-            needs.setdefault(user, []).append(orphan.spot.address)
+            needs.setdefault(user, []).append(orphan.key.address)
     changes = []
     for orphan in orphans:
         after = tuple(
-            other.spot.address
+            other.key.address
             for other in orphans
             if other.resource.kind in orphan.resource.follows and other.resource.slice in {orphan.resource.slice, None}
         )
-        before = replace(orphan.resource, needs=tuple(needs.get(orphan.spot, ())), after=after)
-        changes.append(Change(Action.DELETE, before.address, before, None, "nobody records it"))
+        before = replace(orphan.resource, needs=tuple(needs.get(orphan.key, ())), after=after)
+        changes.append(Change(Action.DELETE, before.address, before, None, "not in the state"))
     return changes
 
 

@@ -139,11 +139,11 @@ def _tell_drift(session: Session, found: ClusterDrift, count: int) -> None:
     from reconciler.views.values import show_change  # noqa: PLC0415
 
     for item in found.drift:
-        sys.stdout.write(f"{item.kind}: {item.address} on {item.host}{f': {item.words}' if item.words else ''}\n")
+        sys.stdout.write(f"{item.kind}: {item.address} on {item.host}{f': {item.message}' if item.message else ''}\n")
         for attribute in item.attributes:
             recorded, observed = show_change(attribute.name, attribute.recorded, attribute.observed)
             sys.stdout.write(f"  {attribute.name} = {recorded} -> {observed}\n")
-    told = {item.host for item in found.drift if item.words}
+    told = {item.host for item in found.drift if item.message}
     for line in (*orphan_lines(found.orphans), *unread_lines(one for one in found.unread if one.host not in told)):
         sys.stdout.write(f"{line}\n")
     orphans = sum(map(is_drift, found.orphans))
