@@ -1,6 +1,6 @@
-"""The command line: arguments, colour and exit codes; the work is workflow.py's.
+"""The command line: parses arguments, calls a verb, prints its view and exits.
 
-Nothing heavy is imported before a verb needs it, so that help and completion answer at once.
+A verb's module is imported when the verb is called, so that help and completion answer quickly.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 _GC = (1_000_000, 50, 100)
-"""Collect garbage rarely: a plan is many small objects that live to its end; looking through them takes half of it."""
+"""Collect garbage rarely: a plan is many small objects that live until its end, and scanning them takes half of it."""
 
 _NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
-"""Spare pydantic the search for plugins, which reads what every installed package says of itself; we want none."""
+"""Skip pydantic's search for plugins, which reads the metadata of every installed package."""
 
 INTERRUPTED = 130
 """The exit code of a run that Ctrl-C ended."""
@@ -26,7 +26,7 @@ def main() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more as it ends, and would complain about a reader that has gone.
+        # Python flushes again at exit, and would report that the reader has gone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
@@ -46,12 +46,12 @@ def run(arguments: Sequence[str]) -> int:
             list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings()
         )
     except (ReconcilerError, TyperException) as error:
-        from reconciler.cli.errors import complain_early  # noqa: PLC0415
+        from reconciler.cli.errors import print_early  # noqa: PLC0415 - only if something is wrong
 
-        return complain_early(error, arguments)
+        return print_early(error, arguments)
     except (KeyboardInterrupt, Abort):
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
     except BrokenPipeError:
-        return 1  # the reader of our output has gone; there is nobody left to tell
+        return 1  # the reader of our output has gone
     return code if isinstance(code, int) else 0

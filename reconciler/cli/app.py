@@ -1,4 +1,4 @@
-"""Puts the verbs together into one command; each verb is a function in a module of its subject."""
+"""Lists the verbs and builds the command line. A verb's module is imported when the verb is called."""
 
 from __future__ import annotations
 
@@ -8,54 +8,45 @@ import typer
 
 from reconciler import __version__
 from reconciler.cli import session
-from reconciler.cli.commands import apply, files, gc, inspect, lab, state
+from reconciler.cli.help import Verb, group
 
-_EXAMPLES = """
-Describe network topologies in files, review what would change, and apply it to hosts.
+_HELP = """
+Describe virtual network topologies in YAML, see what would change, and make the hosts match.
 
-[bold]Examples[/bold]
+Examples:
 
-  reconciler init                        [dim]# a cluster file and a first slice[/dim]
-  reconciler doctor                      [dim]# is every host ready?[/dim]
-  reconciler plan slices/two-vms.yaml    [dim]# what would change; contacts no host[/dim]
-  reconciler apply slices/two-vms.yaml   [dim]# apply it, after asking[/dim]
-  reconciler show admin/two-vms          [dim]# addresses, VLANs, VNC[/dim]
-  reconciler destroy admin/two-vms       [dim]# delete it from the hosts[/dim]
+  reconciler init                        # write a cluster file and a first slice
+  reconciler doctor                      # check that every host is ready
+  reconciler plan slices/two-vms.yaml    # show what would change; contacts no host
+  reconciler apply slices/two-vms.yaml   # make the changes, after a question
+  reconciler show admin/two-vms          # show addresses, VLANs and VNC ports
+  reconciler destroy admin/two-vms       # delete the slice again
 """
 
-_VERBS = (
-    ("Files", files.init),
-    ("Files", files.validate),
-    ("Files", files.schema),
-    ("Topologies", apply.plan),
-    ("Topologies", apply.apply),
-    ("Topologies", apply.destroy),
-    ("Topologies", inspect.status),
-    ("Topologies", inspect.show),
-    ("State", state.history),
-    ("State", state.unlock),
-    ("Hosts", inspect.drift),
-    ("Hosts", gc.gc),
-    ("Hosts", inspect.verify),
-    ("Hosts", inspect.doctor),
+_COMMANDS = "reconciler.cli.commands"
+VERBS = (
+    Verb("init", "Files", f"{_COMMANDS}.files", "init", "Write a cluster file, a first slice and their JSON Schemas."),
+    Verb("validate", "Files", f"{_COMMANDS}.files", "validate", "Report every problem in the files."),
+    Verb("schema", "Files", f"{_COMMANDS}.files", "schema", "Print the JSON Schema of slice or cluster files."),
+    Verb("plan", "Topologies", f"{_COMMANDS}.plan", "plan", "Show what apply would change, and why."),
+    Verb("apply", "Topologies", f"{_COMMANDS}.apply", "apply", "Make the hosts match the files."),
+    Verb("destroy", "Topologies", f"{_COMMANDS}.apply", "destroy", "Delete slices from the hosts and the state."),
+    Verb("status", "Topologies", f"{_COMMANDS}.slices", "status", "List the slices in the state."),
+    Verb("show", "Topologies", f"{_COMMANDS}.slices", "show", "Show one slice in detail, or a saved plan."),
+    Verb("history", "State", f"{_COMMANDS}.state", "history", "List the latest applies, or the steps of one."),
+    Verb("unlock", "State", f"{_COMMANDS}.state", "unlock", "Remove the lock of a slice."),
+    Verb("state", "State", f"{_COMMANDS}.state", "VERBS", "Inspect, export, import and correct the state."),
+    Verb("drift", "Hosts", f"{_COMMANDS}.hosts", "drift", "Compare the hosts with the state, and list orphans."),
+    Verb("gc", "Hosts", f"{_COMMANDS}.gc", "gc", "Delete orphans: objects with our tag that are not in the state."),
+    Verb("verify", "Hosts", f"{_COMMANDS}.hosts", "verify", "Verify that the network carries the declared links only."),
+    Verb("doctor", "Hosts", f"{_COMMANDS}.hosts", "doctor", "Check that every host is ready for slices."),
+    Verb("lab", "Hosts", f"{_COMMANDS}.lab", "VERBS", "Run a whole cluster on this machine, for trials and tests."),
 )
 
 
 def command() -> Any:
     """Build the whole command line; the result has Click's `main`."""
-    app = typer.Typer(
-        help=_EXAMPLES,
-        rich_markup_mode="rich",
-        no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        pretty_exceptions_enable=False,
-    )
-    app.callback()(_globals)
-    for panel, verb in _VERBS:
-        app.command(rich_help_panel=panel)(session.with_session(verb))
-    app.add_typer(state.app(), name="state", rich_help_panel="State")
-    app.add_typer(lab.app(), name="lab", rich_help_panel="Hosts")
-    return typer.main.get_command(app)
+    return group(VERBS, _HELP, _globals)
 
 
 def _show_version(asked: bool) -> None:

@@ -1,81 +1,54 @@
-"""How errors are told: what is wrong, where, the offending line, a hint and a code; on stderr, or as JSON on stdout."""
+"""Prints errors: what is wrong, where, the line of the file, a hint and a code; on stderr, or as JSON on stdout."""
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from typer import TyperException
 
 from reconciler.errors import Code, Problem, ReconcilerError
-from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.quoting import escape
+from reconciler.views.errors import error_json, problems_text
 
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)\S*@")
 
 
-def complain_early(error: ReconcilerError | TyperException, arguments: Sequence[str]) -> int:
-    """Tell what went wrong before a verb began, and return the exit code; the arguments alone say how it is told.
+def print_early(error: ReconcilerError | TyperException, arguments: Sequence[str]) -> int:
+    """Print an error that came before a verb was called, and return the exit code.
 
-    A group without a verb has shown its help, which is no error and leaves nothing to tell.
+    Options are not parsed yet, so the arguments say whether to print JSON.
     """
     options = arguments[: list(arguments).index("--")] if "--" in arguments else arguments
     as_json = "--json" in options
     if isinstance(error, ReconcilerError):
-        complain(error, as_json=as_json)
+        print_error(error, as_json=as_json)
         return 1
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    if not message:
-        return 0
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "reconciler"
-    _complain_usage(Problem(Code.USAGE, message, hint=f"{path} --help"), as_json=as_json)
+    problem = Problem(Code.USAGE, message, hint=f"{path} --help")
+    _write(problem.code, problem.summary, (problem,), as_json=as_json)
     return 1
 
 
-def complain(error: ReconcilerError, *, as_json: bool, verbose: bool = False) -> None:
-    """Tell all that is wrong; `verbose` adds where in the program it was found."""
-    problems = error.problems()
+def print_error(error: ReconcilerError, *, as_json: bool, verbose: bool = False) -> None:
+    """Print all problems of an error; `verbose` adds the traceback."""
     if verbose:
-        sys.stderr.write(_shown("".join(traceback.format_exception(error))))
-    if as_json:
-        _write_json(error.code, error.summary, problems)
-        return
-    sys.stderr.write("\n".join(format_problem(problem) + "\n" for problem in problems))
-    if len(problems) > 1:
-        sys.stderr.write(f"\n{len(problems)} problems.\n")
+        sys.stderr.write(_redacted("".join(traceback.format_exception(error))))
+    _write(error.code, error.summary, error.problems(), as_json=as_json)
 
 
-def _shown(text: str) -> str:
-    """Take out of a traceback, which may quote any library, the passwords of URLs and what steers terminals."""
+def _redacted(text: str) -> str:
+    """Remove passwords of URLs and control characters from a traceback, which may quote any library."""
     hidden = _PASSWORD.sub(r"\1***@", text)
     return "\n".join(escape(line) for line in hidden.split("\n"))
 
 
-def _complain_usage(problem: Problem, *, as_json: bool) -> None:
-    """Tell what is wrong with the command line, in the form of every other error."""
+def _write(code: Code, summary: str, problems: Sequence[Problem], *, as_json: bool) -> None:
     if as_json:
-        _write_json(problem.code, problem.summary, (problem,))
+        sys.stdout.write(error_json(code, summary, problems))
     else:
-        sys.stderr.write(format_problem(problem) + "\n")
-
-
-def _write_json(code: Code, summary: str, problems: Sequence[Problem]) -> None:
-    found = {"error": {"code": code, "summary": summary, "problems": [_data(item) for item in problems]}}
-    sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-
-
-def _data(problem: Problem) -> dict[str, Any]:
-    place = problem.location
-    return {
-        "code": problem.code,
-        "summary": problem.summary,
-        "file": place.file if place else None,
-        "line": place.line if place else None,
-        "column": place.column if place else None,
-        "hint": problem.hint,
-    }
+        sys.stderr.write(problems_text(problems))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import select
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -12,10 +10,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from typer import Abort
+from reconciler.cli.questions import SIGNALS
 
 T = TypeVar("T")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Runs:
@@ -56,12 +53,12 @@ class Runs:
                     sys.stderr.write("Interrupted: finishing steps in flight. Ctrl-C again aborts.\n")
 
             loop = asyncio.get_running_loop()
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 loop.add_signal_handler(number, on_signal)
             try:
                 return await task
             finally:
-                for number in _SIGNALS:
+                for number in SIGNALS:
                     loop.remove_signal_handler(number)
                     signal.signal(number, signal.default_int_handler)
 
@@ -86,28 +83,3 @@ class Runs:
 def run_reading(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that changes nothing; the first Ctrl-C ends it and raises KeyboardInterrupt."""
     return asyncio.run(work)
-
-
-def ask(question: str) -> str:
-    """Write a question to standard error and read the line that answers it; "" at the end of input.
-
-    Ctrl-C raises Abort. A signal just before `read` begins to wait would not wake it, and would be handled only after
-    the next line. So signals also write to a pipe here, and the wait is for the pipe and the terminal.
-    """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    woken = signal.set_wakeup_fd(writing)
-    handlers = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
-    try:
-        sys.stderr.write(question)
-        sys.stderr.flush()
-        select.select([sys.stdin, reading], [], [])
-        return sys.stdin.readline()
-    except KeyboardInterrupt:
-        raise Abort from None
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(woken)
-        os.close(reading)
-        os.close(writing)

@@ -1,12 +1,10 @@
-"""Shows an apply while it works: bars on a terminal (host, step, elapsed), plain lines elsewhere; always on stderr."""
+"""Shows the progress of an apply on stderr: bars on a terminal (host, step, elapsed time), lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from reconciler.apply.execution.events import (
     Event,
@@ -18,6 +16,7 @@ from reconciler.apply.execution.events import (
     UploadProgress,
     Waiting,
 )
+from reconciler.cli.output import shows_bars
 from reconciler.cli.session import Session
 from reconciler.plan.model import Action, Step
 from reconciler.plan.results import StepResult, StepStatus
@@ -26,26 +25,37 @@ _PAST = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "del
 
 
 @contextmanager
-def progress(session: Session) -> Iterator[Observer]:
-    """Yield an observer that shows events as they come, and nothing before the first: someone may still be asked."""
+def progress(session: Session, hosts_lost: list[HostLost]) -> Iterator[Observer]:
+    """Yield an observer that shows events, and adds the hosts that are given up to `hosts_lost`.
+
+    Nothing is shown before the first event, because a question may come first.
+    """
+    with _shown(session) as show:
+
+        def observer(event: Event) -> None:
+            if isinstance(event, HostLost):
+                hosts_lost.append(event)
+            show(event)
+
+        yield observer
+
+
+@contextmanager
+def _shown(session: Session) -> Iterator[Observer]:
     if session.json:
         yield _silent
         return
-    console = session.console(stderr=True)
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not shows_bars(sys.stderr):
         yield _print_lines(sys.stderr.write, verbose=session.verbose)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.fields[host]:<10}"), TextColumn("{task.description}"))
-    bars = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
-    lines = _print_lines(lambda text: bars.console.print(text, end="", markup=False), verbose=session.verbose)
-    try:
-        yield _Bars(bars, lines).observe
-    finally:
-        bars.stop()
+    from reconciler.cli.bars import bars  # noqa: PLC0415 - rich: only a terminal needs it
+
+    with bars(session.console(stderr=True)) as shown:
+        yield shown.observer(_print_lines(shown.write, verbose=session.verbose))
 
 
 def _silent(_event: Event) -> None:
-    """Show nothing: programs read the result."""
+    """Show nothing, because programs read the result."""
 
 
 def _print_lines(write: Callable[[str], object], *, verbose: bool) -> Observer:
@@ -83,32 +93,4 @@ def _label(step: Step) -> str:
 
 
 def _first(message: str) -> str:
-    return next(iter(message.strip().splitlines()), "it gave no reason")
-
-
-class _Bars:
-    """One bar for each host that is at work."""
-
-    def __init__(self, bars: Progress, lines: Observer) -> None:
-        self._bars = bars
-        self._lines = lines
-        self._tasks: dict[str, TaskID] = {}
-
-    def observe(self, event: Event) -> None:
-        if not isinstance(event, Waiting):  # the question may be yet to come, and bars would paint over it
-            self._bars.start()
-        self._lines(event)
-        match event:
-            case StepStarted(step=step):
-                self._show(step, f"{step.action} {step.address}")
-            case UploadProgress(step=step, sent=sent, size=size):
-                self._show(step, f"upload {step.address}: {sent / max(size, 1):.0%}")
-            case StepResult(step=step, status=StepStatus.DONE | StepStatus.FAILED | StepStatus.UNKNOWN):
-                self._show(step, "")
-            case _:
-                pass
-
-    def _show(self, step: Step, text: str) -> None:
-        if step.host not in self._tasks:
-            self._tasks[step.host] = self._bars.add_task(text, host=step.host, total=None)
-        self._bars.update(self._tasks[step.host], description=text)
+    return next(iter(message.strip().splitlines()), "no reason given")

@@ -1,4 +1,4 @@
-"""What every verb shares: the global options, the files and stores they lead to, and where output goes."""
+"""Holds what all verbs share: the global options, and the files, state and hosts that they select."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from reconciler.apply.execution.events import HostLost, Observer
+    from reconciler.apply.execution.events import Observer
     from reconciler.apply.transport.connection import Connector
     from reconciler.engine import Engine
     from reconciler.spec.load import ClusterFile
     from reconciler.spec.models.cluster import Cluster as ClusterModel
     from reconciler.state.sql.store import SqlStore
-    from reconciler.state.store import Holder, StateReader
+    from reconciler.state.store import StateReader
+    from reconciler.views.view import View
     from reconciler.workflow import Inputs
 
 GLOBAL_PANEL = "Global options"
 _UNBOUNDED = 10_000
-"""The width of what is written to a file or a pipe, in columns: nothing there may be folded."""
+"""The width of text in a file or a pipe, in columns: it is never folded."""
 
 Cluster = Annotated[
     Path | None,
@@ -40,7 +41,7 @@ Cluster = Annotated[
         "--cluster",
         metavar="FILE",
         envvar="RECONCILER_CLUSTER",
-        help="Cluster file. (default: cluster.yaml in this or a parent folder)",
+        help="The cluster file. (default: cluster.yaml here or in a parent folder)",
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]
@@ -50,7 +51,7 @@ State = Annotated[
         "--state",
         metavar="PATH|URL",
         envvar="RECONCILER_STATE",
-        help="State database: a file or a PostgreSQL URL. (default: one file per cluster)",
+        help="Where the state is: a file, or a PostgreSQL URL. (default: one file per cluster)",
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]
@@ -60,7 +61,9 @@ Json = Annotated[
 ]
 NoColor = Annotated[
     bool,
-    typer.Option("--no-color", envvar="RECONCILER_NO_COLOR", help="Print no colour.", rich_help_panel=GLOBAL_PANEL),
+    typer.Option(
+        "--no-color", envvar="RECONCILER_NO_COLOR", help="Print without colour.", rich_help_panel=GLOBAL_PANEL
+    ),
 ]
 Verbose = Annotated[
     bool,
@@ -68,7 +71,7 @@ Verbose = Annotated[
         "--verbose",
         "-v",
         envvar="RECONCILER_VERBOSE",
-        help="Print more: connections, started steps, tracebacks of errors.",
+        help="Also report connections, starts of steps, and where errors were raised.",
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]
@@ -76,7 +79,7 @@ Verbose = Annotated[
 
 @dataclass(slots=True)
 class Session:
-    """One run of the command line: its global options, resolved, and what hangs on them."""
+    """One run of the command line, with its global options."""
 
     cluster: Path | None = None
     state: str | None = None
@@ -85,7 +88,7 @@ class Session:
     verbose: bool = False
 
     def cluster_path(self) -> Path:
-        """Return the cluster file's path; raises UsageError where none is given or found."""
+        """Return the path of the cluster file; raises UsageError if none is given or found."""
         from reconciler.trees import find_cluster  # noqa: PLC0415
 
         found = self.cluster or find_cluster(Path.cwd())
@@ -97,20 +100,20 @@ class Session:
         return found
 
     def inputs(self, paths: Sequence[Path] = ()) -> Inputs:
-        """Read the cluster file, and slice files where given."""
+        """Load the cluster file, and slice files if given."""
         from reconciler import workflow  # noqa: PLC0415
 
         cluster = self.cluster_path()
         return workflow.load(cluster, paths, documents=workflow.document_cache(cluster))
 
     def slice_inputs(self, paths: Sequence[Path]) -> Inputs:
-        """Read the cluster file and the slices of the paths, of the cluster file's folder where none are given."""
+        """Load the cluster file and slice files, by default those in the folder of the cluster file."""
         return self.inputs(paths or [_near(self.cluster_path().resolve().parent)])
 
     @contextmanager
     def reader(self, cluster: ClusterFile) -> Iterator[StateReader]:
-        """Open the state of a cluster for reading; without SQLAlchemy, where that is possible."""
-        from reconciler.state.reader import open_reader  # noqa: PLC0415
+        """Open the state of a cluster for reading, without SQLAlchemy if possible."""
+        from reconciler.state.reader import open_reader  # noqa: PLC0415 - help needs no state
 
         reader = open_reader(cluster.cluster.name, self.state)
         try:
@@ -120,7 +123,7 @@ class Session:
 
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
-        """Open the record of a cluster."""
+        """Open the state of a cluster."""
         from reconciler.state.sql.store import open_state  # noqa: PLC0415
 
         store = open_state(cluster.cluster.name, self.state, read_only=read_only)
@@ -159,34 +162,19 @@ class Session:
             report=_report if self.verbose else None,
         )
 
-    @contextmanager
-    def progress(self, lost: list[HostLost]) -> Iterator[Observer]:
-        """Yield an observer that shows progress, and adds the hosts that are given up to `lost`."""
-        from reconciler.apply.execution.events import Event, HostLost  # noqa: PLC0415
-        from reconciler.cli.progress import progress  # noqa: PLC0415
-
-        with progress(self) as shown:
-
-            def observer(event: Event) -> None:
-                if isinstance(event, HostLost):
-                    lost.append(event)
-                shown(event)
-
-            yield observer
-
     def console(self, *, stderr: bool = False) -> Console:
-        """Return a console that honours --no-color, NO_COLOR and TERM=dumb; only a terminal bounds its lines."""
+        """Return a console that respects --no-color, NO_COLOR and TERM=dumb; only a terminal limits its width."""
         from rich.console import Console  # noqa: PLC0415
 
         plain = self.no_color or os.environ.get("TERM") == "dumb"
         width = None if (sys.stderr if stderr else sys.stdout).isatty() else _UNBOUNDED
         return Console(stderr=stderr, no_color=True if plain else None, highlight=False, soft_wrap=True, width=width)
 
-    def print_json(self, data: Any) -> None:
-        """Print data for programs."""
-        import json  # noqa: PLC0415
+    def show(self, view: View) -> None:
+        """Print a view: as JSON with --json, else as text."""
+        from reconciler.cli.output import show  # noqa: PLC0415 - pydantic: help needs no view
 
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        show(self, view)
 
 
 def _report(line: str) -> None:
@@ -194,22 +182,15 @@ def _report(line: str) -> None:
 
 
 def _near(path: Path) -> Path:
-    """Write a path from here where it lies below, as errors name files by it."""
+    """Return a path relative to the working folder if it is inside, because errors name files by it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def holder() -> Holder:
-    """Name who runs this process, for locks and history."""
-    from reconciler.state.locks.process import this_process  # noqa: PLC0415
-
-    return this_process()
-
-
 def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
-    """Give a verb the global options, so that each works after the verb too, and turn its result into the exit code.
+    """Give a verb the global options, so that they work after the verb too, and return its result as the exit code.
 
-    The verb takes the session as its first parameter; an option given after the verb wins over one before it.
+    The verb takes the session as its first parameter. An option after the verb overrides one before it.
     """
     own = [
         parameter for name, parameter in inspect.signature(verb, eval_str=True).parameters.items() if name != "session"
@@ -226,9 +207,9 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = verb(session, **options)
         except ReconcilerError as error:
-            from reconciler.cli.errors import complain  # noqa: PLC0415
+            from reconciler.cli.errors import print_error  # noqa: PLC0415 - only if something is wrong
 
-            complain(error, as_json=session.json, verbose=session.verbose)
+            print_error(error, as_json=session.json, verbose=session.verbose)
             code = 1
         if code:
             raise typer.Exit(code)
@@ -241,7 +222,7 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _merged(context: typer.Context, after: Mapping[str, Any]) -> Session:
-    """Join the global options given before the verb with those after it: flags first, then whatever else was set."""
+    """Join the global options before the verb with those after it: options of the command line first."""
     root = context.find_root()
     before: Session = root.obj or Session()
 
@@ -253,7 +234,7 @@ def _merged(context: typer.Context, after: Mapping[str, Any]) -> Session:
 
 
 def _is_flag(context: Any, name: str) -> bool:
-    """Whether an option stands on the command line, and does not come from the environment or a file."""
+    """Whether an option was given on the command line, and not by the environment or a file."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

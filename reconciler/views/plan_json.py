@@ -1,13 +1,13 @@
-"""A plan as JSON for programs, in the widely read shape `resource_changes[] {address, change {actions, ...}}`."""
+"""Formats a plan as JSON, in the shape `resource_changes[] {address, change {actions, ...}}` that many tools read."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
-from reconciler.plan.model import Action, Change, Plan, Step
+from reconciler.plan.model import Action, Change, Counts, Plan, Step
 from reconciler.plan.resources import Resource, to_data
+from reconciler.plan.snapshot import allocation_data
 from reconciler.views.plan_text import summary
 
 _ACTIONS = {
@@ -33,11 +33,23 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "inputs": dict(plan.inputs),
         "slices": list(plan.slices),
         "summary": summary(plan),
-        "counts": asdict(plan.counts),
+        "counts": _counts(plan.counts),
         "resource_changes": [_change(change) for change in plan.changes],
         "disturbed": [{"address": item.address, "reason": item.reason} for item in plan.disturbed],
         "steps": [_step(step) for step in plan.steps],
-        "allocations": {key: asdict(given) for key, given in plan.allocations.items()},
+        "allocations": {key: allocation_data(given) for key, given in plan.allocations.items()},
+    }
+
+
+def _counts(counts: Counts) -> dict[str, int]:
+    return {
+        "add": counts.add,
+        "change": counts.change,
+        "replace": counts.replace,
+        "destroy": counts.destroy,
+        "restarts": counts.restarts,
+        "interrupted": counts.interrupted,
+        "lost": counts.lost,
     }
 
 
@@ -54,7 +66,10 @@ def _change(change: Change) -> dict[str, Any]:
         },
         "reason": change.reason,
         "data_lost": change.loses_data,
-        "attributes": [asdict(item) for item in change.attributes],
+        "attributes": [
+            {"name": item.name, "before": item.before, "after": item.after, "policy": item.policy}
+            for item in change.attributes
+        ],
     }
 
 

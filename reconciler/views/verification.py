@@ -1,26 +1,33 @@
-"""Formats the result of `verify` as text and as plain data for JSON."""
+"""Formats the result of `verify`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
 
 from reconciler.spec.quoting import plural
 from reconciler.verify.verification import Verification
+from reconciler.views import documents
+from reconciler.views.view import View
 
 
-def verification_data(result: Verification) -> dict[str, Any]:
-    """Return the result as plain data; the keys are those of `verify --json`."""
-    violations = [
-        {"kind": one.kind, "ends": one.ends, "words": one.message, "path": one.path} for one in result.violations
-    ]
-    return {"proved": result.verified} | asdict(result) | {"violations": violations}
+def verification_view(result: Verification) -> View:
+    """Show each violation and each silent guest, the counts, and a last line with the verdict."""
+    return View(lambda: ["".join(f"{line}\n" for line in _lines(result))], lambda: _document(result))
 
 
-def verification_text(result: Verification) -> str:
-    """Return one line for each violation and each silent guest, the counts, and a last line with the verdict."""
-    return "".join(f"{line}\n" for line in _lines(result))
+def _document(result: Verification) -> documents.VerifyDocument:
+    return documents.VerifyDocument(
+        proved=result.verified,
+        present=result.present,
+        absent=result.absent,
+        dropped=result.dropped,
+        violations=[
+            documents.Violation(kind=one.kind, ends=list(one.ends), words=one.message, path=list(one.path))
+            for one in result.violations
+        ],
+        routed=documents.Routed.model_validate(result.routed),
+        probed=None if result.probed is None else documents.Probed.model_validate(result.probed),
+    )
 
 
 def _lines(result: Verification) -> Iterator[str]:

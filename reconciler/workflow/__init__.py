@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.workflow.documents import document_cache
 from reconciler.workflow.load import Inputs, load
-from reconciler.workflow.planning import NOTHING_ELSE, Asked, find_slices, plan, undescribed
+from reconciler.workflow.planning import NOTHING_ELSE, Asked, asked, find_slices, plan, undescribed
 
 if TYPE_CHECKING:
     from reconciler.workflow.applying import (
@@ -36,6 +36,7 @@ __all__ = [
     "Inputs",
     "PreparedApply",
     "apply",
+    "asked",
     "compare",
     "document_cache",
     "drift",

@@ -16,7 +16,7 @@ from reconciler.workflow.documents import DocumentCache
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The files of one run: the cluster's and the slices', checked against each other."""
+    """The cluster file and the slice files of one run, checked against each other."""
 
     cluster: ClusterFile
     slices: tuple[SliceFile, ...] = ()

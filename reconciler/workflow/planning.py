@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reconciler import __version__
 from reconciler.errors import PlanError, UsageError
@@ -12,23 +13,24 @@ from reconciler.plan.graph import natural
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import ResourceDrift
 from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.quoting import plural
 from reconciler.state.store import StateReader
 from reconciler.workflow.load import Inputs
 
 FEW = 3
-"""So many slices may go by a prune whatever else is recorded; of more, a third at most."""
+"""How many slices a prune may always destroy; more only up to a third of all."""
 
 
 DONE = "done"
-"""The result, in history, of an apply that did all that it was to do."""
+"""The result, in the history, of an apply that completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for beside the files: slices to take away, and resources to make anew as they are.
+    """What is asked for beside the files: slices to destroy, and resources to replace although nothing differs.
 
-    `only` and `without` bound what is to stand for now, as `build_plan` says. Without `refresh`, an apply trusts the
-    record and does not look at the hosts first.
+    `only` and `without` limit which resources exist for now, see `build_plan`. Without `refresh`, an apply trusts the
+    state and does not compare the hosts first.
     """
 
     destroy: tuple[SliceKey, ...] = ()
@@ -47,13 +49,13 @@ def plan(
     asked: Asked = NOTHING_ELSE,
     drifted: Mapping[Address, ResourceDrift] | None = None,
 ) -> Plan:
-    """Plan the files against the record, and against what was seen on hosts where given; no host is contacted."""
+    """Plan the files against the state, and against the drift of hosts if given; contacts no host."""
     slices = [file.slice for file in inputs.slices]
-    recorded = reader.read({*(written.key for written in slices), *asked.destroy}).seen(drifted or {})
+    state = reader.read({*(written.key for written in slices), *asked.destroy}).seen(drifted or {})
     return build_plan(
         inputs.cluster.cluster,
         slices,
-        recorded,
+        state,
         destroy=asked.destroy,
         replace=asked.replace,
         only=asked.only,
@@ -64,10 +66,10 @@ def plan(
 
 
 def find_slices(reader: StateReader, names: Iterable[str], *, unfinished: bool = False) -> tuple[SliceKey, ...]:
-    """Find recorded slices by `owner/name`, or by name alone where that is clear; raises UsageError otherwise.
+    """Find slices of the state by `owner/name`, or by name alone if that is unique; raises UsageError otherwise.
 
-    With `unfinished`, also those whose last apply did not come to its end: they may have left the record while what
-    they shared with others was still to go.
+    With `unfinished`, slices whose last apply did not complete are found too: they may have left the state before the
+    resources that they shared with others were deleted.
     """
     known = {*reader.read(()).allocations, *(_unfinished(reader) if unfinished else ())}
     return tuple(_find_slice(name, sorted(known, key=natural)) for name in names)
@@ -87,20 +89,46 @@ def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
         return found[0]
     if found:
         raise UsageError(f"{name} could be {' or '.join(found)}", hint="name the slice as owner/name")
-    hint = f"recorded slices: {', '.join(known)}" if known else "no slice is recorded; look at --state and --cluster"
-    raise UsageError(f"no slice {name!r} is recorded", hint=hint)
+    hint = (
+        f"slices in the state: {', '.join(known)}" if known else "the state has no slice; check --state and --cluster"
+    )
+    raise UsageError(f"there is no slice {name!r} in the state", hint=hint)
+
+
+def asked(  # noqa: PLR0913 - the options of a plan, each by name
+    inputs: Inputs,
+    reader: StateReader,
+    paths: Sequence[Path],
+    replace: Sequence[str] | None,
+    *,
+    prune: bool,
+    allow_many: bool,
+    refresh: bool = True,
+) -> Asked:
+    """Return what is asked for beside the files; raises UsageError if a prune is given a single file.
+
+    A single file says nothing about other slices, so a prune needs folders.
+    """
+    destroy: tuple[SliceKey, ...] = ()
+    if prune:
+        if files := [str(path) for path in paths if not path.is_dir()]:
+            raise UsageError(
+                f"--prune needs whole folders, and {files[0]} is a file", hint="name the folder of all slices"
+            )
+        destroy = undescribed(inputs, reader, allow_many=allow_many)
+    return Asked(destroy=destroy, replace=tuple(Address(where) for where in replace or ()), refresh=refresh)
 
 
 def undescribed(inputs: Inputs, reader: StateReader, *, allow_many: bool = False) -> tuple[SliceKey, ...]:
-    """Return the recorded slices that no file describes; raises PlanError where these are so many that it is no edit.
+    """Return the slices of the state that no file describes; raises PlanError if they are too many.
 
-    A folder of which half is missing looks just like one from which half was deleted.
+    A folder that is half missing looks like a folder from which half was deleted.
     """
-    recorded = reader.read(()).allocations
-    doomed = tuple(sorted(recorded.keys() - {file.slice.key for file in inputs.slices}, key=natural))
-    if len(doomed) > FEW and 3 * len(doomed) > len(recorded) and not allow_many:
+    known = reader.read(()).allocations
+    doomed = tuple(sorted(known.keys() - {file.slice.key for file in inputs.slices}, key=natural))
+    if len(doomed) > FEW and 3 * len(doomed) > len(known) and not allow_many:
         raise PlanError(
-            f"a prune would destroy {len(doomed)} of {len(recorded)} recorded slices: {', '.join(doomed)}",
-            hint="look whether the folder is whole; if they are all to go, add --allow-destroy",
+            f"a prune would destroy {len(doomed)} of {plural(len(known), 'slice')}: {', '.join(doomed)}",
+            hint="check that the folder is complete; to destroy all of them, add --allow-destroy",
         )
     return doomed

@@ -24,7 +24,7 @@ def test_without_a_terminal_nothing_is_done_unapproved(process: Cli, verb: str) 
     assert (done.code, done.out) == (1, "")
     assert done.err == (
         "error[usage]: there is no terminal to ask on, so nothing was changed\n"
-        "hint: look at `reconciler plan`, then add --auto-approve\n"
+        "hint: review `reconciler plan`, then add --auto-approve\n"
     )
 
 
@@ -77,10 +77,14 @@ def test_each_trouble_is_told_once_with_its_hint(cli: Cli) -> None:
     assert sorted(line.split(": ")[1] for line in failed) == ["gateway", "worker1", "worker2"]
     assert all(" steps: " in line for line in failed)
     assert done.out.count("\n  hint: ") == len(failed)
-    causes = re.findall(r"^skipped: \d+ steps?, for want of (?:what failed|\S+) on (\w+): ", done.out, re.MULTILINE)
+    causes = re.findall(
+        r"^skipped: \d+ steps? \((?:it depends|they depend) on (?:steps that failed|\S+) on (\w+)[,)]",
+        done.out,
+        re.MULTILINE,
+    )
     assert sorted(causes) == sorted({*causes})
     assert "worker1" in causes
-    assert done.out.splitlines()[-1] == "Apply again to go on: what is done stays done."
+    assert done.out.splitlines()[-1] == "Run apply again to continue; completed steps are kept."
     assert all(line.split()[0] in {"gateway", "worker1", "worker2"} for line in done.err.splitlines())
 
 

@@ -26,7 +26,10 @@ def test_init_writes_files_that_validate_and_plan(cli: Cli, folder: Path) -> Non
 
 def test_init_writes_where_it_is_told(cli: Cli, folder: Path) -> None:
     done = cli("init", "new/place", "--json")
-    assert done.data == {"written": [f"new/place/{target}" for target in (*_STARTERS.values(), *_SCHEMAS.values())]}
+    assert done.data == {
+        "format_version": 1,
+        "written": [f"new/place/{target}" for target in (*_STARTERS.values(), *_SCHEMAS.values())],
+    }
     assert cli("validate", "--cluster", "new/place/cluster.yaml").code == 0
 
 
@@ -129,4 +132,4 @@ def test_schema_prints_what_is_committed(cli: Cli, kind: str) -> None:
 def test_there_is_no_schema_of_anything_else(cli: Cli) -> None:
     done = cli("schema", "plan")
     assert (done.code, done.out) == (1, "")
-    assert done.err == "error[usage]: there is no file of kind 'plan'\nhint: say one of slice, cluster\n"
+    assert done.err == "error[usage]: there is no file of kind 'plan'\nhint: choose one of slice, cluster\n"

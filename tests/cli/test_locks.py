@@ -60,7 +60,7 @@ def test_who_waits_is_told_for_whom_and_gives_up_in_time(
     assert (done.code, done.out) == (1, "")
     assert holder_told(first, done.err) == 1
     assert done.err.count("error[state-locked]: admin/two-vms is being changed by ") == 1
-    assert "\nhint: --lock-timeout 2m waits until it is done" in done.err
+    assert "\nhint: --lock-timeout 2m waits for it, and takes over if" in done.err
 
 
 def test_without_waiting_it_is_refused_at_once(first: Asking, process: Cli) -> None:

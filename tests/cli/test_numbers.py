@@ -18,7 +18,7 @@ from tests.cli.running import PROGRAM, Cli, Write, asking, plain
 pytestmark = pytest.mark.slow
 
 OTHER = "version: 1\nname: other\nowner: admin\ndefaults: {flavor: cirros}\nvms: {a: {}}\n"
-NOTICE = "Another apply was first: planned again, with new numbers for what is created.\n"
+NOTICE = "Another apply was first: planned again, with new numbers for new resources.\n"
 
 
 @pytest.fixture

@@ -120,7 +120,12 @@ def test_auto_approve_comes_from_flag_environment_file_default(
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("arguments", [("--json", "validate"), ("validate", "--json")], ids=" ".join)
 def test_json_may_stand_before_and_after_the_verb(cli: Cli, arguments: tuple[str, ...]) -> None:
-    assert cli(*arguments).data == {"valid": True, "cluster": "campus", "slices": ["admin/two-vms"]}
+    assert cli(*arguments).data == {
+        "format_version": 1,
+        "valid": True,
+        "cluster": "campus",
+        "slices": ["admin/two-vms"],
+    }
 
 
 @pytest.mark.usefixtures("project")

@@ -44,7 +44,7 @@ def test_plan_as_json_is_the_plan_alone(cli: Cli) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_nothing_recorded(cli: Cli) -> None:
-    assert cli("status").out == "No slice is recorded.\n"
+    assert cli("status").out == "There is no slice in the state.\n"
     assert cli("status", "--json").data == []
 
 
@@ -65,7 +65,7 @@ def test_gc_asks_first_and_refuses_an_invalid_duration(cli: Cli, process: Cli) -
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == (
         "error[usage]: there is no terminal to ask on, so nothing was changed\n"
-        "hint: look at `reconciler gc --dry-run`, then add --auto-approve\n"
+        "hint: review `reconciler gc --dry-run`, then add --auto-approve\n"
     )
     for text in ("m", "-1m", "1w", "1.5.5h", ""):
         done = cli("gc", "--dry-run", "--older-than", text)
@@ -80,7 +80,8 @@ def test_a_slice_that_is_not_recorded(cli: Cli, verb: str) -> None:
     done = cli(verb, "two-vms", *more)
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        "error[usage]: no slice 'two-vms' is recorded\nhint: no slice is recorded; look at --state and --cluster\n"
+        "error[usage]: there is no slice 'two-vms' in the state\n"
+        "hint: the state has no slice; check --state and --cluster\n"
     )
 
 
@@ -98,4 +99,4 @@ def test_names_of_recorded_slices(cli: Cli, project: Path, write: Write) -> None
     assert done.err == (
         "error[usage]: two-vms could be admin/two-vms or bob/two-vms\nhint: name the slice as owner/name\n"
     )
-    assert "hint: recorded slices: admin/two-vms, bob/two-vms" in cli("show", "three-vms").err
+    assert "hint: slices in the state: admin/two-vms, bob/two-vms" in cli("show", "three-vms").err

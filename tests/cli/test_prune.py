@@ -73,8 +73,8 @@ def test_a_prune_of_many_is_refused_with_their_names(project: Path, cli: Cli, re
     done = cli(*verb, "--prune")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        "error[plan]: a prune would destroy 4 of 6 recorded slices: admin/lab1, admin/lab2, admin/lab3, admin/lab4\n"
-        "hint: look whether the folder is whole; if they are all to go, add --allow-destroy\n"
+        "error[plan]: a prune would destroy 4 of 6 slices: admin/lab1, admin/lab2, admin/lab3, admin/lab4\n"
+        "hint: check that the folder is complete; to destroy all of them, add --allow-destroy\n"
     )
     assert cli("history", "--json").data == before
     allowed = cli("plan", "--prune", "--allow-destroy", "--json")
@@ -108,7 +108,7 @@ def test_a_prune_goes_by_folders(cli: Cli, record: Record) -> None:
         done = cli("plan", "--prune", *paths)
         assert (done.code, done.out) == (1, "")
         assert done.err == (
-            "error[usage]: --prune goes by whole folders, and slices/lab1.yaml is a file\n"
+            "error[usage]: --prune needs whole folders, and slices/lab1.yaml is a file\n"
             "hint: name the folder of all slices\n"
         )
 
@@ -118,4 +118,4 @@ def test_a_saved_plan_prunes_nothing_more(cli: Cli, record: Record) -> None:
     cli("plan", "-o", "x.plan")
     done = cli("apply", "--auto-approve", "--prune", "x.plan")
     assert (done.code, done.out) == (1, "")
-    assert done.err == "error[usage]: x.plan is a saved plan, and is done as it is\nhint: leave out --prune\n"
+    assert done.err == "error[usage]: x.plan is a saved plan, which is applied as it is\nhint: leave out --prune\n"

@@ -123,7 +123,7 @@ def test_the_first_point_that_one_more_apply_does_not_complete_is_reported(solo:
 def test_a_simulation_does_not_refresh_hosts(solo: Path, cli: Cli) -> None:
     done = cli("plan", "--rehearse", "--refresh", str(solo))
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("error[usage]: --rehearse plays from what is recorded")
+    assert done.err.startswith("error[usage]: --rehearse uses the state only")
 
 
 def test_progress_is_shown_on_a_terminal(solo: Path) -> None:

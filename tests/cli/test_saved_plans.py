@@ -14,7 +14,7 @@ from tests.cli.running import Cli, Done, on_terminal, plain
 
 FILE = "two-vms.yaml.plan"
 SLICE = "slices/two-vms.yaml"
-AGAIN = "hint: make the plan again, and look at what has changed\n"
+AGAIN = "hint: make the plan again, and review what has changed\n"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_saved_plan_is_private_and_shown_as_it_was(saved: Path, cli: Cli) -> N
     assert stat.S_IMODE(saved.stat().st_mode) == 0o600
     again = cli("plan", "--out", FILE, SLICE)
     shown = cli("show", FILE)
-    assert again.out == f"{shown.out}Saved: `reconciler apply {FILE}` does exactly this.\n"
+    assert again.out == f"{shown.out}Saved: `reconciler apply {FILE}` performs exactly this plan.\n"
     assert shown.out.endswith("Plan: 19 to add, 0 to change, 0 to replace, 0 to destroy.\n")
     assert cli("show", FILE, "--json").out == cli("plan", "--json", "-o", FILE).out
     assert [path.name for path in saved.parent.iterdir() if path.name.startswith(".")] == []
@@ -127,7 +127,7 @@ def test_another_version_is_refused(saved: Path, cli: Cli) -> None:
     saved.write_text(write_plan(replace(made, plan=replace(made.plan, tool="0.0.9"))))
     check_refused(
         cli,
-        f"error[plan-file]: {FILE} was made by version 0.0.9 of topology-reconciler, and this is {__version__}\n"
+        f"error[plan-file]: {FILE} was made by version 0.0.9 of topology-reconciler; this is version {__version__}\n"
         "hint: use that version, or make the plan again\n",
     )
 
@@ -135,7 +135,7 @@ def test_another_version_is_refused(saved: Path, cli: Cli) -> None:
 HARM = {
     "is damaged: it is not valid JSON, or is truncated": lambda text: text[: len(text) // 2],
     "is damaged: its digest does not match its content": lambda text: text.replace(b'"worker1"', b'"worker2"', 1),
-    "is damaged: it is not UTF-8": lambda text: text.replace(b"two-vms", b"two-\xff\xfes", 1),
+    "is damaged: not valid UTF-8": lambda text: text.replace(b"two-vms", b"two-\xff\xfes", 1),
 }
 
 
@@ -162,7 +162,7 @@ def test_no_plan_is_written_over_what_it_is_made_from(project: Path, cli: Cli, o
     before = (project / out).read_text()
     done = cli("plan", "-o", out)
     assert (done.code, done.out) == (1, "")
-    assert "is one of the files that the plan is made from" in done.err
+    assert "is an input file of the plan" in done.err
     assert (project / out).read_text() == before
 
 

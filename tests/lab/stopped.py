@@ -31,9 +31,9 @@ import reconciler.apply.transport.ssh
 import reconciler.cli.app
 import reconciler.cli.commands.apply
 import reconciler.cli.progress
-import reconciler.cli.summary
 import reconciler.state.locks.leases
 import reconciler.state.migrations
+import reconciler.views.report
 import reconciler.workflow  # noqa: F401
 from reconciler import cli
 from reconciler.apply.transport import script

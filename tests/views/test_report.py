@@ -6,11 +6,11 @@ import pytest
 
 from reconciler import workflow
 from reconciler.apply.execution.events import ApplyReport, HostLost
-from reconciler.cli.summary import report_text
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.results import StepResult, StepStatus, skipped
 from reconciler.spec.models.names import HostName
+from reconciler.views.report import report_text
 from tests.plan.examples import EMPTY
 
 CLUSTER = "examples/cluster.yaml"
@@ -63,7 +63,7 @@ def test_a_lost_host_is_told_once_with_its_hint_and_what_waits_for_it(plan: Plan
     assert text.splitlines()[:3] == [
         f"failed: worker1: {REFUSED} ({len(broken)} steps: {names} and {len(broken) - 3} more)",
         "  hint: start sshd",
-        f"skipped: 2 steps, for want of what failed on worker1: {last.address}, {other.address}",
+        f"skipped: 2 steps (they depend on steps that failed on worker1): {last.address}, {other.address}",
     ]
     assert f"Steps: {len(broken)} failed, 2 skipped." in text
 

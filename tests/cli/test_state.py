@@ -27,7 +27,7 @@ BERT = Holder("bert", "ctl1", os.getpid())
 ROUTER, PORT, IMAGE = router(KEY).address, port(100, KEY).address, image().address
 NO_TERMINAL = (
     "error[usage]: there is no terminal to ask on, so nothing was changed\n"
-    "hint: add --auto-approve to go on without asking\n"
+    "hint: add --auto-approve to continue without a question\n"
 )
 
 
@@ -58,7 +58,7 @@ def recorded(project: Path) -> Path:
 @pytest.mark.usefixtures("project")
 def test_an_empty_record_says_so_and_none_is_made(cli: Cli) -> None:
     assert cli("history").out == "Nothing has been applied.\n"
-    assert cli("state", "list").out == "No resource is recorded.\n"
+    assert cli("state", "list").out == "There is no resource in the state.\n"
     assert (cli("history", "--json").data, cli("state", "list", "--json").data) == ([], [])
     assert not default_place(CLUSTER).exists()
 
@@ -99,7 +99,7 @@ class TestHistory:
     def test_an_apply_that_never_was(self, cli: Cli, number: str) -> None:
         done = cli("history", number)
         assert (done.code, done.out) == (1, "")
-        assert done.err.startswith(f"error[usage]: no apply {number} is recorded\nhint:")
+        assert done.err.startswith(f"error[usage]: there is no apply {number} in the history\nhint:")
 
 
 @pytest.mark.usefixtures("recorded")
@@ -109,8 +109,8 @@ class TestLooking:
         assert [row["address"] for row in everything] == sorted([IMAGE, PORT, ROUTER])
         own = cli("state", "list", "web", "--json").data
         assert own == [
-            {"address": PORT, "host": "worker1", "status": "unknown"},
-            {"address": ROUTER, "host": "network", "status": "present"},
+            {"format_version": 1, "address": PORT, "host": "worker1", "status": "unknown"},
+            {"format_version": 1, "address": ROUTER, "host": "network", "status": "present"},
         ]
         assert PORT in cli("state", "list").out
 
@@ -125,7 +125,7 @@ class TestLooking:
     def test_a_near_name_is_offered(self, cli: Cli) -> None:
         done = cli("state", "show", f"{ROUTER}x")
         assert done.code == 1
-        assert done.err == f"error[usage]: {ROUTER}x: not recorded\nhint: did you mean {ROUTER}?\n"
+        assert done.err == f"error[usage]: {ROUTER}x: not in the state\nhint: did you mean {ROUTER}?\n"
 
 
 class TestUnlock:
@@ -136,7 +136,7 @@ class TestUnlock:
             assert (done.code, done.out) == (0, "Unlocked admin/web.\n")
             assert done.err.startswith(
                 f"warning: admin/web is locked by bert on host ctl1 (pid {BERT.pid}) since 2026-11-22 08:00:00 UTC\n"
-                "  Its last sign of life: 2026-11-22 08:00:00 UTC. It "
+                "  Last renewal: 2026-11-22 08:00:00 UTC. It "
             )
             data = cli("unlock", SHARED, "--auto-approve", "--json").data
             assert (data["lock"], data["holder"]["pid"], data["unlocked"]) == (SHARED, BERT.pid, True)
@@ -148,7 +148,7 @@ class TestUnlock:
     @pytest.mark.parametrize(("keys", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0)], ids=["no", "yes"])
     def test_it_asks(self, keys: bytes, code: int, left: int) -> None:
         with opened() as store, store.lock([KEY], BERT):
-            done = on_terminal(["unlock", "web"], until="Take the lock away? [y/N]: ", keys=keys)
+            done = on_terminal(["unlock", "web"], until="Remove the lock? [y/N]: ", keys=keys)
             assert (done.code, len(store.locks())) == (code, left)
         assert "bert on host ctl1" in done.out
 
@@ -162,12 +162,12 @@ class TestUnlock:
     @pytest.mark.usefixtures("recorded")
     def test_nobody_holds_it(self, cli: Cli) -> None:
         done = cli("unlock", "web")
-        assert (done.code, done.out) == (0, "Nobody holds the lock of web.\n")
+        assert (done.code, done.out) == (0, "The lock of web is not held.\n")
 
     @pytest.mark.usefixtures("recorded")
     def test_a_name_that_nobody_knows(self, cli: Cli) -> None:
         done = cli("unlock", "wob")
-        assert (done.code, done.err.splitlines()[0]) == (1, "error[usage]: no slice 'wob' is recorded")
+        assert (done.code, done.err.splitlines()[0]) == (1, "error[usage]: there is no slice 'wob' in the state")
 
 
 class TestMoving:
@@ -189,6 +189,7 @@ class TestMoving:
         data = cli("state", "import", "record.json", "--auto-approve", "--json").data
         kept = recorded.with_name(f"{CLUSTER}.db.before-import-7.json")
         assert data == {
+            "format_version": 1,
             "lineage": before["lineage"],
             "serial": 7,
             "resources": 3,
@@ -240,18 +241,19 @@ class TestMoving:
 class TestForget:
     def test_it_says_what_stays_where_and_forgets(self, cli: Cli) -> None:
         done = cli("state", "forget", PORT, IMAGE, "--auto-approve")
-        assert (done.code, done.out) == (0, "Forgot 2 resources. No host was contacted.\n")
-        assert f"{PORT} (unknown) will be forgotten; what stands on worker1 (tap t1001-1, mac " in done.err
+        assert (done.code, done.out) == (0, "Removed 2 resources from the state. No host was contacted.\n")
+        assert f"{PORT} (unknown) will be removed from the state; what is on worker1 (tap t1001-1, mac " in done.err
         assert [row["address"] for row in cli("state", "list", "--json").data] == [ROUTER]
 
     def test_as_json(self, cli: Cli) -> None:
         assert cli("state", "forget", ROUTER, "--auto-approve", "--json").data == {
-            "forgotten": [{"address": ROUTER, "host": "network"}]
+            "format_version": 1,
+            "forgotten": [{"address": ROUTER, "host": "network"}],
         }
 
     def test_one_unknown_address_and_nothing_is_forgotten(self, cli: Cli) -> None:
         done = cli("state", "forget", PORT, "vm/none", "--auto-approve")
-        assert (done.code, done.err.splitlines()[0]) == (1, "error[usage]: vm/none: not recorded")
+        assert (done.code, done.err.splitlines()[0]) == (1, "error[usage]: vm/none: not in the state")
         assert len(cli("state", "list", "--json").data) == 3
 
     def test_a_slice_that_somebody_changes_is_left_alone(self, cli: Cli) -> None:

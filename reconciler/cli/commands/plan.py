@@ -1,0 +1,120 @@
+"""The verb `plan`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler import workflow
+from reconciler.cli.options import AllowDestroy, Paths, Prune, Replace
+from reconciler.cli.session import Session
+from reconciler.errors import UsageError
+from reconciler.plan.model import Plan
+from reconciler.plan.snapshot import ResourceDrift
+from reconciler.spec.models.names import Address
+from reconciler.spec.quoting import shown
+from reconciler.state.store import StateReader
+from reconciler.views.plan import plan_view
+from reconciler.workflow.saved_plans import check_place, save
+
+Refresh = Annotated[
+    bool, typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Compare the hosts first, as apply does.")
+]
+Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        envvar="RECONCILER_REHEARSE",
+        help="Simulate the plan: stop it at every interruption point, and check that one more apply completes it.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", metavar="FILE", envvar="RECONCILER_OUT", help="Save the plan, for `reconciler apply FILE`."
+    ),
+]
+DetailedExitcode = Annotated[
+    bool,
+    typer.Option(
+        "--detailed-exitcode",
+        envvar="RECONCILER_DETAILED_EXITCODE",
+        help="Exit 0 for no changes, 2 for changes, 1 for an error.",
+    ),
+]
+CHANGES = 2
+"""The exit code of `--detailed-exitcode` if there is something to do."""
+
+
+def plan(  # noqa: PLR0913 - one parameter for each option
+    session: Session,
+    paths: Paths = None,
+    *,
+    refresh: Refresh = False,
+    replace: Replace = None,
+    prune: Prune = False,
+    allow_destroy: AllowDestroy = False,
+    rehearse: Rehearse = False,
+    out: Out = None,
+    detailed_exitcode: DetailedExitcode = False,
+) -> int:
+    """Show what apply would change, and why. Changes nothing, and contacts no host without --refresh.
+
+    With -o the plan is saved too: apply performs exactly that plan, and refuses it if its inputs have changed.
+
+    With --rehearse an apply is simulated in memory, from the state. It is stopped at each interruption point; one more
+    apply must give the same result as an apply without interruption. If not, the error names the point, and no plan
+    is saved.
+
+    Examples:
+      reconciler plan
+      reconciler plan slices/two-vms.yaml
+      reconciler plan --refresh slices/two-vms.yaml
+      reconciler plan --json slices/ | jq .counts
+      reconciler plan -o two-vms.plan slices/two-vms.yaml
+      reconciler plan --prune slices/
+      reconciler plan --rehearse slices/two-vms.yaml
+    """
+    if rehearse and refresh:
+        raise UsageError("--rehearse uses the state only, and --refresh uses the hosts", hint="use one of them")
+    inputs = session.slice_inputs(paths or [])
+    if out is not None:
+        check_place(out, inputs)
+    with session.reader(inputs.cluster) as reader:
+        asked = workflow.asked(inputs, reader, paths or [], replace, prune=prune, allow_many=allow_destroy)
+        planned = _plan(session, inputs, reader, asked, refresh=refresh)
+    if not rehearse:
+        session.show(plan_view(planned))
+    else:
+        from reconciler.cli.simulating import show_simulated  # noqa: PLC0415 - drivers: few plans are simulated
+
+        with session.store(inputs.cluster, read_only=True) as store:
+            show_simulated(session, planned, inputs, store, asked)
+    if out is not None:
+        save(planned, inputs, out)
+        if not session.json:
+            name = shown(shlex.quote(str(out)), quote=False)
+            sys.stdout.write(f"Saved: `reconciler apply {name}` performs exactly this plan.\n")
+    return CHANGES if detailed_exitcode and not planned.empty else 0
+
+
+def _plan(
+    session: Session, inputs: workflow.Inputs, reader: StateReader, asked: workflow.Asked, *, refresh: bool
+) -> Plan:
+    planned = workflow.plan(inputs, reader, asked)
+    if not refresh:
+        return planned
+    from reconciler.cli.interrupt import run_reading  # noqa: PLC0415 - asyncio and drivers: most plans need neither
+    from reconciler.workflow.refresh import refresh as compare_hosts  # noqa: PLC0415 - as above
+
+    async def work() -> Mapping[Address, ResourceDrift]:
+        async with session.connecting(inputs.cluster.cluster) as connector:
+            return await compare_hosts(inputs, reader, connector, planned, asked.destroy)
+
+    drifted = run_reading(work())
+    return workflow.plan(inputs, reader, asked, drifted) if drifted else planned

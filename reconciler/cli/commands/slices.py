@@ -1,0 +1,49 @@
+"""The verbs that show slices from the state: `status` and `show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler import workflow
+from reconciler.cli.session import Session
+from reconciler.views.plan import plan_view
+from reconciler.views.slice_tables import slice_view, status_view
+from reconciler.views.slices import slice_views
+from reconciler.workflow.saved_plans import find_saved, read_saved
+
+
+def status(session: Session) -> None:
+    """List the slices in the state: their VMs, links and workers, and whether their last apply completed.
+
+    Examples:
+      reconciler status
+      reconciler status --json
+    """
+    with session.reader(session.inputs().cluster) as store:
+        slices = slice_views(store.read(None))
+    session.show(status_view(slices))
+
+
+def show(
+    session: Session,
+    name: Annotated[
+        str, typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name or name; or a plan that plan -o saved.")
+    ],
+) -> None:
+    """Show one slice: its VMs with worker, addresses and VNC, and its links with VLAN and subnet; or a saved plan.
+
+    Examples:
+      reconciler show admin/two-vms
+      reconciler show two-vms --json
+      reconciler show two-vms.plan
+    """
+    if (saved := find_saved([Path(name)])) is not None:
+        session.show(plan_view(read_saved(saved).plan))
+        return
+    with session.reader(session.inputs().cluster) as store:
+        (key,) = workflow.find_slices(store, [name])
+        found = next(one for one in slice_views(store.read({key})) if one.key == key)
+    session.show(slice_view(found))

@@ -1,0 +1,73 @@
+"""Prints views: the one place that picks text or JSON, and colour or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from reconciler.views.tables import Table, plain
+from reconciler.views.view import Block, PlanText, View
+
+if TYPE_CHECKING:
+    from reconciler.cli.session import Session
+
+
+def show(session: Session, view: View) -> None:
+    """Print a view on standard output."""
+    if session.json:
+        sys.stdout.write(to_json(view.document()))
+    else:
+        write_blocks(session, view.text())
+
+
+def to_json(document: Any) -> str:
+    """Return a document, or a list of documents, as indented JSON with its newline."""
+    return json.dumps(_plain_data(document), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_blocks(session: Session, blocks: Iterable[Block]) -> None:
+    """Write text to standard output, in colour if that is a terminal."""
+    coloured = is_terminal(sys.stdout)
+    for block in blocks:
+        if isinstance(block, str):
+            sys.stdout.write(block)
+        elif coloured:
+            from reconciler.cli.colour import write_coloured  # noqa: PLC0415 - rich: only a terminal needs it
+
+            write_coloured(session.console(), block)
+        else:
+            sys.stdout.write(block_text(block))
+
+
+def block_text(block: Block) -> str:
+    """Return a block without colour."""
+    match block:
+        case PlanText(text=text):
+            return text
+        case Table():
+            return plain(block)
+        case _:
+            return block
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream shows colours; FORCE_COLOR makes a pipe count as a terminal."""
+    return bool(stream.isatty() or os.environ.get("FORCE_COLOR"))
+
+
+def shows_bars(stream: Any) -> bool:
+    """Whether a stream can show progress bars."""
+    return is_terminal(stream) and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+
+
+def _plain_data(document: Any) -> Any:
+    if isinstance(document, BaseModel):
+        return document.model_dump(mode="json")
+    if isinstance(document, Sequence) and not isinstance(document, str):
+        return [_plain_data(entry) for entry in document]
+    return document

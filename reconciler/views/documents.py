@@ -1,0 +1,499 @@
+"""Defines the documents that verbs print with --json. docs/schemas has the JSON Schema of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reconciler.views.view import Document, Model
+
+
+class Written(Document):
+    """`init`: the files that were written."""
+
+    written: list[str]
+
+
+class Valid(Document):
+    """`validate`: the cluster, and the slices of the files."""
+
+    valid: bool
+    cluster: str
+    slices: list[str]
+
+
+class Counts(Model):
+    """How many changes of each sort a plan makes."""
+
+    add: int
+    change: int
+    replace: int
+    destroy: int
+    restarts: int
+    interrupted: int
+    lost: int
+
+
+class Attribute(Model):
+    """One attribute that a change alters."""
+
+    name: str
+    before: Any
+    after: Any
+    policy: str
+
+
+class ChangeDetail(Model):
+    """The actions of a change, and the resource before and after it."""
+
+    actions: list[str]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class ResourceChange(Model):
+    """One change of a plan."""
+
+    address: str
+    type: str
+    slice: str | None
+    host: str
+    change: ChangeDetail
+    reason: str
+    data_lost: bool
+    attributes: list[Attribute]
+
+
+class Disturbed(Model):
+    """A VM that a plan does not change but disturbs."""
+
+    address: str
+    reason: str
+
+
+class PlanStep(Model):
+    """One step of a plan; `needs` are the ids of the steps before it."""
+
+    id: int
+    action: str
+    address: str
+    host: str
+    needs: list[int]
+
+
+class Simulated(Model):
+    """The result of `plan --rehearse`: how many interruption points there are, and how many were simulated."""
+
+    moments: int
+    played: int
+    scenes: int
+    complete: bool
+    seconds: float
+
+
+class PlanDocument(Document):
+    """`plan`, and `show` for a saved plan."""
+
+    tool_version: str
+    lineage: str
+    serial: int
+    inputs: dict[str, str]
+    slices: list[str]
+    summary: str
+    counts: Counts
+    resource_changes: list[ResourceChange]
+    disturbed: list[Disturbed]
+    steps: list[PlanStep]
+    allocations: dict[str, dict[str, Any]]
+
+
+class SimulatedPlanDocument(PlanDocument):
+    """`plan --rehearse`."""
+
+    rehearsal: Simulated
+
+
+class Step(Model):
+    """One step of an apply."""
+
+    id: int
+    action: str
+    address: str
+    host: str
+
+
+class FailedStep(Step):
+    """A step that failed or whose result is unknown; `words` is the message of the host."""
+
+    words: str
+
+
+class SkippedStep(Step):
+    """A step that was skipped because a step before it did not succeed."""
+
+    reason: str
+
+
+class LostHost(Model):
+    """A host that the apply gave up."""
+
+    host: str
+    words: str
+    hint: str | None
+
+
+class Applied(Document):
+    """`apply` and `destroy`, if there was nothing to do or the plan was declined."""
+
+    approved: bool
+    ok: bool
+    slices: list[str]
+    changed: bool
+
+
+class AppliedChanges(Applied):
+    """`apply` and `destroy`, if steps were performed."""
+
+    renumbered: bool
+    seconds: float
+    counts: dict[str, int]
+    done: list[Step]
+    failed: list[FailedStep]
+    unknown: list[FailedStep]
+    skipped: list[SkippedStep]
+    not_started: list[Step]
+    lost: str | None
+    hosts_lost: list[LostHost]
+
+
+class Nic(Model):
+    """One NIC of a VM; `vlan` is null if it is not connected, `ip` if DHCP reserves no address for it."""
+
+    name: str
+    mac: str
+    tap: str
+    vlan: int | None
+    ip: str | None
+
+
+class SliceVm(Model):
+    """One VM of a slice; `vnc` is an address on the loopback of its worker."""
+
+    name: str
+    id: int
+    worker: str
+    status: str
+    vcpus: int
+    memory: int
+    image: str
+    disk: str
+    vnc: str
+    serial: str
+    nics: list[Nic]
+
+
+class SliceLink(Model):
+    """One link of a slice."""
+
+    key: str
+    id: int
+    vlan: int
+    subnet: str
+    gateway: str | None
+    status: str
+
+
+class SliceDocument(Document):
+    """`show`, and an entry of `status`."""
+
+    slice: str
+    id: int
+    pool: list[str]
+    sync: str
+    vms: list[SliceVm]
+    links: list[SliceLink]
+
+
+class Place(Model):
+    """An object on a host."""
+
+    address: str
+    host: str
+    thing: str
+
+
+class Orphan(Place):
+    """An orphan; `record` says whose it is, and `records` has the lineages of other states that may own it."""
+
+    slice: str | None
+    record: str
+    records: list[str]
+    used_by: list[Place]
+
+
+class Unread(Model):
+    """A host, or one kind of object on it, that could not be read."""
+
+    host: str
+    what: str
+    words: str
+
+
+class DriftedAttribute(Model):
+    """One attribute that differs between the state and the host."""
+
+    name: str
+    recorded: Any
+    observed: Any
+
+
+class DriftedResource(Model):
+    """One resource that differs from the state."""
+
+    address: str
+    host: str
+    kind: str
+    attributes: list[DriftedAttribute]
+    words: str
+
+
+class DriftDocument(Document):
+    """`drift`."""
+
+    resources: int
+    resource_drift: list[DriftedResource]
+    orphans: list[Orphan]
+    unread: list[Unread]
+
+
+class DecidedOrphan(Orphan):
+    """An orphan, and what `gc` does with it."""
+
+    fate: str
+    first_seen: str | None
+    seen_before: int
+
+
+class ResourcePlace(Model):
+    """A resource and its host."""
+
+    address: str
+    host: str
+
+
+class GcDocument(Document):
+    """`gc`."""
+
+    ok: bool
+    approved: bool
+    orphans: list[DecidedOrphan]
+    unread: list[Unread]
+    removed: list[ResourcePlace]
+    failed: list[ResourcePlace]
+    skipped: list[ResourcePlace]
+
+
+class Violation(Model):
+    """One difference between the live network and the declared one."""
+
+    kind: str
+    ends: list[str]
+    words: str
+    path: list[str]
+
+
+class Routed(Model):
+    """How many declared pairs packets pass between through routers, and how many undeclared pairs they do not."""
+
+    present: int
+    absent: int
+
+
+class Probed(Model):
+    """How many NICs replied to ARP, and which did not."""
+
+    answered: int
+    silent: list[str]
+
+
+class VerifyDocument(Document):
+    """`verify`."""
+
+    proved: bool
+    present: int
+    absent: int
+    dropped: int
+    violations: list[Violation]
+    routed: Routed
+    probed: Probed | None
+
+
+class Check(Model):
+    """One check of a host."""
+
+    check: str
+    verdict: str
+    found: str
+    remedy: str | None
+
+
+class CheckedHost(Model):
+    """The checks of one host; `host` is null for checks of this machine."""
+
+    host: str | None
+    fit: bool
+    checks: list[Check]
+
+
+class DoctorDocument(Document):
+    """`doctor`."""
+
+    fit: bool
+    hosts: list[CheckedHost]
+
+
+class Holder(Model):
+    """A process that holds a lock or ran an apply."""
+
+    user: str
+    host: str
+    pid: int
+
+
+class HistoryDocument(Document):
+    """An entry of `history`; times are UTC."""
+
+    id: int
+    slices: list[str]
+    holder: Holder
+    started: str
+    finished: str | None
+    result: str
+    digest: str
+    done: int
+    failed: int
+    skipped: int
+
+
+class HistoryStep(Document):
+    """An entry of `history APPLY`; times are UTC."""
+
+    step: int
+    action: str
+    address: str
+    host: str
+    outcome: str | None
+    words: str | None
+    intended: str
+    recorded: str | None
+
+
+class FreeLock(Document):
+    """`unlock`, if the lock was free."""
+
+    lock: str
+    unlocked: bool
+
+
+class RemovedLock(FreeLock):
+    """`unlock`, if the lock was held; `seems` says whether its holder seems to be at work."""
+
+    holder: Holder
+    since: str
+    last_sign_of_life: str
+    seems: str
+
+
+class StateEntry(Document):
+    """An entry of `state list`."""
+
+    address: str
+    host: str
+    status: str
+
+
+class StateResource(StateEntry):
+    """`state show`: a resource, and what an unfinished step was to make of it."""
+
+    attributes: dict[str, Any]
+    pending: dict[str, Any] | None
+
+
+class Exported(Document):
+    """`state export -o FILE`."""
+
+    lineage: str
+    serial: int
+    resources: int
+    written: str
+
+
+class Imported(Document):
+    """`state import`; `kept` is the copy of the state that was replaced."""
+
+    lineage: str
+    serial: int
+    resources: int
+    imported: str
+    kept: str | None
+
+
+class Forgotten(Document):
+    """`state forget`."""
+
+    forgotten: list[ResourcePlace]
+
+
+class LabUp(Document):
+    """`lab up`."""
+
+    name: str
+    cluster: str
+
+
+class LabDown(Document):
+    """`lab down`."""
+
+    name: str
+    up: bool
+
+
+class LabHost(Model):
+    """One host of a lab."""
+
+    host: str
+    address: str
+    ssh: str
+    pid: int | None
+    up: bool
+
+
+class LabStatus(LabUp):
+    """`lab status`."""
+
+    up: bool
+    hosts: list[LabHost]
+
+
+class Problem(Model):
+    """One problem, and its place in a file."""
+
+    code: str
+    summary: str
+    file: str | None
+    line: int | None
+    column: int | None
+    hint: str | None
+
+
+class ErrorDetail(Model):
+    """An error with all its problems."""
+
+    code: str
+    summary: str
+    problems: list[Problem]
+
+
+class ErrorDocument(Document):
+    """What any verb prints if it fails."""
+
+    error: ErrorDetail

@@ -1,0 +1,29 @@
+"""Formats what the verbs about files show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconciler.spec.quoting import escape, plural
+from reconciler.views import documents
+from reconciler.views.view import Document, View
+
+
+def written_view(written: Sequence[str]) -> View:
+    """Show which files `init` wrote, and what to do next."""
+    lines = [f"wrote {escape(path)}\n" for path in written]
+    after = "Next: write your hosts into cluster.yaml, then run `reconciler validate` and `reconciler plan`.\n"
+    return View(lambda: [*lines, after], lambda: documents.Written(written=list(written)))
+
+
+def valid_view(cluster: str, slices: Sequence[str]) -> View:
+    """Say that files are valid."""
+    return View(
+        lambda: [f"Valid: cluster {cluster}, {plural(len(slices), 'slice')}: {', '.join(slices)}.\n"],
+        lambda: documents.Valid(valid=True, cluster=cluster, slices=list(slices)),
+    )
+
+
+def line_view(line: str, document: Document) -> View:
+    """Show one line."""
+    return View(lambda: [f"{line}\n"], lambda: document)

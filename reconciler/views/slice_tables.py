@@ -1,0 +1,85 @@
+"""Formats slices for `status` and `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from reconciler.views import documents
+from reconciler.views.slices import SliceView, VmView
+from reconciler.views.tables import Table
+from reconciler.views.view import Block, View
+
+
+def status_view(slices: Sequence[SliceView]) -> View:
+    """Show one row for each slice."""
+
+    def text() -> Sequence[Block]:
+        return [Table([_slice_row(one) for one in slices]) if slices else "There is no slice in the state.\n"]
+
+    return View(text, lambda: [_document(one) for one in slices])
+
+
+def slice_view(one: SliceView) -> View:
+    """Show one slice with its VMs, NICs and links."""
+    return View(lambda: list(_blocks(one)), lambda: _document(one))
+
+
+def _document(one: SliceView) -> documents.SliceDocument:
+    return documents.SliceDocument(
+        slice=one.key,
+        id=one.id,
+        pool=list(one.pool),
+        sync=one.sync,
+        vms=[documents.SliceVm.model_validate(vm) for vm in one.vms],
+        links=[documents.SliceLink.model_validate(link) for link in one.links],
+    )
+
+
+def _blocks(one: SliceView) -> Iterator[Block]:
+    yield f"slice {one.key}  id {one.id}  VLANs {', '.join(one.pool)}  {one.sync}\n"
+    yield Table([_vm_row(vm) for vm in one.vms], "VMs")
+    yield Table([row for vm in one.vms for row in _nic_rows(vm)], "Interfaces")
+    if one.links:
+        rows = [
+            {
+                "link": link.key,
+                "id": link.id,
+                "vlan": link.vlan,
+                "subnet": link.subnet,
+                "gateway": link.gateway,
+                "status": link.status,
+            }
+            for link in one.links
+        ]
+        yield Table(rows, "Links")
+
+
+def _slice_row(one: SliceView) -> dict[str, Any]:
+    return {
+        "slice": one.key,
+        "id": one.id,
+        "vms": len(one.vms),
+        "links": len(one.links),
+        "workers": sorted({vm.worker for vm in one.vms}),
+        "vlans": one.pool,
+        "sync": one.sync,
+    }
+
+
+def _vm_row(vm: VmView) -> dict[str, Any]:
+    return {
+        "vm": vm.name,
+        "id": vm.id,
+        "worker": vm.worker,
+        "status": vm.status,
+        "addresses": [nic.ip for nic in vm.nics if nic.ip] or None,
+        "vnc": vm.vnc,
+    }
+
+
+def _nic_rows(vm: VmView) -> list[dict[str, Any]]:
+    return [
+        {"vm": vm.name, "interface": nic.name, "mac": nic.mac, "vlan": nic.vlan, "address": nic.ip, "tap": nic.tap}
+        for nic in vm.nics
+    ]
