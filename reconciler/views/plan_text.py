@@ -42,7 +42,7 @@ def summary(plan: Plan) -> str:
     """Return the one line that counts what a plan does."""
     if plan.empty:
         count = len(plan.slices)
-        return f"No changes. {plural(count, 'slice')} {'matches' if count == 1 else 'match'} the recorded state."
+        return f"No changes. {plural(count, 'slice')} {'matches' if count == 1 else 'match'} the state."
     counts = plan.counts
     changes = (
         f"{counts.add} to add, {counts.change} to change, {counts.replace} to replace, {counts.destroy} to destroy"

@@ -1,4 +1,4 @@
-"""A small cluster, slices written in a line or two, and plans of them: what the planner's tests have in common."""
+"""Provides a small cluster, slices in a line or two, and plans of them for the tests of planning."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def lab(vms: Any = ("a", "b"), links: Any = (), *, key: str = LAB1, **more: Any)
 
 
 def plan(
-    *slices: ExpandedSlice, on: Cluster | None = None, record: StateSnapshot = EMPTY, destroy: Collection[SliceKey] = ()
+    *slices: ExpandedSlice, on: Cluster | None = None, state: StateSnapshot = EMPTY, destroy: Collection[SliceKey] = ()
 ) -> Plan:
-    """Plan slices against a record: on the small cluster, and from nothing, where neither is given."""
-    return build_plan(on or cluster(), slices, record, destroy=destroy)
+    """Plan slices against a state: on the small cluster, and from nothing, where neither is given."""
+    return build_plan(on or cluster(), slices, state, destroy=destroy)
 
 
 def change(made: Plan, where: str) -> Change:

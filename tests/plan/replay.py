@@ -1,4 +1,4 @@
-"""An apply without hosts: what a store would hold after a plan's steps, all of them or as far as one got."""
+"""Computes the state after the steps of a plan, all of them or the first ones, without hosts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from reconciler.plan.snapshot import Claim, ResourceState, SliceAllocation, Stat
 from reconciler.spec.models.names import Address, SliceKey
 
 
-def replay(recorded: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bool = True) -> StateSnapshot:
-    """Return the record after the first `done` steps (None: all of them).
+def replay(state: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bool = True) -> StateSnapshot:
+    """Return the state after the first `done` steps (None: all of them).
 
     With `cut` the next step was begun, and nobody knows how far it got; otherwise it was not.
     """
     count = len(plan.steps) if done is None else done
-    resources = dict(recorded.resources)
+    resources = dict(state.resources)
     for step in plan.steps[:count]:
         if step.after is None:
             del resources[step.address]
@@ -25,7 +25,7 @@ def replay(recorded: StateSnapshot, plan: Plan, done: int | None = None, *, cut:
     left = plan.steps[count:]
     if left and cut:
         resources[left[0].address] = _begun(left[0], resources.get(left[0].address))
-    return _numbered(recorded, plan, resources, left)
+    return _numbered(state, plan, resources, left)
 
 
 def _begun(step: Step, known: ResourceState | None) -> ResourceState:
@@ -37,23 +37,23 @@ def _begun(step: Step, known: ResourceState | None) -> ResourceState:
 
 
 def _numbered(
-    recorded: StateSnapshot, plan: Plan, resources: Mapping[Address, ResourceState], left: tuple[Step, ...]
+    state: StateSnapshot, plan: Plan, resources: Mapping[Address, ResourceState], left: tuple[Step, ...]
 ) -> StateSnapshot:
     """Give the plan's numbers; those no longer given stay held until nothing of their slice is left to do."""
-    allocations = dict(recorded.allocations) | dict(plan.allocations)
-    held = dict(recorded.held)
+    allocations = dict(state.allocations) | dict(plan.allocations)
+    held = dict(state.held)
     due = {step.subject.slice for step in left}
     standing = {entry.resource.slice for entry in resources.values()}
     for key in plan.slices:
-        taken = _claimed(key, recorded.allocations.get(key)) | held.pop(key, frozenset())
-        over = taken - _claimed(key, plan.allocations.get(key, recorded.allocations.get(key)))
+        taken = _claimed(key, state.allocations.get(key)) | held.pop(key, frozenset())
+        over = taken - _claimed(key, plan.allocations.get(key, state.allocations.get(key)))
         if over and key in due:
             held[key] = over
         if key not in plan.allocations and key not in standing:
             allocations.pop(key, None)
     return replace(
-        recorded,
-        serial=recorded.serial + 1,
+        state,
+        serial=state.serial + 1,
         counters=plan.counters,
         allocations=allocations,
         held=held,
@@ -65,13 +65,13 @@ def _claimed(key: SliceKey, had: SliceAllocation | None) -> frozenset[Claim]:
     return frozenset(claims(key, had)) if had else frozenset()
 
 
-def within(recorded: StateSnapshot, *scope: SliceKey) -> StateSnapshot:
-    """Return the record as a store reads it for some slices: their resources, and what slices share."""
+def within(state: StateSnapshot, *scope: SliceKey) -> StateSnapshot:
+    """Return the state as a store reads it for some slices: their resources, and what slices share."""
     return replace(
-        recorded,
+        state,
         resources={
             where: entry
-            for where, entry in recorded.resources.items()
+            for where, entry in state.resources.items()
             if entry.resource.slice is None or entry.resource.slice in scope
         },
     )

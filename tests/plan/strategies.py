@@ -1,4 +1,4 @@
-"""Generated clusters, slices and edits: right by construction, and full of names that sort badly."""
+"""Generates valid clusters, slices and edits, with names that sort badly."""
 
 from __future__ import annotations
 

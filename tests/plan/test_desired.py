@@ -1,4 +1,4 @@
-"""What stands for a slice: which VLANs cross which trunk, what guests are told, and what slices share."""
+"""Tests the resources of a slice: the VLANs of trunks, the leases of guests, and what slices share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_trunk_carries_only_vlans_that_cross_it(vms: Any, link: dict[str, Any]
 @pytest.mark.parametrize(
     ("settings", "segments"), [({}, 1), ({"dhcp": False}, 1), ({"gateway": False}, 1), (SILENT, 0)]
 )
-def test_a_router_stands_where_a_link_asks_something_of_it(settings: dict[str, Any], segments: int) -> None:
+def test_a_router_exists_if_a_link_needs_it(settings: dict[str, Any], segments: int) -> None:
     kinds = [item.subject.kind for item in plan(lab(links=[{"endpoints": ["a", "b"], **settings}])).changes]
     assert (kinds.count(Segment.kind), kinds.count("router")) == (segments, segments)  # type: ignore[arg-type]
 
@@ -60,7 +60,7 @@ def test_a_guest_on_the_internet_routes_through_eth0() -> None:
 
 
 @pytest.mark.parametrize("setting", ["dhcp", "gateway"])
-def test_a_guest_is_told_its_route_where_dhcp_can_tell_it(setting: str) -> None:
+def test_a_guest_gets_its_default_route_if_dhcp_announces_it(setting: str) -> None:
     made = plan(lab(links=[{"endpoints": ["a:eth1", "b:eth1"], setting: False}, ["a:eth2", "b:eth2"]]))
     assert leases(made, "a:eth2--b:eth2") == {"a": True, "b": True}
     assert not any(leases(made, "a:eth1--b:eth1").values())
@@ -90,14 +90,14 @@ def test_an_internet_vm_has_a_reservation_and_a_guarded_port() -> None:
 
 def test_the_last_internet_vm_takes_the_uplink_with_it() -> None:
     online, both = {"a": {"internet": True}}, replay(EMPTY, plan(lab({"a": {"internet": True}})))
-    both = replay(both, plan(lab(online, key=LAB2), record=both))
-    first = plan(lab({"a": {}}), record=both)
+    both = replay(both, plan(lab(online, key=LAB2), state=both))
+    first = plan(lab({"a": {}}), state=both)
     assert actions(first) == {
         "trunk/internet@worker1": Action.DELETE,
         "reservation/alice/lab1/a:eth0": Action.DELETE,
         "port/alice/lab1/a:eth0": Action.UPDATE,
     }
-    last = plan(record=replay(both, first), destroy=[LAB2])
+    last = plan(state=replay(both, first), destroy=[LAB2])
     assert {where for where in actions(last) if "lab2" not in where} == {
         "image/cirros-cccccccccccc@worker2",
         "uplink/gateway",
@@ -106,36 +106,36 @@ def test_the_last_internet_vm_takes_the_uplink_with_it() -> None:
     }
 
 
-def test_an_image_stays_while_an_overlay_of_another_slice_may_stand_on_it() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    for edit in (plan(lab([]), record=record), plan(lab({"a": {"image": "ubuntu"}}), record=record)):
-        begun = replay(record, edit, 0)
-        beside = plan(lab([], key=LAB2), record=within(begun, LAB2))
+def test_an_image_stays_while_an_overlay_of_another_slice_may_need_it() -> None:
+    state = replay(EMPTY, plan(lab(["a"])))
+    for edit in (plan(lab([]), state=state), plan(lab({"a": {"image": "ubuntu"}}), state=state)):
+        begun = replay(state, edit, 0)
+        beside = plan(lab([], key=LAB2), state=within(begun, LAB2))
         assert beside.changes == ()
-        done = replay(record, edit)
+        done = replay(state, edit)
         assert f"image/cirros-{CIRROS[:12]}@worker1" not in done.resources
 
 
 def test_the_internet_vlan_stays_while_another_slices_vm_may_be_on_it() -> None:
-    record = replay(EMPTY, plan(lab({"a": {"internet": True}})))
-    begun = replay(record, plan(lab(["a"]), record=record), 0)
-    assert plan(lab([], key=LAB2), record=within(begun, LAB2)).changes == ()
+    state = replay(EMPTY, plan(lab({"a": {"internet": True}})))
+    begun = replay(state, plan(lab(["a"]), state=state), 0)
+    assert plan(lab([], key=LAB2), state=within(begun, LAB2)).changes == ()
 
 
 def test_another_slices_unfinished_image_is_not_this_ones_business() -> None:
     started = plan(lab(["a"]))
     half = replay(EMPTY, started, 0)
     assert {str(where) for where in half.resources} == {"image/cirros-cccccccccccc@worker1"}
-    beside = plan(lab({"b": {"worker": "worker2"}}, key=LAB2), record=within(half, LAB2))
+    beside = plan(lab({"b": {"worker": "worker2"}}, key=LAB2), state=within(half, LAB2))
     assert {item.subject.host for item in beside.changes} == {"worker2"}
 
 
 def test_an_image_that_the_cluster_file_lost_stays_while_a_slice_has_it() -> None:
-    record = replay(EMPTY, plan(lab(["a"], defaults={"flavor": "ubuntu"})))
+    state = replay(EMPTY, plan(lab(["a"], defaults={"flavor": "ubuntu"})))
     less = cluster(
         images={"cirros": {"file": "c.qcow2", "sha256": CIRROS}},
         flavors={"cirros": {"image": "cirros", "vcpus": 1, "memory": "256MiB", "disk": "1GiB"}},
     )
-    assert plan(lab([], key=LAB2), on=less, record=record).changes == ()
-    moved = plan(lab(["a"]), on=less, record=record)
+    assert plan(lab([], key=LAB2), on=less, state=state).changes == ()
+    moved = plan(lab(["a"]), on=less, state=state)
     assert change(moved, "image/ubuntu-dddddddddddd@worker1").action is Action.DELETE

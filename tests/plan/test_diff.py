@@ -1,4 +1,4 @@
-"""What becomes of a resource, by how it is recorded and how it differs, and the reason that is given."""
+"""Tests how a resource changes, by its state and its differences, and the reason in the plan."""
 
 from __future__ import annotations
 
@@ -57,25 +57,25 @@ def test_a_resource_that_is_wanted(status: Status, difference: str, action: Acti
     assert (found.action, found.reason, found.after) == (action, reason, wanted)
 
 
-def test_what_is_as_recorded_is_left_alone() -> None:
+def test_a_resource_that_equals_the_state_is_unchanged() -> None:
     assert diff({VM.address: VM}, {VM.address: ResourceState(VM)}) == []
 
 
-def test_what_is_not_recorded_is_created() -> None:
+def test_a_resource_that_is_not_in_the_state_is_created() -> None:
     found = only(diff({VM.address: VM}, {}))
     assert (found.action, found.reason, found.before, found.after) == (CREATE, "not in the state", None, VM)
 
 
 @pytest.mark.parametrize("status", Status)
-def test_a_resource_that_is_not_wanted_goes_however_it_stands(status: Status) -> None:
+def test_a_resource_that_is_not_desired_is_deleted_in_any_status(status: Status) -> None:
     found = only(diff({}, {VM.address: ResourceState(VM, status)}))
     reason = UNFINISHED if status is Status.DELETING else "no longer in the file"
     assert (found.action, found.reason, found.before, found.after) == (DELETE, reason, VM, None)
 
 
 def test_who_asked_for_a_removal() -> None:
-    record = {VM.address: ResourceState(VM)}
-    assert only(diff({}, record, destroyed=[LAB1])).reason == "asked for"
+    state = {VM.address: ResourceState(VM)}
+    assert only(diff({}, state, destroyed=[LAB1])).reason == "asked for"
     shared = replace(VM, slice=None)
     assert only(diff({}, {VM.address: ResourceState(shared)})).reason == "no slice needs it any more"
 
@@ -95,25 +95,25 @@ def test_the_costliest_attribute_is_the_reason() -> None:
 
 
 def test_what_needs_a_replaced_resource_is_replaced_with_it() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    made = plan(lab({"a": {"disk": "2GiB"}}), record=record)
+    state = replay(EMPTY, plan(lab(["a"])))
+    made = plan(lab({"a": {"disk": "2GiB"}}), state=state)
     assert actions(made) == {"disk/alice/lab1/a": REPLACE, WHERE: REPLACE}
     assert change(made, "disk/alice/lab1/a").reason == "size changed"
     assert change(made, WHERE).reason == "disk/alice/lab1/a is replaced"
 
 
 def test_a_restart_is_part_of_the_replacement_that_comes_anyway() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    made = plan(lab({"a": {"disk": "2GiB", "memory": "512MiB"}}), record=record)
+    state = replay(EMPTY, plan(lab(["a"])))
+    made = plan(lab({"a": {"disk": "2GiB", "memory": "512MiB"}}), state=state)
     assert change(made, WHERE).action is REPLACE
     assert [item.name for item in change(made, WHERE).attributes] == ["memory"]
     assert made.counts.restarts == 0
 
 
 def test_replacement_can_be_asked_for() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    desired = {where: entry.resource for where, entry in record.resources.items()}
-    found = diff(desired, record.resources, replaced=[Address("port/alice/lab1/a:eth0")])
+    state = replay(EMPTY, plan(lab(["a"])))
+    desired = {where: entry.resource for where, entry in state.resources.items()}
+    found = diff(desired, state.resources, replaced=[Address("port/alice/lab1/a:eth0")])
     assert [(item.address, item.reason) for item in found] == [
         ("port/alice/lab1/a:eth0", "asked for"),
         (WHERE, "port/alice/lab1/a:eth0 is replaced"),
@@ -132,7 +132,7 @@ def test_policies_of_the_file_reach_the_resources() -> None:
     assert attributes(Port.kind)["mtu"] is UpdatePolicy.LIVE
 
 
-def test_a_step_comes_after_what_it_stands_on() -> None:
+def test_a_step_comes_after_what_it_depends_on() -> None:
     made = plan(lab({"a": {"internet": True}, "b": {}}, [["a", "b"]]))
     number = {str(step.address): step.id for step in made.steps}
     needs = {(str(step.address), str(made.steps[need - 1].address)) for step in made.steps for need in step.needs}
@@ -153,8 +153,8 @@ def test_a_step_comes_after_what_it_stands_on() -> None:
 
 
 def test_a_replacement_is_a_removal_and_then_a_creation() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    made = plan(lab({"a": {"disk": "2GiB"}}), record=record)
+    state = replay(EMPTY, plan(lab(["a"])))
+    made = plan(lab({"a": {"disk": "2GiB"}}), state=state)
     assert [(step.id, step.action, step.address, step.needs) for step in made.steps] == [
         (1, DELETE, WHERE, ()),
         (2, DELETE, "disk/alice/lab1/a", (1,)),
@@ -163,9 +163,9 @@ def test_a_replacement_is_a_removal_and_then_a_creation() -> None:
     ]
 
 
-def test_a_card_is_let_go_before_its_port_is_removed() -> None:
-    record = replay(EMPTY, plan(lab({"a": {"interfaces": 2}})))
-    made = plan(lab({"a": {"interfaces": 1}}), record=record)
+def test_a_nic_is_released_before_its_port_is_removed() -> None:
+    state = replay(EMPTY, plan(lab({"a": {"interfaces": 2}})))
+    made = plan(lab({"a": {"interfaces": 1}}), state=state)
     assert [(step.action, step.address, step.needs) for step in made.steps] == [
         (UPDATE, WHERE, ()),
         (DELETE, "port/alice/lab1/a:eth2", (1,)),
@@ -180,16 +180,16 @@ def test_a_circle_is_refused_by_its_members() -> None:
 
 
 def test_a_replacement_that_was_asked_for_is_planned_with_what_needs_it() -> None:
-    record = replay(EMPTY, plan(lab(["a", "b"])))
-    made = build_plan(cluster(), [lab(["a", "b"])], record, replace=[Address("disk/alice/lab1/a")])
+    state = replay(EMPTY, plan(lab(["a", "b"])))
+    made = build_plan(cluster(), [lab(["a", "b"])], state, replace=[Address("disk/alice/lab1/a")])
     assert actions(made) == {"disk/alice/lab1/a": REPLACE, WHERE: REPLACE}
     assert change(made, "disk/alice/lab1/a").reason == "asked for"
 
 
-def test_what_does_not_stand_cannot_be_replaced() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
+def test_a_resource_that_does_not_exist_cannot_be_replaced() -> None:
+    state = replay(EMPTY, plan(lab(["a"])))
     with pytest.raises(PlanError, match=r"^vm/alice/lab1/b cannot be replaced") as refused:
-        build_plan(cluster(), [lab(["a", "b"])], record, replace=[Address("vm/alice/lab1/b")])
+        build_plan(cluster(), [lab(["a", "b"])], state, replace=[Address("vm/alice/lab1/b")])
     assert refused.value.hint == "did you mean `vm/alice/lab1/a`?"
 
 
@@ -197,9 +197,9 @@ def gone(where: str) -> dict[Address, ResourceDrift]:
     return {Address(where): ResourceDrift(gone=True)}
 
 
-def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    found = plan(lab(["a"]), record=record.seen(gone("disk/alice/lab1/a")))
+def test_a_missing_resource_is_created_again_and_a_vm_that_held_it_open_is_replaced() -> None:
+    state = replay(EMPTY, plan(lab(["a"])))
+    found = plan(lab(["a"]), state=state.seen(gone("disk/alice/lab1/a")))
     assert change(found, "disk/alice/lab1/a").reason == DATA_LOST
     assert (found.data_lost, found.counts.lost) == ((change(found, "disk/alice/lab1/a"),), 1)
     assert actions(found) == {"disk/alice/lab1/a": Action.CREATE, WHERE: REPLACE}
@@ -207,27 +207,37 @@ def test_what_is_gone_is_made_again_and_a_vm_that_held_it_open_is_started_anew()
 
 
 def test_a_vm_that_is_gone_itself_is_only_made_again() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    found = plan(lab(["a"]), record=record.seen(gone("port/alice/lab1/a:eth0") | gone(WHERE)))
+    state = replay(EMPTY, plan(lab(["a"])))
+    found = plan(lab(["a"]), state=state.seen(gone("port/alice/lab1/a:eth0") | gone(WHERE)))
     assert actions(found) == {"port/alice/lab1/a:eth0": Action.CREATE, WHERE: Action.CREATE}
 
 
 def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
-    record = replay(EMPTY, plan(lab(links=[["a", "b"]])))
+    state = replay(EMPTY, plan(lab(links=[["a", "b"]])))
     where = Address("segment/alice/lab1/a:eth1--b:eth1")
-    found = plan(lab(links=[["a", "b"]]), record=record.seen({where: ResourceDrift(gone=False, values={"vlan": 7})}))
+    found = plan(lab(links=[["a", "b"]]), state=state.seen({where: ResourceDrift(gone=False, values={"vlan": 7})}))
     assert actions(found) == {where: Action.UPDATE}
     assert change(found, where).reason == "vlan changed on gateway"
     assert [(item.name, item.before, item.after) for item in change(found, where).attributes] == [("vlan", 7, 100)]
 
 
-def test_the_right_image_is_brought_back_before_a_vm_is_started_anew_on_it() -> None:
-    record = replay(EMPTY, plan(lab(["a"])))
-    (image,) = (where for where in record.resources if where.startswith("image/"))
-    seen = record.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
+def test_an_image_is_restored_before_a_vm_is_started_again_on_it() -> None:
+    state = replay(EMPTY, plan(lab(["a"])))
+    (image,) = (where for where in state.resources if where.startswith("image/"))
+    seen = state.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
     made = build_plan(cluster(), [lab(["a"])], seen, replace=[Address(WHERE)])
     assert actions(made) == {image: Action.UPDATE, WHERE: REPLACE}
     (mended,) = (step for step in made.steps if step.action is UPDATE)
     (started,) = (step for step in made.steps if step.action is CREATE)
     assert mended.id in started.needs
     assert made.disturbed == ()
+
+
+def test_the_entry_of_a_list_that_changes_is_named() -> None:
+    one, other = {"tap": "tap1", "mac": "52:54:00:00:00:01"}, {"tap": "tap2", "mac": "52:54:00:00:00:02"}
+    assert entry_changes([one, other], [one, other | {"mac": "52:54:00:00:00:03"}]) == {
+        "[1].mac": ("52:54:00:00:00:02", "52:54:00:00:00:03")
+    }
+    assert entry_changes([one], [one, other]) == {"[1]": (None, other)}
+    assert entry_changes([one, other], [one]) == {"[1]": (other, None)}
+    assert entry_changes([100, 101], [100]) == entry_changes([], [one]) == {}

@@ -1,4 +1,4 @@
-"""Whom a change disturbs though nothing about it changes, and how many links go down."""
+"""Tests which unchanged VMs a plan disturbs, and how many links go down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.plan.examples import EMPTY, LAB1, actions, lab, plan
 from tests.plan.replay import replay
 
 CHAIN = [["a", "b"], ["b", "c"]]
-RECORD = replay(EMPTY, plan(lab(["a", "b", "c"], CHAIN)))
+STATE = replay(EMPTY, plan(lab(["a", "b", "c"], CHAIN)))
 
 
 def impact(made: Plan) -> tuple[dict[str, str], int, int]:
@@ -59,16 +59,16 @@ def impact(made: Plan) -> tuple[dict[str, str], int, int]:
     ids=["a new vm", "a restart", "a replacement", "a removed vm", "a removed link"],
 )
 def test_neighbours(vms: Any, links: Any, found: Any) -> None:
-    assert impact(plan(lab(vms, links), record=RECORD)) == found
+    assert impact(plan(lab(vms, links), state=STATE)) == found
 
 
-def test_a_slice_that_goes_disturbs_nobody() -> None:
-    made = plan(record=RECORD, destroy=list(RECORD.allocations))
+def test_a_destroyed_slice_disturbs_no_vm() -> None:
+    made = plan(state=STATE, destroy=list(STATE.allocations))
     assert impact(made) == ({}, 0, 0)
 
 
 def test_both_ends_changed_is_one_link_and_no_disturbance() -> None:
-    made = plan(lab({name: {"memory": "512MiB"} for name in "abc"}, CHAIN), record=RECORD)
+    made = plan(lab({name: {"memory": "512MiB"} for name in "abc"}, CHAIN), state=STATE)
     assert impact(made) == ({}, 3, 2)
 
 
@@ -77,7 +77,7 @@ def test_a_vm_that_is_still_to_be_created_is_not_called_unchanged() -> None:
     half = replay(EMPTY, start, len(start.steps) - 1)
     (creating,) = [where for where, entry in half.resources.items() if entry.status is Status.CREATING]
     assert creating == "vm/alice/lab1/c"
-    made = plan(lab({"a": {}, "b": {"memory": "512MiB"}, "c": {}}, CHAIN), record=half)
+    made = plan(lab({"a": {}, "b": {"memory": "512MiB"}, "c": {}}, CHAIN), state=half)
     assert "vm/alice/lab1/c" in actions(made)
     assert [str(item.address) for item in made.disturbed] == ["vm/alice/lab1/a"]
 
@@ -85,7 +85,7 @@ def test_a_vm_that_is_still_to_be_created_is_not_called_unchanged() -> None:
 def test_a_vm_that_was_never_made_is_not_disturbed() -> None:
     made = plan(lab(links=[["a", "b"]]))
     assert made.steps[-1].address == "vm/alice/lab1/b"
-    record = replay(EMPTY, made, done=len(made.steps) - 1, cut=False)
-    found = plan(record=record, destroy=[LAB1])
-    assert "vm/alice/lab1/b" not in record.resources
+    state = replay(EMPTY, made, done=len(made.steps) - 1, cut=False)
+    found = plan(state=state, destroy=[LAB1])
+    assert "vm/alice/lab1/b" not in state.resources
     assert (found.disturbed, found.counts.interrupted) == ((), 0)

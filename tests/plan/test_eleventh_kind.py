@@ -57,12 +57,12 @@ def test_a_saved_plan_has_them() -> None:
 
 def test_a_change_a_drift_and_a_loss_are_planned() -> None:
     state = state_of(plan(lab(["a"])))
-    found = change(plan(lab({"a": {"vcpus": 2}}), record=state), WHERE)
+    found = change(plan(lab({"a": {"vcpus": 2}}), state=state), WHERE)
     assert (found.action, found.reason) == (Action.UPDATE, "text changed")
     changed = state.seen({Address(WHERE): ResourceDrift(gone=False, values={"text": "other"})})
-    assert change(plan(lab(["a"]), record=changed), WHERE).reason == "text changed on worker1"
+    assert change(plan(lab(["a"]), state=changed), WHERE).reason == "text changed on worker1"
     gone = state.seen({Address(WHERE): ResourceDrift(gone=True)})
-    assert change(plan(lab(["a"]), record=gone), WHERE).reason == "gone from worker1"
+    assert change(plan(lab(["a"]), state=gone), WHERE).reason == "gone from worker1"
     assert change(build_plan(cluster(), [], state, destroy=[LAB1]), WHERE).action is Action.DELETE
 
 

@@ -1,4 +1,4 @@
-"""Which interface each link ends in: written ones first, then those recorded, then the lowest free."""
+"""Tests the interfaces of links: those of the file first, then those of the state, then the lowest free one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.plan.replay import replay
 
 def settled(links: list[Any], had: list[Any] | None = None, vms: Any = ("a", "b", "c")) -> list[str]:
     """Return the keys of the links of a slice that had other links before."""
-    made = plan(lab(vms, links), record=recorded(had) if had is not None else EMPTY)
+    made = plan(lab(vms, links), state=state_after(had) if had is not None else EMPTY)
     return sorted(made.allocations[LAB1].links)
 
 
-def recorded(links: list[Any], vms: Any = ("a", "b", "c")) -> StateSnapshot:
+def state_after(links: list[Any], vms: Any = ("a", "b", "c")) -> StateSnapshot:
     return replay(EMPTY, plan(lab(vms, links)))
 
 
@@ -50,7 +50,7 @@ def test_a_link_keeps_the_interfaces_it_had() -> None:
     ]
 
 
-def test_a_written_interface_wins_over_a_recorded_one() -> None:
+def test_an_interface_of_the_file_wins_over_one_of_the_state() -> None:
     assert settled([["a", "b"], ["a:eth1", "c"]], had=[["a", "b"]]) == ["a:eth1--c:eth1", "a:eth2--b:eth1"]
 
 
@@ -65,20 +65,20 @@ def test_a_link_leaves_an_interface_that_its_vm_no_longer_has() -> None:
     assert settled([["a", "c"]], had, vms={"a": {"interfaces": 1}, "b": {}, "c": {}}) == ["a:eth1--c:eth1"]
 
 
-def test_a_removed_link_leaves_the_card_for_the_next() -> None:
-    record = recorded([["a", "b"], ["a", "c"]])
-    kept = plan(lab(["a", "b", "c"]), record=record)
+def test_a_removed_link_leaves_the_nic_for_the_next() -> None:
+    state = state_after([["a", "b"], ["a", "c"]])
+    kept = plan(lab(["a", "b", "c"]), state=state)
     assert {name: vm.nics for name, vm in kept.allocations[LAB1].vms.items()} == {"a": 3, "b": 2, "c": 2}
     assert kept.counts.restarts == 0
 
 
 @pytest.mark.parametrize(
-    ("settings", "links", "cards"),
+    ("settings", "links", "nics"),
     [({}, [], 1), ({"interfaces": 0}, [], 1), ({"interfaces": 3}, [], 4), ({}, [["a:eth3", "b"]], 4)],
 )
-def test_cards_are_counted_with_eth0(settings: dict[str, Any], links: list[Any], cards: int) -> None:
+def test_nics_are_counted_with_eth0(settings: dict[str, Any], links: list[Any], nics: int) -> None:
     made = plan(lab({"a": settings, "b": {}}, links))
-    assert made.allocations[LAB1].vms[VmName("a")].nics == cards
+    assert made.allocations[LAB1].vms[VmName("a")].nics == nics
 
 
 def test_two_vms_may_have_parallel_links() -> None:

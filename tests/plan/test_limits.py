@@ -1,4 +1,4 @@
-"""A limit that is reached is a sentence with limit, used, asked and free, before any host is contacted."""
+"""Tests that a reached limit is reported with limit, used, asked and free, before any host is contacted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.plan.examples import EMPTY, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
 
-def refusal(*slices: ExpandedSlice, on: Cluster, record: StateSnapshot = EMPTY) -> LimitError:
+def refusal(*slices: ExpandedSlice, on: Cluster, state: StateSnapshot = EMPTY) -> LimitError:
     with pytest.raises(LimitError) as caught:
-        plan(*slices, on=on, record=record)
+        plan(*slices, on=on, state=state)
     return caught.value
 
 
@@ -30,16 +30,16 @@ def test_a_slices_pool() -> None:
     found = refusal(lab(links=[["a", "b"]] * 3), on=on)
     assert found.summary == "VLAN pool of alice/lab1 exhausted: limit 2, used 0, asked 3, free 2"
     assert found.hint == "write `vlans: 3` in the slice file, or remove links"
-    record = replay(EMPTY, plan(lab(links=[["a", "b"]]), on=on))
-    assert refusal(lab(links=[["a", "b"]] * 3), on=on, record=record).summary == (
+    state = replay(EMPTY, plan(lab(links=[["a", "b"]]), on=on))
+    assert refusal(lab(links=[["a", "b"]] * 3), on=on, state=state).summary == (
         "VLAN pool of alice/lab1 exhausted: limit 2, used 1, asked 2, free 1"
     )
 
 
 def test_the_clusters_range() -> None:
     on = cluster(vlans={"range": "390-439"})
-    record = replay(EMPTY, plan(lab([]), on=on))
-    found = refusal(lab([], key=LAB2), on=on, record=record)
+    state = replay(EMPTY, plan(lab([]), on=on))
+    found = refusal(lab([], key=LAB2), on=on, state=state)
     assert found.summary == "VLANs of range 390-439 for bob/lab2 exhausted: limit 40, used 40, asked 20, free 0"
 
 
@@ -61,17 +61,17 @@ def test_an_owners_quota(limits: dict[str, Any], numbers: str) -> None:
 
 
 def test_a_quota_counts_all_slices_of_the_owner_and_no_others() -> None:
-    record = replay(EMPTY, plan(lab(), lab(key=LAB2)))
-    found = refusal(lab(key="alice/lab2"), on=quota(vms=3), record=record)
+    state = replay(EMPTY, plan(lab(), lab(key=LAB2)))
+    found = refusal(lab(key="alice/lab2"), on=quota(vms=3), state=state)
     assert found.summary == "quota of alice for vms exhausted: limit 3, used 2, asked 2, free 1"
     assert found.hint == "destroy something, or ask for a higher quota: users.alice.quota.vms"
 
 
 def test_a_lowered_quota_stops_growth_and_nothing_else() -> None:
-    record = replay(EMPTY, plan(lab(["a", "b", "c"])))
-    assert plan(lab(["a", "b", "c"]), on=quota(vms=1), record=record).empty
-    assert plan(lab(["a", "b"]), on=quota(vms=1), record=record).counts.destroy > 0
-    assert refusal(lab(["a", "b", "c", "d"]), on=quota(vms=1), record=record).summary == (
+    state = replay(EMPTY, plan(lab(["a", "b", "c"])))
+    assert plan(lab(["a", "b", "c"]), on=quota(vms=1), state=state).empty
+    assert plan(lab(["a", "b"]), on=quota(vms=1), state=state).counts.destroy > 0
+    assert refusal(lab(["a", "b", "c", "d"]), on=quota(vms=1), state=state).summary == (
         "quota of alice for vms exhausted: limit 1, used 3, asked 1, free 0"
     )
 
@@ -125,18 +125,18 @@ def test_a_full_worker_is_passed_over() -> None:
 
 def test_a_running_vm_does_not_outgrow_its_worker() -> None:
     on = cluster(workers=workers({"memory": "1GiB", "vcpus": 2}))
-    record = replay(EMPTY, plan(lab(), on=on))
-    assert plan(lab({"a": {"memory": "768MiB"}, "b": {}}), on=on, record=record).counts.restarts == 1
-    assert refusal(lab({"a": {"memory": "1GiB"}, "b": {}}), on=on, record=record).summary == (
+    state = replay(EMPTY, plan(lab(), on=on))
+    assert plan(lab({"a": {"memory": "768MiB"}, "b": {}}), on=on, state=state).counts.restarts == 1
+    assert refusal(lab({"a": {"memory": "1GiB"}, "b": {}}), on=on, state=state).summary == (
         "memory of worker1 for alice/lab1/a exhausted: limit 1GiB, used 512MiB, asked 768MiB, free 512MiB"
     )
 
 
-def test_a_lowered_capacity_evicts_nobody() -> None:
-    record = replay(EMPTY, plan(lab()))
+def test_a_lowered_capacity_evicts_no_vm() -> None:
+    state = replay(EMPTY, plan(lab()))
     low = cluster(workers=workers({"vms": 0, "vcpus": 0}, {"vms": 0}, {"vms": 0}))
-    assert plan(lab(), on=low, record=record).empty
-    assert plan(lab({"a": {"memory": "128MiB"}, "b": {}}), on=low, record=record).counts.change == 1
+    assert plan(lab(), on=low, state=state).empty
+    assert plan(lab({"a": {"memory": "128MiB"}, "b": {}}), on=low, state=state).counts.change == 1
 
 
 def test_internet_addresses() -> None:

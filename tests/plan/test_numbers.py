@@ -1,4 +1,4 @@
-"""The numbers that users know from the imperative system, and the faults of it that must not come back."""
+"""Tests the numbers that users know from the imperative system, and that its faults do not come back."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.plan.examples import EMPTY, LAB1, LAB2, actions, change, cluster, lab
 from tests.plan.replay import replay, within
 
 
-def applied(*slices: ExpandedSlice, record: StateSnapshot = EMPTY, **changes: Any) -> StateSnapshot:
+def applied(*slices: ExpandedSlice, state: StateSnapshot = EMPTY, **changes: Any) -> StateSnapshot:
     for one in slices:
-        record = replay(record, plan(one, on=cluster(**changes), record=record))
-    return record
+        state = replay(state, plan(one, on=cluster(**changes), state=state))
+    return state
 
 
-def links_of(record: StateSnapshot, key: SliceKey = LAB1) -> dict[str, LinkAllocation]:
-    return {str(name): given for name, given in record.allocations[key].links.items()}
+def links_of(state: StateSnapshot, key: SliceKey = LAB1) -> dict[str, LinkAllocation]:
+    return {str(name): given for name, given in state.allocations[key].links.items()}
 
 
 def test_the_first_slice_has_the_numbers_that_users_know() -> None:
@@ -42,13 +42,13 @@ def test_the_first_slice_has_the_numbers_that_users_know() -> None:
 
 
 def test_workers_take_turns_across_plans() -> None:
-    record, turns = EMPTY, []
+    state, turns = EMPTY, []
     for number in range(4):
         key = SliceKey(f"alice/lab{number}")
-        record = applied(lab(["a"], key=key), record=record)
-        turns.append(record.allocations[key].vms[VmName("a")].worker)
+        state = applied(lab(["a"], key=key), state=state)
+        turns.append(state.allocations[key].vms[VmName("a")].worker)
     assert turns == ["worker1", "worker2", "worker3", "worker1"]
-    assert record.counters.turn == 4
+    assert state.counters.turn == 4
 
 
 def test_a_pinned_vm_takes_no_turn() -> None:
@@ -67,47 +67,47 @@ def test_fault_1_destroy_visits_all_that_a_broken_apply_may_have_left() -> None:
     for done in range(len(start.steps)):
         half = replay(EMPTY, start, done)
         assert {entry.status for entry in half.resources.values()} <= {Status.PRESENT, Status.CREATING}
-        gone = plan(record=half, destroy=[LAB1])
+        gone = plan(state=half, destroy=[LAB1])
         assert actions(gone) == dict.fromkeys(map(str, half.resources), Action.DELETE)
         assert replay(half, gone).resources == {}
 
 
 def test_fault_1_destroy_visits_what_was_being_changed_or_removed() -> None:
     whole = applied(lab(links=[["a", "b"]]))
-    edit = plan(lab({"a": {"memory": "512MiB"}}), record=whole)
+    edit = plan(lab({"a": {"memory": "512MiB"}}), state=whole)
     seen: set[Status] = set()
     for done in range(len(edit.steps)):
         half = replay(whole, edit, done)
         seen.update(entry.status for entry in half.resources.values())
-        gone = plan(record=half, destroy=[LAB1])
+        gone = plan(state=half, destroy=[LAB1])
         assert actions(gone) == dict.fromkeys(map(str, half.resources), Action.DELETE)
     assert seen == set(Status) - {Status.CREATING}
 
 
 def test_fault_1_destroy_takes_off_every_vlan_of_an_unfinished_trunk() -> None:
     one = applied(lab(links=[["a", "b"]]))
-    edit = plan(lab(links=[["a", "b"], ["a", "b"]]), record=one)
+    edit = plan(lab(links=[["a", "b"], ["a", "b"]]), state=one)
     step = next(step for step in edit.steps if step.address == "trunk/alice/lab1@worker1")
     half = replay(one, edit, step.id - 1)
-    gone = plan(record=half, destroy=[LAB1])
+    gone = plan(state=half, destroy=[LAB1])
     removed = change(gone, "trunk/alice/lab1@worker1").before
     assert removed is not None
     assert getattr(removed, "vlans") == (100, 101)  # noqa: B009 - of resources, trunks alone have it
 
 
 def test_fault_2_no_pool_contains_the_internet_vlan() -> None:
-    record = EMPTY
+    state = EMPTY
     pools: list[Block] = []
     for number in range(194):
         key = SliceKey(f"alice/lab{number}")
-        made = plan(lab([], key=key), record=record)
-        record = replay(record, made)
+        made = plan(lab([], key=key), state=state)
+        state = replay(state, made)
         pools += made.allocations[key].pool
     assert str(pools[15]) == "420-439"
     assert not [str(pool) for pool in pools if pool.first <= 400 <= pool.last]
     assert len({pool.first for pool in pools}) == len(pools) == 194
     with pytest.raises(LimitError) as caught:
-        plan(lab([], key="alice/more"), record=record)
+        plan(lab([], key="alice/more"), state=state)
     assert caught.value.summary == (
         "VLANs of range 100-3999 for alice/more exhausted: limit 3900, used 3900, asked 20, free 0"
     )
@@ -126,43 +126,43 @@ def test_fault_3_vlans_100_and_356_of_one_slice_get_different_subnets() -> None:
 
 def test_fault_6_a_pool_returns_once_its_slice_is_gone() -> None:
     small: dict[str, Any] = {"vlans": {"range": "100-119", "per_slice": 20}}
-    record = applied(lab(links=[["a", "b"]]), **small)
-    gone = plan(on=cluster(**small), record=record, destroy=[LAB1])
+    state = applied(lab(links=[["a", "b"]]), **small)
+    gone = plan(on=cluster(**small), state=state, destroy=[LAB1])
     for done in range(len(gone.steps) - 1):
-        half = replay(record, gone, done)
+        half = replay(state, gone, done)
         if any(entry.resource.slice == LAB1 for entry in half.resources.values()):
             with pytest.raises(LimitError):
-                plan(lab(key=LAB2), on=cluster(**small), record=within(half, LAB2))
-    freed = replay(record, gone)
-    again = plan(lab(key=LAB2), on=cluster(**small), record=freed)
-    assert again.allocations[LAB2].pool == record.allocations[LAB1].pool
+                plan(lab(key=LAB2), on=cluster(**small), state=within(half, LAB2))
+    freed = replay(state, gone)
+    again = plan(lab(key=LAB2), on=cluster(**small), state=freed)
+    assert again.allocations[LAB2].pool == state.allocations[LAB1].pool
     assert again.allocations[LAB2].id == 1001
 
 
 def test_fault_6_a_removed_links_numbers_are_held_until_its_segment_is_gone() -> None:
-    record = applied(lab(links=[["a", "b"], ["a", "b"]]))
-    edit = plan(lab(links=[["a", "b"]]), record=record)
-    half = replay(record, edit, 0)
+    state = applied(lab(links=[["a", "b"], ["a", "b"]]))
+    edit = plan(lab(links=[["a", "b"]]), state=state)
+    half = replay(state, edit, 0)
     assert {Claim("vlan", "", "101"), Claim("subnet", LAB1, "192.168.101.0/24")} <= half.held[LAB1]
-    added = plan(lab(["a", "b", "c"], [["a", "b"], ["a", "c"]]), record=half).allocations[LAB1]
+    added = plan(lab(["a", "b", "c"], [["a", "b"], ["a", "c"]]), state=half).allocations[LAB1]
     assert added.links[LinkKey("a:eth2--c:eth1")] == LinkAllocation(3, 102, "192.168.102.0/24")  # type: ignore[arg-type]
-    settled = plan(lab(["a", "b", "c"], [["a", "b"], ["a", "c"]]), record=replay(record, edit)).allocations[LAB1]
+    settled = plan(lab(["a", "b", "c"], [["a", "b"], ["a", "c"]]), state=replay(state, edit)).allocations[LAB1]
     assert settled.links[LinkKey("a:eth2--c:eth1")].vlan == 101
 
 
-def test_fault_6_a_new_link_does_not_take_the_subnet_of_one_that_still_stands() -> None:
+def test_fault_6_a_new_link_does_not_take_the_subnet_of_one_that_still_exists() -> None:
     narrow = cluster(links={"subnets": "192.168.100.0/23"})
-    record = replay(EMPTY, plan(lab(links=[["a:eth1", "b:eth1"]]), on=narrow))
-    (before,) = record.allocations[LAB1].links.values()
-    made = plan(lab(links=[["a:eth2", "b:eth2"]]), on=narrow, record=record)
+    state = replay(EMPTY, plan(lab(links=[["a:eth1", "b:eth1"]]), on=narrow))
+    (before,) = state.allocations[LAB1].links.values()
+    made = plan(lab(links=[["a:eth2", "b:eth2"]]), on=narrow, state=state)
     (after,) = made.allocations[LAB1].links.values()
     assert after.vlan != before.vlan
     assert after.subnet != before.subnet
 
 
-def test_fault_7_turn_and_counters_come_from_the_record() -> None:
+def test_fault_7_turn_and_counters_come_from_the_state() -> None:
     counters = Counters(1041, 2001, 301, 5)  # type: ignore[arg-type]
-    made = plan(lab(links=[["a", "b"]]), record=StateSnapshot("test", counters=counters))
+    made = plan(lab(links=[["a", "b"]]), state=StateSnapshot("test", counters=counters))
     given = made.allocations[LAB1]
     assert given.id == 1041
     assert [(vm.id, vm.worker) for vm in given.vms.values()] == [(2001, "worker3"), (2002, "worker1")]
@@ -171,10 +171,10 @@ def test_fault_7_turn_and_counters_come_from_the_record() -> None:
 
 
 def test_fault_7_ids_are_never_given_again() -> None:
-    record = applied(lab(links=[["a", "b"]]))
-    gone = replay(record, plan(record=record, destroy=[LAB1]))
-    again = plan(lab(links=[["a", "b"]]), record=gone).allocations[LAB1]
-    old = {claim for claim in claims(LAB1, record.allocations[LAB1]) if claim.kind.endswith("-id")}
+    state = applied(lab(links=[["a", "b"]]))
+    gone = replay(state, plan(state=state, destroy=[LAB1]))
+    again = plan(lab(links=[["a", "b"]]), state=gone).allocations[LAB1]
+    old = {claim for claim in claims(LAB1, state.allocations[LAB1]) if claim.kind.endswith("-id")}
     new = {claim for claim in claims(LAB1, again) if claim.kind.endswith("-id")}
     assert len(new) == len(old) == 4
     assert not old & new
@@ -199,9 +199,9 @@ def test_fault_9_tap_names_and_macs_fit(vm: int) -> None:
 
 def test_fault_9_ids_beyond_a_mac_are_refused() -> None:
     full = StateSnapshot("test", counters=Counters(vm_id=VmId(LAST_VM_ID)))
-    assert plan(lab(["a"]), record=full).allocations[LAB1].vms[VmName("a")].id == LAST_VM_ID
+    assert plan(lab(["a"]), state=full).allocations[LAB1].vms[VmName("a")].id == LAST_VM_ID
     with pytest.raises(LimitError, match="VM ids exhausted: limit 16776215, used 16776215, asked 1, free 0"):
-        plan(lab(["a", "b"]), record=full)
+        plan(lab(["a", "b"]), state=full)
 
 
 def test_fault_10_everything_is_kept_under_owner_and_name() -> None:
@@ -220,41 +220,41 @@ def test_fault_10_everything_is_kept_under_owner_and_name() -> None:
 
 
 def test_a_vm_that_moves_gets_a_port_of_its_new_worker() -> None:
-    record = applied(lab({"a": {"worker": "worker1"}, "b": {"worker": "worker2"}}))
-    made = plan(lab({"a": {"worker": "worker2"}, "b": {"worker": "worker2"}}), record=record)
+    state = applied(lab({"a": {"worker": "worker1"}, "b": {"worker": "worker2"}}))
+    made = plan(lab({"a": {"worker": "worker2"}, "b": {"worker": "worker2"}}), state=state)
     assert made.allocations[LAB1].vms[VmName("a")].vnc == FIRST_VNC + 1
-    assert made.allocations[LAB1].vms[VmName("a")].id == record.allocations[LAB1].vms[VmName("a")].id
+    assert made.allocations[LAB1].vms[VmName("a")].id == state.allocations[LAB1].vms[VmName("a")].id
     assert change(made, "vm/alice/lab1/a").action is Action.REPLACE
 
 
 def test_a_vm_whose_worker_is_no_longer_written_stays_there() -> None:
-    record = applied(lab({"a": {"worker": "worker3"}}))
-    assert plan(lab({"a": {}}), record=record).empty
+    state = applied(lab({"a": {"worker": "worker3"}}))
+    assert plan(lab({"a": {}}), state=state).empty
 
 
 def test_a_larger_pool_grows_by_free_blocks_and_shrinks_again() -> None:
-    record = applied(lab([]), lab([], key=LAB2))
-    grown = replay(record, plan(lab([], vlans=45), record=record))
+    state = applied(lab([]), lab([], key=LAB2))
+    grown = replay(state, plan(lab([], vlans=45), state=state))
     assert [str(block) for block in grown.allocations[LAB1].pool] == ["100-119", "140-159", "160-179"]
-    shrunk = plan(lab([]), record=grown)
+    shrunk = plan(lab([]), state=grown)
     assert [str(block) for block in shrunk.allocations[LAB1].pool] == ["100-119"]
 
 
 def test_a_pool_keeps_a_block_that_a_link_uses() -> None:
     links = [["a", "b"], ["a", "b"], ["a", "b"]]
     tiny: dict[str, Any] = {"vlans": {"range": "100-199", "per_slice": 2}}
-    record = applied(lab(links=links, vlans=3), **tiny)
-    made = plan(lab(links=links), on=cluster(**tiny), record=record)
+    state = applied(lab(links=links, vlans=3), **tiny)
+    made = plan(lab(links=links), on=cluster(**tiny), state=state)
     assert [str(block) for block in made.allocations[LAB1].pool] == ["100-101", "102-103"]
 
 
 def test_a_written_subnet_is_taken_and_an_allocated_one_gives_way() -> None:
-    record = applied(lab(links=[["a:eth1", "b:eth1"]]))
+    state = applied(lab(links=[["a:eth1", "b:eth1"]]))
     made = plan(
         lab(
             links=[["a:eth1", "b:eth1"], {"endpoints": ["a:eth2", "b:eth2"], "subnet": "192.168.100.0/25"}],
         ),
-        record=record,
+        state=state,
     )
     subnets = {str(key): link.subnet for key, link in made.allocations[LAB1].links.items()}
     assert subnets == {"a:eth1--b:eth1": "192.168.101.0/24", "a:eth2--b:eth2": "192.168.100.0/25"}
@@ -269,14 +269,14 @@ def test_links_avoid_the_internet_subnet() -> None:
 
 
 def test_an_internet_address_is_kept_given_up_and_given_again() -> None:
-    record = applied(lab({"a": {"internet": True}, "b": {"internet": True}}))
-    assert [vm.internet for vm in record.allocations[LAB1].vms.values()] == ["10.60.7.2", "10.60.7.3"]
-    edit = plan(lab({"a": {}, "b": {"internet": True}}), record=record)
+    state = applied(lab({"a": {"internet": True}, "b": {"internet": True}}))
+    assert [vm.internet for vm in state.allocations[LAB1].vms.values()] == ["10.60.7.2", "10.60.7.3"]
+    edit = plan(lab({"a": {}, "b": {"internet": True}}), state=state)
     assert [vm.internet for vm in edit.allocations[LAB1].vms.values()] == [None, "10.60.7.3"]
-    half = replay(record, edit, 0)
+    half = replay(state, edit, 0)
     other = lab({"c": {"internet": True}}, key=LAB2)
-    assert plan(other, record=half).allocations[LAB2].vms[VmName("c")].internet == "10.60.7.4"
-    assert plan(other, record=replay(record, edit)).allocations[LAB2].vms[VmName("c")].internet == "10.60.7.2"
+    assert plan(other, state=half).allocations[LAB2].vms[VmName("c")].internet == "10.60.7.4"
+    assert plan(other, state=replay(state, edit)).allocations[LAB2].vms[VmName("c")].internet == "10.60.7.2"
 
 
 def test_ports_and_vms_carry_what_was_allocated() -> None:

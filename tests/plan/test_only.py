@@ -1,4 +1,4 @@
-"""Part of a slice for now: only some of what is not there yet, or all without some; numbers are given out for all."""
+"""Tests plans of a part of a slice: only some new resources, or all without some, with numbers for all."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DISK = Address(f"disk/{LAB1}/a")
 
 def part(
     written: ExpandedSlice,
-    record: StateSnapshot = EMPTY,
+    state: StateSnapshot = EMPTY,
     *,
     only: Collection[Address] | None = None,
     without: Collection[Address] = (),
 ) -> Plan:
-    return build_plan(cluster(), [written], record, only=only, without=without)
+    return build_plan(cluster(), [written], state, only=only, without=without)
 
 
 def test_nothing_is_made_and_all_numbers_are_given() -> None:
@@ -36,7 +36,7 @@ def test_nothing_is_made_and_all_numbers_are_given() -> None:
     assert [link.vlan for link in given.links.values()] == [100]
 
 
-def test_only_what_is_asked_for_is_made_with_what_it_stands_on() -> None:
+def test_only_the_requested_resources_are_created_with_what_they_depend_on() -> None:
     made = part(LINKED, only=[DISK])
     assert actions(made).keys() == {DISK, f"image/cirros-{'c' * 12}@worker1"}
 
@@ -47,7 +47,7 @@ def test_a_vm_brings_its_link_and_the_way_out_along() -> None:
     assert not [where for where in found if where.startswith((f"vm/{LAB1}/b", f"disk/{LAB1}/b", f"port/{LAB1}/b"))]
 
 
-def test_what_stands_is_brought_in_line_whatever_else_is_to_be_made() -> None:
+def test_existing_resources_are_updated_whatever_else_is_created() -> None:
     stands = replay(EMPTY, part(LINKED))
     more = lab({**PAIR, "b": {"memory": "512MiB"}, "c": {}}, [["a:eth1", "b:eth1"]])
     assert actions(part(more, stands, only=())) == {f"vm/{LAB1}/b": Action.UPDATE}

@@ -1,4 +1,4 @@
-"""Each placement rule, on three workers of which one may be full."""
+"""Tests each placement rule, on three workers of which one may be full."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ VMS = ("a", "b", "c", "d")
 def placed(
     rule: str,
     *slices: ExpandedSlice,
-    record: StateSnapshot = EMPTY,
+    state: StateSnapshot = EMPTY,
     capacities: tuple[dict[str, int], ...] = ({}, {}, {}),
 ) -> str:
     """Return the numbers of the workers that the last slice's VMs got, in order of the VMs' names."""
     on = cluster(placement=rule, workers=workers(*capacities))
     for one in slices:
-        record = replay(record, plan(one, on=on, record=record))
-    vms = record.allocations[SliceKey(slices[-1].key)].vms
+        state = replay(state, plan(one, on=on, state=state))
+    vms = state.allocations[SliceKey(slices[-1].key)].vms
     return "".join(vm.worker.removeprefix("worker") for vm in vms.values())
 
 

@@ -1,4 +1,4 @@
-"""What holds of every plan, whatever the files say and wherever the last apply ended."""
+"""Tests properties of every plan, for generated files and wherever the last apply stopped."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ usual = settings(
 )
 
 
-def applied(on: Cluster, written: Iterable[ExpandedSlice], recorded: StateSnapshot = EMPTY) -> StateSnapshot:
-    """Return the record once these slices are applied, each on its own, as their owners would."""
+def applied(on: Cluster, written: Iterable[ExpandedSlice], state: StateSnapshot = EMPTY) -> StateSnapshot:
+    """Return the state once these slices are applied, each on its own, as their owners would."""
     for one in written:
-        recorded = replay(recorded, build_plan(on, [one], recorded))
-    return recorded
+        state = replay(state, build_plan(on, [one], state))
+    return state
 
 
-def standing(recorded: StateSnapshot) -> dict[Address, Resource]:
-    assert {entry.status for entry in recorded.resources.values()} <= {Status.PRESENT}
-    return {where: entry.resource for where, entry in recorded.resources.items()}
+def standing(state: StateSnapshot) -> dict[Address, Resource]:
+    assert {entry.status for entry in state.resources.values()} <= {Status.PRESENT}
+    return {where: entry.resource for where, entry in state.resources.items()}
 
 
 @st.composite
 def edits(draw: st.DrawFn) -> tuple[Cluster, StateSnapshot, list[ExpandedSlice]]:
-    """Draw a cluster, a record of slices applied there, and new files of the same and further slices."""
+    """Draw a cluster, a state of slices applied there, and new files of the same and further slices."""
     on = draw(clusters())
-    recorded = applied(on, draw(worlds()))
-    return on, recorded, draw(worlds())
+    state = applied(on, draw(worlds()))
+    return on, state, draw(worlds())
 
 
 @usual
 @given(edits())
-def test_a_plan_is_empty_once_it_is_recorded(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
-    on, recorded, written = edit
-    after = replay(recorded, build_plan(on, written, recorded))
+def test_a_plan_is_empty_once_it_is_applied(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
+    on, state, written = edit
+    after = replay(state, build_plan(on, written, state))
     again = build_plan(on, written, after)
     assert again.changes == ()
     assert again.empty
@@ -65,11 +65,11 @@ def test_a_plan_is_empty_once_it_is_recorded(edit: tuple[Cluster, StateSnapshot,
 @usual
 @given(st.data())
 def test_the_order_of_files_keys_links_and_ends_changes_no_byte(data: st.DataObject) -> None:
-    on, recorded, written = data.draw(edits())
+    on, state, written = data.draw(edits())
     other = data.draw(st.permutations([data.draw(reordered(one)) for one in written]))
     inputs = {f"{one.name}.yaml": one.name for one in written}
     turned = dict(reversed(inputs.items()))
-    one, two = build_plan(on, written, recorded, inputs=inputs), build_plan(on, other, recorded, inputs=turned)
+    one, two = build_plan(on, written, state, inputs=inputs), build_plan(on, other, state, inputs=turned)
     assert render_text(one) == render_text(two)
     assert render_json(one) == render_json(two)
 
@@ -77,10 +77,10 @@ def test_the_order_of_files_keys_links_and_ends_changes_no_byte(data: st.DataObj
 @usual
 @given(edits())
 def test_an_edit_moves_nothing_that_stays(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
-    on, recorded, written = edit
-    plan = build_plan(on, written, recorded)
+    on, state, written = edit
+    plan = build_plan(on, written, state)
     for one in written:
-        before, after = recorded.allocations.get(one.key), plan.allocations[one.key]
+        before, after = state.allocations.get(one.key), plan.allocations[one.key]
         if before is not None:
             assert before.id == after.id
             _same_vms(one, before, after)
@@ -109,10 +109,10 @@ def _same_links(written: ExpandedSlice, before: SliceAllocation, after: SliceAll
 @usual
 @given(clusters(), worlds(most=4))
 def test_numbers_are_unique_where_they_meet(on: Cluster, written: list[ExpandedSlice]) -> None:
-    for recorded in (applied(on, written), replay(EMPTY, build_plan(on, written, EMPTY))):
-        found = Counter(claim for key, had in recorded.allocations.items() for claim in claims(key, had))
+    for state in (applied(on, written), replay(EMPTY, build_plan(on, written, EMPTY))):
+        found = Counter(claim for key, had in state.allocations.items() for claim in claims(key, had))
         assert set(found.values()) <= {1}
-        resources = standing(recorded).values()
+        resources = standing(state).values()
         _unique(item.mac for item in resources if isinstance(item, Port))
         _unique((item.host, item.tap) for item in resources if isinstance(item, Port))
         _unique((item.host, item.vnc) for item in resources if isinstance(item, Vm))
@@ -136,9 +136,9 @@ def test_no_pool_holds_a_reserved_or_internet_vlan(on: Cluster, written: list[Ex
 
 @usual
 @given(edits())
-def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
-    on, recorded, written = edit
-    plan = build_plan(on, written, recorded)
+def test_every_link_ends_at_nics_that_its_vms_have(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
+    on, state, written = edit
+    plan = build_plan(on, written, state)
     for had in plan.allocations.values():
         for key in had.links:
             for end in key.split("--"):
@@ -149,14 +149,14 @@ def test_every_link_ends_in_cards_that_its_vms_have(edit: tuple[Cluster, StateSn
 @usual
 @given(edits())
 def test_steps_need_only_earlier_steps(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
-    on, recorded, written = edit
-    plan = build_plan(on, written, recorded, destroy=_others(recorded, written))
+    on, state, written = edit
+    plan = build_plan(on, written, state, destroy=_others(state, written))
     assert [step.id for step in plan.steps] == list(range(1, len(plan.steps) + 1))
     assert all(need < step.id for step in plan.steps for need in step.needs)
 
 
-def _others(recorded: StateSnapshot, written: Iterable[ExpandedSlice]) -> list[SliceKey]:
-    return sorted(recorded.allocations.keys() - {one.key for one in written})
+def _others(state: StateSnapshot, written: Iterable[ExpandedSlice]) -> list[SliceKey]:
+    return sorted(state.allocations.keys() - {one.key for one in written})
 
 
 @usual
@@ -164,9 +164,9 @@ def _others(recorded: StateSnapshot, written: Iterable[ExpandedSlice]) -> list[S
 def test_nothing_is_made_before_its_needs_nor_removed_while_needed(
     edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]],
 ) -> None:
-    on, recorded, written = edit
-    plan = build_plan(on, written, recorded, destroy=_others(recorded, written))
-    world = standing(recorded)
+    on, state, written = edit
+    plan = build_plan(on, written, state, destroy=_others(state, written))
+    world = standing(state)
     for step in plan.steps:
         match step.action:
             case Action.DELETE:
@@ -201,11 +201,11 @@ def _pairs(plan: Plan) -> set[tuple[Address, Address]]:
 @settings(usual, max_examples=60)
 @given(st.data())
 def test_a_crash_at_any_step_converges(data: st.DataObject) -> None:
-    on, recorded, written = data.draw(edits())
-    destroy = _others(recorded, written) if data.draw(st.booleans()) else []
-    plan = build_plan(on, written, recorded, destroy=destroy)
-    whole = replay(recorded, plan)
-    cut = recorded
+    on, state, written = data.draw(edits())
+    destroy = _others(state, written) if data.draw(st.booleans()) else []
+    plan = build_plan(on, written, state, destroy=destroy)
+    whole = replay(state, plan)
+    cut = state
     for _ in range(data.draw(st.integers(1, 2))):
         again = build_plan(on, written, cut, destroy=destroy)
         cut = replay(cut, again, data.draw(st.integers(0, len(again.steps))), cut=data.draw(st.booleans()))
@@ -222,10 +222,10 @@ def _plain(found: Mapping[Address, Resource]) -> dict[Address, Resource]:
 @settings(usual, max_examples=60)
 @given(st.data())
 def test_another_slices_crash_costs_this_one_nothing(data: st.DataObject) -> None:
-    on, recorded, (one,) = *data.draw(edits())[:2], data.draw(worlds(most=1))
-    plan = build_plan(on, [one], recorded)
-    cut = replay(recorded, plan, data.draw(st.integers(0, len(plan.steps))))
-    other = data.draw(slices(data.draw(st.sampled_from([SliceKey("bob/other"), *_others(recorded, [one])]))))
+    on, state, (one,) = *data.draw(edits())[:2], data.draw(worlds(most=1))
+    plan = build_plan(on, [one], state)
+    cut = replay(state, plan, data.draw(st.integers(0, len(plan.steps))))
+    other = data.draw(slices(data.draw(st.sampled_from([SliceKey("bob/other"), *_others(state, [one])]))))
     beside = build_plan(on, [other], within(cut, other.key))
     assert {step.subject.slice for step in beside.steps} <= {other.key, None}
     after = replay(cut, beside)
@@ -239,9 +239,9 @@ def test_another_slices_crash_costs_this_one_nothing(data: st.DataObject) -> Non
 @usual
 @given(st.data())
 def test_a_change_of_mind_after_a_crash_leaves_nothing_behind(data: st.DataObject) -> None:
-    on, recorded, written = data.draw(edits())
-    plan = build_plan(on, written, recorded)
-    cut = replay(recorded, plan, data.draw(st.integers(0, len(plan.steps))))
+    on, state, written = data.draw(edits())
+    plan = build_plan(on, written, state)
+    cut = replay(state, plan, data.draw(st.integers(0, len(plan.steps))))
     other = [data.draw(slices(one.key)) for one in written]
     end = replay(cut, build_plan(on, other, cut))
     assert build_plan(on, other, end).empty
@@ -261,9 +261,9 @@ def test_resources_come_back_from_plain_data(on: Cluster, written: list[Expanded
 @usual
 @given(edits())
 def test_what_is_held_is_not_given_again(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
-    on, recorded, written = edit
-    gone = sorted(recorded.allocations)
-    begun = replay(recorded, build_plan(on, [], recorded, destroy=gone), 0)
+    on, state, written = edit
+    gone = sorted(state.allocations)
+    begun = replay(state, build_plan(on, [], state, destroy=gone), 0)
     fresh = [replace(one, name=f"new-{one.name}") for one in written]
     plan = build_plan(on, fresh, replace(begun, resources={}))
     kept = {claim for key, had in begun.allocations.items() for claim in claims(key, had)}

@@ -1,4 +1,4 @@
-"""Plans as people and programs read them: whole outputs in golden files, and the shape that policy rules rely on."""
+"""Tests plans as text and JSON: whole outputs in golden files, and the shape that policy rules rely on."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SCENARIOS = sorted(Path(__file__).with_name("golden").glob("*.yaml"))
 
 def scenario(path: Path) -> Plan:
     data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    record = EMPTY
+    state = EMPTY
     for text in data.get("before", ()):
-        record = replay(record, plan(written(text), record=record))
-    return plan(*map(written, data.get("now", ())), record=record, destroy=data.get("destroy", ()))
+        state = replay(state, plan(written(text), state=state))
+    return plan(*map(written, data.get("now", ())), state=state, destroy=data.get("destroy", ()))
 
 
 def written(text: str) -> ExpandedSlice:
@@ -59,8 +59,8 @@ def data_of(made: Plan) -> dict[str, Any]:
     return found
 
 
-RECORD: StateSnapshot = replay(EMPTY, plan(lab(links=[["a", "b"]])))
-EDIT = plan(lab({"a": {"memory": "512MiB"}, "b": {"disk": "2GiB"}}, [["a", "b"]]), record=RECORD)
+STATE: StateSnapshot = replay(EMPTY, plan(lab(links=[["a", "b"]])))
+EDIT = plan(lab({"a": {"memory": "512MiB"}, "b": {"disk": "2GiB"}}, [["a", "b"]]), state=STATE)
 
 
 def test_json_has_the_shape_that_policies_read() -> None:
@@ -74,7 +74,7 @@ def test_json_has_the_shape_that_policies_read() -> None:
 
 
 def test_json_has_no_before_of_what_is_created_and_no_after_of_what_goes() -> None:
-    made, gone = data_of(plan(lab(["a"]))), data_of(plan(record=RECORD, destroy=[LAB1]))
+    made, gone = data_of(plan(lab(["a"]))), data_of(plan(state=STATE, destroy=[LAB1]))
     assert {(item["change"]["before"], *item["change"]["actions"]) for item in made["resource_changes"]} == {
         (None, "create")
     }
@@ -83,7 +83,7 @@ def test_json_has_no_before_of_what_is_created_and_no_after_of_what_goes() -> No
     }
 
 
-def test_json_tells_versions_numbers_and_steps() -> None:
+def test_json_has_versions_numbers_and_steps() -> None:
     found = data_of(EDIT)
     assert (found["format_version"], found["lineage"], found["serial"], found["slices"]) == (1, "test", 1, [LAB1])
     counts = {"add": 0, "change": 1, "replace": 2, "destroy": 0, "restarts": 1, "interrupted": 1, "lost": 0}
@@ -99,19 +99,19 @@ def test_json_is_the_same_once_read_and_written_again() -> None:
     assert json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n" == text
 
 
-def test_a_digest_tells_plans_apart() -> None:
+def test_a_digest_distinguishes_plans() -> None:
     assert plan_digest(EDIT) == plan_digest(
-        plan(lab({"b": {"disk": "2GiB"}, "a": {"memory": "512MiB"}}, [["a", "b"]]), record=RECORD)
+        plan(lab({"b": {"disk": "2GiB"}, "a": {"memory": "512MiB"}}, [["a", "b"]]), state=STATE)
     )
-    assert plan_digest(EDIT) != plan_digest(plan(lab(links=[["a", "b"]]), record=RECORD))
+    assert plan_digest(EDIT) != plan_digest(plan(lab(links=[["a", "b"]]), state=STATE))
 
 
 @pytest.mark.parametrize(
     ("count", "words"),
     [
-        (0, "No changes. 0 slices match the recorded state."),
-        (1, "No changes. 1 slice matches the recorded state."),
-        (2, "No changes. 2 slices match the recorded state."),
+        (0, "No changes. 0 slices match the state."),
+        (1, "No changes. 1 slice matches the state."),
+        (2, "No changes. 2 slices match the state."),
     ],
 )
 def test_nothing_to_do_is_one_sentence(count: int, words: str) -> None:
@@ -136,7 +136,7 @@ def test_nothing_to_do_is_one_sentence(count: int, words: str) -> None:
     ],
 )
 def test_the_summary_counts_what_hurts(vms: Any, links: int, words: str) -> None:
-    made = plan(lab(vms, [["a", "b"]][:links]), record=RECORD)
+    made = plan(lab(vms, [["a", "b"]][:links]), state=STATE)
     assert summary(made) == f"Plan: 0 to add, {words}"
 
 
@@ -161,10 +161,10 @@ def test_the_essence_of_a_vm() -> None:
     assert essence(vm) == "vm_id 1001, vcpus 1, memory 256MiB, vnc 5901"
 
 
-def test_a_lost_disk_stands_out_in_text_and_data() -> None:
-    record = replay(EMPTY, plan(lab(["a", "b"])))
-    seen = record.seen({Address(f"disk/{LAB1}/{vm}"): ResourceDrift(gone=True) for vm in ("a", "b")})
-    found = plan(lab(["a", "b"]), record=seen)
+def test_a_lost_disk_is_marked_in_text_and_data() -> None:
+    state = replay(EMPTY, plan(lab(["a", "b"])))
+    seen = state.seen({Address(f"disk/{LAB1}/{vm}"): ResourceDrift(gone=True) for vm in ("a", "b")})
+    found = plan(lab(["a", "b"]), state=seen)
     line = "disk alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
     assert line in render_text(found)
     assert summary(found).endswith("2 to replace, 0 to destroy. 2 overlays lost with their data.")
@@ -172,11 +172,11 @@ def test_a_lost_disk_stands_out_in_text_and_data() -> None:
     assert lost == {f"disk/{LAB1}/a", f"disk/{LAB1}/b"}
 
 
-def test_whoever_stands_on_a_mended_image_is_named_in_any_slice() -> None:
-    record = replay(EMPTY, plan(lab(["a"]), lab({"z": {"worker": "worker1"}}, key=LAB2)))
-    (image,) = (where for where in record.resources if where.startswith("image/") and where.endswith("@worker1"))
-    seen = record.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
-    text = render_text(plan(lab(["a"]), record=seen))
+def test_every_vm_on_a_restored_image_is_named_in_any_slice() -> None:
+    state = replay(EMPTY, plan(lab(["a"]), lab({"z": {"worker": "worker1"}}, key=LAB2)))
+    (image,) = (where for where in state.resources if where.startswith("image/") and where.endswith("@worker1"))
+    seen = state.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
+    text = render_text(plan(lab(["a"]), state=seen))
     assert "sha256 changed on worker1" in text
     words = f"# unchanged, but may have read {image} as changed: restart it with --replace vm/"
     told = [line.partition("--replace ")[2] for line in text.splitlines() if words in line]

@@ -1,4 +1,4 @@
-"""Saved plans: what is read is what was written, and what is not as written is never read as a plan."""
+"""Tests that a saved plan is read as it was written, and that a changed file is refused."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def back(made: Plan) -> Plan:
 def test_a_plan_is_read_as_it_was_written(
     edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]], destroy: bool
 ) -> None:
-    on, recorded, written = edit
+    on, state, written = edit
     keys = [SliceKey(one.key) for one in written] if destroy else []
-    made = build_plan(on, [] if destroy else written, recorded, destroy=keys)
+    made = build_plan(on, [] if destroy else written, state, destroy=keys)
     read = back(made)
     assert read == made
     assert render_text(read) == render_text(made)
     assert plan_digest(read) == plan_digest(made)
-    assert replay(recorded, read) == replay(recorded, made)
+    assert replay(state, read) == replay(state, made)
 
 
 def test_what_was_seen_and_lost_is_kept() -> None:
-    record = replay(EMPTY, plan(lab()))
+    state = replay(EMPTY, plan(lab()))
     disk, vm = Address(f"disk/{LAB1}/a"), Address(f"vm/{LAB1}/b")
     made = plan(
-        lab(), record=record.seen({disk: ResourceDrift(gone=True), vm: ResourceDrift(gone=False, values={"vcpus": 7})})
+        lab(), state=state.seen({disk: ResourceDrift(gone=True), vm: ResourceDrift(gone=False, values={"vcpus": 7})})
     )
     assert made.data_lost
     assert back(made) == made
@@ -77,7 +77,7 @@ def says(text: str) -> object:
         return None
 
 
-def test_the_text_is_told_by_how_it_begins() -> None:
+def test_a_saved_plan_is_recognized_by_its_beginning() -> None:
     assert is_plan(TEXT[:30])
     assert not any(is_plan(text) for text in ("", "version: 1\n", "{version: 1}", '{"version": 1}', f'"{MARK}"x'[:5]))
 

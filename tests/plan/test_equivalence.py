@@ -1,4 +1,4 @@
-"""Whether a plan that was made again, from a record that has moved on, does the same, or the same but for numbers."""
+"""Tests whether a plan that was built again from a changed state makes the same changes, or differs only in numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHERS: StateSnapshot = replay(EMPTY, plan(lab(["x"], key=LAB2)))
 
 
 def test_a_new_slice_with_other_numbers_is_the_same_but_for_these() -> None:
-    first, again = plan(LINKED), plan(LINKED, record=OTHERS)
+    first, again = plan(LINKED), plan(LINKED, state=OTHERS)
     assert first.allocations != again.allocations
     assert {item.address for item in first.changes} != {item.address for item in again.changes}  # other workers
     assert not same_work(first, again)
@@ -36,13 +36,13 @@ def test_another_new_thing_is_more_than_a_number() -> None:
 def test_another_change_to_what_is_there_is_more_than_a_number() -> None:
     stands = replay(EMPTY, plan(LINKED))
     larger, largest = (lab({"a": {"memory": size}, "b": {}, "c": {}}, LINKED.links) for size in ("512MiB", "1GiB"))
-    assert same_but_for_numbers(plan(larger, record=stands), plan(larger, record=stands))
-    assert not same_but_for_numbers(plan(larger, record=stands), plan(largest, record=stands))
+    assert same_but_for_numbers(plan(larger, state=stands), plan(larger, state=stands))
+    assert not same_but_for_numbers(plan(larger, state=stands), plan(largest, state=stands))
 
 
 def test_an_empty_disk_in_the_place_of_a_lost_one_is_nothing_new() -> None:
     where = address(Disk, f"{LAB1}/a")
-    lost = plan(LINKED, record=replay(EMPTY, plan(LINKED)).seen({where: ResourceDrift(gone=True)}))
+    lost = plan(LINKED, state=replay(EMPTY, plan(LINKED)).seen({where: ResourceDrift(gone=True)}))
     assert [item.address for item in lost.data_lost] == [where]
     assert same_but_for_numbers(plan(LINKED), _resized(plan(LINKED), where))
     assert not same_but_for_numbers(lost, _resized(lost, where))

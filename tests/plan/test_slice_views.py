@@ -1,4 +1,4 @@
-"""What people are shown of the record: slices with their VMs, cards, addresses and links."""
+"""Tests the views of slices: their VMs, NICs, addresses and links."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tests.plan.examples import EMPTY, LAB1, LAB2, lab, plan
 from tests.plan.replay import replay
 
 START = plan(lab({"web": {"internet": True}, "db": {}}, [["web", "db"]]))
-RECORD = replay(EMPTY, START)
+STATE = replay(EMPTY, START)
 
 
-def view(record: StateSnapshot) -> SliceView:
-    (found,) = slice_views(record)
+def view(state: StateSnapshot) -> SliceView:
+    (found,) = slice_views(state)
     return found
 
 
 def test_a_slice_as_users_know_it() -> None:
-    found = view(RECORD)
+    found = view(STATE)
     assert (found.key, found.id, found.pool, found.sync) == (LAB1, 1000, ("100-119",), Sync.SYNCED)
     db, web = found.vms
     assert (db.name, db.id, db.worker, db.status, db.vnc) == ("db", 1001, "worker1", "present", "127.0.0.1:5901")
@@ -31,7 +31,7 @@ def test_a_slice_as_users_know_it() -> None:
 
 
 def test_a_link_with_its_router() -> None:
-    (link,) = view(RECORD).links
+    (link,) = view(STATE).links
     assert (link.key, link.id, link.vlan, link.subnet, link.gateway, link.status) == (
         "db:eth1--web:eth1",
         1,
@@ -42,7 +42,7 @@ def test_a_link_with_its_router() -> None:
     )
 
 
-def test_a_link_that_asks_nothing_of_a_router_stands_by_its_ports() -> None:
+def test_the_status_of_a_link_without_a_router_is_that_of_its_ports() -> None:
     silent = {"endpoints": ["a", "b"], "dhcp": False, "gateway": False}
     (link,) = view(replay(EMPTY, plan(lab(links=[silent])))).links
     assert (link.gateway, link.status) == (None, "present")
@@ -59,12 +59,12 @@ def test_what_an_apply_left_unfinished_is_shown_so() -> None:
     found = view(replay(EMPTY, START, len(START.steps) - 1))
     assert found.sync is Sync.OUT_OF_SYNC
     assert sorted(vm.status for vm in found.vms) == ["creating", "present"]
-    gone = plan(record=RECORD, destroy=[LAB1])
+    gone = plan(state=STATE, destroy=[LAB1])
     port = next(step.id for step in gone.steps if step.address == "port/alice/lab1/db:eth1")
-    assert [link.status for link in view(replay(RECORD, gone, port - 1)).links] == ["deleting"]
+    assert [link.status for link in view(replay(STATE, gone, port - 1)).links] == ["deleting"]
 
 
-def test_slices_stand_in_the_order_in_which_people_count() -> None:
+def test_slices_are_in_natural_order() -> None:
     keys = ["alice/lab10", "alice/lab2", str(LAB2)]
-    record = replay(EMPTY, plan(*(lab([], key=key) for key in keys)))
-    assert [found.key for found in slice_views(record)] == ["alice/lab2", "alice/lab10", "bob/lab2"]
+    state = replay(EMPTY, plan(*(lab([], key=key) for key in keys)))
+    assert [found.key for found in slice_views(state)] == ["alice/lab2", "alice/lab10", "bob/lab2"]
