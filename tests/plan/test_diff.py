@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.errors import PlanError
 from reconciler.plan.build import build_plan
-from reconciler.plan.diff import attribute_changes, diff
+from reconciler.plan.diff import attribute_changes, diff, entry_changes
 from reconciler.plan.model import DATA_LOST, Action, Change
 from reconciler.plan.order import order
 from reconciler.plan.resources import KINDS, Disk, Port, Resource, Vm, attributes
