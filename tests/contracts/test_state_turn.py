@@ -24,6 +24,7 @@ def test_a_turn_is_taken_once_and_kept(database: Database, store: SqlStore) -> N
     again.close()
 
 
+@pytest.mark.slow
 def test_no_turn_is_lost_by_processes_whose_threads_open_the_state_again_and_again(
     database: Database, store: SqlStore
 ) -> None:

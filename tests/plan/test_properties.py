@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -198,6 +199,7 @@ def _pairs(plan: Plan) -> set[tuple[Address, Address]]:
     return {(where[need], step.address) for step in plan.steps for need in step.needs}
 
 
+@pytest.mark.slow
 @settings(usual, max_examples=60)
 @given(st.data())
 def test_a_crash_at_any_step_converges(data: st.DataObject) -> None:
@@ -219,6 +221,7 @@ def _plain(found: Mapping[Address, Resource]) -> dict[Address, Resource]:
     return dict(sorted(found.items()))
 
 
+@pytest.mark.slow
 @settings(usual, max_examples=60)
 @given(st.data())
 def test_another_slices_crash_costs_this_one_nothing(data: st.DataObject) -> None:

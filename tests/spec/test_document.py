@@ -121,6 +121,7 @@ def _result(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
         return "refused", (refusal.code, refusal.summary, refusal.mark, refusal.hint)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(TEXTS)
 @example("a: [web:eth1, db:eth1]")
@@ -155,6 +156,7 @@ ORDINARY = st.lists(TOKENS.filter(lambda token: not {*"&*!\\\t\r|>%", *INVISIBLE
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1000, deadline=None)
 @given(ORDINARY)
 @example("a: 1\nb: {c: [x, ~, '1', -2]}\n")
@@ -235,6 +237,7 @@ def test_every_value_has_a_position(value: Any) -> None:
 FILL = MAX_BYTES - 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code"),
     [

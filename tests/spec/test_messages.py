@@ -42,6 +42,7 @@ def _all_keys() -> list[str]:
     return sorted({key for model in models for key in model.model_fields})
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(_nearly(Slice), _nearly(Cluster))
 def test_no_text_of_pydantic_is_shown(slice_data: Any, cluster_data: Any) -> None:

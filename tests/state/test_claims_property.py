@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ ROUNDS = st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.sampled_from(Fa
 TAKES_EFFECT = {Fate.DONE, Fate.KILLED_AFTER_RESULT, Fate.CUT_AFTER_EFFECT, Fate.KILLED_AFTER_INTENT}
 
 
+@pytest.mark.slow
 @given(ROUNDS)
 @settings(max_examples=60, deadline=None)
 def test_what_may_stand_is_taken_and_what_is_gone_is_free(rounds: list[tuple[int | None, Fate]]) -> None:

@@ -65,6 +65,7 @@ class TestMaking:
             found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
         assert found == ["wal", 2, 1]
 
+    @pytest.mark.slow
     def test_opening_it_again_keeps_the_locks_of_who_has_it_open(self, file: Path) -> None:
         with opened(file) as store:
             store.take_turn(lambda turn: turn + 1)
