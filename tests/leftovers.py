@@ -18,6 +18,9 @@ from reconciler.lab.folder import locate
 MARK: Final = "RECONCILER_TEST_RUN"
 """The environment variable that every process of a run inherits."""
 
+_TRACKER: Final = "multiprocessing.resource_tracker"
+"""A process of Python's own that ends with the process that uses it, so after this check."""
+
 _SETTLE_WITHIN: Final = 5.0  # seconds; processes that were told to end need a moment
 
 
@@ -73,7 +76,7 @@ def _processes(mark: str) -> Iterator[tuple[int, str]]:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it ended, or belongs to another user
             continue
-        if f"{MARK}={mark}".encode() in variables:
+        if f"{MARK}={mark}".encode() in variables and _TRACKER not in command:
             yield int(entry.name), command.strip()
 
 
