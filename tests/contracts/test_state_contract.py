@@ -116,11 +116,30 @@ class TestBeginning:
         with pytest.raises(StateMoved, match="what slices share"):
             store.begin(made, ANNA, "")
 
-    def test_a_plan_that_gives_numbers_is_stale_once_others_were_given(self, store: SqlStore) -> None:
+    def test_a_plan_of_a_new_slice_is_stale_once_numbers_were_given_out(self, store: SqlStore) -> None:
         made = plan(store, {LAB1: allocation()})
         perform(store, plan(store, {LAB2: allocation(1)}))
-        with pytest.raises(StateMoved, match=r"alice/lab1|numbers"):
+        with pytest.raises(StateMoved, match=r"^alice/lab1 has changed since the plan was made$"):
             store.begin(made, ANNA, "")
+
+    @pytest.mark.parametrize("by", ["another slice", "a slice that leaves", "a turn"])
+    def test_a_plan_that_gives_numbers_is_stale_once_others_were_given_out(self, store: SqlStore, by: str) -> None:
+        perform(store, plan(store, {LAB1: allocation(), LAB2: allocation(1)}))
+        keeps = plan(store, {LAB1: allocation()}, todo=steps((None, router())))
+        gives = plan(store, {LAB1: allocation(vlans=(0, 1))}, todo=steps((None, router())))
+        store.check_plan(gives)
+        if by == "another slice":
+            perform(store, plan(store, {LAB2: allocation(1, vlans=(0, 1))}))
+        elif by == "a slice that leaves":
+            perform(store, plan(store, {}, leaving=(LAB2,)))
+        else:
+            store.take_turn(lambda turn: turn + 1)
+        before = store.read(), store.history()
+        for refuse in (store.check_plan, lambda stale: store.begin(stale, ANNA, "")):
+            with pytest.raises(StateMoved, match=r"^numbers have been given out since the plan was made$"):
+                refuse(gives)
+        assert (store.read(), store.history()) == before
+        perform(store, keeps)
 
     def test_a_plan_that_gives_no_numbers_does_not_mind_another_slice(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation(), LAB2: allocation(1)}))
