@@ -47,11 +47,12 @@ demo: setup  ## start a cluster on this machine, apply a slice, show that its gu
 demo-down: setup  ## remove everything that the demo made
 	@scripts/demo-down.sh $(DEMO)
 
-check: setup  ## check lint, formatting, types, import directions and the rules of the project
+check: setup  ## check lint, formatting, types, import directions, dependencies and the rules of the project
 	ruff check
 	ruff format --check
 	mypy
 	lint-imports --no-logo
+	deptry .
 	pytest -q tests/workshop
 
 test: check  ## check, then run every test, on a lab and on PostgreSQL too; needs root
