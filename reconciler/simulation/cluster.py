@@ -225,7 +225,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Run the function at once instead of in a thread, because the selector would not wait for the thread."""
         del executor
         done: asyncio.Future[T] = self.create_future()
-        done.set_result(func(*args))
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - as in a thread, whatever it raises is raised where it is awaited
+            done.set_exception(error)
         return done
 
     def _advance(self, seconds: float) -> None:
