@@ -28,8 +28,8 @@ def plural(count: int, noun: str) -> str:
     """Return a count with its noun: `1 slice`, `2 slices`, `3 entries`."""
     if count == 1:
         return f"1 {noun}"
-    ending = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
-    return f"{count} {ending}"
+    form = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+    return f"{count} {form}"
 
 
 def did_you_mean(word: str, known: Iterable[str], *, else_list: bool = True) -> str | None:

@@ -97,7 +97,7 @@ def _is_current(connection: sqlite3.Connection, file: Path, cluster: str) -> boo
 
 
 class SqliteReader:
-    """A StateReader over one SQLite file. Threads may share it; each call sees one moment of the state."""
+    """A StateReader over one SQLite file. Threads may share it; each call sees one version of the state."""
 
     def __init__(
         self, connection: sqlite3.Connection, place: str, clock: Callable[[], datetime], ttl: timedelta

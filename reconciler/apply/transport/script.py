@@ -119,10 +119,10 @@ def _command(task: int, at: int, command: Command) -> str:
     argv = ("env", "--", *command.argv) if command.argv[0] in _SHELL_OWN else command.argv
     line = " ".join(_quote(word) for word in argv)
     accepted = " ".join(str(status) for status in command.ok)
-    ending = f'>"$o/{task}.{at}" 2>&1 9>&-\nresult {task} {at} $? {accepted}'
+    redirection = f'>"$o/{task}.{at}" 2>&1 9>&-\nresult {task} {at} $? {accepted}'
     if command.stdin is None:
-        return f"{line} </dev/null {ending}"
-    return f"printf %s {_quote(command.stdin)} 2>/dev/null 9>&- | {line} {ending}"
+        return f"{line} </dev/null {redirection}"
+    return f"printf %s {_quote(command.stdin)} 2>/dev/null 9>&- | {line} {redirection}"
 
 
 def _quote(word: str) -> str:

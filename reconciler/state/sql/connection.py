@@ -1,7 +1,7 @@
 """Opens connections and transactions, with the same guarantees on SQLite and PostgreSQL.
 
 A write first takes the lock that excludes every other write: SQLite's one write lock, or on PostgreSQL the `meta` row,
-which the store selects for update. A read sees one moment of the state.
+which the store selects for update. A read sees one version of the state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def connect(url: URL, *, read_only: bool = False) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection that sees one moment of the database, and writes nothing."""
+    """Yield a connection that sees one version of the database, and writes nothing."""
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
