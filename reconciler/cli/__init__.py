@@ -10,6 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from typer import Abort, TyperException
+
+from reconciler.cli.app import command
+from reconciler.cli.settings import read_settings
+from reconciler.errors import ReconcilerError
+
 _GC = (1_000_000, 50, 100)
 """Collect garbage rarely: a plan is many small objects that live until its end, and scanning them takes half of it."""
 
@@ -35,11 +41,6 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 error, 2 where a verb says so, 130 interrupted."""
     gc.set_threshold(*_GC)
     os.environ.setdefault(*_NO_PLUGINS)
-    from typer import Abort, TyperException  # noqa: PLC0415
-
-    from reconciler.cli.app import command  # noqa: PLC0415
-    from reconciler.cli.settings import read_settings  # noqa: PLC0415
-    from reconciler.errors import ReconcilerError  # noqa: PLC0415
 
     try:
         code = command().main(

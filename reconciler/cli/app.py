@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reconciler import __version__
-from reconciler.cli import session
+from reconciler.cli import global_options
 from reconciler.cli.help import Verb, group
 
 _HELP = """
@@ -58,13 +58,13 @@ def _show_version(asked: bool) -> None:
 def _globals(  # noqa: PLR0913 - one parameter for each global option
     context: typer.Context,
     *,
-    cluster: session.Cluster = None,
-    state: session.State = None,
-    json: session.Json = False,
-    no_color: session.NoColor = False,
-    verbose: session.Verbose = False,
+    cluster: global_options.Cluster = None,
+    state: global_options.State = None,
+    json: global_options.Json = False,
+    no_color: global_options.NoColor = False,
+    verbose: global_options.Verbose = False,
     version: Annotated[  # noqa: ARG001 - its callback has printed it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    context.obj = session.Session(cluster, state, json, no_color, verbose)
+    context.obj = global_options.GlobalOptions(cluster, state, json, no_color, verbose)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from reconciler.apply.execution.events import Event, Observer, StepStarted, UploadProgress, Waiting
+from reconciler.cli.colour import console_of
+from reconciler.cli.global_options import GlobalOptions
 from reconciler.plan.model import Step
 from reconciler.plan.results import StepResult
 from reconciler.workflow.simulate import OnProgress
 
 
 @contextmanager
-def bars(console: Console) -> Iterator[Bars]:
+def bars(options: GlobalOptions) -> Iterator[Bars]:
     """Yield bars, which disappear at the end."""
     columns = (SpinnerColumn(), TextColumn("{task.fields[host]:<10}"), TextColumn("{task.description}"))
-    shown = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+    shown = Progress(*columns, TimeElapsedColumn(), console=console_of(options, stderr=True), transient=True)
     try:
         yield Bars(shown)
     finally:
@@ -62,9 +63,9 @@ class Bars:
 
 
 @contextmanager
-def simulation_bar(console: Console) -> Iterator[OnProgress]:
+def simulation_bar(options: GlobalOptions) -> Iterator[OnProgress]:
     """Yield a callback that shows how many interruption points are simulated."""
     columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("interruption points"))
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console_of(options, stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda simulated, of: bar.update(task, completed=simulated, total=of)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -13,6 +15,7 @@ from rich.style import Style
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from reconciler.cli.global_options import GlobalOptions
 from reconciler.views.tables import Table, cell
 from reconciler.views.view import PlanText
 
@@ -37,6 +40,17 @@ _CELLS = {
     "no": "red",
     "-": "dim",
 }
+
+
+_UNBOUNDED = 10_000
+"""The width of text in a file or a pipe, in columns: it is never folded."""
+
+
+def console_of(options: GlobalOptions, *, stderr: bool = False) -> Console:
+    """Return a console that respects --no-color, NO_COLOR and TERM=dumb; only a terminal limits its width."""
+    plain = options.no_color or os.environ.get("TERM") == "dumb"
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _UNBOUNDED
+    return Console(stderr=stderr, no_color=True if plain else None, highlight=False, soft_wrap=True, width=width)
 
 
 def write_coloured(console: Console, block: Table | PlanText) -> None:

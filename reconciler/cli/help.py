@@ -13,8 +13,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from reconciler.cli.session import with_session
-
 PANELS = ("Arguments", "Options", "Global options")
 _WIDEST = 100
 _COLUMN = 30
@@ -137,12 +135,13 @@ class _Commands(dict[str, Any]):
 
 def _command(verb: Verb) -> Any:
     """Import a verb and build its command."""
+    session = import_module("reconciler.cli.session")  # with the files, the state and the views
     found = getattr(import_module(verb.module), verb.function)
     if isinstance(found, tuple):
         return group(found, verb.help)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     settings = {"help_option_names": ["-h", "--help"], **(verb.settings or {})}
-    app.command(verb.name, cls=PlainCommand, context_settings=settings)(with_session(found))
+    app.command(verb.name, cls=PlainCommand, context_settings=settings)(session.with_session(found))
     return typer.main.get_command(app)
 
 

@@ -6,23 +6,21 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
+from reconciler.cli.global_options import GlobalOptions
 from reconciler.views.tables import Table, plain
 from reconciler.views.view import Block, PlanText, View
 
-if TYPE_CHECKING:
-    from reconciler.cli.session import Session
 
-
-def show(session: Session, view: View) -> None:
+def show(options: GlobalOptions, view: View) -> None:
     """Print a view on standard output."""
-    if session.json:
+    if options.json:
         sys.stdout.write(to_json(view.document()))
     else:
-        write_blocks(session, view.text())
+        write_blocks(options, view.text())
 
 
 def to_json(document: Any) -> str:
@@ -30,16 +28,16 @@ def to_json(document: Any) -> str:
     return json.dumps(_plain_data(document), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_blocks(session: Session, blocks: Iterable[Block]) -> None:
+def write_blocks(options: GlobalOptions, blocks: Iterable[Block]) -> None:
     """Write text to standard output, in colour if that is a terminal."""
     coloured = is_terminal(sys.stdout)
     for block in blocks:
         if isinstance(block, str):
             sys.stdout.write(block)
         elif coloured:
-            from reconciler.cli.colour import write_coloured  # noqa: PLC0415 - rich: only a terminal needs it
+            from reconciler.cli.colour import console_of, write_coloured  # noqa: PLC0415 - rich: only a terminal needs it
 
-            write_coloured(session.console(), block)
+            write_coloured(console_of(options), block)
         else:
             sys.stdout.write(block_text(block))
 

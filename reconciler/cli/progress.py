@@ -50,7 +50,7 @@ def _shown(session: Session) -> Iterator[Observer]:
         return
     from reconciler.cli.bars import bars  # noqa: PLC0415 - rich: only a terminal needs it
 
-    with bars(session.console(stderr=True)) as shown:
+    with bars(session) as shown:
         yield shown.observer(_print_lines(shown.write, verbose=session.verbose))
 
 

@@ -1,96 +1,38 @@
-"""Holds what all verbs share: the global options, and the files, state and hosts that they select."""
+"""Gives verbs a session: the global options, and the files and state that they select."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from reconciler import workflow
+from reconciler.cli import output
+from reconciler.cli.errors import print_error
+from reconciler.cli.global_options import GLOBALS, GlobalOptions
 from reconciler.errors import ReconcilerError, UsageError
+from reconciler.spec.load import ClusterFile
+from reconciler.state.reader import open_reader
+from reconciler.state.store import StateReader
+from reconciler.trees import find_cluster
+from reconciler.views.view import View
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from rich.console import Console
-
-    from reconciler.apply.execution.events import Observer
-    from reconciler.apply.transport.connection import Connector
-    from reconciler.engine import Engine
-    from reconciler.spec.load import ClusterFile
-    from reconciler.spec.models.cluster import Cluster as ClusterModel
     from reconciler.state.sql.store import SqlStore
-    from reconciler.state.store import StateReader
-    from reconciler.views.view import View
-    from reconciler.workflow import Inputs
-
-GLOBAL_PANEL = "Global options"
-_UNBOUNDED = 10_000
-"""The width of text in a file or a pipe, in columns: it is never folded."""
-
-Cluster = Annotated[
-    Path | None,
-    typer.Option(
-        "--cluster",
-        metavar="FILE",
-        envvar="RECONCILER_CLUSTER",
-        help="The cluster file. (default: cluster.yaml here or in a parent folder)",
-        rich_help_panel=GLOBAL_PANEL,
-    ),
-]
-State = Annotated[
-    str | None,
-    typer.Option(
-        "--state",
-        metavar="PATH|URL",
-        envvar="RECONCILER_STATE",
-        help="Where the state is: a file, or a PostgreSQL URL. (default: one file per cluster)",
-        rich_help_panel=GLOBAL_PANEL,
-    ),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", envvar="RECONCILER_JSON", help="Print JSON.", rich_help_panel=GLOBAL_PANEL),
-]
-NoColor = Annotated[
-    bool,
-    typer.Option(
-        "--no-color", envvar="RECONCILER_NO_COLOR", help="Print without colour.", rich_help_panel=GLOBAL_PANEL
-    ),
-]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose",
-        "-v",
-        envvar="RECONCILER_VERBOSE",
-        help="Also report connections, starts of steps, and where errors were raised.",
-        rich_help_panel=GLOBAL_PANEL,
-    ),
-]
 
 
-@dataclass(slots=True)
-class Session:
-    """One run of the command line, with its global options."""
+class Session(GlobalOptions):
+    """One run of a verb, with its global options."""
 
-    cluster: Path | None = None
-    state: str | None = None
-    json: bool = False
-    no_color: bool = False
-    verbose: bool = False
+    __slots__ = ()
 
     def cluster_path(self) -> Path:
         """Return the path of the cluster file; raises UsageError if none is given or found."""
-        from reconciler.trees import find_cluster  # noqa: PLC0415
-
         found = self.cluster or find_cluster(Path.cwd())
         if found is None:
             raise UsageError(
@@ -99,22 +41,17 @@ class Session:
             )
         return found
 
-    def inputs(self, paths: Sequence[Path] = ()) -> Inputs:
+    def inputs(self, paths: Sequence[Path] = ()) -> workflow.Inputs:
         """Load the cluster file, and slice files if given."""
-        from reconciler import workflow  # noqa: PLC0415
+        return workflow.load(self.cluster_path(), paths)
 
-        cluster = self.cluster_path()
-        return workflow.load(cluster, paths, documents=workflow.document_cache(cluster))
-
-    def slice_inputs(self, paths: Sequence[Path]) -> Inputs:
+    def slice_inputs(self, paths: Sequence[Path]) -> workflow.Inputs:
         """Load the cluster file and slice files, by default those in the folder of the cluster file."""
         return self.inputs(paths or [_near(self.cluster_path().resolve().parent)])
 
     @contextmanager
     def reader(self, cluster: ClusterFile) -> Iterator[StateReader]:
         """Open the state of a cluster for reading, without SQLAlchemy if possible."""
-        from reconciler.state.reader import open_reader  # noqa: PLC0415 - help needs no state
-
         reader = open_reader(cluster.cluster.name, self.state)
         try:
             yield reader
@@ -124,7 +61,7 @@ class Session:
     @contextmanager
     def store(self, cluster: ClusterFile, *, read_only: bool = False) -> Iterator[SqlStore]:
         """Open the state of a cluster."""
-        from reconciler.state.sql.store import open_state  # noqa: PLC0415
+        from reconciler.state.sql.store import open_state  # noqa: PLC0415 - SQLAlchemy: verbs that read do without it
 
         store = open_state(cluster.cluster.name, self.state, read_only=read_only)
         try:
@@ -132,53 +69,9 @@ class Session:
         finally:
             store.close()
 
-    def connecting(self, cluster: ClusterModel) -> AbstractAsyncContextManager[Connector]:
-        """Return a context that connects to hosts; with --verbose, it reports each connection."""
-        from reconciler.engine import connecting  # noqa: PLC0415
-
-        return connecting(cluster, _report if self.verbose else None)
-
-    def engine(
-        self,
-        cluster: ClusterFile,
-        observer: Observer,
-        stop: asyncio.Event,
-        *,
-        read_only: bool = False,
-        parallelism: int,
-        lock_timeout: float = 0.0,
-    ) -> AbstractAsyncContextManager[Engine]:
-        """Return a context that opens the state of a cluster and connects to its hosts."""
-        from reconciler.engine import open_engine  # noqa: PLC0415
-
-        return open_engine(
-            cluster.cluster,
-            self.state,
-            read_only=read_only,
-            observer=observer,
-            stop=stop,
-            parallelism=parallelism,
-            lock_timeout=lock_timeout,
-            report=_report if self.verbose else None,
-        )
-
-    def console(self, *, stderr: bool = False) -> Console:
-        """Return a console that respects --no-color, NO_COLOR and TERM=dumb; only a terminal limits its width."""
-        from rich.console import Console  # noqa: PLC0415
-
-        plain = self.no_color or os.environ.get("TERM") == "dumb"
-        width = None if (sys.stderr if stderr else sys.stdout).isatty() else _UNBOUNDED
-        return Console(stderr=stderr, no_color=True if plain else None, highlight=False, soft_wrap=True, width=width)
-
     def show(self, view: View) -> None:
         """Print a view: as JSON with --json, else as text."""
-        from reconciler.cli.output import show  # noqa: PLC0415 - pydantic: help needs no view
-
-        show(self, view)
-
-
-def _report(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+        output.show(self, view)
 
 
 def _near(path: Path) -> Path:
@@ -197,18 +90,16 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
     ]
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, annotation, default in _GLOBALS
+        for name, annotation, default in GLOBALS
     ]
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
     @functools.wraps(verb)
     def run(context: typer.Context, **options: Any) -> None:
-        session = _merged(context, {name: options.pop(name) for name, _, _ in _GLOBALS})
+        session = _merged(context, {name: options.pop(name) for name, _, _ in GLOBALS})
         try:
             code = verb(session, **options)
         except ReconcilerError as error:
-            from reconciler.cli.errors import print_error  # noqa: PLC0415 - only if something is wrong
-
             print_error(error, as_json=session.json, verbose=session.verbose)
             code = 1
         if code:
@@ -224,7 +115,7 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
 def _merged(context: typer.Context, after: Mapping[str, Any]) -> Session:
     """Join the global options before the verb with those after it: options of the command line first."""
     root = context.find_root()
-    before: Session = root.obj or Session()
+    before: GlobalOptions = root.obj or GlobalOptions()
 
     def chosen(name: str) -> Any:
         only_before = _is_flag(root, name) and not _is_flag(context, name)
@@ -237,12 +128,3 @@ def _is_flag(context: Any, name: str) -> bool:
     """Whether an option was given on the command line, and not by the environment or a file."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-_GLOBALS: tuple[tuple[str, Any, Any], ...] = (
-    ("cluster", Cluster, None),
-    ("state", State, None),
-    ("json", Json, False),
-    ("no_color", NoColor, False),
-    ("verbose", Verbose, False),
-)

@@ -57,5 +57,5 @@ def _progress(session: Session) -> Iterator[OnProgress]:
         return
     from reconciler.cli.bars import simulation_bar  # noqa: PLC0415 - rich: only a terminal needs it
 
-    with simulation_bar(session.console(stderr=True)) as on_progress:
+    with simulation_bar(session) as on_progress:
         yield on_progress

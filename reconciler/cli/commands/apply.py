@@ -13,6 +13,7 @@ import typer
 from reconciler import workflow
 from reconciler.apply.execution.events import HostLost
 from reconciler.cli import INTERRUPTED
+from reconciler.cli.engines import open_engine
 from reconciler.cli.errors import print_error
 from reconciler.cli.interrupt import Runs
 from reconciler.cli.options import (
@@ -160,8 +161,9 @@ def _apply(
     """Prepare, show and ask, perform, and print the result; the exit code is returned."""
     hosts_lost: list[HostLost] = []
     with Runs() as runs, progress(session, hosts_lost) as observer:
-        opened = session.engine(
-            inputs.cluster,
+        opened = open_engine(
+            session,
+            inputs.cluster.cluster,
             observer,
             runs.stop,
             parallelism=options.parallelism,

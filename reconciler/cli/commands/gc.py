@@ -11,6 +11,7 @@ import typer
 
 from reconciler.apply.execution.events import HostLost
 from reconciler.cli import INTERRUPTED
+from reconciler.cli.engines import open_engine
 from reconciler.cli.interrupt import Runs
 from reconciler.cli.options import PARALLELISM, AutoApprove, Parallelism, duration
 from reconciler.cli.progress import progress
@@ -86,7 +87,9 @@ def _run(
     inputs = session.inputs()
     now = datetime.now(UTC)
     with Runs() as runs, progress(session, hosts_lost) as observer:
-        opened = session.engine(inputs.cluster, observer, runs.stop, read_only=dry_run, parallelism=parallelism)
+        opened = open_engine(
+            session, inputs.cluster.cluster, observer, runs.stop, read_only=dry_run, parallelism=parallelism
+        )
         with runs.entered(opened) as engine:
             if dry_run:
                 return replace(runs.run(workflow.examine(engine, inputs, now=now, policy=policy)), approved=True)

@@ -9,6 +9,7 @@ import typer
 from reconciler import workflow
 from reconciler.apply.observation.doctor import Examination
 from reconciler.apply.observation.drift import DriftKind
+from reconciler.cli.engines import connecting
 from reconciler.cli.interrupt import run_reading
 from reconciler.cli.options import Slices
 from reconciler.cli.session import Session
@@ -44,7 +45,7 @@ def drift(session: Session, slices: Slices = None) -> int:
         count = len(workflow.present_resources(store, scope))
 
         async def work() -> workflow.ClusterDrift:
-            async with session.connecting(inputs.cluster.cluster) as connector:
+            async with connecting(session, inputs.cluster.cluster) as connector:
                 return await workflow.drift(inputs, store, connector, scope)
 
         found = run_reading(work())
@@ -78,7 +79,7 @@ def verify(
         scope = workflow.find_slices(store, slices) if slices else None
 
         async def work() -> Verification:
-            async with session.connecting(inputs.cluster.cluster) as connector:
+            async with connecting(session, inputs.cluster.cluster) as connector:
                 return await verify_cluster(inputs, store, connector, scope, probe=probe)
 
         result = run_reading(work())
@@ -98,7 +99,7 @@ def doctor(session: Session) -> int:
     inputs = session.inputs()
 
     async def work() -> tuple[Examination, ...]:
-        async with session.connecting(inputs.cluster.cluster) as connector:
+        async with connecting(session, inputs.cluster.cluster) as connector:
             return tuple(await examine_cluster(inputs, connector))
 
     examined = run_reading(work())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,6 @@ from reconciler.cli.options import AllowDestroy, Paths, Prune, Replace
 from reconciler.cli.session import Session
 from reconciler.errors import UsageError
 from reconciler.plan.model import Plan
-from reconciler.plan.snapshot import ResourceDrift
-from reconciler.spec.models.names import Address
 from reconciler.spec.quoting import shown
 from reconciler.state.store import StateReader
 from reconciler.views.plan import plan_view
@@ -109,12 +106,7 @@ def _plan(
     planned = workflow.plan(inputs, reader, asked)
     if not refresh:
         return planned
-    from reconciler.cli.interrupt import run_reading  # noqa: PLC0415 - asyncio and drivers: most plans need neither
-    from reconciler.workflow.refresh import refresh as compare_hosts  # noqa: PLC0415 - as above
+    from reconciler.cli.refreshing import refreshed  # noqa: PLC0415 - asyncio and drivers: most plans need neither
 
-    async def work() -> Mapping[Address, ResourceDrift]:
-        async with session.connecting(inputs.cluster.cluster) as connector:
-            return await compare_hosts(inputs, reader, connector, planned, asked.destroy)
-
-    drifted = run_reading(work())
+    drifted = refreshed(session, inputs, reader, planned, asked)
     return workflow.plan(inputs, reader, asked, drifted) if drifted else planned
