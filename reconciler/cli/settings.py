@@ -1,4 +1,4 @@
-"""Defaults from `reconciler.toml`, here or in a parent folder; environment and flags win over them."""
+"""Reads defaults from `reconciler.toml`, here or in a parent folder; the environment and options override them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ FILE = "reconciler.toml"
 
 
 def read_settings(start: Path | None = None) -> dict[str, Any]:
-    """Return the file's tables as Typer's default map: top-level keys for every verb, `[apply]` for one.
+    """Return the settings as Typer's default map: top-level keys for every verb, `[apply]` for one verb.
 
-    Raises UsageError where the file cannot be read as TOML.
+    Raises UsageError if the file is not valid TOML.
     """
     folder = (start or Path.cwd()).resolve()
     found = next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
@@ -24,16 +24,16 @@ def read_settings(start: Path | None = None) -> dict[str, Any]:
     try:
         settings = tomllib.loads(found.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{found}: {error}", hint="it is read as TOML", code=Code.FILE_UNREADABLE) from error
+        raise UsageError(f"{found}: {error}", hint="the file must be valid TOML", code=Code.FILE_UNREADABLE) from error
     return _keyed(settings, found.parent)
 
 
 _PATHS = ("cluster", "state")
-"""Settings that may name a file, from the folder of the file that says so."""
+"""Settings that may be paths, relative to the folder of the settings file."""
 
 
 def _keyed(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Name settings as parameters are named, in every table."""
+    """Rename settings as parameters are named, in every table."""
     return {name.replace("-", "_"): _setting(name, value, folder) for name, value in settings.items()}
 
 

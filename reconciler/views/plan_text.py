@@ -1,4 +1,4 @@
-"""A plan as text for people: what changes, slice by slice, each with its reason, and one line that counts it all."""
+"""Formats a plan as text: the changes of each slice with their reasons, and one line with all counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def render_text(plan: Plan) -> str:
 
 
 def summary(plan: Plan) -> str:
-    """Return the one line that counts what a plan does."""
+    """Return the line with all counts of a plan."""
     if plan.empty:
         count = len(plan.slices)
         return f"No changes. {plural(count, 'slice')} {'matches' if count == 1 else 'match'} the state."

@@ -1,4 +1,4 @@
-"""What slices look like from the record: their VMs, cards, addresses and links; the data behind `status` and `show`."""
+"""Describes slices as the state has them: VMs, NICs, addresses and links, for `status` and `show`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
 
 
 class Sync(StrEnum):
-    """Whether what is recorded is what was asked for."""
+    """Whether the state is what the last apply was to reach."""
 
     SYNCED = "Synced"
     OUT_OF_SYNC = "OutOfSync"
@@ -21,7 +21,7 @@ class Sync(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NicView:
-    """One network card: `vlan` is None where it is connected to nothing, `ip` where DHCP keeps no address for it."""
+    """One NIC; `vlan` is None if it is not connected, `ip` is None if DHCP reserves no address for it."""
 
     name: str
     mac: str
@@ -61,7 +61,7 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True)
 class SliceView:
-    """One slice as recorded."""
+    """One slice as the state has it."""
 
     key: SliceKey
     id: int
@@ -71,14 +71,14 @@ class SliceView:
     links: tuple[LinkView, ...]
 
 
-def slice_views(recorded: StateSnapshot) -> tuple[SliceView, ...]:
-    """Return every recorded slice; `recorded.resources` must cover them."""
+def slice_views(state: StateSnapshot) -> tuple[SliceView, ...]:
+    """Return every slice of a snapshot, which must have their resources."""
     by_slice: dict[str, list[ResourceState]] = {}
-    for entry in recorded.resources.values():
+    for entry in state.resources.values():
         by_slice.setdefault(entry.resource.slice or "", []).append(entry)
     return tuple(
-        _slice(key, recorded.allocations[key], recorded.resources, by_slice.get(key, []))
-        for key in sorted(recorded.allocations, key=natural)
+        _slice(key, state.allocations[key], state.resources, by_slice.get(key, []))
+        for key in sorted(state.allocations, key=natural)
     )
 
 
@@ -103,7 +103,7 @@ def _slice(
 
 
 def _addresses(entries: Iterable[ResourceState]) -> dict[str, str]:
-    """Map MACs to the addresses that DHCP keeps for them."""
+    """Map MACs to the addresses that DHCP reserves for them."""
     found: dict[str, str] = {}
     for entry in entries:
         found.update(entry.resource.leased())
@@ -145,7 +145,7 @@ def _link(key: SliceKey, name: LinkKey, given: LinkAllocation, resources: Mappin
     segment = resources.get(address(Segment, f"{key}/{name}"))
     gateway = segment.resource.ip.partition("/")[0] if segment and isinstance(segment.resource, Segment) else None
     ports = [resources.get(address(Port, f"{key}/{vm}:eth{nic}")) for vm, nic in ends(name)]
-    standing = [entry.status for entry in (segment, *ports) if entry]
-    unfinished = [str(status) for status in standing if status is not Status.PRESENT]
+    statuses = [entry.status for entry in (segment, *ports) if entry]
+    unfinished = [str(status) for status in statuses if status is not Status.PRESENT]
     status = next(iter(unfinished), str(Status.PRESENT)) if all(ports) else "missing"
     return LinkView(name, given.id, given.vlan, given.subnet, gateway, status)

@@ -25,10 +25,10 @@ def present_resources(reader: StateReader, scope: Collection[SliceKey] | None = 
     return _present(reader.read(scope), scope)
 
 
-def _present(recorded: StateSnapshot, scope: Collection[SliceKey] | None) -> list[Resource]:
+def _present(state: StateSnapshot, scope: Collection[SliceKey] | None) -> list[Resource]:
     return [
         entry.resource
-        for entry in recorded.resources.values()
+        for entry in state.resources.values()
         if entry.status is Status.PRESENT and (scope is None or entry.resource.slice in {None, *scope})
     ]
 
@@ -94,9 +94,9 @@ async def drift(
     )
 
 
-def all_resources(recorded: StateSnapshot) -> Iterator[Resource]:
+def all_resources(state: StateSnapshot) -> Iterator[Resource]:
     """Yield every resource of the state, and what unfinished steps were to make of it."""
-    for entry in recorded.resources.values():
+    for entry in state.resources.values():
         yield entry.resource
         if entry.pending is not None:
             yield entry.pending

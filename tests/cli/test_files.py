@@ -38,7 +38,7 @@ def test_init_overwrites_nothing(cli: Cli, write: Write, folder: Path, existing:
     kept = write(existing, "mine\n")
     done = cli("init")
     assert (done.code, done.out) == (1, "")
-    assert done.err == f"error[usage]: {existing}: already there, and left alone\nhint: choose another folder\n"
+    assert done.err == f"error[usage]: {existing}: already exists; nothing was written\nhint: choose another folder\n"
     assert [path.read_text() for path in folder.rglob("*.yaml")] == [kept.read_text()] == ["mine\n"]
 
 

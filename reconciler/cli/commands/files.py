@@ -41,10 +41,10 @@ def init(
     try:
         existing = [str(target) for target in texts if target.exists()]
     except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"{shown(str(folder))} cannot be written: {words}", hint="choose another folder") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{shown(str(folder))} cannot be written: {reason}", hint="choose another folder") from error
     if existing:
-        raise UsageError(f"{', '.join(existing)}: already there, and left alone", hint="choose another folder")
+        raise UsageError(f"{', '.join(existing)}: already exists; nothing was written", hint="choose another folder")
     _write_all(texts)
     session.show(written_view([str(target) for target in texts]))
 
