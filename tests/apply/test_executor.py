@@ -325,7 +325,7 @@ async def test_cancelled_it_has_written_down_what_it_knows(world: World) -> None
 
 async def test_results_are_written_while_a_slow_step_runs(world: World) -> None:
     folder = world.folder(W1)
-    await world.execute(create(1, file(folder, "a")), create(2, file(folder, "b", seconds=0.3), 1))
+    await world.execute(create(1, file(folder, "a")), create(2, file(folder, "b", seconds=1), 1))
     assert [[number for number, _, _ in group] for group in world.journal.groups] == [[1], [2]]
 
 

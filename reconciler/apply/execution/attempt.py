@@ -33,7 +33,12 @@ class Job:
     @property
     def uploads(self) -> bool:
         """Whether a file must be copied for the step."""
-        return _upload_among(self.operations)
+        return bool(self.operations) and _upload_among(self.operations)
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands among the operations."""
+        return tuple(operation for operation in self.operations if isinstance(operation, Command))
 
 
 Private = Mapping[Address, Callable[[], bytes]]
@@ -66,8 +71,7 @@ class Attempt:
         ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
         steps = {job.step.id: job.step for job in ready}
         tasks = [
-            Task(job.step.id, _commands(job.operations), tuple(need for need in job.step.needs if need in steps))
-            for job in ready
+            Task(job.step.id, job.commands, tuple(need for need in job.step.needs if need in steps)) for job in ready
         ]
         try:
             await self._run(tasks, {int(number): step for number, step in steps.items()})
@@ -176,10 +180,6 @@ class Attempt:
 
 def _upload_among(operations: Sequence[Operation]) -> bool:
     return any(isinstance(operation, Upload | PrivateUpload) for operation in operations)
-
-
-def _commands(operations: Sequence[Operation]) -> tuple[Command, ...]:
-    return tuple(operation for operation in operations if isinstance(operation, Command))
 
 
 def _sha256(source: Path) -> str:

@@ -29,8 +29,11 @@ class Schedule:
         self._ready: dict[HostName, dict[StepId, Step]] = {host: {} for host in hosts}
         self._open_needs: dict[StepId, int] = {}
         self._dependants: dict[StepId, list[Step]] = {}
-        self._deletions = {
-            (step.host, step.address): step.id for step in self._steps.values() if step.action is Action.DELETE
+        deletions = {(step.host, step.address): step.id for step in steps if step.action is Action.DELETE}
+        self._deletion_before: dict[StepId, StepId] = {
+            step.id: deletions[step.host, step.address]
+            for step in steps
+            if deletions and step.action is not Action.DELETE and (step.host, step.address) in deletions
         }
         for step in self._steps.values():
             needs = {need for need in step.needs if need in self._steps}
@@ -41,7 +44,7 @@ class Schedule:
 
     def replacing(self, step: Step) -> bool:
         """Whether a step creates again what another step deletes. Facts read before the deletion do not apply to it."""
-        return step.action is not Action.DELETE and (step.host, step.address) in self._deletions
+        return step.id in self._deletion_before
 
     def hosts(self) -> tuple[HostName, ...]:
         """Return the hosts for which steps wait, by name."""
@@ -74,7 +77,7 @@ class Schedule:
         chosen: dict[StepId, Step] = {}
         while candidates:
             step = self._steps[heapq.heappop(candidates)]
-            if self.replacing(step) and self._deletions[host, step.address] in chosen:
+            if step.id in self._deletion_before and self._deletion_before[step.id] in chosen:
                 continue
             chosen[step.id] = step
             for dependant in self._dependants.get(step.id, ()):

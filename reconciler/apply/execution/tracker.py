@@ -17,8 +17,8 @@ WRITE_EVERY: Final = 32
 """Results that are written to the journal at once while a host keeps sending them."""
 
 
-WRITE_WITHIN: Final = 0.05
-"""Seconds after which a result is written to the journal at the latest."""
+WRITE_WITHIN: Final = 0.3
+"""Seconds after which a result is written to the journal, with all others that have come by then."""
 
 
 class StepTracker:
