@@ -40,7 +40,7 @@ VERBS = (
     Verb("gc", "Hosts", f"{_COMMANDS}.gc", "gc", "Delete orphans: objects with our tag that are not in the state."),
     Verb("verify", "Hosts", f"{_COMMANDS}.hosts", "verify", "Verify that the network carries the declared links only."),
     Verb("doctor", "Hosts", f"{_COMMANDS}.hosts", "doctor", "Check that every host is ready for slices."),
-    Verb("lab", "Hosts", f"{_COMMANDS}.lab", "VERBS", "Run a whole cluster on this machine, for trials and tests."),
+    Verb("lab", "Hosts", f"{_COMMANDS}.lab", "VERBS", "Run a whole cluster on this machine, for demos and tests."),
 )
 
 

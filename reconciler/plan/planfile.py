@@ -39,7 +39,7 @@ def is_plan(beginning: str) -> bool:
 
 
 def write_plan(saved: SavedPlan) -> str:
-    """Write a plan as JSON, ending with a newline. The same plan gives the same text."""
+    """Write a plan as JSON, with a newline at the end. The same plan gives the same text."""
     data = {MARK: FORMAT, "cluster": saved.cluster, "slice_files": list(saved.slices)} | _data(saved.plan)
     return json.dumps(data | {_SEAL: _digest(data)}, indent=1, ensure_ascii=False) + "\n"
 

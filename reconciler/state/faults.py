@@ -49,7 +49,7 @@ def _hint(line: str) -> str | None:
     if "connection" in line or "terminating" in line:
         return "check that the database answers, then run the command again: it finds what is on the hosts"
     if "locked" in line:
-        return "another process is writing; try again in a moment"
+        return "another process is writing; try again in a few seconds"
     if "full" in line:
         return "make room on the disk; nothing was partly written"
     if "I/O error" in line:

@@ -41,8 +41,8 @@ def _lines(found: ClusterDrift, count: int) -> Iterator[str]:
     for item in found.drift:
         yield f"{item.kind}: {item.address} on {item.host}{f': {item.message}' if item.message else ''}"
         for attribute in item.attributes:
-            recorded, observed = show_change(attribute.name, attribute.recorded, attribute.observed)
-            yield f"  {attribute.name} = {recorded} -> {observed}"
+            expected, observed = show_change(attribute.name, attribute.expected, attribute.observed)
+            yield f"  {attribute.name} = {expected} -> {observed}"
     reported = {item.host for item in found.drift if item.message}
     yield from orphan_lines(found.orphans)
     yield from unread_lines(one for one in found.unread if one.host not in reported)

@@ -19,7 +19,7 @@ _ACTIONS = {
 
 
 def render_json(plan: Plan) -> str:
-    """Return the plan as indented JSON, ending with a newline; the same plan gives the same bytes."""
+    """Return the plan as indented JSON, with a newline at the end; the same plan gives the same bytes."""
     return json.dumps(plan_data(plan), indent=2, ensure_ascii=False) + "\n"
 
 

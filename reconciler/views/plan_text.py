@@ -22,7 +22,7 @@ _NOTES = {
 
 
 def render_text(plan: Plan) -> str:
-    """Return the whole plan, ending with a newline; the same plan gives the same text."""
+    """Return the whole plan, with a newline at the end; the same plan gives the same text."""
     if plan.empty:
         return f"{summary(plan)}\n"
     lines: list[str] = []

@@ -21,7 +21,7 @@ from reconciler.state.sql.faults import mapped
             "attempt to write a readonly database",
             "check who may write the file and its folder, or name another place with --state",
         ),
-        ("database is locked", "another process is writing; try again in a moment"),
+        ("database is locked", "another process is writing; try again in a few seconds"),
     ],
 )
 def test_each_fault_of_a_disk_is_one_error_with_a_hint(said: str, hint: str) -> None:

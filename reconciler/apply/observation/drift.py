@@ -26,7 +26,7 @@ class AttributeDrift:
     """One attribute in the state and on the host, as plain values."""
 
     name: str
-    recorded: Any
+    expected: Any
     observed: Any
 
 
@@ -41,16 +41,16 @@ class Drift:
     message: str = ""
 
 
-def find_drift(recorded: Iterable[Resource], observed: Observation) -> tuple[Drift, ...]:
+def find_drift(resources: Iterable[Resource], observed: Observation) -> tuple[Drift, ...]:
     """Compare each resource of the state with its fact, in the order of the state; those that agree are left out."""
-    return tuple(drift for resource in recorded if (drift := _drift(resource, observed)) is not None)
+    return tuple(drift for resource in resources if (drift := _drift(resource, observed)) is not None)
 
 
 def _drift(resource: Resource, observed: Observation) -> Drift | None:
     place = (resource.host, resource.address)
     if place not in observed.attributes:
         obstacle = observed.obstacle(resource)
-        message = message_of(obstacle) if obstacle else "it was not looked at"
+        message = message_of(obstacle) if obstacle else "it was not probed"
         return Drift(resource.address, resource.host, DriftKind.UNREACHABLE, message=message)
     standing = observed.attributes[place]
     if standing is None:
@@ -62,8 +62,8 @@ def _drift(resource: Resource, observed: Observation) -> Drift | None:
     return Drift(resource.address, resource.host, DriftKind.CHANGED, changed) if changed else None
 
 
-def _same(recorded: Any, observed: Any) -> bool:
+def _same(expected: Any, observed: Any) -> bool:
     """Compare plain values. A tuple equals a list with the same items, and True is not 1."""
-    if isinstance(recorded, list | tuple) and isinstance(observed, list | tuple):
-        return len(recorded) == len(observed) and all(map(_same, recorded, observed))
-    return type(recorded) is type(observed) and bool(recorded == observed)
+    if isinstance(expected, list | tuple) and isinstance(observed, list | tuple):
+        return len(expected) == len(observed) and all(map(_same, expected, observed))
+    return type(expected) is type(observed) and bool(expected == observed)

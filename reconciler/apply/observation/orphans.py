@@ -82,7 +82,7 @@ def find_orphans(
 ) -> tuple[Orphan, ...]:
     """Return the objects in the surveys that no resource accounts for, by host and address.
 
-    `recorded` are the resources of this state in every status, with the changes of unfinished steps.
+    `resources` are the resources of this state in every status, with the changes of unfinished steps.
     """
     known = {_key(resource, drivers) for resource in resources}
     return tuple(

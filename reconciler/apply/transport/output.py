@@ -1,7 +1,7 @@
 """Splits the output of probes into records.
 
 A probe prints a fixed number of lines for each resource, in the order in which they were passed, so that nothing that a
-host has in a file or a tag can be taken for the record of another resource.
+host has in a file or a tag can be taken for output about another resource.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Vm(Resource):
 
     @classmethod
     def interrupts_links(cls, change: Change) -> bool:
-        """Whether the VM stops, for good or for a restart."""
+        """Whether the VM stops, permanently or for a restart."""
         return not change.in_place or change.restarts
 
     @property

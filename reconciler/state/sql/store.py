@@ -177,7 +177,7 @@ class SqlStore:
             return locks.force(connection, name, token, self._ttl)
 
     def export(self) -> Export:
-        """Return the whole state except its locks, as of one moment."""
+        """Return the whole state except its locks, as one consistent snapshot."""
         from reconciler.state.sql import transfer  # noqa: PLC0415 - only exports and imports need its models
 
         with self._reading() as connection, decoding(self._place, "what it holds"):

@@ -43,7 +43,7 @@ def absent(host: RealHost, resource: Resource) -> bool:
 
 
 @pytest.mark.parametrize("kind", [noun.kind for noun in KINDS.values()])
-def test_every_state_is_mended_or_refused_and_then_cleared_away(kind: str) -> None:
+def test_every_state_is_repaired_or_refused_and_then_removed(kind: str) -> None:
     for state in STATES:
         if state.resource.kind == kind and state.end != "unmet":
             with real_host() as host:

@@ -1,4 +1,4 @@
-"""Make the first schema: the record, its journal and history, and locks with room for leases."""
+"""Make the first schema: the state, its journal and history, and locks with room for leases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-_MOMENT = sa.DateTime(timezone=True)
+_TIME = sa.DateTime(timezone=True)
 _COUNT = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
@@ -78,8 +78,8 @@ def _make_history() -> None:
         sa.Column("user", sa.Text, nullable=False),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("pid", sa.BigInteger, nullable=False),
-        sa.Column("started", _MOMENT, nullable=False),
-        sa.Column("finished", _MOMENT),
+        sa.Column("started", _TIME, nullable=False),
+        sa.Column("finished", _TIME),
         sa.Column("result", sa.Text, nullable=False),
         sa.Column("digest", sa.Text, nullable=False),
         *(sa.Column(name, sa.Integer, nullable=False) for name in ("done", "failed", "skipped")),
@@ -92,8 +92,8 @@ def _make_history() -> None:
         sa.Column("action", sa.Text, nullable=False),
         sa.Column("address", sa.Text, nullable=False),
         sa.Column("host", sa.Text, nullable=False),
-        sa.Column("intended", _MOMENT, nullable=False),
-        sa.Column("recorded", _MOMENT),
+        sa.Column("intended", _TIME, nullable=False),
+        sa.Column("recorded", _TIME),
         sa.Column("outcome", sa.Text),
         sa.Column("words", sa.Text, nullable=False),
     )
@@ -110,7 +110,7 @@ def _make_locks() -> None:
         sa.Column("process", sa.Text),
         sa.Column("boot", sa.Text),
         sa.Column("machine", sa.Text),
-        sa.Column("since", _MOMENT, nullable=False),
+        sa.Column("since", _TIME, nullable=False),
         sa.Column("token", sa.BigInteger, nullable=False),
-        sa.Column("expires", _MOMENT),
+        sa.Column("expires", _TIME),
     )
