@@ -75,7 +75,7 @@ def _date() -> DirectoryRecordDate:
 
 def _entries(image: PyCdlib) -> Iterator[DirectoryRecord]:
     for volume in (image.pvd, image.joliet_vd):
-        assert volume is not None, "both volumes were asked for"  # noqa: S101
+        assert volume is not None, "both volumes were created"  # noqa: S101
         root = volume.root_directory_record()
         yield root
         yield from root.children

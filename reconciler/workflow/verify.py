@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.apply.drivers.ownership import TAG
 from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
-from reconciler.apply.observation.arp import Question, ask_neighbours
+from reconciler.apply.observation.arp import Question, probe_neighbours
 from reconciler.apply.observation.drift import DriftKind
 from reconciler.apply.observation.kernel import Reading, read_kernels
 from reconciler.apply.observation.trace import read_mirrors, read_ports, trace
@@ -80,7 +80,7 @@ async def _probed(
         host: [Question(one.namespace, one.interface, one.router, one.ip) for one in there]
         for host, there in by_host.items()
     }
-    found = await ask_neighbours(connector, questions)
+    found = await probe_neighbours(connector, questions)
     replies = {one: macs for host, there in by_host.items() for one, macs in zip(there, found[host], strict=True)}
     probed, wrong_replies = check_replies(asked, replies)
     return replace(result, probed=probed, violations=(*result.violations, *wrong_replies))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.apply.observation.arp import Question, ask_neighbours
+from reconciler.apply.observation.arp import Question, probe_neighbours
 from reconciler.apply.observation.kernel import read_kernels
 from reconciler.errors import HostError
 from reconciler.spec.models.names import HostName
@@ -82,11 +82,11 @@ async def test_an_answer_about_neighbours_that_is_none_is_an_error(
 ) -> None:
     program(programs, "python3", f"cat > /dev/null; {printed}")
     with pytest.raises(HostError, match=words):
-        await ask_neighbours(hosts, {W1: [Question("", "lo", "127.0.0.1", "127.0.0.2")] * 2})
+        await probe_neighbours(hosts, {W1: [Question("", "lo", "127.0.0.1", "127.0.0.2")] * 2})
 
 
 @pytest.mark.root
 async def test_an_interface_that_is_not_there_hears_nobody(hosts: Localhosts) -> None:
     asked = [Question("nowhere", "none0", "10.0.0.1", "10.0.0.2"), Question("", "none0", "10.0.0.1", "10.0.0.3")]
-    assert await ask_neighbours(hosts, {W1: asked}) == {W1: (frozenset(), frozenset())}
-    assert await ask_neighbours(hosts, {W1: []}) == {}
+    assert await probe_neighbours(hosts, {W1: asked}) == {W1: (frozenset(), frozenset())}
+    assert await probe_neighbours(hosts, {W1: []}) == {}

@@ -100,13 +100,13 @@ async def test_a_host_without_python_is_asked_one_question_at_a_time(
     ("answer", "words"),
     [
         (lambda _: '{"id":0,"result":null,"error":"br-int: unknown bridge"}', "br-int: unknown bridge"),
-        (lambda _: '{"id":7,"result":"Datapath actions: drop","error":null}', "answers what was not asked"),
+        (lambda _: '{"id":7,"result":"Datapath actions: drop","error":null}', "its reply is to another request"),
         (lambda _: '{"result":"Datapath actions: drop","error":null}', "'id'"),
         (lambda _: '["Datapath actions: drop"]', "list indices"),
         (lambda _: '{"id":0,"result":17,"error":null}', "'int' object"),
-        (lambda _: '{"id":0,"result":"' + "x" * (2 << 20), "its answer has no end"),
-        (lambda _: '{"id":0,"result":"' + "x" * (9 << 19) + '"', "its answer has no end"),
-        (lambda question: echo(question) + "}{" * (1 << 20), "its answer has no end"),
+        (lambda _: '{"id":0,"result":"' + "x" * (2 << 20), "its reply has no end"),
+        (lambda _: '{"id":0,"result":"' + "x" * (9 << 19) + '"', "its reply has no end"),
+        (lambda question: echo(question) + "}{" * (1 << 20), "its reply has no end"),
     ],
     ids=["error", "another", "no-id", "list", "number", "endless", "too-long", "noise"],
 )
@@ -116,7 +116,7 @@ async def test_an_answer_that_is_none_is_an_error_with_the_reason(
     async with switch(tmp_path, monkeypatch, answer):
         with pytest.raises(HostError) as caught:
             await trace(hosts, "br-int", {W1: ["in_port=1", "in_port=2"]})
-    assert str(caught.value).startswith("worker1: the switch cannot be asked: ")
+    assert str(caught.value).startswith("worker1: the switch cannot be queried: ")
     assert words in str(caught.value)
 
 
@@ -137,5 +137,5 @@ async def test_a_switch_that_does_not_run_is_an_error_in_the_host_s_words(
     hosts: Localhosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVS_RUNDIR", str(tmp_path / "nowhere"))
-    with pytest.raises(HostError, match=r"the switch cannot be asked: .*No such file.*ovs-vswitchd\.pid"):
+    with pytest.raises(HostError, match=r"the switch cannot be queried: .*No such file.*ovs-vswitchd\.pid"):
         await trace(hosts, "br-int", {W1: ["in_port=1"]})

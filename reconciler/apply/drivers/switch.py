@@ -32,8 +32,8 @@ _MIRRORING = (
 
 # ovs-vsctl waits until the switch has applied the change. It prints what failed, but its exit status does not show it.
 _TRANSACT = """
-words=$(ovs-vsctl "$@" 2>&1) || { printf '%s\\n' "$words" >&2; exit 1; }
-case $words in *"Error detected"*) printf '%s\\n' "$words" >&2; exit 1 ;; esac
+message=$(ovs-vsctl "$@" 2>&1) || { printf '%s\\n' "$message" >&2; exit 1; }
+case $message in *"Error detected"*) printf '%s\\n' "$message" >&2; exit 1 ;; esac
 """
 
 

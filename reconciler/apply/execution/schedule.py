@@ -14,7 +14,7 @@ from reconciler.spec.models.names import HostName
 class Schedule:
     """The steps of an apply, each of which is waiting, in flight, or ended.
 
-    A need that is not among the steps counts as fulfilled: the caller asked for a part of a plan. For each waiting step
+    A need that is not among the steps counts as fulfilled: the caller passed a part of a plan. For each waiting step
     the schedule counts the needs that are not done, so that a result costs as much as it has dependants.
     `on_ready` is called with the host of each step whose last need is done.
     """

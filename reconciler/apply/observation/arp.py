@@ -109,16 +109,16 @@ class Question:
     target: str
 
 
-async def ask_neighbours(
+async def probe_neighbours(
     connector: Connector, questions: Mapping[HostName, Sequence[Question]]
 ) -> Mapping[HostName, tuple[frozenset[str], ...]]:
     """Return the MACs that answered each question; raises HostError as `ask` does."""
-    commands = {host: _asking(asked) for host, asked in questions.items() if asked}
+    commands = {host: _command(requests) for host, requests in questions.items() if requests}
     results = await query(connector, commands)
     return {host: _answers(host, len(questions[host]), result) for host, result in results.items()}
 
 
-def _asking(questions: Iterable[Question]) -> Command:
+def _command(questions: Iterable[Question]) -> Command:
     lines = (f"{one.namespace or '.'} {one.interface} {one.sender} {one.target}\n" for one in questions)
     return replace(script(_RUN, ARP), stdin="".join(lines))
 
@@ -132,5 +132,5 @@ def _answers(host: HostName, count: int, result: Result) -> tuple[frozenset[str]
     fine = all(
         isinstance(macs, list) and all(isinstance(mac, str) and _MAC.fullmatch(mac) for mac in macs) for macs in found
     )
-    output.expect(host, fine, "the asking of neighbours")
+    output.expect(host, fine, "the ARP probe")
     return tuple(frozenset(macs) for macs in found)

@@ -77,8 +77,8 @@ async def read_kernels(connector: Connector, hosts: Iterable[HostName]) -> Mappi
 
 def _reading(host: HostName, row: tuple[str, ...]) -> Reading:
     namespace, rules, network, forwards_ipv6, settings = row
-    words = settings.split(" ")
-    output.expect(host, len(words) % 3 == 0, "the reading of its settings")
-    triples = zip(words[::3], words[1::3], words[2::3], strict=True)
+    fields = settings.split(" ")
+    output.expect(host, len(fields) % 3 == 0, "the probe of its settings")
+    triples = zip(fields[::3], fields[1::3], fields[2::3], strict=True)
     by_name = {name: (forwards != "0", without != "0") for name, forwards, without in triples}
     return Reading(namespace, rules, network, forwards_ipv6 != "0", by_name)

@@ -16,7 +16,7 @@ from reconciler.apply.transport.shell import random_nonce
 from reconciler.spec.models.names import HostName
 
 # Sends all questions to the switch's control socket in one process: JSON-RPC 1.0 as in ovs-appctl(8) and RFC 7047, 4.
-# Each question waits for the answer to the one before, so that the two sides never wait for each other.
+# Each request waits for the reply to the one before, so that the two sides never wait for each other.
 ASK: Final = """
 import codecs, json, os, socket, sys
 
@@ -27,31 +27,31 @@ def main(bridge, mark):
     switch = socket.socket(socket.AF_UNIX)
     switch.settimeout(10)
     switch.connect(f"{folder}/ovs-vswitchd.{pid}.ctl")
-    pending, utf8, json_text, told = "", codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder(), []
+    pending, utf8, json_text, traces = "", codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder(), []
     for number, flow in enumerate(sys.stdin.read().splitlines()):
         question = {"id": number, "method": "ofproto/trace", "params": ["--names", bridge, flow]}
         switch.sendall(json.dumps(question).encode())
         while True:
             try:
-                answer, end = json_text.raw_decode(pending)
+                reply, end = json_text.raw_decode(pending)
                 break
             except ValueError:
                 piece = switch.recv(1 << 16)
                 if not piece or len(pending) > 1 << 20:
-                    raise ValueError("its answer has no end")
+                    raise ValueError("its reply has no end")
                 pending = (pending + utf8.decode(piece)).lstrip()
         pending = pending[end:].lstrip()
-        if answer["id"] != number:
-            raise ValueError("it answers what was not asked")
-        if answer["error"] is not None:
-            raise ValueError(answer["error"])
-        told += [answer["result"].rstrip("\\n"), mark]
-    print(*told, sep="\\n")
+        if reply["id"] != number:
+            raise ValueError("its reply is to another request")
+        if reply["error"] is not None:
+            raise ValueError(reply["error"])
+        traces += [reply["result"].rstrip("\\n"), mark]
+    print(*traces, sep="\\n")
 
 try:
     main(*sys.argv[1:])
 except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-    sys.exit(f"the switch cannot be asked: {error}")
+    sys.exit(f"the switch cannot be queried: {error}")
 """
 
 # Prints the traces one after the other, each followed by a line with the nonce, which nothing on the host can predict.
@@ -88,7 +88,7 @@ async def trace(
     A flow is written as in ovs-fields(7); its trace is the output of `ofproto/trace`.
     """
     mark = f"{random_nonce()} end of a trace"
-    commands = {host: _tracing(bridge, mark, asked) for host, asked in flows.items() if asked}
+    commands = {host: _tracing(bridge, mark, wanted) for host, wanted in flows.items() if wanted}
     results = await query(connector, commands)
     return {host: _traces(host, len(flows[host]), mark, result) for host, result in results.items()}
 
