@@ -15,7 +15,7 @@ from reconciler.errors import Code, SpecError
 from reconciler.spec.diagnostics import format_problem
 from reconciler.spec.load import parse_cluster, parse_slice
 from reconciler.spec.tree import MAX_BYTES
-from reconciler.spec.yaml import events
+from reconciler.spec.yaml import document, events
 from reconciler.spec.yaml.document import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -265,6 +265,17 @@ def test_the_worst_files_are_refused_in_bounded_time(text: str, code: Code) -> N
     assert refusal.value.code is code
     assert len(refusal.value.summary) < 200
     assert time.process_time() - start < SECONDS
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [" + "x, " * 30, "a:\n" + "  - [b:eth1, c:eth1]\n" * 20, "a: {b: c}\n" + "d: [e]\n" * 20, "- " * 30]
+)
+def test_both_parsers_refuse_too_many_values_at_the_same_position(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "MAX_VALUES", 15)
+    with_libyaml = _result(read_document, text)
+    monkeypatch.setattr(events, "HAS_LIBYAML", False)
+    assert with_libyaml == _result(read_document, text)
+    assert with_libyaml[0] == "refused"
 
 
 def test_a_wide_file_is_read_in_bounded_time() -> None:

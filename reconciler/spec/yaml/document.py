@@ -97,6 +97,10 @@ class Refused(Exception):
         self.code, self.summary, self.mark, self.hint = code, summary, mark, hint
 
 
+class _TooManyValues(Refused):
+    """A text contains more than MAX_VALUES values; both parsers count the same, so the quick one may decide."""
+
+
 def read_document(text: str) -> Any:
     """Return the document of a text as dicts, lists, strings, integers, booleans and None; raises Refused."""
     _refuse_invisible(text)
@@ -125,6 +129,8 @@ def _build(text: str, found: dict[Path, ValuePosition] | None = None) -> _Builde
     if is_safe_for_libyaml(text):
         try:
             return _Builder(found).run(libyaml_events(text))
+        except _TooManyValues:
+            raise
         except (YAMLError, Refused):
             pass  # ruamel.yaml's own parser decides, and reports the problem
     try:
@@ -165,7 +171,7 @@ class _Builder:
             kind = type(event)
             if count > MAX_VALUES:
                 summary = f"the file contains more than {MAX_VALUES:,} values"
-                raise Refused(Code.YAML_FEATURE, summary, _mark(event), "split it into several slices")
+                raise _TooManyValues(Code.YAML_FEATURE, summary, _mark(event), "split it into several slices")
             if kind is ScalarEvent:
                 self._scalar(event)
             elif kind is SequenceStartEvent:
