@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.orchestrator.answers import Refused
 from reconciler.orchestrator.locked_slice import LockedSlice, locked_slice
 from reconciler.orchestrator.remote_executor import RemoteExecutor
-from reconciler.plan.resources import Resource, Segment, Unit, address
+from reconciler.plan.resources import Resource, Segment, Unit, address, of_kind
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import SliceKey, VmName
 
@@ -59,7 +59,7 @@ def _label(resource: Resource) -> str:
 
 
 def _segment(work: LockedSlice, name: str) -> Segment:
-    found = next((one for one in work.resources() if one.address == address(Segment, name)), None)
-    if not isinstance(found, Segment):
+    found = of_kind(next((one for one in work.resources() if one.address == address(Segment, name)), None), Segment)
+    if found is None:
         raise Refused(f"the link {name} has neither gateway nor DHCP")
     return found

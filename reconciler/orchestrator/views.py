@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from reconciler.plan.desired import slice_resources
 from reconciler.plan.graph import build_topology, ends, natural
-from reconciler.plan.resources import Port, Resource, Unit, Vm, address
+from reconciler.plan.resources import Port, Resource, Unit, Vm, address, of_kind
 from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
@@ -137,8 +137,8 @@ def _interfaces(
     leases = dict(pair for one in resources.values() if one.unit is Unit.LINK for pair in one.leased())
     links = {end: link.id for link_key, link in given.links.items() for end in ends(link_key)}
     for number in range(given.vms[name].nics):
-        port = resources[address(Port, f"{key}/{name}:eth{number}")]
-        assert isinstance(port, Port)  # noqa: S101 - that is what the address says
+        port = of_kind(resources[address(Port, f"{key}/{name}:eth{number}")], Port)
+        assert port is not None, "its address begins with its kind"  # noqa: S101 - an invariant of addresses
         yield {
             "name": f"eth{number}",
             "vlan_id": port.vlan,

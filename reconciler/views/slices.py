@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from reconciler.plan.graph import ends, natural
-from reconciler.plan.resources import Disk, Port, Segment, Vm, address
+from reconciler.plan.resources import Disk, Port, Resource, Segment, Vm, address, of_kind
 from reconciler.plan.snapshot import LinkAllocation, ResourceState, SliceAllocation, StateSnapshot, Status, VmAllocation
 from reconciler.spec.models.names import Address, LinkKey, SliceKey, VmName
+
+R = TypeVar("R", bound=Resource)
 
 
 class Sync(StrEnum):
@@ -110,6 +113,11 @@ def _addresses(entries: Iterable[ResourceState]) -> dict[str, str]:
     return found
 
 
+def _find(resources: Mapping[Address, ResourceState], noun: type[R], name: str) -> R | None:
+    entry = resources.get(address(noun, name))
+    return of_kind(entry.resource, noun) if entry else None
+
+
 def _vm(
     key: SliceKey,
     name: VmName,
@@ -118,8 +126,9 @@ def _vm(
     addresses: Mapping[str, str],
 ) -> VmView:
     entry = resources.get(address(Vm, f"{key}/{name}"))
-    disk = resources.get(address(Disk, f"{key}/{name}"))
-    ports = (resources.get(address(Port, f"{key}/{name}:eth{nic}")) for nic in range(given.nics))
+    vm = _find(resources, Vm, f"{key}/{name}")
+    disk = _find(resources, Disk, f"{key}/{name}")
+    ports = (_find(resources, Port, f"{key}/{name}:eth{nic}") for nic in range(given.nics))
     return VmView(
         name=name,
         id=given.id,
@@ -128,22 +137,21 @@ def _vm(
         vcpus=given.vcpus,
         memory=given.memory,
         image=given.image,
-        disk=disk.resource.path if disk and isinstance(disk.resource, Disk) else "",
+        disk=disk.path if disk else "",
         vnc=f"127.0.0.1:{given.vnc}",
-        serial=entry.resource.serial if entry and isinstance(entry.resource, Vm) else "",
+        serial=vm.serial if vm else "",
         nics=tuple(
-            NicView(
-                f"eth{nic}", port.resource.mac, port.resource.tap, port.resource.vlan, addresses.get(port.resource.mac)
-            )
+            NicView(f"eth{nic}", port.mac, port.tap, port.vlan, addresses.get(port.mac))
             for nic, port in enumerate(ports)
-            if port and isinstance(port.resource, Port)
+            if port
         ),
     )
 
 
 def _link(key: SliceKey, name: LinkKey, given: LinkAllocation, resources: Mapping[Address, ResourceState]) -> LinkView:
     segment = resources.get(address(Segment, f"{key}/{name}"))
-    gateway = segment.resource.ip.partition("/")[0] if segment and isinstance(segment.resource, Segment) else None
+    router = _find(resources, Segment, f"{key}/{name}")
+    gateway = router.ip.partition("/")[0] if router else None
     ports = [resources.get(address(Port, f"{key}/{vm}:eth{nic}")) for vm, nic in ends(name)]
     statuses = [entry.status for entry in (segment, *ports) if entry]
     unfinished = [str(status) for status in statuses if status is not Status.PRESENT]

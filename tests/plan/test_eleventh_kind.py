@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import reconciler
 from reconciler import workflow
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Plan
@@ -86,3 +88,26 @@ def test_two_kinds_have_two_names() -> None:
 
     with pytest.raises(ValueError, match="two kinds of resources are named beacon"):
         KINDS.register(Other)
+
+
+def kinds_asked(source: str) -> set[str]:
+    """Return the kinds that a module compares a resource with, by isinstance or in a match."""
+    names = {noun.__name__ for noun in KINDS.values()}
+    found: list[ast.expr] = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Name("isinstance"), args=[_, kinds]):
+                found.append(kinds)
+            case ast.MatchClass(cls=kind):
+                found.append(kind)
+            case _:
+                pass
+    return {node.id for kinds in found for node in ast.walk(kinds) if isinstance(node, ast.Name)} & names
+
+
+def test_no_module_outside_the_nouns_asks_which_kind_a_resource_is() -> None:
+    assert kinds_asked("if isinstance(one, Disk | Vm): ...") == {"Disk", "Vm"}
+    assert kinds_asked("match one:\n    case Port(tap=name): ...") == {"Port"}
+    package = Path(reconciler.__file__).parent
+    modules = [path for path in package.rglob("*.py") if path.parent != package / "plan" / "resources"]
+    assert {str(path.relative_to(package)): found for path in modules if (found := kinds_asked(path.read_text()))} == {}

@@ -1,7 +1,7 @@
 """Describes every kind of resource that can exist on a host, one module for each kind."""
 
 from reconciler.plan.immutable import noun
-from reconciler.plan.resources.base import ROOT, GraphRole, Kind, Resource, Scope, Unit, Use, address
+from reconciler.plan.resources.base import ROOT, GraphRole, Kind, Resource, Scope, Unit, Use, address, of_kind
 from reconciler.plan.resources.disk import Disk
 from reconciler.plan.resources.image import Image
 from reconciler.plan.resources.port import Port
@@ -44,6 +44,7 @@ __all__ = [
     "attributes",
     "from_data",
     "noun",
+    "of_kind",
     "plain",
     "to_data",
 ]

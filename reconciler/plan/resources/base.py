@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, NewType, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, NewType, Self, TypeVar
 
 from reconciler.plan.immutable import noun
 from reconciler.plan.resources.station import Station
@@ -29,6 +29,8 @@ ROOT = "/var/lib/reconciler"
 """The directory on a host that holds all our files."""
 
 LIVE, RESTART, FIXED = UpdatePolicy.LIVE, UpdatePolicy.RESTART, UpdatePolicy.RECREATE
+
+R = TypeVar("R", bound="Resource")
 
 
 class Scope(StrEnum):
@@ -193,3 +195,8 @@ class Resource:
 def address(kind: type[Resource], name: str) -> Address:
     """Form the address of a resource: its kind and its name."""
     return Address(f"{kind.kind}/{name}")
+
+
+def of_kind(resource: Resource | None, noun: type[R]) -> R | None:
+    """Return a resource that was found by its address as the class of its kind; None where none was found."""
+    return resource if isinstance(resource, noun) else None
