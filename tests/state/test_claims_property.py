@@ -15,7 +15,8 @@ from reconciler.plan.model import Step
 from reconciler.plan.resources import Port
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import Status, claims
-from reconciler.state.sql.store import SqlStore, open_store
+from reconciler.state.sql.store import open_store
+from reconciler.state.store import StateStore
 from tests.contracts.states import ANNA, LAB1, allocation, plan, port, standing, steps
 
 
@@ -56,7 +57,7 @@ def test_what_may_stand_is_taken_and_what_is_gone_is_free(rounds: list[tuple[int
         store.close()
 
 
-def apply(store: SqlStore, stands: int | None, wanted: int | None, fate: Fate) -> int | None:
+def apply(store: StateStore, stands: int | None, wanted: int | None, fate: Fate) -> int | None:
     """Bring the slice's one port to a VLAN, or away, and return the VLAN that is on the host then."""
     todo = steps_towards(store, wanted)
     made = {LAB1: allocation(vlans=(wanted,))} if wanted is not None else {}
@@ -75,7 +76,7 @@ def apply(store: SqlStore, stands: int | None, wanted: int | None, fate: Fate) -
     return stands
 
 
-def steps_towards(store: SqlStore, wanted: int | None) -> tuple[Step, ...]:
+def steps_towards(store: StateStore, wanted: int | None) -> tuple[Step, ...]:
     """Plan as the planner does: from the state alone, and again where it does not say that a thing is present."""
     snapshot = standing(store).get(port(100).address)
     after = None if wanted is None else port(100 + wanted)
@@ -94,7 +95,7 @@ def ending(step: Step, fate: Fate) -> StepResult:
     return StepResult(step, StepStatus.UNKNOWN, "connection lost")
 
 
-def taken(store: SqlStore) -> set[int]:
+def taken(store: StateStore) -> set[int]:
     """Return every VLAN that no other slice can be given, and that the state knows some use for."""
     snapshot = store.read()
     kept = {claim for key, given in snapshot.allocations.items() for claim in claims(key, given)}

@@ -1,0 +1,33 @@
+"""The store in memory says after every apply what SQLite says, however the applies end."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+
+from reconciler.simulation.cluster import NOW, ignore
+from reconciler.state.memory import MemoryStore, image_of
+from tests.simulation.sqlite_state import SqliteState
+from tests.state.test_claims_property import ROUNDS, Fate, apply
+
+
+@pytest.mark.slow
+@given(ROUNDS)
+@settings(max_examples=40, deadline=None)
+def test_it_says_what_sqlite_says(rounds: list[tuple[int | None, Fate]]) -> None:
+    with closing(SqliteState(ignore)) as sqlite:
+        memory = MemoryStore(lambda: NOW)
+        vlan: int | None = None
+        for wanted, fate in rounds:
+            apply(memory, vlan, wanted, fate)
+            vlan = apply(sqlite, vlan, wanted, fate)
+            assert memory.read() == sqlite.read()
+            assert memory.history() == sqlite.history()
+            assert [memory.journal(one.id) for one in memory.history()] == [
+                sqlite.journal(one.id) for one in sqlite.history()
+            ]
+        copied = MemoryStore(lambda: NOW)
+        copied.restore(image_of(sqlite.export()))
+        assert copied.read() == sqlite.read()
