@@ -34,7 +34,7 @@ class Verb:
 def format_help(command: Any, context: Any, sections: Iterable[tuple[str, list[tuple[str, str]]]]) -> str:
     """Return the help of a command; `sections` follow its own panels."""
     width = min(get_terminal_size().columns, _WIDEST)
-    usage = " ".join(command.collect_usage_pieces(context))
+    usage = " ".join(command.collect_usage_pieces(context)).replace("{", "").replace("}", "")
     lines = [f"Usage: {context.command_path} {usage}", "", *_description(command.help or "", width)]
     for title, rows in (*_panels(command, context), *sections):
         if rows:

@@ -36,6 +36,7 @@ Parallelism = Annotated[
     int,
     typer.Option(
         "--parallelism",
+        metavar="N",
         min=1,
         envvar="RECONCILER_PARALLELISM",
         help="How many hosts to work on at the same time.",

@@ -15,7 +15,7 @@ from reconciler.views.files import line_view
 from reconciler.views.tables import Table
 from reconciler.views.view import View
 
-Name = Annotated[str, typer.Option("--name", envvar="RECONCILER_LAB_NAME", help="The name of the lab.")]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", envvar="RECONCILER_LAB_NAME", help="The name of the lab.")]
 
 VERBS = (
     Verb("up", "Verbs", __name__, "up", "Start workers and a network node, and print their cluster file."),
@@ -35,7 +35,9 @@ VERBS = (
 def up(
     session: Session,
     name: Name = "lab",
-    workers: Annotated[int, typer.Option("--workers", envvar="RECONCILER_LAB_WORKERS", help="How many workers.")] = 3,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", envvar="RECONCILER_LAB_WORKERS", help="How many workers.")
+    ] = 3,
 ) -> None:
     """Start workers and a network node in namespaces of this machine, and print the path of their cluster file.
 

@@ -38,7 +38,10 @@ def history(
     ] = None,
     *,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, envvar="RECONCILER_LIMIT", help="How many applies, from the latest.")
+        int,
+        typer.Option(
+            "--limit", metavar="N", min=1, envvar="RECONCILER_LIMIT", help="How many applies, from the latest."
+        ),
     ] = 20,
 ) -> None:
     """List the latest applies: when, by whom, and with which result; or the steps of one of them.
