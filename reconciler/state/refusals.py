@@ -1,4 +1,4 @@
-"""Words the refusals that every store raises: a lock that is held or lost, and a number that is claimed twice."""
+"""Makes the errors that every store raises: for a lock that is held or lost, and a number that is claimed twice."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 _PROGRAMS = Path("/usr/lib/postgresql/15/bin")
-"""Where Debian 12 keeps the server's programs; they are on nobody's PATH."""
+"""Where Debian 12 keeps the server's programs; they are on no PATH."""
 
 _START_SECONDS = 30.0
 _NAMES = count(1)
@@ -93,7 +93,7 @@ def _free_port() -> int:
 
 def empty_schema(postgres_port: int) -> str:
     """Make a schema of its own on the server, and return its URL."""
-    schema = f"record_{next(_NAMES)}"
+    schema = f"state_{next(_NAMES)}"
     with psycopg.connect(f"host=127.0.0.1 port={postgres_port} user=postgres dbname=postgres") as connection:
         connection.execute(f"CREATE SCHEMA {schema}".encode())
     return f"postgresql://postgres@127.0.0.1:{postgres_port}/postgres?options=-csearch_path%3D{schema}"

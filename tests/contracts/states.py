@@ -143,7 +143,7 @@ def perform(store: StateStore, made: Plan) -> ApplyId:
     return apply
 
 
-def standing(store: StateStore) -> dict[Address, ResourceState]:
+def resource_states(store: StateStore) -> dict[Address, ResourceState]:
     return dict(store.read().resources)
 
 

@@ -24,7 +24,7 @@ TWO_VMS, TRIANGLE = SliceKey("admin/two-vms"), SliceKey("admin/triangle")
 
 
 class Site:
-    """One record, and hosts in memory that all who apply work on."""
+    """One state, and hosts in memory that every apply works on."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -75,7 +75,7 @@ def site(database: Database) -> Site:
     return Site(database)
 
 
-def test_who_accepts_other_numbers_gets_them(site: Site) -> None:
+def test_other_numbers_that_are_accepted_are_used(site: Site) -> None:
     shown: list[Plan] = []
     applied = site.apply("two-vms", site.overtaken, shown=shown)
     assert applied.ok
@@ -90,7 +90,7 @@ def test_who_accepts_other_numbers_gets_them(site: Site) -> None:
     assert len(site.simulated.objects()) == len(snapshot.resources)
 
 
-def test_who_approved_of_numbers_gets_no_others_unasked(site: Site) -> None:
+def test_numbers_that_were_approved_are_not_changed_without_approval(site: Site) -> None:
     with pytest.raises(StateMoved) as caught:
         site.apply("two-vms", site.overtaken)
     assert caught.value.summary == "numbers that this plan shows were given to others after it was made"

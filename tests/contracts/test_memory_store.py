@@ -77,7 +77,7 @@ class TestHolding(test_state_leases.TestHolding):
 
 
 class TestFencing(test_state_leases.TestFencing):
-    test_nothing_is_written_for_who_has_lost_a_lock = None  # type: ignore[assignment]  # forgets resources too
+    test_a_former_holder_writes_nothing = None  # type: ignore[assignment]  # forgets resources too
     test_a_closed_reader_cannot_renew = None  # type: ignore[assignment]  # about a file
 
 
@@ -96,7 +96,7 @@ class TestOrphans:
         return MemoryStore(clock, lineage=LINEAGE)
 
     test_seen_again = staticmethod(orphans.test_what_is_seen_again_keeps_its_first_moment)
-    test_forgotten = staticmethod(orphans.test_what_is_gone_or_another_is_forgotten_but_not_where_nobody_looked)
+    test_forgotten = staticmethod(orphans.test_orphans_that_are_gone_are_forgotten_on_the_surveyed_hosts_only)
     test_wrong_clock = staticmethod(orphans.test_a_moment_that_lies_ahead_is_not_believed)
     test_same_address = staticmethod(orphans.test_removing_an_orphan_leaves_the_resource_of_its_address_alone)
 

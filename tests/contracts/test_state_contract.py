@@ -31,8 +31,8 @@ from tests.contracts.states import (
     perform,
     plan,
     port,
+    resource_states,
     router,
-    standing,
     steps,
 )
 
@@ -52,7 +52,7 @@ class TestReading:
 
     def test_every_noun_comes_back_as_it_was_written(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps(*((None, noun) for noun in NOUNS))))
-        found = standing(store)
+        found = resource_states(store)
         assert found == {noun.address: ResourceState(noun) for noun in NOUNS}
         for noun in NOUNS:
             assert (found[noun.address].resource.needs, found[noun.address].resource.after) == (noun.needs, noun.after)
@@ -146,7 +146,7 @@ class TestBeginning:
         made = plan(store, {LAB1: allocation()}, todo=steps((None, router())))
         perform(store, plan(store, {LAB2: allocation(1)}, todo=steps((None, router(LAB2)))))
         perform(store, made)
-        assert set(standing(store)) == {router(LAB1).address, router(LAB2).address}
+        assert set(resource_states(store)) == {router(LAB1).address, router(LAB2).address}
 
     def test_a_plan_of_another_state_is_refused(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}))
@@ -199,20 +199,20 @@ class TestSteps:
     def test_a_creation_is_creating_then_present(self, store: SqlStore) -> None:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
-        assert standing(store) == {}
+        assert resource_states(store) == {}
         store.intend(apply, todo)
-        assert standing(store) == {router().address: ResourceState(router(), Status.CREATING)}
+        assert resource_states(store) == {router().address: ResourceState(router(), Status.CREATING)}
         store.record(apply, done(todo))
-        assert standing(store) == {router().address: ResourceState(router())}
+        assert resource_states(store) == {router().address: ResourceState(router())}
 
     def test_an_update_keeps_what_stood_until_it_is_done(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
         todo = steps((port(100), port(101)))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
+        assert resource_states(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
         store.record(apply, done(todo))
-        assert standing(store)[port(100).address] == ResourceState(port(101))
+        assert resource_states(store)[port(100).address] == ResourceState(port(101))
 
     def test_an_unknown_update_keeps_both_ends(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
@@ -220,7 +220,7 @@ class TestSteps:
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
         store.record(apply, [StepResult(todo[0], StepStatus.UNKNOWN, "connection lost")])
-        assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
+        assert resource_states(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
 
     def test_a_failed_update_keeps_both_ends(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, port(100)))))
@@ -228,16 +228,16 @@ class TestSteps:
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
         store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "no")])
-        assert standing(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
+        assert resource_states(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
 
     def test_a_deletion_is_deleting_then_gone(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
         todo = steps((router(), None))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
-        assert standing(store)[router().address].status is Status.DELETING
+        assert resource_states(store)[router().address].status is Status.DELETING
         store.record(apply, done(todo))
-        assert standing(store) == {}
+        assert resource_states(store) == {}
 
     def test_a_failed_deletion_stays_deleting(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -246,7 +246,7 @@ class TestSteps:
         store.intend(apply, todo)
         store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "busy")])
         store.finish(apply, "failed", 0)
-        assert standing(store)[router().address] == ResourceState(router(), Status.DELETING)
+        assert resource_states(store)[router().address] == ResourceState(router(), Status.DELETING)
 
     def test_a_replacement_is_a_deletion_and_a_creation_of_one_address(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -256,7 +256,7 @@ class TestSteps:
         for step in (away, back):
             store.intend(apply, [step])
             store.record(apply, done((step,)))
-        assert standing(store) == {router().address: ResourceState(other)}
+        assert resource_states(store) == {router().address: ResourceState(other)}
 
     def test_both_halves_of_a_replacement_may_be_recorded_at_once(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
@@ -266,14 +266,14 @@ class TestSteps:
         for step in (away, back):
             store.intend(apply, [step])
         store.record(apply, done((away, back)))
-        assert standing(store) == {router().address: ResourceState(other)}
+        assert resource_states(store) == {router().address: ResourceState(other)}
 
     def test_a_failed_creation_stays_creating(self, store: SqlStore) -> None:
         todo = steps((None, router()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "")
         store.intend(apply, todo)
         store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "no such bridge")])
-        assert standing(store)[router().address] == ResourceState(router(), Status.CREATING)
+        assert resource_states(store)[router().address] == ResourceState(router(), Status.CREATING)
 
     def test_an_intent_outlives_its_process(self, opened: Callable[[], SqlStore]) -> None:
         first = opened()
@@ -282,7 +282,7 @@ class TestSteps:
         first.intend(apply, todo)
         first.close()
         later = opened()
-        assert standing(later)[router().address].status is Status.CREATING
+        assert resource_states(later)[router().address].status is Status.CREATING
         assert [entry.status for entry in later.journal(apply)] == [None]
 
     def test_every_write_raises_the_serial(self, store: SqlStore) -> None:

@@ -21,7 +21,7 @@ from tests.contracts.states import (
 
 
 class TestHistory:
-    def test_it_tells_who_when_and_how_newest_first(self, store: SqlStore) -> None:
+    def test_it_lists_holder_times_and_result_newest_first(self, store: SqlStore) -> None:
         todo = steps((None, router()), (None, port(100)), (None, image()))
         apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "abc")
         store.intend(apply, todo[:2])

@@ -1,4 +1,4 @@
-"""Leases on each database: watched without any wall clock, renewed, taken over, and refused to who has lost one."""
+"""Leases on each database: watched without any wall clock, renewed, taken over, and refused to a former holder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Times:
 
     wall: datetime = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
     passed: float = 100.0
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def now(self) -> datetime:
         return self.wall
@@ -92,7 +92,7 @@ class TestWatching:
             times.passed += 0.2
             assert watch.silent(store.locks()) == taken
 
-    def test_a_clock_that_stands_still_hides_no_renewal(self, open_at: Callable[..., SqlStore]) -> None:
+    def test_a_clock_that_does_not_advance_hides_no_renewal(self, open_at: Callable[..., SqlStore]) -> None:
         store = open_at()
         with store.lock([LAB1], ANNA) as taken:
             marks = {taken[0].alive}
@@ -102,15 +102,13 @@ class TestWatching:
                 marks.add(lock.alive)
             assert len(marks) == 6
 
-    def test_who_is_silent_for_one_watcher_but_renews_in_between_keeps_its_lease(self, store: SqlStore) -> None:
+    def test_a_lease_that_is_renewed_between_two_checks_is_kept(self, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA) as taken:
             store.renew(taken)
             with pytest.raises(StateLocked, match=r"last renewed at 2026-11-22 08:0"):
                 store.lock([LAB1], BEN, silent=taken).__enter__()
 
-    def test_whether_a_holder_seems_alive_is_told_by_its_last_sign(
-        self, open_at: Callable[..., SqlStore], times: Times
-    ) -> None:
+    def test_life_is_estimated_from_the_last_renewal(self, open_at: Callable[..., SqlStore], times: Times) -> None:
         store = open_at()
         with store.lock([LAB1], ANNA) as (lock,):
             assert store.life(lock, BEN) is Life.ALIVE
@@ -122,7 +120,7 @@ class TestWatching:
 
 
 class TestHolding:
-    async def test_a_silent_lease_is_taken_over_by_who_waits(
+    async def test_an_expired_lease_is_taken_over_by_a_waiting_process(
         self, open_at: Callable[..., SqlStore], times: Times
     ) -> None:
         store = open_at(timedelta(seconds=0.3))
@@ -132,8 +130,8 @@ class TestHolding:
                 assert lock.token > max(one.token for one in taken)
                 assert [one.holder for one in store.locks()] == [ANNA, BEN]
             assert [one.name for one in store.locks()] == [SHARED]
-        assert len(times.told) == 1, "the holder is told of once"
-        assert times.told[0].startswith("alice/lab1 is being changed by anna on host ctl1")
+        assert len(times.messages) == 1, "one message for each holder"
+        assert times.messages[0].startswith("alice/lab1 is being changed by anna on host ctl1")
 
     async def test_a_lease_at_work_is_not(self, open_at: Callable[..., SqlStore], times: Times) -> None:
         store = open_at(timedelta(seconds=0.6))
@@ -152,19 +150,21 @@ class TestHolding:
                 Event().wait(0.05)
             assert store.locks()[0].alive > lock.alive
 
-    async def test_who_does_not_wait_is_refused_at_once(self, open_at: Callable[..., SqlStore], times: Times) -> None:
+    async def test_a_process_that_does_not_wait_is_refused_at_once(
+        self, open_at: Callable[..., SqlStore], times: Times
+    ) -> None:
         store = open_at()
         with store.lock([LAB1], ANNA), pytest.raises(StateLocked):
             async with hold(store, [LAB1], BEN, self.patience(times, 0), StateWorker()):
                 pytest.fail("it was taken over")
-        assert times.told == []
+        assert times.messages == []
 
     def patience(self, times: Times, seconds: float) -> LockWait:
-        return LockWait(seconds, times.told.append, asyncio.Event())
+        return LockWait(seconds, times.messages.append, asyncio.Event())
 
 
 class TestFencing:
-    def test_nothing_is_written_for_who_has_lost_a_lock(self, opened: Callable[[], SqlStore]) -> None:
+    def test_a_former_holder_writes_nothing(self, opened: Callable[[], SqlStore]) -> None:
         first, second = opened(), opened()
         todo = steps((None, router()))
         with first.lock([LAB1, SHARED], ANNA) as taken:
@@ -191,14 +191,14 @@ class TestFencing:
                 assert second.read() == before
                 assert [lock.token for lock in second.locks()] == [lock.token for lock in again]
 
-    def test_the_lock_of_who_took_over_outlives_the_release_of_who_lost_it(self, store: SqlStore) -> None:
+    def test_the_release_of_a_former_holder_keeps_the_new_holders_lock(self, store: SqlStore) -> None:
         first = store.lock([LAB1], ANNA)
         taken = first.__enter__()
         with lost_to_ben(store, taken) as again:
             first.__exit__(None, None, None)
             assert [lock.token for lock in store.locks()] == [lock.token for lock in again]
 
-    def test_who_took_over_and_is_done_is_named_from_history(self, store: SqlStore) -> None:
+    def test_a_new_holder_that_is_done_is_named_from_the_history(self, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA) as taken:
             with lost_to_ben(store, taken):
                 store.begin(plan(store, {LAB1: allocation()}), BEN, "")
@@ -215,7 +215,7 @@ class TestFencing:
                 assert lock.token > taken[0].token
         assert store.history() == ()
 
-    def test_who_holds_its_locks_writes_as_ever(self, store: SqlStore) -> None:
+    def test_a_holder_of_its_locks_may_write(self, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA) as taken:
             perform(store.under(taken), plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
         assert set(store.read().resources) == {router().address}

@@ -66,7 +66,7 @@ def _apply(where: str, writer: int) -> list[int]:
 
 
 def _watch(where: str) -> int:
-    """Read until all is there, and see that every record read is one moment's; return how many were read."""
+    """Read until all is there, and see that every read sees one moment; return how many were read."""
     store = open_store(where, cluster="lab", clock=lambda: datetime.now(UTC), read_only=True)
     reads, serial, ended = 0, 0, False
     while not ended:

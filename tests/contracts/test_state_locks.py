@@ -25,8 +25,8 @@ from tests.contracts.states import (
     LAB2,
     allocation,
     plan,
+    resource_states,
     router,
-    standing,
     steps,
 )
 
@@ -44,7 +44,7 @@ class TestLocks:
             raise RuntimeError("boom")
         assert store.locks() == ()
 
-    def test_the_second_learns_who_holds_it_and_takes_none(self, opened: Callable[[], SqlStore]) -> None:
+    def test_the_second_process_gets_the_holders_name_and_no_lock(self, opened: Callable[[], SqlStore]) -> None:
         first, second = opened(), opened()
         ben = Holder("ben", "ctl2", 1)
         sentence = (
@@ -93,7 +93,7 @@ class TestLocks:
         process.kill()
         process.join()
         with store.lock([LAB1], ANNA):
-            assert standing(store) == {router().address: ResourceState(router(), Status.CREATING)}
+            assert resource_states(store) == {router().address: ResourceState(router(), Status.CREATING)}
             assert [entry.status for entry in store.journal(ApplyId(1))] == [None]
             assert store.history()[0].finished is None
 
@@ -117,7 +117,7 @@ class TestLocks:
         ):
             pytest.fail("its holder may be alive")
 
-    def test_unlocking_what_nobody_holds_says_so(self, store: SqlStore) -> None:
+    def test_unlocking_a_lock_that_is_not_held_returns_nothing(self, store: SqlStore) -> None:
         assert store.force_unlock(LAB1) is None
 
 

@@ -51,7 +51,7 @@ def test_what_is_seen_again_keeps_its_first_moment(store: SqlStore, clock: Clock
     assert store.read().serial == 0, "a state that has only looked is still empty, and gives way to an import"
 
 
-def test_what_is_gone_or_another_is_forgotten_but_not_where_nobody_looked(store: SqlStore, clock: Clock) -> None:
+def test_orphans_that_are_gone_are_forgotten_on_the_surveyed_hosts_only(store: SqlStore, clock: Clock) -> None:
     store.see_orphans([HERE, THERE], {WORKER, NETWORK})
     another = HERE._replace(fingerprint="bar")
     store.see_orphans([another], {WORKER})

@@ -17,10 +17,10 @@ from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import Status, claims
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import StateStore
-from tests.contracts.states import ANNA, LAB1, allocation, plan, port, standing, steps
+from tests.contracts.states import ANNA, LAB1, allocation, plan, port, resource_states, steps
 
 
-class Fate(Enum):
+class Course(Enum):
     """How an apply of one step ends."""
 
     DONE = auto()
@@ -33,52 +33,54 @@ class Fate(Enum):
     KILLED_AFTER_INTENT = auto()
 
 
-ROUNDS = st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.sampled_from(Fate)), max_size=8)
+ROUNDS = st.lists(st.tuples(st.sampled_from([None, 0, 1, 2]), st.sampled_from(Course)), max_size=8)
 """What is wanted, a VLAN of the slice's pool or that the slice be gone, and what becomes of the apply."""
 
-TAKES_EFFECT = {Fate.DONE, Fate.KILLED_AFTER_RESULT, Fate.CUT_AFTER_EFFECT, Fate.KILLED_AFTER_INTENT}
+TAKES_EFFECT = {Course.DONE, Course.KILLED_AFTER_RESULT, Course.CUT_AFTER_EFFECT, Course.KILLED_AFTER_INTENT}
 
 
 @pytest.mark.slow
 @given(ROUNDS)
 @settings(max_examples=60, deadline=None)
-def test_what_may_stand_is_taken_and_what_is_gone_is_free(rounds: list[tuple[int | None, Fate]]) -> None:
+def test_a_vlan_that_may_be_on_a_host_is_taken_and_one_that_is_gone_is_free(
+    rounds: list[tuple[int | None, Course]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder) / "lab.db", cluster="lab", clock=lambda: datetime.now(UTC))
-        stands: int | None = None
-        for wanted, fate in rounds:
-            stands = apply(store, stands, wanted, fate)
-            assert stands is None or stands in taken(store)
-        apply(store, stands, 1, Fate.DONE)
+        vlan: int | None = None
+        for wanted, course in rounds:
+            vlan = apply(store, vlan, wanted, course)
+            assert vlan is None or vlan in taken(store)
+        apply(store, vlan, 1, Course.DONE)
         assert taken(store) == {101}
-        apply(store, 101, None, Fate.KILLED_AFTER_RESULT)
+        apply(store, 101, None, Course.KILLED_AFTER_RESULT)
         snapshot = store.read()
         assert (snapshot.allocations, snapshot.held, snapshot.resources) == ({}, {}, {})
         store.close()
 
 
-def apply(store: StateStore, stands: int | None, wanted: int | None, fate: Fate) -> int | None:
+def apply(store: StateStore, vlan: int | None, wanted: int | None, course: Course) -> int | None:
     """Bring the slice's one port to a VLAN, or away, and return the VLAN that is on the host then."""
     todo = steps_towards(store, wanted)
     made = {LAB1: allocation(vlans=(wanted,))} if wanted is not None else {}
     number = store.begin(plan(store, made, todo=todo, leaving=(LAB1,)), ANNA, "")
-    if fate is Fate.KILLED_BEFORE_INTENT:
-        return stands
-    if fate is not Fate.SKIPPED:
+    if course is Course.KILLED_BEFORE_INTENT:
+        return vlan
+    if course is not Course.SKIPPED:
         store.intend(number, todo)
-        if todo and fate in TAKES_EFFECT:
-            stands = None if wanted is None else 100 + wanted
-        if fate is Fate.KILLED_AFTER_INTENT:
-            return stands
-        store.record(number, [ending(step, fate) for step in todo])
-    if fate is not Fate.KILLED_AFTER_RESULT:
-        store.finish(number, "", len(todo) if fate is Fate.SKIPPED else 0)
-    return stands
+        if todo and course in TAKES_EFFECT:
+            vlan = None if wanted is None else 100 + wanted
+        if course is Course.KILLED_AFTER_INTENT:
+            return vlan
+        store.record(number, [result_of(step, course) for step in todo])
+    if course is not Course.KILLED_AFTER_RESULT:
+        store.finish(number, "", len(todo) if course is Course.SKIPPED else 0)
+    return vlan
 
 
 def steps_towards(store: StateStore, wanted: int | None) -> tuple[Step, ...]:
-    """Plan as the planner does: from the state alone, and again where it does not say that a thing is present."""
-    snapshot = standing(store).get(port(100).address)
+    """Plan as the planner does: from the state alone, and again where the resource is not present."""
+    snapshot = resource_states(store).get(port(100).address)
     after = None if wanted is None else port(100 + wanted)
     before = None if snapshot is None else snapshot.resource
     if before == after and (snapshot is None or snapshot.status is Status.PRESENT):
@@ -86,11 +88,11 @@ def steps_towards(store: StateStore, wanted: int | None) -> tuple[Step, ...]:
     return steps((before, after))
 
 
-def ending(step: Step, fate: Fate) -> StepResult:
-    """Tell how a step ended, as the executor does."""
-    if fate in (Fate.DONE, Fate.KILLED_AFTER_RESULT):
+def result_of(step: Step, course: Course) -> StepResult:
+    """Return how a step ended, as the executor does."""
+    if course in (Course.DONE, Course.KILLED_AFTER_RESULT):
         return StepResult(step, StepStatus.DONE)
-    if fate is Fate.REFUSED:
+    if course is Course.REFUSED:
         return StepResult(step, StepStatus.FAILED, "busy")
     return StepResult(step, StepStatus.UNKNOWN, "connection lost")
 

@@ -32,7 +32,7 @@ def test_each_fault_of_a_disk_is_one_error_with_a_hint(said: str, hint: str) -> 
     assert not isinstance(caught.value, StateUnreadable), "what cannot be written is not damaged"
 
 
-def test_a_damaged_state_is_told_apart() -> None:
+def test_a_damaged_state_has_an_error_of_its_own() -> None:
     with pytest.raises(StateUnreadable, match="is damaged") as caught, mapped("lab.db"):
         raise OperationalError("SELECT 1", {}, sqlite3.DatabaseError("database disk image is malformed"))
     assert caught.value.hint == RESTORE

@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from reconciler.simulation.cluster import NOW, ignore
 from reconciler.state.memory import MemoryStore, image_of
 from tests.simulation.sqlite_state import SqliteState
-from tests.state.test_claims_property import ROUNDS, Fate, apply
+from tests.state.test_claims_property import ROUNDS, Course, apply
 
 
 @pytest.mark.slow
 @given(ROUNDS)
 @settings(max_examples=40, deadline=None)
-def test_it_says_what_sqlite_says(rounds: list[tuple[int | None, Fate]]) -> None:
+def test_it_says_what_sqlite_says(rounds: list[tuple[int | None, Course]]) -> None:
     with closing(SqliteState(ignore)) as sqlite:
         memory = MemoryStore(lambda: NOW)
         vlan: int | None = None
-        for wanted, fate in rounds:
-            apply(memory, vlan, wanted, fate)
-            vlan = apply(sqlite, vlan, wanted, fate)
+        for wanted, course in rounds:
+            apply(memory, vlan, wanted, course)
+            vlan = apply(sqlite, vlan, wanted, course)
             assert memory.read() == sqlite.read()
             assert memory.history() == sqlite.history()
             assert [memory.journal(one.id) for one in memory.history()] == [

@@ -66,7 +66,7 @@ class TestMaking:
         assert found == ["wal", 2, 1]
 
     @pytest.mark.slow
-    def test_opening_it_again_keeps_the_locks_of_who_has_it_open(self, file: Path) -> None:
+    def test_opening_it_again_keeps_the_locks_of_other_connections(self, file: Path) -> None:
         with opened(file) as store:
             store.take_turn(lambda turn: turn + 1)
             with opened(file):

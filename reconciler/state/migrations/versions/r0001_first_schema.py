@@ -1,4 +1,4 @@
-"""Make the first schema: the state, its journal and history, and locks with room for leases."""
+"""Creates the first schema: the state, its journal and history, and locks with room for leases."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _COUNT = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make every table."""
-    _make_record()
+    """Create every table."""
+    _make_state()
     _make_resources()
     _make_history()
     _make_locks()
 
 
-def _make_record() -> None:
+def _make_state() -> None:
     op.create_table(
         "meta",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),

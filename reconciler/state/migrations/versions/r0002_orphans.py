@@ -1,4 +1,4 @@
-"""Remember which orphans were seen on hosts: only what is seen again some time later is ever removed."""
+"""Adds the orphans that were seen on hosts; gc deletes only those that a later run sees again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the table of orphans."""
+    """Create the table of orphans."""
     op.create_table(
         "orphans",
         sa.Column("host", sa.Text, primary_key=True),
