@@ -27,14 +27,17 @@ class Runs:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
-        """Use it as a context, so that the loop is closed."""
+        """Have signals between runs raise KeyboardInterrupt."""
+        self._handlers = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the loop."""
+        """Close the loop, and handle signals as before."""
         self._runner.close()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
