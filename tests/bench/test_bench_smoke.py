@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from reconciler import workflow
 from tests.bench import planning, scheduling
 from tests.bench.figures import Figure, table, to_json
@@ -60,6 +62,7 @@ def check(figures: list[Figure]) -> None:
     assert table(figures).count("\n") == len(figures) + 2
 
 
+@pytest.mark.slow
 def test_planning_is_measured(tmp_path: Path) -> None:
     check(planning.cold_plan(tmp_path, slices=2, times=1))
     check(planning.one_slice(tmp_path, times=1))

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.running import PROGRAM, Cli, on_terminal
 
+pytestmark = pytest.mark.slow
+
 ESCAPE = "\x1b["
 RUNS = [
     ["validate"],

@@ -23,8 +23,9 @@ from tests.contracts.states import (
 
 WORKERS, ROUNDS = 8, 4
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_processes_that_open_it_at_once_make_one_state(database: Database) -> None:
     with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(_lineage, database.where) for _ in range(6)]
@@ -48,7 +49,6 @@ def test_threads_win_one_serial_each(database: Database, store: SqlStore) -> Non
         check_race(store, [number for run in runs for number in run.result(timeout=120)])
 
 
-@pytest.mark.slow
 def test_processes_win_one_serial_each(database: Database, store: SqlStore) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(_count_up, database.where, worker) for worker in range(WORKERS)]
