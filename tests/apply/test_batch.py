@@ -124,7 +124,7 @@ def test_a_task_runs_exactly_when_all_that_it_waits_for_succeeded(shape: list[tu
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_commands_stop_at_the_first_failure_and_say_why(shell: str) -> None:
+def test_commands_stop_at_the_first_failure_with_its_message(shell: str) -> None:
     commands = (Command(("echo", "fine")), script("echo no room >&2; exit 4"), Command(("touch", "/nonexistent/x")))
     run = perform(Task(7, commands), Task(8, (Command(("false",)),)), shell=shell)
     assert run.ended[7] == TaskEnded(7, TaskStatus.FAILED, (Result(0, "fine\n"), Result(4, "no room\n")), "no room")
@@ -182,7 +182,7 @@ def test_what_successful_commands_print_can_be_left_out(tmp_path: Path) -> None:
     assert read(tasks, 0, done.stdout).ended[0] == TaskEnded(0, TaskStatus.FAILED, results, "no room")
 
 
-def test_a_secret_reaches_its_command_but_neither_arguments_nor_words() -> None:
+def test_a_secret_reaches_its_command_but_neither_arguments_nor_messages() -> None:
     secret = "password: hunter2\n"  # noqa: S105 - an example
     seen = script("cat; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c h[u]nter2; exit 1")
     command = Command(seen.argv, stdin=secret, secret=True)
@@ -207,7 +207,7 @@ def test_a_daemon_holds_neither_the_batch_nor_the_lock_open(tmp_path: Path) -> N
         os.kill(daemon, signal.SIGKILL)
 
 
-def test_one_batch_at_a_time_and_who_waits_too_long_does_nothing(tmp_path: Path) -> None:
+def test_one_batch_runs_at_a_time_and_one_that_waits_too_long_does_nothing(tmp_path: Path) -> None:
     lock = OperationLock(str(tmp_path / "locks" / "lock"), wait=0)
     (tmp_path / "locks").mkdir()
     task = Task(0, (Command(("touch", str(tmp_path / "made"))),))
@@ -244,7 +244,7 @@ def test_a_shell_killed_half_way_leaves_the_rest_unknown(tmp_path: Path) -> None
     assert (set(run.ended), run.transcript.missing, run.transcript.complete) == ({0}, (1, 2), False)
 
 
-def test_a_batch_whose_reader_is_gone_ends_after_the_command_at_work(tmp_path: Path) -> None:
+def test_a_batch_without_a_reader_ends_after_the_running_command(tmp_path: Path) -> None:
     tasks = (
         Task(0, (script('sleep 0.2; touch "$1"', str(tmp_path / "0")),)),
         Task(1, (Command(("touch", "1")),), (0,)),

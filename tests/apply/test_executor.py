@@ -203,7 +203,7 @@ async def test_one_host_unreachable_leaves_the_others_to_finish(world: World) ->
     assert world.told(HostLost) == [HostLost(W1, "it refuses connections")]
 
 
-async def test_a_batch_cut_short_is_looked_into_and_then_finished(world: World) -> None:
+async def test_a_batch_cut_short_is_probed_and_then_finished(world: World) -> None:
     folder = world.folder(W1)
     world.hosts.cuts[W1] = [None, 7]  # a step here has three commands: the third step is under way
     steps = [create(n, file(folder, f"f{n}"), *([n - 1] if n > 1 else [])) for n in range(1, 6)]
@@ -243,7 +243,7 @@ async def test_a_probe_cut_short_is_sent_again(world: World) -> None:
     assert len(world.hosts.probes(W1)) == 2
 
 
-async def test_a_replacement_on_one_host_is_looked_at_in_between(world: World) -> None:
+async def test_a_replacement_on_one_host_is_probed_in_between(world: World) -> None:
     folder = world.folder(W1)
     old, new = file(folder, "same", "old"), file(folder, "same", "new")
     (folder / "same").write_text("old")
@@ -348,7 +348,7 @@ async def test_parallelism_bounds_the_hosts_at_work(world: World, parallelism: i
     assert world.hosts.peak == parallelism
 
 
-async def test_an_upload_stands_before_what_needs_it(world: World, tmp_path: Path) -> None:
+async def test_an_upload_is_complete_before_what_needs_it(world: World, tmp_path: Path) -> None:
     image = tmp_path / "image.qcow2"
     image.write_text("content")
     digest = hashlib.sha256(b"content").hexdigest()

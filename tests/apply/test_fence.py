@@ -1,4 +1,4 @@
-"""A host refuses whoever comes with a lower token than it has seen of a lock: shown with real shells."""
+"""A host refuses a batch with a lower token than it has seen of a lock: shown with real shells."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_highest_token_of_each_lock_is_kept_and_a_lower_one_refused(tmp_path
     assert perform(tmp_path, {SLICE: 59}, shell)[1].fenced == (60, SLICE)
 
 
-def test_records_do_not_mind_one_another(tmp_path: Path) -> None:
+def test_states_do_not_affect_one_another(tmp_path: Path) -> None:
     assert perform(tmp_path, {SLICE: 57})[0] == 0
     assert perform(tmp_path, {SLICE: 3}, lineage="9b41")[0] == 0
     assert (kept(tmp_path), kept(tmp_path, "9b41")) == ([f"57 {SLICE}"], [f"3 {SLICE}"])
@@ -76,7 +76,7 @@ def test_tokens_are_compared_as_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["x admin/two-vms\n", "\0\0\0\n", "-1 admin/two-vms\n"])
-def test_a_damaged_fence_lets_nobody_in(tmp_path: Path, content: str) -> None:
+def test_a_damaged_fence_refuses_every_batch(tmp_path: Path, content: str) -> None:
     (tmp_path / "fence").mkdir()
     (tmp_path / "fence" / "5f0e").write_text(content)
     status, transcript = perform(tmp_path, {SLICE: 57})
@@ -84,7 +84,7 @@ def test_a_damaged_fence_lets_nobody_in(tmp_path: Path, content: str) -> None:
     assert "is damaged" in transcript.stray
 
 
-def test_a_fence_that_cannot_be_written_lets_nobody_in(tmp_path: Path) -> None:
+def test_a_fence_that_cannot_be_written_refuses_every_batch(tmp_path: Path) -> None:
     (tmp_path / "fence").write_text("in the way")
     status, transcript = perform(tmp_path, {SLICE: 57})
     assert (status, made(tmp_path)) == (REFUSED, False)
@@ -123,7 +123,7 @@ async def test_an_apply_stops_where_a_host_has_seen_a_later_holder(world: World)
     assert (report.ok, report.failed, report.unknown, world.log(W1), world.log(W2)) == (False, (), (), [], [])
 
 
-async def test_a_batch_that_is_refused_between_looking_and_working_was_not_started(world: World) -> None:
+async def test_a_batch_that_is_refused_after_the_probe_was_not_started(world: World) -> None:
     seen(world, W1, 57)
     folder = world.folder(W1)
     overtaken = file(world.folder(W2), "slow", seconds=0.3)
@@ -135,7 +135,7 @@ async def test_a_batch_that_is_refused_between_looking_and_working_was_not_start
     assert (world.log(W1), world.journal.intended) == ([], [1, 2])
 
 
-async def test_nothing_is_uploaded_for_who_comes_too_late(world: World, tmp_path: Path) -> None:
+async def test_nothing_is_uploaded_after_the_lock_was_lost(world: World, tmp_path: Path) -> None:
     content = tmp_path / "content"
     content.write_bytes(b"image")
     digest = hashlib.sha256(b"image").hexdigest()
@@ -152,7 +152,7 @@ async def test_nothing_is_uploaded_for_who_comes_too_late(world: World, tmp_path
     assert world.log(W1) == []
 
 
-async def test_what_the_host_has_seen_goes_with_the_first_look(world: World) -> None:
+async def test_the_fence_is_written_with_the_first_probe(world: World) -> None:
     report = await world.execute(create(1, file(world.folder(W1), "a")))
     assert report.ok
     assert (world.folder(W1) / "root" / "fence" / "5f0e").read_text() == f"57 {SLICE}\n"

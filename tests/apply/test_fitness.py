@@ -163,7 +163,7 @@ def test_images_are_there_by_their_digest() -> None:
     assert judged(WORKER, FINE, "image ubuntu").verdict is Verdict.INFO
 
 
-def test_a_host_that_answers_nothing_is_judged_all_the_same() -> None:
+def test_a_host_that_prints_nothing_is_judged() -> None:
     found = {finding.check: finding.verdict for finding in findings(WORKER, parse(""), None)}
     assert found["root"] == found["bridge"] == found["trunk"] == found["open vswitch"] == Verdict.FAIL
 

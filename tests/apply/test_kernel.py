@@ -60,7 +60,7 @@ async def test_a_host_s_own_namespace_is_read(hosts: Localhosts) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("name", ["ip", "nft", "nsenter"])
-async def test_a_program_that_fails_is_an_error_in_its_words(hosts: Localhosts, programs: Path, name: str) -> None:
+async def test_a_program_that_fails_is_an_error_with_its_message(hosts: Localhosts, programs: Path, name: str) -> None:
     program(programs, name, "echo 'no such thing' >&2; exit 1")
     with pytest.raises(HostError, match="no such thing"):
         await read_kernels(hosts, [W1])
@@ -77,7 +77,7 @@ async def test_a_program_that_fails_is_an_error_in_its_words(hosts: Localhosts, 
         ("echo 'Traceback' >&2; exit 1", "Traceback"),
     ],
 )
-async def test_an_answer_about_neighbours_that_is_none_is_an_error(
+async def test_an_invalid_result_of_the_arp_probe_is_an_error(
     hosts: Localhosts, programs: Path, printed: str, words: str
 ) -> None:
     program(programs, "python3", f"cat > /dev/null; {printed}")
@@ -86,7 +86,7 @@ async def test_an_answer_about_neighbours_that_is_none_is_an_error(
 
 
 @pytest.mark.root
-async def test_an_interface_that_is_not_there_hears_nobody(hosts: Localhosts) -> None:
+async def test_an_interface_that_does_not_exist_finds_no_neighbour(hosts: Localhosts) -> None:
     asked = [Question("nowhere", "none0", "10.0.0.1", "10.0.0.2"), Question("", "none0", "10.0.0.1", "10.0.0.3")]
     assert await probe_neighbours(hosts, {W1: asked}) == {W1: (frozenset(), frozenset())}
     assert await probe_neighbours(hosts, {W1: []}) == {}

@@ -1,4 +1,4 @@
-"""A connection ends once nothing was heard for ten looks, and for no other reason."""
+"""A connection ends once no byte has come for ten checks, and for no other reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def connected() -> AsyncIterator[tuple[Heard, asyncio.StreamWriter]]:
         server.close()
 
 
-async def test_silence_ends_it_after_ten_looks() -> None:
+async def test_silence_ends_it_after_ten_checks() -> None:
     async with connected() as (heard, writer):
         writer.write(b"once")
         since = time.monotonic()

@@ -1,4 +1,4 @@
-"""Observing many resources takes one read-only batch for each host; drift is the record held against it."""
+"""Many resources are observed with one read-only batch for each host; drift is the difference from the state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_many_resources_take_one_batch_for_each_host(hosts: Localhosts) ->
     ]
 
 
-async def test_a_survey_goes_with_the_probes_in_one_batch_and_finds_what_nobody_asked_for(hosts: Localhosts) -> None:
+async def test_a_survey_is_in_the_batch_of_the_probes_and_finds_other_objects(hosts: Localhosts) -> None:
     known, lost = file(hosts.folder(W1), "known"), file(hosts.folder(W2), "lost")
     for one in (known, lost):
         (hosts.folder(one.host) / one.address.partition("/")[2]).write_text("here")

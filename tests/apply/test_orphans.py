@@ -1,4 +1,4 @@
-"""Orphans: what a survey finds and the record does not account for, whose it is, and in which order it goes."""
+"""Orphans: what a survey finds and the state does not have, who owns it, and in which order it is removed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def names(orphans: Iterable[Orphan]) -> set[str]:
     return {orphan.key.address for orphan in orphans}
 
 
-def test_what_is_recorded_is_no_orphan_but_another_thing_of_its_address_is() -> None:
+def test_a_resource_is_no_orphan_but_another_object_with_its_address_is() -> None:
     assert survey(EVERYTHING, recorded=EVERYTHING) == ()
     moved = replace(VM, host=HostName("worker2"))
     assert names(survey([VM], recorded=[moved])) == {VM.address}
@@ -50,7 +50,7 @@ def test_what_is_recorded_is_no_orphan_but_another_thing_of_its_address_is() -> 
     assert stray.key.name == "tap9999-1"
 
 
-def test_fences_tell_whose_an_orphan_is_and_doubt_is_in_favour_of_others() -> None:
+def test_fences_show_the_owner_of_an_orphan_and_any_other_state_comes_first() -> None:
     def whose(*fences: tuple[str, str]) -> tuple[Owner, tuple[str, ...]]:
         (orphan,) = survey([DISK], {lineage: frozenset({lock}) for lineage, lock in fences})
         return orphan.owner, orphan.lineages
@@ -64,7 +64,7 @@ def test_fences_tell_whose_an_orphan_is_and_doubt_is_in_favour_of_others() -> No
     assert (image.owner, image.lock) == (Owner.OURS, "@shared")
 
 
-def test_nothing_goes_while_something_else_stands_on_it() -> None:
+def test_nothing_is_removed_while_something_else_depends_on_it() -> None:
     everything = survey(EVERYTHING)
     assert names(free_of_use(everything)) == {one.address for one in EVERYTHING}
     without_vm = survey(EVERYTHING, recorded=[VM])
@@ -79,7 +79,7 @@ def test_nothing_goes_while_something_else_stands_on_it() -> None:
     assert free_of_use(others) == ()
 
 
-def test_what_stands_on_others_goes_first() -> None:
+def test_dependants_are_removed_first() -> None:
     steps = removal_steps(survey(EVERYTHING))
     number = {step.address: step.id for step in steps}
     assert sorted(number.values()) == list(range(1, len(EVERYTHING) + 1))

@@ -38,14 +38,14 @@ async def said(connector: SshConnector, text: str = "echo here") -> list[str]:
         await connector.close()
 
 
-async def test_one_connection_serves_all_who_ask(sshd: Sshd) -> None:
+async def test_one_connection_is_shared_by_all_callers(sshd: Sshd) -> None:
     connector = sshd.connector()
     found = await asyncio.gather(*(connector.connect(HOST) for _ in range(5)))
     assert len(set(map(id, found))) == len(sshd.connections) == 1
     await connector.close()
 
 
-async def test_a_root_shell_is_asked_for_as_the_cluster_file_says(sshd: Sshd) -> None:
+async def test_a_root_shell_is_opened_as_the_cluster_file_says(sshd: Sshd) -> None:
     assert await said(sshd.connector(sudo=True)) == ["here"]
     assert await said(sshd.connector(sudo=False)) == ["here"]
     assert sshd.commands == ["sudo -n /bin/sh -s", "/bin/sh -s"]
@@ -70,7 +70,7 @@ async def test_an_unknown_host_key_is_refused(sshd: Sshd) -> None:
     assert "compare" in caught.value.hint
 
 
-async def test_a_changed_host_key_is_refused_and_told_apart(sshd: Sshd) -> None:
+async def test_a_changed_host_key_is_refused_as_a_possible_attack(sshd: Sshd) -> None:
     sshd.know(sshd.folder / "id_stranger")
     with pytest.raises(HostKeyRejected, match=r"its host key is not the one in .*known_hosts") as caught:
         await said(sshd.connector())
@@ -139,7 +139,7 @@ async def test_refused_sessions_are_tried_again(sshd: Sshd) -> None:
     assert len(sshd.connections) == 1
 
 
-async def test_a_host_whose_sessions_stay_full_is_given_up(sshd: Sshd) -> None:
+async def test_a_host_without_a_free_session_is_given_up(sshd: Sshd) -> None:
     sshd.full = 100
     with pytest.raises(HostUnreachable, match="no session could be opened: open failed"):
         await said(sshd.connector())
@@ -223,7 +223,7 @@ async def test_an_output_without_end_is_cut_off(sshd: Sshd, monkeypatch: pytest.
         await said(sshd.connector(), "yes")
 
 
-async def test_a_forward_to_nothing_answers_nothing(sshd: Sshd) -> None:
+async def test_a_forward_to_a_missing_socket_is_closed(sshd: Sshd) -> None:
     connector = sshd.connector()
     connection = await connector.connect(HOST)
     async with connection.forward(str(sshd.disk / "no socket")) as local:

@@ -1,4 +1,4 @@
-"""A host's switch is asked everything in one conversation over its control socket, and believed in nothing else."""
+"""A switch receives all requests over one connection to its control socket, and only valid replies are accepted."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def echo(question: dict[str, Any]) -> str:
     return json.dumps({"id": question["id"], "result": words, "error": None})
 
 
-async def test_each_host_answers_in_the_order_of_its_questions_over_one_connection(
+async def test_each_host_replies_in_the_order_of_its_requests_over_one_connection(
     hosts: Localhosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flows = [f"in_port={number},dl_type=0x0800" for number in range(300)]
@@ -110,7 +110,7 @@ async def test_a_host_without_python_is_asked_one_question_at_a_time(
     ],
     ids=["error", "another", "no-id", "list", "number", "endless", "too-long", "noise"],
 )
-async def test_an_answer_that_is_none_is_an_error_with_the_reason(
+async def test_an_invalid_reply_is_an_error_with_the_reason(
     hosts: Localhosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
 ) -> None:
     async with switch(tmp_path, monkeypatch, answer):
@@ -120,7 +120,7 @@ async def test_an_answer_that_is_none_is_an_error_with_the_reason(
     assert words in str(caught.value)
 
 
-async def test_an_answer_cannot_pass_for_two_nor_steer_a_terminal(
+async def test_a_reply_cannot_pass_for_two_or_control_a_terminal(
     hosts: Localhosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forged = "Datapath actions: drop\nend of a trace\n\x1b[2Jéé"
@@ -133,7 +133,7 @@ async def test_an_answer_cannot_pass_for_two_nor_steer_a_terminal(
     assert found[W1] == ("Datapath actions: drop\nend of a trace\n\\x1b[2Jéé\n",) * 2
 
 
-async def test_a_switch_that_does_not_run_is_an_error_in_the_host_s_words(
+async def test_a_switch_that_does_not_run_is_an_error_with_the_host_s_message(
     hosts: Localhosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OVS_RUNDIR", str(tmp_path / "nowhere"))
