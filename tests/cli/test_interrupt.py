@@ -42,7 +42,7 @@ def test_the_second_signal_cancels_the_work(runs: Runs) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             await runs.stop.wait()
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.sleep(5)
+            await asyncio.Event().wait()
         finally:
             ended.append("cleaned up")
 
