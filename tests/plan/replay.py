@@ -13,7 +13,7 @@ from reconciler.spec.models.names import Address, SliceKey
 def replay(state: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bool = True) -> StateSnapshot:
     """Return the state after the first `done` steps (None: all of them).
 
-    With `cut` the next step was begun, and nobody knows how far it got; otherwise it was not.
+    With `cut` the next step was begun and its status is unknown; otherwise it was not begun.
     """
     count = len(plan.steps) if done is None else done
     resources = dict(state.resources)
@@ -43,13 +43,13 @@ def _numbered(
     allocations = dict(state.allocations) | dict(plan.allocations)
     held = dict(state.held)
     due = {step.subject.slice for step in left}
-    standing = {entry.resource.slice for entry in resources.values()}
+    existing = {entry.resource.slice for entry in resources.values()}
     for key in plan.slices:
         taken = _claimed(key, state.allocations.get(key)) | held.pop(key, frozenset())
         over = taken - _claimed(key, plan.allocations.get(key, state.allocations.get(key)))
         if over and key in due:
             held[key] = over
-        if key not in plan.allocations and key not in standing:
+        if key not in plan.allocations and key not in existing:
             allocations.pop(key, None)
     return replace(
         state,

@@ -227,9 +227,9 @@ def test_an_image_is_restored_before_a_vm_is_started_again_on_it() -> None:
     seen = state.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
     made = build_plan(cluster(), [lab(["a"])], seen, replace=[Address(WHERE)])
     assert actions(made) == {image: Action.UPDATE, WHERE: REPLACE}
-    (mended,) = (step for step in made.steps if step.action is UPDATE)
+    (restored,) = (step for step in made.steps if step.action is UPDATE)
     (started,) = (step for step in made.steps if step.action is CREATE)
-    assert mended.id in started.needs
+    assert restored.id in started.needs
     assert made.disturbed == ()
 
 

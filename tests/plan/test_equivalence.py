@@ -34,10 +34,10 @@ def test_another_new_thing_is_more_than_a_number() -> None:
 
 
 def test_another_change_to_what_is_there_is_more_than_a_number() -> None:
-    stands = replay(EMPTY, plan(LINKED))
+    created = replay(EMPTY, plan(LINKED))
     larger, largest = (lab({"a": {"memory": size}, "b": {}, "c": {}}, LINKED.links) for size in ("512MiB", "1GiB"))
-    assert same_but_for_numbers(plan(larger, state=stands), plan(larger, state=stands))
-    assert not same_but_for_numbers(plan(larger, state=stands), plan(largest, state=stands))
+    assert same_but_for_numbers(plan(larger, state=created), plan(larger, state=created))
+    assert not same_but_for_numbers(plan(larger, state=created), plan(largest, state=created))
 
 
 def test_an_empty_disk_in_the_place_of_a_lost_one_is_nothing_new() -> None:

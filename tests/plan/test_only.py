@@ -48,27 +48,27 @@ def test_a_vm_brings_its_link_and_the_way_out_along() -> None:
 
 
 def test_existing_resources_are_updated_whatever_else_is_created() -> None:
-    stands = replay(EMPTY, part(LINKED))
+    created = replay(EMPTY, part(LINKED))
     more = lab({**PAIR, "b": {"memory": "512MiB"}, "c": {}}, [["a:eth1", "b:eth1"]])
-    assert actions(part(more, stands, only=())) == {f"vm/{LAB1}/b": Action.UPDATE}
+    assert actions(part(more, created, only=())) == {f"vm/{LAB1}/b": Action.UPDATE}
     fewer = lab({"a": {"internet": True}})
-    gone = actions(part(fewer, stands, only=()))
+    gone = actions(part(fewer, created, only=()))
     assert gone[f"vm/{LAB1}/b"] is Action.DELETE
     assert Action.CREATE not in gone.values()
 
 
 def test_what_is_to_be_left_out_goes_and_keeps_its_numbers() -> None:
-    stands = replay(EMPTY, part(LINKED))
+    created = replay(EMPTY, part(LINKED))
     without = [Address(f"vm/{LAB1}/b"), Address(f"port/{LAB1}/b:eth0"), Address(f"port/{LAB1}/b:eth1")]
-    stopped = part(LINKED, stands, without=without)
+    stopped = part(LINKED, created, without=without)
     assert actions(stopped) == dict.fromkeys(without, Action.DELETE)
-    assert stopped.allocations == part(LINKED, stands).allocations
-    again = part(LINKED, replay(stands, stopped))
+    assert stopped.allocations == part(LINKED, created).allocations
+    again = part(LINKED, replay(created, stopped))
     assert actions(again) == dict.fromkeys(without, Action.CREATE)
 
 
 def test_what_others_share_is_left_alone() -> None:
     other = lab({"x": {"internet": True, "worker": "worker1"}}, key=LAB2)
-    stands = replay(EMPTY, part(other))
-    assert part(LINKED, stands, only=()).empty
-    assert actions(part(LINKED, stands, only=[DISK])) == {DISK: Action.CREATE}
+    created = replay(EMPTY, part(other))
+    assert part(LINKED, created, only=()).empty
+    assert actions(part(LINKED, created, only=[DISK])) == {DISK: Action.CREATE}

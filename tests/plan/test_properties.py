@@ -38,7 +38,7 @@ def applied(on: Cluster, written: Iterable[ExpandedSlice], state: StateSnapshot 
     return state
 
 
-def standing(state: StateSnapshot) -> dict[Address, Resource]:
+def existing(state: StateSnapshot) -> dict[Address, Resource]:
     assert {entry.status for entry in state.resources.values()} <= {Status.PRESENT}
     return {where: entry.resource for where, entry in state.resources.items()}
 
@@ -113,7 +113,7 @@ def test_numbers_are_unique_where_they_meet(on: Cluster, written: list[ExpandedS
     for state in (applied(on, written), replay(EMPTY, build_plan(on, written, EMPTY))):
         found = Counter(claim for key, had in state.allocations.items() for claim in claims(key, had))
         assert set(found.values()) <= {1}
-        resources = standing(state).values()
+        resources = existing(state).values()
         _unique(item.mac for item in resources if isinstance(item, Port))
         _unique((item.host, item.tap) for item in resources if isinstance(item, Port))
         _unique((item.host, item.vnc) for item in resources if isinstance(item, Vm))
@@ -167,7 +167,7 @@ def test_nothing_is_made_before_its_needs_nor_removed_while_needed(
 ) -> None:
     on, state, written = edit
     plan = build_plan(on, written, state, destroy=_others(state, written))
-    world = standing(state)
+    world = existing(state)
     for step in plan.steps:
         match step.action:
             case Action.DELETE:
@@ -212,7 +212,7 @@ def test_a_crash_at_any_step_converges(data: st.DataObject) -> None:
         again = build_plan(on, written, cut, destroy=destroy)
         cut = replay(cut, again, data.draw(st.integers(0, len(again.steps))), cut=data.draw(st.booleans()))
     end = replay(cut, build_plan(on, written, cut, destroy=destroy))
-    assert _plain(standing(end)) == _plain(standing(whole))
+    assert _plain(existing(end)) == _plain(existing(whole))
     assert end.allocations == whole.allocations
     assert (end.counters, end.held) == (whole.counters, {})
 
@@ -255,7 +255,7 @@ def test_a_change_of_mind_after_a_crash_leaves_nothing_behind(data: st.DataObjec
 @usual
 @given(clusters(), worlds())
 def test_resources_come_back_from_plain_data(on: Cluster, written: list[ExpandedSlice]) -> None:
-    for resource in standing(applied(on, written)).values():
+    for resource in existing(applied(on, written)).values():
         again = from_data(to_data(resource))
         assert again == resource
         assert (again.needs, again.after) == (resource.needs, resource.after)

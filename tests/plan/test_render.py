@@ -107,20 +107,20 @@ def test_a_digest_distinguishes_plans() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "words"),
+    ("count", "message"),
     [
         (0, "No changes. 0 slices match the state."),
         (1, "No changes. 1 slice matches the state."),
         (2, "No changes. 2 slices match the state."),
     ],
 )
-def test_nothing_to_do_is_one_sentence(count: int, words: str) -> None:
+def test_a_plan_without_changes_is_one_line(count: int, message: str) -> None:
     slices = [lab([], key=f"alice/lab{number}") for number in range(count)]
-    assert render_text(plan(*slices)) == f"{words}\n"
+    assert render_text(plan(*slices)) == f"{message}\n"
 
 
 @pytest.mark.parametrize(
-    ("vms", "links", "words"),
+    ("vms", "links", "message"),
     [
         (
             {"a": {"memory": "512MiB"}, "b": {}},
@@ -135,9 +135,9 @@ def test_nothing_to_do_is_one_sentence(count: int, words: str) -> None:
         ({"a": {}, "b": {}}, 0, "2 to change, 0 to replace, 5 to destroy. 1 link interrupted."),
     ],
 )
-def test_the_summary_counts_what_hurts(vms: Any, links: int, words: str) -> None:
+def test_the_summary_counts_restarts_and_interruptions(vms: Any, links: int, message: str) -> None:
     made = plan(lab(vms, [["a", "b"]][:links]), state=STATE)
-    assert summary(made) == f"Plan: 0 to add, {words}"
+    assert summary(made) == f"Plan: 0 to add, {message}"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_every_vm_on_a_restored_image_is_named_in_any_slice() -> None:
     seen = state.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
     text = render_text(plan(lab(["a"]), state=seen))
     assert "sha256 changed on worker1" in text
-    words = f"# unchanged, but may have read {image} as changed: restart it with --replace vm/"
-    told = [line.partition("--replace ")[2] for line in text.splitlines() if words in line]
-    assert told == ["vm/alice/lab1/a", "vm/bob/lab2/z"]
+    message = f"# unchanged, but may have read {image} as changed: restart it with --replace vm/"
+    named = [line.partition("--replace ")[2] for line in text.splitlines() if message in line]
+    assert named == ["vm/alice/lab1/a", "vm/bob/lab2/z"]
     assert "slice bob/lab2:" in text
