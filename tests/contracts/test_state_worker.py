@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from sqlalchemy import event
 
 from reconciler import workflow
 from reconciler.apply.execution.events import ApplyReport, Event
@@ -144,6 +145,21 @@ def test_the_loop_runs_while_an_apply_waits_to_take_its_locks(tmp_path: Path) ->
         assert report.ok
         assert store.locks() == ()
     assert site.stalls.longest < STALL
+
+
+def test_no_statement_of_an_apply_runs_in_the_thread_of_the_loop(tmp_path: Path) -> None:
+    site, threads = Site(tmp_path), set[str]()
+    with closing(site.database.open(cluster="campus")) as store:
+
+        @event.listens_for(store._engine, "before_cursor_execute")
+        def note(*_: object) -> None:
+            threads.add(threading.current_thread().name)
+
+        report = asyncio.run(site.apply(store))
+    assert report is not None
+    assert report.ok
+    assert "state_0" in threads
+    assert threading.main_thread().name not in threads
 
 
 def test_calls_run_in_order_and_return_what_they_return() -> None:

@@ -105,8 +105,9 @@ def apply(  # noqa: PLR0913 - one parameter for each option
     inputs = session.slice_inputs(paths or [])
 
     async def prepare(engine: Engine) -> PreparedApply:
-        found = workflow.asked(
-            inputs, engine.store, paths or [], replace, prune=prune, allow_many=allow_destroy, refresh=refresh
+        store, call = engine.store, engine.worker.run
+        found = await call(
+            workflow.asked, inputs, store, paths or [], replace, prune=prune, allow_many=allow_destroy, refresh=refresh
         )
         return await workflow.prepare(engine, inputs, found)
 
@@ -131,7 +132,7 @@ def destroy(
     inputs = session.inputs()
 
     async def prepare(engine: Engine) -> PreparedApply:
-        found = workflow.find_slices(engine.store, slices, unfinished=True)
+        found = await engine.worker.run(workflow.find_slices, engine.store, slices, unfinished=True)
         return await workflow.prepare(engine, inputs, workflow.Asked(destroy=found))
 
     return _apply(session, inputs, _Options(auto_approve, parallelism, lock_timeout), prepare)
