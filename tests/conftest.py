@@ -88,6 +88,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Clean up after a run that was interrupted, whose workers may have been killed."""
+    if RUN in config.stash and LEFT not in config.stash:
+        leftovers.end(config.stash[RUN], ())
+        leftovers.remove_abandoned_labs()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker of pytest-xdist has to report."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler import lab as labs
 from reconciler.lab.folder import locate
 
 MARK: Final = "RECONCILER_TEST_RUN"
@@ -55,6 +56,14 @@ def end(run: Run, pids: Iterable[int]) -> list[str]:
         time.sleep(0.1)
     shutil.rmtree(run.folder)
     return found
+
+
+def remove_abandoned_labs() -> None:
+    """Remove the labs of test processes that were killed before they could do so."""
+    for folder in locate("test").path.parent.glob("test-*"):
+        pid = folder.name.split("-")[1]
+        if folder.is_dir() and pid.isdigit() and not Path("/proc", pid).exists():
+            labs.down(folder.name, report=print)
 
 
 def leftovers(run: Run, pids: Iterable[int]) -> list[str]:

@@ -13,10 +13,10 @@ import pytest
 
 from reconciler import lab as labs
 from reconciler.errors import LabError
-from reconciler.lab.folder import locate
 from tests.conftest import Tell
 from tests.lab.census import census, settled
 from tests.lab.site import Site
+from tests.leftovers import remove_abandoned_labs
 
 _numbers = count(1)
 
@@ -37,7 +37,7 @@ def lab(lab_allowed: None) -> Iterator[labs.LabInfo]:
     """Give the lab that all tests of this process share; each uses its own slices, VLANs and names."""
     # A terminated run tears its lab down like an interrupted one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _remove_abandoned_labs()
+    remove_abandoned_labs()
     name = f"test-{os.getpid()}"
     try:
         yield _bring_up(name)
@@ -124,11 +124,3 @@ def _clean_site(lab: labs.LabInfo, folder: Path) -> Iterator[Site]:
     if left := clean.slices():
         clean.destroy(*left)
     assert settled(lab, before) == [], "all slices are destroyed, and the hosts are not as before"
-
-
-def _remove_abandoned_labs() -> None:
-    """Remove the labs of test runs that were killed before they could."""
-    for folder in locate("test").path.parent.glob("test-*"):
-        run = folder.name.split("-")[1]
-        if folder.is_dir() and run.isdigit() and not Path("/proc", run).exists():
-            labs.down(folder.name, report=print)
