@@ -335,7 +335,18 @@ def test_a_declared_path_that_is_blocked_is_missing(change: Any, message: str) -
         ({"iif": "other"}, [{"dst": "default", "dev": "a"}], {Inside.NOWHERE}),
         ({"fwmark": "0x1"}, [{"dst": "default", "dev": "a"}], {"a", Inside.NOWHERE}),
     ],
-    ids=str,
+    ids=[
+        "longest-prefix",
+        "lowest-metric",
+        "multipath",
+        "local",
+        "blackhole",
+        "throw",
+        "rule-of-another-source",
+        "rule-of-this-source",
+        "rule-of-another-interface",
+        "rule-of-a-mark",
+    ],
 )
 def test_routes_are_looked_up_as_the_kernel_does(
     rule: dict[str, Any], routes: list[dict[str, Any]], wanted: set[str]
