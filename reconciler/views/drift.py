@@ -32,7 +32,10 @@ def _drifted(item: Drift) -> documents.DriftedResource:
         address=item.address,
         host=item.host,
         kind=item.kind,
-        attributes=[documents.DriftedAttribute.model_validate(each) for each in item.attributes],
+        attributes=[
+            documents.DriftedAttribute(name=each.name, recorded=each.expected, observed=each.observed)
+            for each in item.attributes
+        ],
         words=item.message,
     )
 
