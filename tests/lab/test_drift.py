@@ -191,7 +191,7 @@ def test_an_overlay_is_created_again_only_if_its_loss_is_accepted(afloat: Afloat
 
     refused = afloat.site.run("apply", "--auto-approve", path)
     assert refused.code == 1, refused.told
-    assert "error[data-loss]: the data of disk/admin/adrift/b on worker2 is gone" in refused.err
+    assert "error[data-loss]: the data of disk/admin/adrift/b on worker2 is lost" in refused.err
     assert "--accept-data-loss" in refused.err
     options = ["--cluster", str(afloat.site.cluster), "--state", str(afloat.site.folder / "state.db")]
     asked = on_terminal(["apply", *options, str(path)], until="Do this? [y/N]: ", keys=b"y\nn\n")

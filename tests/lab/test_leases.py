@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +43,25 @@ vms: {a: {worker: worker2}}
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let leases run out soon; a renewal is due three times a second."""
     monkeypatch.setenv("RECONCILER_LEASE_TTL", "2s")
+
+
+def pause(site: Site, running: Running) -> None:
+    """Stop a client outside any transaction: one that is stopped inside of one keeps the database locked."""
+    running.signal(signal.SIGSTOP)
+    while not writable(site.folder / "state.db"):
+        running.signal(signal.SIGCONT)
+        time.sleep(0.02)
+        running.signal(signal.SIGSTOP)
+
+
+def writable(database: Path) -> bool:
+    """Return whether a transaction that writes can begin."""
+    with closing(sqlite3.connect(database, timeout=0.2, isolation_level=None)) as connection:
+        with suppress(sqlite3.OperationalError):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+            return True
+        return False
 
 
 def begin(site: Site, file: Path = FILE) -> Running:
@@ -105,7 +125,7 @@ def test_a_holder_that_was_paused_past_its_lease_changes_nothing(site: Site) -> 
     with held_up(site.lab, "worker2"):
         first = begin(site)
         first.wait_for_lines(5, "worker1", ": created in ")
-        first.signal(signal.SIGSTOP)
+        pause(site, first)
     with resumed(first):
         take_over(site, first)
         before = census(site.lab), state_of(site)
@@ -141,7 +161,7 @@ def stop_before_vm(site: Site, first: Running) -> str:
         with held_up(site.lab, "worker2"):
             first.signal(signal.SIGCONT)
             wait_until(lambda: waiting(site) != "", "a batch to wait on its host")
-            first.signal(signal.SIGSTOP)
+            pause(site, first)
             begun = [entry.resource for entry in state_of(site).resources.values() if entry.status is Status.CREATING]
             if any(isinstance(resource, resources.Vm) for resource in begun):
                 process = waiting(site)
