@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Final
 
 from reconciler import lab as labs
@@ -71,7 +73,9 @@ Census = Mapping[str, HostCensus]
 
 def census(lab: labs.LabInfo) -> Census:
     """List what is on every host of a lab."""
-    return {host.name: _list(lab, host.name) for host in labs.status(lab.name).hosts}
+    hosts = [host.name for host in labs.status(lab.name).hosts]
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        return dict(zip(hosts, pool.map(partial(_list, lab), hosts), strict=True))
 
 
 def differences(expected: Census, found: Census) -> list[str]:

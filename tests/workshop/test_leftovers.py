@@ -12,7 +12,8 @@ from tests.leftovers import MARK, Run, leftovers, machine
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("RECONCILER_LAB_DIR", str(tmp_path / "labs"))  # this process may have a lab of its own
     folder = tmp_path / "run"
     folder.mkdir()
     return Run("f00", folder, frozenset(machine()))
