@@ -271,21 +271,11 @@ class LivesOnSqlite(Lives):
 
 
 @pytest.mark.slow
-def test_a_cluster_always_comes_to_rest(tell: Tell) -> None:
+@pytest.mark.parametrize("lives", [Lives, LivesOnSqlite])
+def test_a_cluster_always_comes_to_rest(lives: type[Lives], tell: Tell) -> None:
     seen.clear()
-    run_state_machine_as_test(Lives, settings=LIVES)
-    tell("lives of a cluster: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
-    assert seen["steps"] >= 2000
-    assert seen["crashes"] >= 100
-    assert seen["applies overtaken"] >= 50
-    assert seen["applies with a connection lost, not completed"] >= 20
-
-
-@pytest.mark.slow
-def test_a_cluster_with_its_state_in_sqlite_always_comes_to_rest(tell: Tell) -> None:
-    seen.clear()
-    run_state_machine_as_test(LivesOnSqlite, settings=LIVES)
-    tell("lives with the state in SQLite: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
+    run_state_machine_as_test(lives, settings=LIVES)
+    tell(f"{lives.__name__}: " + ", ".join(f"{number} {what}" for what, number in seen.most_common()))
     assert seen["steps"] >= 2000
     assert seen["crashes"] >= 100
     assert seen["applies overtaken"] >= 50
