@@ -15,6 +15,7 @@ from reconciler import lab as labs
 from reconciler.errors import LabError
 from tests.conftest import Tell
 from tests.lab.census import census, settled
+from tests.lab.idle import idle_image, with_image
 from tests.lab.site import Site
 from tests.leftovers import remove_abandoned_labs
 
@@ -69,29 +70,45 @@ def lab_name(lab_allowed: None) -> Iterator[str]:
         labs.down(name, report=print)
 
 
+@pytest.fixture(scope="session")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give an image without a system; see `tests/lab/idle.py`."""
+    return idle_image(tmp_path_factory.mktemp("idle"))
+
+
 @pytest.fixture
-def site(lab: labs.LabInfo, tmp_path: Path) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, lab: labs.LabInfo, idle: Path, tmp_path: Path) -> Iterator[Site]:
     """Give the shared lab with an empty state; slices that the test leaves are destroyed, and must then be gone."""
-    with _clean_site(lab, tmp_path) as clean:
+    with _clean_site(_site_for(request, lab, idle, tmp_path)) as clean:
         yield clean
 
 
 @pytest.fixture(scope="module")
-def module_site(lab: labs.LabInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def module_site(
+    request: pytest.FixtureRequest, lab: labs.LabInfo, idle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     """Give the shared lab with a state for this module, for slices that all of its tests use."""
-    with _clean_site(lab, tmp_path_factory.mktemp("site")) as clean:
+    with _clean_site(_site_for(request, lab, idle, tmp_path_factory.mktemp("site"))) as clean:
         yield clean
 
 
 @pytest.fixture
-def own_site(own_lab: Callable[..., labs.LabInfo], tmp_path: Path) -> Callable[..., Site]:
+def own_site(
+    request: pytest.FixtureRequest, own_lab: Callable[..., labs.LabInfo], idle: Path, tmp_path: Path
+) -> Callable[..., Site]:
     """Give a function that makes labs with an empty state for this test only; it takes the number of workers."""
 
     def make(workers: int = 1) -> Site:
-        made = own_lab(workers)
-        return Site(made, tmp_path, made.cluster_file)
+        return _site_for(request, own_lab(workers), idle, tmp_path)
 
     return make
+
+
+def _site_for(request: pytest.FixtureRequest, lab: labs.LabInfo, idle: Path, folder: Path) -> Site:
+    """Let guests boot only for tests that are marked so: under emulation a boot takes seconds of CPU time."""
+    if request.node.get_closest_marker("guests") is not None:
+        return Site(lab, folder, lab.cluster_file)
+    return Site(lab, folder, with_image(lab.cluster_file, idle, folder / "idle-cluster.yaml"), guests=False)
 
 
 def _bring_up(name: str, workers: int = 3) -> labs.LabInfo:
@@ -117,10 +134,9 @@ def _own_labs() -> Iterator[Callable[..., labs.LabInfo]]:
 
 
 @contextmanager
-def _clean_site(lab: labs.LabInfo, folder: Path) -> Iterator[Site]:
-    before = census(lab)
-    clean = Site(lab, folder, lab.cluster_file)
+def _clean_site(clean: Site) -> Iterator[Site]:
+    before = census(clean.lab)
     yield clean
     if left := clean.slices():
         clean.destroy(*left)
-    assert settled(lab, before) == [], "all slices are destroyed, and the hosts are not as before"
+    assert settled(clean.lab, before) == [], "all slices are destroyed, and the hosts are not as before"

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ class Vm:
 
     lab: labs.LabInfo
     data: dict[str, Any]
+    boots: bool
 
     @property
     def worker(self) -> str:
@@ -83,6 +84,7 @@ class Vm:
     @property
     def guest(self) -> labs.Guest:
         """Its guest, reached over the serial port."""
+        assert self.boots, "guests boot only for tests with the mark `guests`"
         return labs.guest_of(self.lab.name, self.worker, self.data["id"])
 
     @property
@@ -149,11 +151,12 @@ class Vm:
 
 @dataclass(frozen=True)
 class Site:
-    """A lab, and a folder with slice files and the state."""
+    """A lab, and a folder with slice files and the state; `guests` says whether the images of the cluster boot."""
 
     lab: labs.LabInfo
     folder: Path
     cluster: Path
+    guests: bool = field(default=True, kw_only=True)
 
     @property
     def state(self) -> Path:
@@ -206,7 +209,7 @@ class Site:
 
     def vms(self, name: str) -> dict[str, Vm]:
         """Return the VMs of a slice by name."""
-        return {vm["name"]: Vm(self.lab, vm) for vm in self.show(name)["vms"]}
+        return {vm["name"]: Vm(self.lab, vm, self.guests) for vm in self.show(name)["vms"]}
 
     def slices(self) -> list[str]:
         """Return the names of all slices in the state."""

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.running import on_terminal
 from tests.lab.site import Site, Vm, on_host
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 ADRIFT = """
 version: 1

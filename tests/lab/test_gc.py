@@ -109,6 +109,7 @@ def running(site: Site, name: str) -> bool:
     return any(f"guest=admin/driftwood/{name}" in process for process in census(site.lab)["worker1"].processes)
 
 
+@pytest.mark.guests
 def test_a_vm_whose_directory_was_deleted_by_hand_does_not_run_on(site: Site) -> None:
     path = site.write(FLOTSAM.replace("flotsam", "driftwood"))
     site.apply(path)

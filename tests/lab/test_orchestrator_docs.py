@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.site import Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 PAGE = Path(__file__).parents[2] / "docs" / "orchestrator-api.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -114,6 +114,7 @@ def holders(site: Site, marks: list[bytes]) -> dict[str, list[str]]:
     return {host: sorted(paths) for host, paths in found.items() if paths}
 
 
+@pytest.mark.guests
 def test_a_guest_finds_its_user_data(site: Site, file: Path) -> None:
     site.apply(file)
     vms = site.vms("seeds")

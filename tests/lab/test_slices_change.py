@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.site import Site, Vm, on_host
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 HEAD = """
 version: 1

@@ -123,6 +123,7 @@ links:
 
 
 @pytest.mark.parametrize("last", ["trunk/admin/four@worker2", "vm/admin/four/b"])
+@pytest.mark.guests
 def test_a_worker_s_plug_pulled_during_apply(last: str, own_site: Callable[..., Site]) -> None:
     site = own_site(workers=2)
     path = site.write(FOUR)

@@ -16,7 +16,7 @@ import pytest
 from reconciler import lab as labs
 from tests.lab.site import Site, Vm, on_host
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 PAGE = "http://203.0.113.10/"
 GATEWAY = "10.60.7.1"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.site import EXAMPLES, Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 
 def test_each_pair_meets_on_its_link_and_all_meet_at_the_router(site: Site) -> None:

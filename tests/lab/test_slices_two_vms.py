@@ -7,7 +7,7 @@ import pytest
 from tests.lab.census import census, settled
 from tests.lab.site import EXAMPLES, Site, Vm, on_host
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 FILE = EXAMPLES / "two-vms.yaml"
 PAGE = "http://203.0.113.10/"

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Tell
 from tests.lab.site import EXAMPLES, Done, Site, on_host
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 FILES = (EXAMPLES / "two-vms.yaml", EXAMPLES / "triangle.yaml")
 

@@ -251,7 +251,7 @@ class Wired(Site):
             (site.folder / "wired-known-hosts").write_text(known)
             with (site.folder / "wired.yaml").open("w") as stream:
                 YAML().dump(cluster, stream)
-            yield cls(site.lab, site.folder, site.folder / "wired.yaml", wires)
+            yield cls(site.lab, site.folder, site.folder / "wired.yaml", wires, guests=site.guests)
 
     def worsen(self, **faults: Any) -> None:
         """Set the faults of every wire."""
