@@ -3,8 +3,9 @@
 UV_VERSION := 0.13.9
 DEMO := demo
 
-# Two processes share the tests, a file at a time, each with a lab of its own. `make test WORKERS=0` uses one process.
-WORKERS := 2
+# Three processes share the tests, a file at a time, each with a lab of its own: on two cores, one of them mostly waits
+# for a host. `make test WORKERS=0` uses one process.
+WORKERS := 3
 RESULTS ?= .pytest_cache/results.xml
 
 # What `make mutants` passes on, such as `make mutants MUTANTS="--count 100 --seed 7 plan"`.

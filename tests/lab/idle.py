@@ -1,7 +1,7 @@
 """Makes a guest image without a system: the boot sector halts the CPU, so a VM costs a tenth of one that boots.
 
-Everything around the guest is real: the image is a QCOW2 file, uploaded and checked as any other, and QEMU runs on an
-overlay of it.
+Everything around the guest is real: the image is a QCOW2 file as large as the lab's, uploaded and checked as any other,
+and QEMU runs on an overlay of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -16,14 +17,15 @@ from ruamel.yaml import YAML
 _HALT: Final = bytes.fromhex("fa f4 eb fd")  # cli; hlt; jump back to cli
 _SIGNATURE: Final = bytes.fromhex("55 aa")
 _SECTOR: Final = 512  # bytes
-_DISK: Final = 1024 * 1024  # bytes
+_DISK: Final = 16 * 1024 * 1024  # bytes
 
 
 def idle_image(folder: Path) -> Path:
     """Write the image into a folder, and return its path."""
     sector = _HALT.ljust(_SECTOR - len(_SIGNATURE), b"\0") + _SIGNATURE
     raw, image = folder / "idle.raw", folder / "idle.qcow2"
-    raw.write_bytes(sector.ljust(_DISK, b"\0"))
+    filling = Random(0).randbytes(_DISK - _SECTOR)  # noqa: S311 - zeros would not be stored
+    raw.write_bytes(sector + filling)
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image], check=True)
     raw.unlink()
     return image

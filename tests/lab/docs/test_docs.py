@@ -11,7 +11,7 @@ import pytest
 from tests.lab.docs.pages import neutral, rerun
 from tests.lab.site import Site
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.guests]
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "docs/walkthrough.md")
