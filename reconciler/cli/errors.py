@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from typer import TyperException
 
+from reconciler.cli.global_options import GlobalOptions
 from reconciler.errors import Code, Problem, ReconcilerError
 from reconciler.spec.quoting import escape
 from reconciler.views.errors import error_json, problems_text
@@ -24,7 +25,7 @@ def print_early(error: ReconcilerError | TyperException, arguments: Sequence[str
     options = arguments[: list(arguments).index("--")] if "--" in arguments else arguments
     as_json = "--json" in options
     if isinstance(error, ReconcilerError):
-        print_error(error, as_json=as_json)
+        print_error(GlobalOptions(json=as_json), error)
         return 1
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
@@ -34,11 +35,11 @@ def print_early(error: ReconcilerError | TyperException, arguments: Sequence[str
     return 1
 
 
-def print_error(error: ReconcilerError, *, as_json: bool, verbose: bool = False) -> None:
-    """Print all problems of an error; `verbose` adds the traceback."""
-    if verbose:
+def print_error(options: GlobalOptions, error: ReconcilerError) -> None:
+    """Print all problems of an error; --verbose adds the traceback."""
+    if options.verbose:
         sys.stderr.write(_redacted("".join(traceback.format_exception(error))))
-    _write(error.code, error.summary, error.problems(), as_json=as_json)
+    _write(error.code, error.summary, error.problems(), as_json=options.json)
 
 
 def _redacted(text: str) -> str:

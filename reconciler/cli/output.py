@@ -21,6 +21,21 @@ def show(options: GlobalOptions, view: View) -> None:
         sys.stdout.write(to_json(view.document()))
     else:
         write_blocks(options, view.text())
+        sys.stderr.write(view.notes())
+
+
+def remark(options: GlobalOptions, blocks: Iterable[Block]) -> None:
+    """Print what only people need beside the result; with --json, nothing, because the document says it."""
+    if not options.json:
+        write_blocks(options, blocks)
+
+
+def ask_about(options: GlobalOptions, blocks: Iterable[Block]) -> None:
+    """Print what a question is about; with --json on standard error, because standard output has the result alone."""
+    if options.json:
+        sys.stderr.writelines(map(block_text, blocks))
+    else:
+        write_blocks(options, blocks)
 
 
 def to_json(document: Any) -> str:
@@ -40,6 +55,7 @@ def write_blocks(options: GlobalOptions, blocks: Iterable[Block]) -> None:
             write_coloured(console_of(options), block)
         else:
             sys.stdout.write(block_text(block))
+        sys.stdout.flush()  # making the next block may take long
 
 
 def block_text(block: Block) -> str:
@@ -58,9 +74,15 @@ def is_terminal(stream: Any) -> bool:
     return bool(stream.isatty() or os.environ.get("FORCE_COLOR"))
 
 
-def shows_bars(stream: Any) -> bool:
-    """Whether a stream can show progress bars."""
-    return is_terminal(stream) and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+def shows_progress(options: GlobalOptions) -> bool:
+    """Whether to show progress: not with --json, because programs read the result."""
+    return not options.json
+
+
+def shows_bars(options: GlobalOptions) -> bool:
+    """Whether to show progress as bars on standard error."""
+    capable = is_terminal(sys.stderr) and os.environ.get("TERM", "") not in {"dumb", "unknown"}
+    return shows_progress(options) and capable
 
 
 def _plain_data(document: Any) -> Any:

@@ -6,22 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from reconciler.apply.execution.events import (
-    Event,
-    Finished,
-    HostDropped,
-    HostLost,
-    Observer,
-    StepStarted,
-    UploadProgress,
-    Waiting,
-)
-from reconciler.cli.output import shows_bars
+from reconciler.apply.execution.events import Event, HostLost, Observer
+from reconciler.cli.output import shows_bars, shows_progress
 from reconciler.cli.session import Session
-from reconciler.plan.model import Action, Step
-from reconciler.plan.results import StepResult, StepStatus
-
-_PAST = {Action.CREATE: "created", Action.UPDATE: "changed", Action.DELETE: "deleted", Action.REPLACE: "replaced"}
+from reconciler.views.progress import event_line
 
 
 @contextmanager
@@ -42,10 +30,10 @@ def progress(session: Session, hosts_lost: list[HostLost]) -> Iterator[Observer]
 
 @contextmanager
 def _shown(session: Session) -> Iterator[Observer]:
-    if session.json:
+    if not shows_progress(session):
         yield _silent
         return
-    if not shows_bars(sys.stderr):
+    if not shows_bars(session):
         yield _print_lines(sys.stderr.write, verbose=session.verbose)
         return
     from reconciler.cli.bars import bars  # noqa: PLC0415 - rich: only a terminal needs it
@@ -60,37 +48,7 @@ def _silent(_event: Event) -> None:
 
 def _print_lines(write: Callable[[str], object], *, verbose: bool) -> Observer:
     def observe(event: Event) -> None:
-        line = (
-            f"{_label(event.step)}: {event.step.action}" if verbose and isinstance(event, StepStarted) else _line(event)
-        )
-        if line:
+        if line := event_line(event, verbose=verbose):
             write(f"{line}\n")
 
     return observe
-
-
-def _line(event: Event) -> str | None:
-    match event:
-        case StepResult(step=step, status=StepStatus.DONE, seconds=seconds):
-            return f"{_label(step)}: {_PAST[step.action]} in {seconds:.1f} s"
-        case StepResult(step=step, status=status, message=message):
-            return f"{_label(step)}: {status}: {_first(message)}"
-        case HostDropped() | HostLost() | Waiting():
-            return _trouble(event)
-        case StepStarted() | UploadProgress() | Finished():
-            return None
-
-
-def _trouble(event: HostDropped | HostLost | Waiting) -> str:
-    if isinstance(event, Waiting):
-        return f"waiting: {event.message}"
-    what = "given up" if isinstance(event, HostLost) else "connection lost, trying again"
-    return f"{event.host:<10} {what}: {_first(event.message)}"
-
-
-def _label(step: Step) -> str:
-    return f"{step.host:<10} {step.address}"
-
-
-def _first(message: str) -> str:
-    return next(iter(message.strip().splitlines()), "no reason given")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from reconciler.spec.load import ClusterFile
 from reconciler.state.reader import open_reader
 from reconciler.state.store import StateReader
 from reconciler.trees import find_cluster
-from reconciler.views.view import View
+from reconciler.views.view import Block, View
 
 if TYPE_CHECKING:
     from reconciler.state.sql.store import SqlStore
@@ -73,6 +73,14 @@ class Session(GlobalOptions):
         """Print a view: as JSON with --json, else as text."""
         output.show(self, view)
 
+    def remark(self, blocks: Iterable[Block]) -> None:
+        """Print what only people need beside the result."""
+        output.remark(self, blocks)
+
+    def ask_about(self, blocks: Iterable[Block]) -> None:
+        """Print what a question is about, before it is asked."""
+        output.ask_about(self, blocks)
+
 
 def _near(path: Path) -> Path:
     """Return a path relative to the working folder if it is inside, because errors name files by it."""
@@ -100,7 +108,7 @@ def with_session(verb: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = verb(session, **options)
         except ReconcilerError as error:
-            print_error(error, as_json=session.json, verbose=session.verbose)
+            print_error(session, error)
             code = 1
         if code:
             raise typer.Exit(code)

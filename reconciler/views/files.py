@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.spec.quoting import escape, plural
+from reconciler.spec.schema import json_schema, schema_text
 from reconciler.views import documents
 from reconciler.views.view import Document, View
 
@@ -22,6 +23,11 @@ def valid_view(cluster: str, slices: Sequence[str]) -> View:
         lambda: [f"Valid: cluster {cluster}, {plural(len(slices), 'slice')}: {', '.join(slices)}.\n"],
         lambda: documents.Valid(valid=True, cluster=cluster, slices=list(slices)),
     )
+
+
+def schema_view(kind: str) -> View:
+    """Show the JSON Schema of a kind of file, on few lines for editors, and indented as other documents are."""
+    return View(lambda: [schema_text(kind)], lambda: json_schema(kind))
 
 
 def line_view(line: str, document: Document) -> View:

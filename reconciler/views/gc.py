@@ -9,7 +9,7 @@ from reconciler.plan.results import StepResult
 from reconciler.spec.quoting import plural
 from reconciler.views import documents
 from reconciler.views.orphans import orphan_fields, orphan_text, other_lines, unread_documents, unread_lines
-from reconciler.views.report import failure_lines
+from reconciler.views.report import NOTHING_CHANGED, failure_lines
 from reconciler.views.view import View
 from reconciler.workflow.gc import GcAction, GcDecision, GcResult
 
@@ -22,22 +22,32 @@ def gc_view(result: GcResult, hosts_lost: Sequence[HostLost], *, dry_run: bool) 
     return View(
         lambda: ["".join(f"{line}\n" for line in _lines(result, hosts_lost, dry_run=dry_run))],
         lambda: _document(result),
+        lambda: "" if result.approved else NOTHING_CHANGED,
     )
+
+
+def decisions_text(result: GcResult) -> str:
+    """Return the decision on every orphan, with its reason."""
+    return "".join(f"{line}\n" for line in _decision_lines(result))
+
+
+def removal_question(result: GcResult) -> str:
+    """Ask whether to remove the orphans that can go."""
+    return f"Remove {_orphans(len(result.doomed))}?"
 
 
 def _lines(result: GcResult, hosts_lost: Sequence[HostLost], *, dry_run: bool) -> Iterator[str]:
     if not result.approved:
         return
     if result.report is None:
-        yield from decision_lines(result)
+        yield from _decision_lines(result)
         yield _nothing_removed(result, dry_run=dry_run)
         return
     yield from failure_lines(result.report, {host.host: host.hint for host in hosts_lost if host.hint})
-    yield f"Removed {orphans(len(result.report.done))} in {result.report.elapsed:.1f} s."
+    yield f"Removed {_orphans(len(result.report.done))} in {result.report.elapsed:.1f} s."
 
 
-def decision_lines(result: GcResult) -> Iterator[str]:
-    """Yield the decision on every orphan, with its reason."""
+def _decision_lines(result: GcResult) -> Iterator[str]:
     others = [decision.orphan for decision in result.decisions if decision.action is GcAction.OTHER]
     for decision in result.decisions:
         if decision.action is not GcAction.OTHER:
@@ -46,8 +56,7 @@ def decision_lines(result: GcResult) -> Iterator[str]:
     yield from unread_lines(result.unread)
 
 
-def orphans(count: int) -> str:
-    """Return a number of orphans."""
+def _orphans(count: int) -> str:
     return plural(count, "orphan")
 
 
@@ -67,10 +76,10 @@ def _reason(decision: GcDecision) -> str:
 def _nothing_removed(result: GcResult, *, dry_run: bool) -> str:
     actions = [decision.action for decision in result.decisions if decision.action is not GcAction.OTHER]
     if dry_run and GcAction.REMOVE in actions:
-        return f"Would remove {orphans(actions.count(GcAction.REMOVE))}."
+        return f"Would remove {_orphans(actions.count(GcAction.REMOVE))}."
     waiting = sum(action in _WAITING for action in actions)
     if waiting and not dry_run:
-        return f"Nothing was removed. A later run removes {orphans(waiting)} if still present."
+        return f"Nothing was removed. A later run removes {_orphans(waiting)} if still present."
     return "Nothing to remove." if actions else "No orphans."
 
 

@@ -14,22 +14,34 @@ from reconciler.plan.results import StepResult
 from reconciler.spec.quoting import plural
 from reconciler.views.documents import Applied, AppliedChanges, FailedStep, LostHost, SkippedStep
 from reconciler.views.documents import Step as StepModel
+from reconciler.views.errors import problems_text
 from reconciler.views.view import View
 from reconciler.workflow import ApplyResult
 
 NAMED: Final = 3
 """How many steps of a group are named before the rest is only counted."""
 
+NOTHING_CHANGED: Final = "Nothing was changed.\n"
+"""What to say after a plan that was declined."""
+
 _VERBS = {Action.CREATE: "added", Action.UPDATE: "changed", Action.REPLACE: "replaced", Action.DELETE: "destroyed"}
 
 
 def apply_view(applied: ApplyResult, hosts_lost: Sequence[HostLost]) -> View:
     """Show the result of an apply."""
-    return View(lambda: _text(applied, hosts_lost), lambda: _document(applied, hosts_lost))
+    return View(lambda: _text(applied, hosts_lost), lambda: _document(applied, hosts_lost), lambda: _notes(applied))
 
 
 def _text(applied: ApplyResult, hosts_lost: Sequence[HostLost]) -> Sequence[str]:
     return [] if applied.report is None else [report_text(applied.plan, applied.report, hosts_lost)]
+
+
+def _notes(applied: ApplyResult) -> str:
+    """Say that nothing was changed, or why the apply ended early."""
+    if not applied.approved:
+        return NOTHING_CHANGED
+    lost = None if applied.report is None else applied.report.lock_lost
+    return "" if lost is None else problems_text(lost.problems())
 
 
 def report_text(plan: Plan, report: ApplyReport, hosts_lost: Iterable[HostLost] = ()) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reconciler.plan.model import Plan
 from reconciler.views import documents
 from reconciler.views.plan_json import plan_data
-from reconciler.views.view import View
+from reconciler.views.plan_text import render_text
+from reconciler.views.view import Block, PlanText, View
 from reconciler.workflow.simulate import SimulationFailure
 
 
@@ -41,12 +43,17 @@ class SimulatedPlan:
         )
 
 
-def simulated_plan_view(plan: Plan, simulated: SimulatedPlan) -> View:
-    """Show the result of a simulation; its document is that of the plan, with the result."""
-    return View(
-        lambda: [simulated.text()],
-        lambda: plan_data(plan) | {"rehearsal": simulated.document().model_dump()},
-    )
+def simulated_plan_view(plan: Plan, simulate: Callable[[], SimulatedPlan]) -> View:
+    """Show a plan and the result of its simulation; as JSON, both are one document.
+
+    A simulation takes seconds. The text of the plan comes before it, so that people can read it meanwhile.
+    """
+
+    def text() -> Iterator[Block]:
+        yield PlanText(render_text(plan))
+        yield simulate().text()
+
+    return View(text, lambda: plan_data(plan) | {"rehearsal": simulate().document().model_dump()})
 
 
 def failure_text(failure: SimulationFailure, points: int) -> str:

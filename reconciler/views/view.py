@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,19 @@ class PlanText:
 Block = str | Table | PlanText
 
 
+def no_notes() -> str:
+    """Return nothing to add to a result."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a verb shows: blocks of text for people, and a document for programs.
+    """What a verb shows: blocks of text for people, each printed once it is made, and a document for programs.
 
-    The document is a model, a list of models, or the plain data of a model that would be slow to validate.
+    The document is a model, a list of models, or the plain data of a model that would be slow to validate. `notes` are
+    for people too, after the text and on standard error: what is no result, such as that nothing was changed.
     """
 
-    text: Callable[[], Sequence[Block]]
+    text: Callable[[], Iterable[Block]]
     document: Callable[[], Document | Sequence[Document] | Mapping[str, Any]]
+    notes: Callable[[], str] = no_notes

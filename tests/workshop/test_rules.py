@@ -21,6 +21,8 @@ ASSERTING = ("assert", "check", "expect", "fail", "raises", "verify", "warns", "
 BROAD = {"Exception", "BaseException"}
 ACROSS = {"bench", "contracts", "errors", "fuzz", "workshop"}
 """Folders of tests that are not about one package."""
+FORMATS_CHOSEN = {"errors.py", "output.py"}
+"""The modules of reconciler/cli that may ask whether to print JSON: one prints views, the other errors."""
 SKIPS = {"importorskip", "skip", "skipif", "skipTest"}
 
 
@@ -59,6 +61,11 @@ def is_code(path: Path) -> bool:
 def is_test(path: Path) -> bool:
     """Return whether this is a Python file of the tests."""
     return path.suffix == ".py" and path.parts[0] == "tests"
+
+
+def is_verb(path: Path) -> bool:
+    """Return whether this is a module of the command line that has no part in choosing the format of output."""
+    return is_code(path) and path.parts[:2] == ("reconciler", "cli") and path.name not in FORMATS_CHOSEN
 
 
 def is_python(path: Path) -> bool:
@@ -224,6 +231,18 @@ def stubs(source: Source) -> Iterator[Finding]:
                 yield node.lineno, "a stub"
 
 
+def formats_chosen_by_verbs(source: Source) -> Iterator[Finding]:
+    """Find verbs that ask whether to print JSON; they pass a view on, which has both forms."""
+    for node in source.nodes:
+        match node:
+            case ast.Attribute(attr="json", ctx=ast.Load(), value=value) if last_name(value) in {"session", "options"}:
+                yield node.lineno, "asks for the format; show a view, or use `remark` or `ask_about`"
+            case ast.Name(id="to_json") | ast.ImportFrom(names=[*_, ast.alias(name="to_json")]):
+                yield node.lineno, "prints JSON; show a view"
+            case _:
+                pass
+
+
 def leftover_notes(source: Source) -> Iterator[Finding]:
     """Find notes about unfinished work."""
     return matches(source, re.compile(r"\b(T[O]DO|F[I]XME|X[X]X)\b"))
@@ -274,6 +293,9 @@ RULES = [
     Rule(unsafe_arguments, is_python, "subprocess.run(line, shell=True)"),
     Rule(unsafe_arguments, is_python, "asyncssh.connect(host, known_hosts=None)"),
     Rule(stubs, is_python, "def later():\n    raise NotImplementedError('soon')"),
+    Rule(formats_chosen_by_verbs, is_verb, "if session.json:\n    write(found)", "reconciler/cli/commands/list.py"),
+    Rule(formats_chosen_by_verbs, is_verb, "quiet = not self.options.json", "reconciler/cli/commands/list.py"),
+    Rule(formats_chosen_by_verbs, is_verb, "sys.stdout.write(to_json(found))", "reconciler/cli/commands/list.py"),
     Rule(leftover_notes, is_ours, "# TO" + "DO: the rest", "docs/notes.md"),
     Rule(machine_paths, is_ours, "see /" + "work/main/reconciler", "docs/notes.md"),
 ]

@@ -14,7 +14,6 @@ from reconciler import workflow
 from reconciler.apply.execution.events import HostLost
 from reconciler.cli import INTERRUPTED
 from reconciler.cli.engines import open_engine
-from reconciler.cli.errors import print_error
 from reconciler.cli.interrupt import Runs
 from reconciler.cli.options import (
     PARALLELISM,
@@ -32,8 +31,7 @@ from reconciler.cli.session import Session
 from reconciler.engine import Engine
 from reconciler.errors import NumbersTaken, UsageError
 from reconciler.plan.model import Plan
-from reconciler.views.plan import plan_view
-from reconciler.views.plan_text import render_text
+from reconciler.views.plan import data_loss_question, data_loss_text, plan_view
 from reconciler.views.report import apply_view
 from reconciler.workflow.applying import ApplyResult, PreparedApply
 from reconciler.workflow.saved_plans import find_saved, read_saved, saved_inputs
@@ -207,33 +205,23 @@ def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepar
 
 def _announce(session: Session, planned: Plan) -> None:
     """Show a plan that is applied without a question; with --json, only the result is printed."""
-    if not session.json:
-        session.show(plan_view(planned))
+    session.remark(plan_view(planned).text())
 
 
 def _ask(session: Session, planned: Plan) -> bool:
     """Show a plan, and ask if it changes anything."""
-    if session.json:
-        sys.stderr.write(render_text(planned))  # stdout is for the result alone
-    else:
-        session.show(plan_view(planned))
+    session.ask_about(plan_view(planned).text())
     return planned.empty or confirm("Do this?")
 
 
 def _ask_data_loss(planned: Plan) -> bool:
-    for change in planned.data_lost:
-        sys.stderr.write(f"{change.address} on {change.subject.host}: {change.reason}\n")
-    return confirm("Continue with an empty disk?" if len(planned.data_lost) == 1 else "Continue with empty disks?")
+    sys.stderr.write(data_loss_text(planned))
+    return confirm(data_loss_question(planned))
 
 
 def _print_result(session: Session, result: ApplyResult, hosts_lost: list[HostLost]) -> int:
     session.show(apply_view(result, hosts_lost))
-    if not result.approved and not session.json:
-        sys.stderr.write("Nothing was changed.\n")
     report = result.report
-    if report is not None and report.lock_lost is not None:
-        if not session.json:  # the JSON document has it
-            print_error(report.lock_lost, as_json=False)
-    elif report is not None and report.not_started:
+    if report is not None and report.not_started and report.lock_lost is None:
         return INTERRUPTED
     return 0 if result.ok else 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib import resources
@@ -12,13 +11,12 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.options import Paths
-from reconciler.cli.output import to_json
 from reconciler.cli.session import Session
 from reconciler.errors import FileWriteError, UsageError
 from reconciler.files import SHARED, replacing
 from reconciler.spec.quoting import shown
-from reconciler.spec.schema import MODELS, json_schema, schema_text
-from reconciler.views.files import valid_view, written_view
+from reconciler.spec.schema import MODELS, schema_text
+from reconciler.views.files import schema_view, valid_view, written_view
 
 _STARTERS = {"cluster.yaml": "cluster.yaml", "two-vms.yaml": "slices/two-vms.yaml"}
 _SCHEMAS = {"cluster": "schemas/cluster.json", "slice": "schemas/slice.json"}
@@ -84,4 +82,4 @@ def schema(
     """
     if kind not in MODELS:
         raise UsageError(f"there is no file of kind {kind!r}", hint=f"choose one of {', '.join(MODELS)}")
-    sys.stdout.write(to_json(json_schema(kind)) if session.json else schema_text(kind))
+    session.show(schema_view(kind))

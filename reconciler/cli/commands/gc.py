@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -17,7 +16,7 @@ from reconciler.cli.options import PARALLELISM, AutoApprove, Parallelism, durati
 from reconciler.cli.progress import progress
 from reconciler.cli.questions import confirm, require_approval
 from reconciler.cli.session import Session
-from reconciler.views.gc import decision_lines, gc_view, orphans
+from reconciler.views.gc import decisions_text, gc_view, removal_question
 from reconciler.workflow import gc as workflow
 from reconciler.workflow.gc import GcPolicy, GcResult
 
@@ -68,8 +67,6 @@ def gc(
     hosts_lost: list[HostLost] = []
     result = _run(session, policy, hosts_lost, parallelism, dry_run=dry_run, ask=not auto_approve)
     session.show(gc_view(result, hosts_lost, dry_run=dry_run))
-    if not result.approved and not session.json:
-        sys.stderr.write("Nothing was changed.\n")
     if result.report is not None and result.report.not_started:
         return INTERRUPTED
     return 0 if result.ok else 1
@@ -101,6 +98,8 @@ def _run(
 
 def _approved(session: Session, prepared: GcResult, *, ask: bool) -> bool:
     """Show what would be removed, and ask unless that is not needed."""
-    stream = sys.stderr if session.json else sys.stdout
-    stream.writelines(f"{line}\n" for line in decision_lines(prepared) if ask or not session.json)
-    return not ask or confirm(f"Remove {orphans(len(prepared.doomed))}?")
+    if not ask:
+        session.remark([decisions_text(prepared)])
+        return True
+    session.ask_about([decisions_text(prepared)])
+    return confirm(removal_question(prepared))

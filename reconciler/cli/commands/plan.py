@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +12,8 @@ from reconciler.cli.options import AllowDestroy, Paths, Prune, Replace
 from reconciler.cli.session import Session
 from reconciler.errors import UsageError
 from reconciler.plan.model import Plan
-from reconciler.spec.quoting import shown
 from reconciler.state.store import StateReader
-from reconciler.views.plan import plan_view
+from reconciler.views.plan import plan_view, saved_text
 from reconciler.workflow.saved_plans import check_place, save
 
 Refresh = Annotated[
@@ -88,15 +85,10 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     if not rehearse:
         session.show(plan_view(planned))
     else:
-        from reconciler.cli.simulating import show_simulated  # noqa: PLC0415 - drivers: few plans are simulated
-
-        with session.store(inputs.cluster, read_only=True) as store:
-            show_simulated(session, planned, inputs, store, asked)
+        _show_simulated(session, planned, inputs, asked)
     if out is not None:
         save(planned, inputs, out)
-        if not session.json:
-            name = shown(shlex.quote(str(out)), quote=False)
-            sys.stdout.write(f"Saved: `reconciler apply {name}` performs exactly this plan.\n")
+        session.remark([saved_text(out)])
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
@@ -110,3 +102,11 @@ def _plan(
 
     drifted = refreshed(session, inputs, reader, planned, asked)
     return workflow.plan(inputs, reader, asked, drifted) if drifted else planned
+
+
+def _show_simulated(session: Session, planned: Plan, inputs: workflow.Inputs, asked: workflow.Asked) -> None:
+    from reconciler.cli.simulating import simulate_plan  # noqa: PLC0415 - drivers: few plans are simulated
+    from reconciler.views.simulation import simulated_plan_view  # noqa: PLC0415 - as above
+
+    with session.store(inputs.cluster, read_only=True) as store:
+        session.show(simulated_plan_view(planned, lambda: simulate_plan(session, inputs, store, asked)))
