@@ -13,6 +13,8 @@ MUTANTS :=
 
 export UV_PYTHON_DOWNLOADS := never
 export UV_COMPILE_BYTECODE := 1
+# Tests start many interpreters, so compiled modules are kept, even where the environment says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 uv := .tools/uv-$(UV_VERSION)
@@ -60,7 +62,7 @@ test: check  ## check, then run every test, on a lab and on PostgreSQL too; need
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --junitxml=$(RESULTS)
 
 test-unit: $(environment)  ## run the tests that need no root and no server and take under a minute of CPU time
-	pytest -m 'not lab and not postgres and not root and not slow' --durations=10
+	pytest --hypothesis-profile=unit -m 'not lab and not postgres and not root and not slow' --durations=10
 
 bench: setup  ## measure speed, and print each figure beside its target
 	python tests/bench/run.py

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests import leftovers
+from tests import effort, leftovers
 
 Golden = Callable[[Path, str], None]
 Tell = Callable[[str], None]
@@ -19,6 +19,9 @@ WARNINGS: Final = pytest.StashKey[list[str]]()
 PIDS: Final = pytest.StashKey[list[int]]()
 RUN: Final = pytest.StashKey[leftovers.Run]()
 LEFT: Final = pytest.StashKey[list[str]]()
+
+
+effort.register_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -88,6 +88,20 @@ def asking(arguments: Sequence[str], until: str) -> Iterator[Asking]:
         os.close(ours)
 
 
+@contextmanager
+def answering(keys: bytes) -> Iterator[None]:
+    """Make standard input a terminal on which keys were typed, for a run of the command line in this process."""
+    ours, theirs = pty.openpty()
+    os.write(ours, keys)
+    before = sys.stdin
+    try:
+        with os.fdopen(theirs) as sys.stdin:
+            yield
+    finally:
+        sys.stdin = before
+        os.close(ours)
+
+
 def on_terminal(arguments: Sequence[str], *, until: str = "", keys: bytes = b"") -> Done:
     """Run on a terminal to the end; once `until` is printed, type `keys`."""
     with asking(arguments, until) as run:

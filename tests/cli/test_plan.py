@@ -60,8 +60,8 @@ def test_hosts_that_cannot_be_read_are_named_and_no_orphan_is_ruled_out(cli: Cli
 
 
 @pytest.mark.usefixtures("project")
-def test_gc_asks_first_and_refuses_an_invalid_duration(cli: Cli, process: Cli) -> None:
-    refused = process("gc")
+def test_gc_asks_first_and_refuses_an_invalid_duration(cli: Cli) -> None:
+    refused = cli("gc")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err == (
         "error[usage]: there is no terminal to ask on, so nothing was changed\n"

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import __version__
 from reconciler.plan.planfile import read_plan, write_plan
-from tests.cli.running import Cli, Done, on_terminal, plain
+from tests.cli.running import Cli, Done, answering
 
 FILE = "two-vms.yaml.plan"
 SLICE = "slices/two-vms.yaml"
@@ -174,16 +174,16 @@ def test_a_plan_that_cannot_be_written_is_an_error(cli: Cli) -> None:
 
 
 def test_a_saved_plan_is_asked_about_and_may_be_declined(saved: Path, cli: Cli) -> None:
-    done = on_terminal(["apply", FILE, "--no-color"], until="Do this? [y/N]: ", keys=b"n\n")
-    assert done.code == 1
-    assert plain(done.out).startswith(cli("show", FILE).out)
-    assert done.out.endswith("Nothing was changed.\n")
+    with answering(b"n\n"):
+        done = cli("apply", FILE)
+    assert (done.code, done.out) == (1, cli("show", FILE).out)
+    assert done.err == "Do this? [y/N]: Nothing was changed.\n"
     assert cli("status", "--json").data == []
     assert saved.exists()
 
 
 @pytest.mark.usefixtures("saved")
-def test_without_a_terminal_a_saved_plan_is_not_done_unapproved(process: Cli) -> None:
-    done = process("apply", FILE)
+def test_without_a_terminal_a_saved_plan_is_not_done_unapproved(cli: Cli) -> None:
+    done = cli("apply", FILE)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("error[usage]: there is no terminal to ask on, so nothing was changed\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +18,9 @@ from reconciler.spec.models.names import SliceKey
 from reconciler.state.location import default_place
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder
-from tests.cli.running import Cli, on_terminal
+from tests.cli.running import Cli, answering
 from tests.contracts.states import allocation, image, perform, plan, port, router, steps
+from tests.fresh import make_state
 
 CLUSTER = "campus"
 KEY = SliceKey("admin/web")
@@ -33,9 +34,9 @@ NO_TERMINAL = (
 
 @contextmanager
 def opened(where: Path | None = None) -> Iterator[SqlStore]:
-    store = open_store(
-        where or default_place(CLUSTER), cluster=CLUSTER, clock=lambda: datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-    )
+    place = where or default_place(CLUSTER)
+    make_state(place, CLUSTER)
+    store = open_store(place, cluster=CLUSTER, clock=lambda: datetime(2026, 11, 22, 8, 0, tzinfo=UTC))
     try:
         yield store
     finally:
@@ -146,16 +147,17 @@ class TestUnlock:
 
     @pytest.mark.usefixtures("recorded")
     @pytest.mark.parametrize(("keys", "code", "left"), [(b"n\n", 1, 1), (b"y\n", 0, 0)], ids=["no", "yes"])
-    def test_it_asks(self, keys: bytes, code: int, left: int) -> None:
+    def test_it_asks(self, cli: Cli, keys: bytes, code: int, left: int) -> None:
         with opened() as store, store.lock([KEY], BERT):
-            done = on_terminal(["unlock", "web"], until="Remove the lock? [y/N]: ", keys=keys)
+            with answering(keys):
+                done = cli("unlock", "web")
             assert (done.code, len(store.locks())) == (code, left)
-        assert "bert on host ctl1" in done.out
+        assert re.search(r"bert on host ctl1 .*Remove the lock\? \[y/N\]: ", done.err, re.DOTALL)
 
     @pytest.mark.usefixtures("recorded")
-    def test_without_a_terminal_nothing_is_done_unapproved(self, process: Cli) -> None:
+    def test_without_a_terminal_nothing_is_done_unapproved(self, cli: Cli) -> None:
         with opened() as store, store.lock([KEY], BERT):
-            done = process("unlock", "web")
+            done = cli("unlock", "web")
             assert (done.code, done.out, len(store.locks())) == (1, "", 1)
         assert done.err.endswith(NO_TERMINAL)
 
@@ -226,14 +228,15 @@ class TestMoving:
         assert done.err == "error[file-unreadable]: none.json cannot be read: No such file or directory\n"
 
     @pytest.mark.usefixtures("recorded")
-    def test_it_asks(self, cli: Cli, process: Cli) -> None:
+    def test_it_asks(self, cli: Cli) -> None:
         cli("state", "export", "-o", "record.json")
-        unasked = process("state", "import", "record.json")
+        unasked = cli("state", "import", "record.json")
         assert (unasked.code, unasked.out) == (1, "")
         assert unasked.err.endswith(NO_TERMINAL)
-        done = on_terminal(["state", "import", "record.json"], until="Import it? [y/N]: ", keys=b"\n")
+        with answering(b"\n"):
+            done = cli("state", "import", "record.json")
         assert done.code == 1
-        assert done.out.endswith("Nothing was changed.\n")
+        assert done.err.endswith("Import it? [y/N]: Nothing was changed.\n")
         assert [path.name for path in default_place(CLUSTER).parent.iterdir()] == [f"{CLUSTER}.db"]
 
 
@@ -263,8 +266,8 @@ class TestForget:
         assert "error[state-locked]: admin/web is being changed by bert on host ctl1" in done.err
         assert len(cli("state", "list", "--json").data) == 3
 
-    def test_without_a_terminal_nothing_is_done_unapproved(self, process: Cli) -> None:
-        done = process("state", "forget", PORT)
+    def test_without_a_terminal_nothing_is_done_unapproved(self, cli: Cli) -> None:
+        done = cli("state", "forget", PORT)
         assert (done.code, done.out) == (1, "")
         assert done.err.endswith(NO_TERMINAL)
-        assert len(json.loads(process("state", "list", "--json").out)) == 3
+        assert len(cli("state", "list", "--json").data) == 3

@@ -26,6 +26,7 @@ from reconciler.state.store import (
     StateReader,
 )
 from tests.contracts.postgres import data_folder, empty_schema, server
+from tests.fresh import make_state
 
 
 class Clock:
@@ -79,6 +80,8 @@ class Database:
 
     def open(self, *, cluster: str = "lab", read_only: bool = False) -> SqlStore:
         clock = Clock()
+        if not read_only:
+            self.prepare(cluster)
         store = open_store(self.where, cluster=cluster, clock=clock, read_only=read_only)
         if not self.read_through:
             return store
@@ -86,6 +89,11 @@ class Database:
         through.reader = read_state(self.where, cluster=cluster, clock=clock)
         assert isinstance(through.reader, SqliteReader if store.read().lineage else EmptyReader)
         return through
+
+    def prepare(self, cluster: str = "lab") -> None:
+        """Make an empty state quickly, where a SQLite file is still missing."""
+        if self.where.startswith("sqlite:///"):
+            make_state(Path(self.where.removeprefix("sqlite:///")), cluster)
 
 
 @pytest.fixture(scope="session")

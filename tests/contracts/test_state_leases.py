@@ -50,6 +50,7 @@ def open_at(database: Database, times: Times) -> Iterator[Callable[..., SqlStore
     with ExitStack() as stack:
 
         def again(ttl: timedelta = TTL) -> SqlStore:
+            database.prepare()
             return stack.enter_context(closing(open_store(database.where, cluster="lab", clock=times.now, ttl=ttl)))
 
         yield again

@@ -36,6 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(database: Database, clock: Clock) -> Iterator[SqlStore]:
+    database.prepare()
     opened = open_store(database.where, cluster="lab", clock=clock)
     yield opened
     opened.close()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.fuzz.checks import CHECKS, NONCE
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def seeds(check: str) -> list[bytes]:
     return [bytes([number]) + text.encode() for number, text in enumerate(texts)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(sorted(CHECKS)))
 @example(b"\xff\xfe\0", "files")
 @example(b"", "probes")
@@ -40,7 +41,7 @@ def test_any_bytes_are_handled(data: bytes, check: str) -> None:
     assert check in CHECKS
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(OUTPUTS)
 def test_no_task_is_done_without_its_results(pieces: list[str]) -> None:
     CHECKS["transcript"]("".join(pieces).encode(errors="surrogatepass"))

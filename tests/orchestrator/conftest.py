@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.orchestrator import Database, DeploymentAPI, OrchestratorAPI, RemoteExecutor
+from tests.fresh import make_state
 
 CLUSTER = """
 version: 1
@@ -41,4 +42,5 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def api(folder: Path) -> OrchestratorAPI:
     """Begin as a program does."""
+    make_state(folder / "record.db", "campus")
     return OrchestratorAPI(Database(), DeploymentAPI(RemoteExecutor(state=folder / "record.db")))

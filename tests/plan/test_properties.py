@@ -19,12 +19,13 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text
+from tests.effort import examples
 from tests.plan.examples import EMPTY
 from tests.plan.replay import replay, within
 from tests.plan.strategies import clusters, reordered, slices, worlds
 
 usual = settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -200,7 +201,7 @@ def _pairs(plan: Plan) -> set[tuple[Address, Address]]:
 
 
 @pytest.mark.slow
-@settings(usual, max_examples=60)
+@settings(usual, max_examples=examples(60))
 @given(st.data())
 def test_a_crash_at_any_step_converges(data: st.DataObject) -> None:
     on, state, written = data.draw(edits())
@@ -222,7 +223,7 @@ def _plain(found: Mapping[Address, Resource]) -> dict[Address, Resource]:
 
 
 @pytest.mark.slow
-@settings(usual, max_examples=60)
+@settings(usual, max_examples=examples(60))
 @given(st.data())
 def test_another_slices_crash_costs_this_one_nothing(data: st.DataObject) -> None:
     on, state, (one,) = *data.draw(edits())[:2], data.draw(worlds(most=1))

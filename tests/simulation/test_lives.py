@@ -36,6 +36,7 @@ from reconciler.spec.yaml.source import Source
 from reconciler.state.store import Holder
 from reconciler.workflow.simulate import apply_on, interruption_points
 from tests.conftest import Tell
+from tests.effort import examples
 from tests.plan.examples import LAB1, LAB2, cluster, lab
 from tests.simulation.sqlite_state import SqliteState
 
@@ -48,7 +49,7 @@ LIVES: Final = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=90,
+    max_examples=examples(90),
     stateful_step_count=40,
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),

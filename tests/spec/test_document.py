@@ -28,6 +28,7 @@ from reconciler.spec.yaml.document import (
 )
 from reconciler.spec.yaml.fast import Unusual, read_ordinary
 from tests.bench.topologies import slice_text
+from tests.effort import examples
 
 SECONDS = 60
 """Much more than the slowest of these inputs needs, much less than unlimited expansion would take."""
@@ -122,7 +123,7 @@ def _result(read: Callable[[str], Any], text: str) -> tuple[str, Any]:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(TEXTS)
 @example("a: [web:eth1, db:eth1]")
 @example("a: [b:c:d, :e, f:, ::]")
@@ -157,7 +158,7 @@ ORDINARY = st.lists(TOKENS.filter(lambda token: not {*"&*!\\\t\r|>%", *INVISIBLE
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(ORDINARY)
 @example("a: 1\nb: {c: [x, ~, '1', -2]}\n")
 @example("{a: b, a: c}")
@@ -199,7 +200,7 @@ def test_a_text_that_may_have_too_many_values_is_left_to_the_complete_reader() -
         read_ordinary("[" + "," * MAX_VALUES, MAX_VALUES, MAX_DEPTH, resolve_plain)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(TEXTS)
 def test_random_text_is_read_or_refused_with_a_position(text: str) -> None:
     for parse in (parse_slice, parse_cluster):

@@ -16,6 +16,7 @@ from reconciler.spec.load import parse_cluster, parse_slice
 from reconciler.spec.messages import describe, model_at, write_path
 from reconciler.spec.models.cluster import Cluster, Host, Login, NetworkNode, Worker
 from reconciler.spec.models.slice import Link, Slice, Vm, VmDefaults
+from tests.effort import examples
 
 PYDANTIC_TEXTS = ("Input should", "validation error", "pydantic", "Field required", "Extra inputs", "Value error")
 
@@ -43,7 +44,7 @@ def _all_keys() -> list[str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(_nearly(Slice), _nearly(Cluster))
 def test_no_text_of_pydantic_is_shown(slice_data: Any, cluster_data: Any) -> None:
     for parse, data in ((parse_slice, slice_data), (parse_cluster, cluster_data)):

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.state.sql.store import SqlStore, open_store
 from reconciler.state.store import Holder
+from tests.fresh import make_state
 
 ANNA = Holder("anna", "ctl1", os.getpid())
 
@@ -33,6 +34,7 @@ def opened(where: str | Path, cluster: str = "lab", *, read_only: bool = False) 
 def file(tmp_path: Path) -> Path:
     """Make a state in which somebody once held a lock, and return its file."""
     place = tmp_path / "state" / "lab.db"
+    make_state(place, "lab")
     with opened(place) as store, store.lock(["alice/lab1"], ANNA):
         pass
     return place

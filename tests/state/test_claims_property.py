@@ -18,6 +18,7 @@ from reconciler.plan.snapshot import Status, claims
 from reconciler.state.sql.store import open_store
 from reconciler.state.store import StateStore
 from tests.contracts.states import ANNA, LAB1, allocation, plan, port, resource_states, steps
+from tests.effort import examples
 
 
 class Course(Enum):
@@ -41,7 +42,7 @@ TAKES_EFFECT = {Course.DONE, Course.KILLED_AFTER_RESULT, Course.CUT_AFTER_EFFECT
 
 @pytest.mark.slow
 @given(ROUNDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_vlan_that_may_be_on_a_host_is_taken_and_one_that_is_gone_is_free(
     rounds: list[tuple[int | None, Course]],
 ) -> None:

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 
 from reconciler.simulation.cluster import NOW, ignore
 from reconciler.state.memory import MemoryStore, image_of
+from tests.effort import examples
 from tests.simulation.sqlite_state import SqliteState
 from tests.state.test_claims_property import ROUNDS, Course, apply
 
 
 @pytest.mark.slow
 @given(ROUNDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_it_says_what_sqlite_says(rounds: list[tuple[int | None, Course]]) -> None:
     with closing(SqliteState(ignore)) as sqlite:
         memory = MemoryStore(lambda: NOW)

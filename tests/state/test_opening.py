@@ -56,11 +56,14 @@ class TestMaking:
         for folder in (place.parent, place.parent.parent):
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
-    def test_nothing_is_left_beside_the_file(self, file: Path) -> None:
+    def test_nothing_is_left_beside_the_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "state" / "lab.db"
+        with opened(file) as store, store.lock(["alice/lab1"], ANNA):
+            pass
         assert [path.name for path in file.parent.iterdir()] == ["lab.db"]
 
-    def test_every_write_is_synced_to_a_log_of_writes(self, file: Path) -> None:
-        with opened(file) as store, store._engine.connect() as connection:
+    def test_every_write_is_synced_to_a_log_of_writes(self, tmp_path: Path) -> None:
+        with opened(tmp_path / "lab.db") as store, store._engine.connect() as connection:
             pragmas = ("journal_mode", "synchronous", "foreign_keys")
             found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
         assert found == ["wal", 2, 1]

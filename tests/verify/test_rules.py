@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.verify.rules import Packet, PacketVerdict, parse_rules
+from tests.effort import examples
 
 ACCEPT, DROP, RETURN = {"accept": None}, {"drop": None}, {"return": None}
 PACKET = Packet("in0", "out0", IPv4Address("10.0.0.2"), IPv4Address("10.0.1.2"), exact=True)
@@ -223,7 +224,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(st.lists(JSON, max_size=3), max_size=3))
 def test_no_ruleset_passes_by_accident(rules: list[Rule]) -> None:
     """Whatever stands before an accept of all: the packet may pass, unless a rule that is understood drops it."""

@@ -161,7 +161,8 @@ def long_functions(source: Source) -> Iterator[Finding]:
 
 def loose_openings(source: Source) -> Iterator[Finding]:
     """Find modules whose docstring does not begin with one sentence on one line."""
-    docstring = ast.get_docstring(ast.parse(source.text)) or ""
+    (module, *_) = source.nodes
+    docstring = (ast.get_docstring(module) if isinstance(module, ast.Module) else None) or ""
     opening = docstring.split("\n\n")[0]
     if not opening.endswith(".") or "\n" in opening:
         yield 1, "a module docstring begins with one sentence on one line that says what the module does"
