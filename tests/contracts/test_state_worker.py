@@ -6,9 +6,10 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -19,18 +20,28 @@ from reconciler import workflow
 from reconciler.apply.execution.events import ApplyReport, Event
 from reconciler.errors import StateLocked
 from reconciler.plan.model import Step
+from reconciler.plan.snapshot import SHARED
 from reconciler.simulation.cluster import SimulatedCluster
+from reconciler.spec.models.names import SliceKey
+from reconciler.state.locks.leases import LockWait, hold
 from reconciler.state.locks.ttl import TTL
-from reconciler.state.sql.store import SqlStore
-from reconciler.state.store import ApplyId
+from reconciler.state.sql.store import SqlStore, open_store
+from reconciler.state.store import ApplyId, Holder, Lock
 from reconciler.state.worker import StateWorker
 from reconciler.workflow.simulate import engine_of
 from tests.contracts.conftest import Clock, Database
 from tests.contracts.states import ANNA, LAB1
 
 ROOT = Path(__file__).parents[2]
+SLICE = SliceKey("admin/two-vms")
 BLOCKED = 5.0
 """For how many seconds another process holds the database."""
+
+LEASE = timedelta(seconds=9)
+"""The time to live of a lease that must outlast this, renewed every 1.5 s."""
+
+SOON = 2.0
+"""Within how many seconds a renewal is written once the database is free; other writes come between."""
 
 STALL = 0.5
 """The longest time, in seconds, that the event loop may not run."""
@@ -44,21 +55,45 @@ class Writer(threading.Thread):
         self.file, self.seconds = file, seconds
         self.holds = threading.Event()
         self.began = self.ended = 0.0
+        self.on_hold: Callable[[], object] = self.holds.set
 
     def run(self) -> None:
         with closing(sqlite3.connect(self.file, isolation_level=None, timeout=10)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             self.began = time.monotonic()
             self.holds.set()
+            self.on_hold()
             time.sleep(self.seconds)
             self.ended = time.monotonic()
             connection.execute("ROLLBACK")
 
 
+@dataclass(frozen=True)
+class Renewal:
+    """A renewal of leases: the thread that did it, when it began, and when it was written."""
+
+    thread: str
+    began: float
+    ended: float
+
+
 class Blocking(SqlStore):
-    """A store whose database is held by a writer once the first intents are written."""
+    """A store whose database is held by a writer once the first intents are written; it notes each renewal."""
 
     writer: Writer
+    renewals: list[Renewal]
+
+    @classmethod
+    def of(cls, site: Site, opened: SqlStore, ttl: timedelta = TTL) -> Blocking:
+        """Return a store on the database of another one."""
+        store = cls(opened._engine, opened._place, Clock(), read_only=False, ttl=ttl)
+        store.writer, store.renewals = site.writer, []
+        return store
+
+    def renew(self, taken: Collection[Lock]) -> None:
+        began = time.monotonic()
+        super().renew(taken)
+        self.renewals.append(Renewal(threading.current_thread().name, began, time.monotonic()))
 
     def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
         super().intend(apply, steps)
@@ -121,8 +156,7 @@ class Site:
 def test_hosts_and_events_go_on_while_the_journal_waits(tmp_path: Path) -> None:
     site = Site(tmp_path)
     with closing(site.database.open(cluster="campus")) as opened:
-        store = Blocking(opened._engine, opened._place, Clock(), read_only=False, ttl=TTL)
-        store.writer = site.writer
+        store = Blocking.of(site, opened)
         report = asyncio.run(site.apply(store))
         finished = time.monotonic()
         site.writer.join()
@@ -130,6 +164,49 @@ def test_hosts_and_events_go_on_while_the_journal_waits(tmp_path: Path) -> None:
         assert report.ok
         assert [(entry.result, entry.done) for entry in store.history()] == [("done", len(report.done))]
     assert finished > site.writer.ended > 0, "the apply did not wait for the database"
+    assert [at for at in site.events if site.writer.began < at < site.writer.ended], "no event while it was held"
+    assert site.stalls.longest < STALL
+
+
+class Rival(threading.Thread):
+    """Waits for the locks of an apply as another process would, and takes over a lease that has expired."""
+
+    def __init__(self, site: Site, ttl: timedelta) -> None:
+        super().__init__(daemon=True)
+        self.site, self.ttl = site, ttl
+        self.took = 0.0
+
+    def run(self) -> None:
+        asyncio.run(self._take())
+
+    async def _take(self) -> None:
+        wait = LockWait(30, lambda _message: None, asyncio.Event())
+        opened = open_store(self.site.database.where, cluster="campus", clock=Clock(), ttl=self.ttl)
+        worker = StateWorker()
+        with closing(opened) as store, closing(worker):
+            async with hold(store, [SHARED, SLICE], Holder("ben", "ctl2", 7), wait, worker):
+                self.took = time.monotonic()
+
+
+def test_a_renewal_waits_for_a_writer_beside_the_loop_and_no_lease_expires_meanwhile(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    rival = Rival(site, LEASE)
+    with closing(site.database.open(cluster="campus")) as opened:
+        store = Blocking.of(site, opened, LEASE)
+        site.writer.on_hold = rival.start
+        report = asyncio.run(site.apply(store))
+        finished = time.monotonic()
+        site.writer.join()
+        rival.join(30)
+        assert report is not None
+        assert report.ok
+        assert report.lock_lost is None
+        assert [entry.result for entry in store.history()] == ["done"]
+    waited = [one for one in store.renewals if site.writer.began < one.began < site.writer.ended]
+    assert {one.thread for one in waited} == {"leases"}, "no renewal waits in a thread of its own"
+    assert all(site.writer.ended < one.ended < site.writer.ended + SOON for one in waited), "not once it was free"
+    assert max(one.ended for one in waited) < rival.took, "a lease expired while the database was held"
+    assert rival.took > finished - STALL, "the apply lost its locks"
     assert [at for at in site.events if site.writer.began < at < site.writer.ended], "no event while it was held"
     assert site.stalls.longest < STALL
 
