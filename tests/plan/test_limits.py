@@ -8,9 +8,12 @@ import pytest
 
 from reconciler.errors import LimitError, PlanError
 from reconciler.plan.allocation import allocator
+from reconciler.plan.allocation.quota import usage_by_owner
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.check.files import usage
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.quota import total
 from tests.plan.examples import EMPTY, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
@@ -65,6 +68,13 @@ def test_a_quota_counts_all_slices_of_the_owner_and_no_others() -> None:
     found = refusal(lab(key="alice/lab2"), on=quota(vms=3), state=state)
     assert found.summary == "quota of alice for vms exhausted: limit 3, used 2, asked 2, free 1"
     assert found.hint == "destroy something, or ask for a higher quota: users.alice.quota.vms"
+
+
+def test_files_and_plans_count_the_same() -> None:
+    written = [lab(), lab(["c"], key="alice/lab2", vlans=7), lab(key="bob/lab1")]
+    on = cluster()
+    of_files = [usage(one, on) for one in written if one.owner == "alice"]
+    assert usage_by_owner(plan(*written, on=on).allocations, {"alice"}) == {"alice": total(of_files)}
 
 
 def test_a_lowered_quota_stops_growth_and_nothing_else() -> None:

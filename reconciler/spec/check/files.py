@@ -7,17 +7,16 @@ in one_slice.py and one_cluster.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.check.one_cluster import check_cluster
 from reconciler.spec.check.one_slice import check_slice
 from reconciler.spec.expand import ExpandedSlice, with_flavor
 from reconciler.spec.load import ClusterFile, SliceFile
-from reconciler.spec.models.cluster import Cluster, Quota
-from reconciler.spec.models.fields import format_size
+from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import skeleton
+from reconciler.spec.quota import Excess, Usage, excesses, quotas, slice_usage, total
 
 
 def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, ...]:
@@ -63,57 +62,37 @@ def _confusable(slices: Iterable[SliceFile]) -> Iterator[Problem]:
             yield each.source.problem(Code.CONFUSABLE_NAME, summary, ("name",), "choose names that differ clearly")
 
 
-class _Use(NamedTuple):
-    """What a slice uses of its owner's quota; memory in bytes."""
-
-    slices: int
-    vms: int
-    vcpus: int
-    memory: int
-    vlans: int
-
-
 _NOUNS = {"slices": "slices", "vms": "VMs", "vcpus": "virtual CPUs", "memory": "memory", "vlans": "VLANs"}
 
 
 def _over_quota(slices: Iterable[SliceFile], cluster: Cluster) -> Iterator[Problem]:
-    owned: dict[str, list[SliceFile]] = defaultdict(list)
-    for each in slices:
-        owned[each.slice.owner].append(each)
-    for owner, files in owned.items():
-        user = cluster.users.get(owner)
-        if user is not None and user.quota != Quota():
-            yield from _over_one_quota(files, user.quota, cluster)
-
-
-def _over_one_quota(files: Sequence[SliceFile], quota: Quota, cluster: Cluster) -> Iterator[Problem]:
     """Yield a problem for each limit, at the first file that exceeds it."""
-    uses = [_use(each.slice, cluster) for each in files]
-    for what, noun in _NOUNS.items():
-        limit: int | None = getattr(quota, what)
-        used = 0
-        for each, use in zip(files, uses, strict=True):
-            asked: int = getattr(use, what)
-            if limit is not None and used + asked > limit:
-                yield _limit(each, noun, (limit, used, asked), format_size if what == "memory" else str)
-                break
-            used += asked
+    limited = quotas(cluster)
+    used: dict[str, Usage] = defaultdict(Usage)
+    reported: set[tuple[str, str]] = set()
+    for each in slices:
+        owner = each.slice.owner
+        if owner not in limited:
+            continue
+        wanted = total((used[owner], usage(each.slice, cluster)))
+        for excess in excesses(limited[owner], used[owner], wanted):
+            if (owner, excess.what) not in reported:
+                reported.add((owner, excess.what))
+                yield _limit(each, excess)
+        used[owner] = wanted
 
 
-def _limit(file: SliceFile, noun: str, numbers: tuple[int, int, int], write: Callable[[int], str]) -> Problem:
-    limit, used, asked = numbers
+def _limit(file: SliceFile, excess: Excess) -> Problem:
+    show, owner = excess.show, file.slice.owner
     summary = (
-        f"{noun} of {file.slice.owner}: limit {write(limit)}, used {write(used)}, asked {write(asked)}, "
-        f"free {write(limit - used)}"
+        f"{_NOUNS[excess.what]} of {owner}: limit {show(excess.maximum)}, used {show(excess.used)}, "
+        f"asked {show(excess.asked)}, free {show(excess.maximum - excess.used)}"
     )
-    hint = f"make the slices of {file.slice.owner} smaller, or raise the quota in the cluster file"
+    hint = f"make the slices of {owner} smaller, or raise the quota in the cluster file"
     return file.source.problem(Code.LIMIT, summary, ("owner",), hint)
 
 
-def _use(whole: ExpandedSlice, cluster: Cluster) -> _Use:
-    vcpus = memory = 0
-    for vm in whole.vms.values():
-        sized = with_flavor(vm, cluster.flavors)
-        vcpus += sized.vcpus or 0
-        memory += sized.memory or 0
-    return _Use(1, len(whole.vms), vcpus, memory, whole.vlans or cluster.vlans.per_slice)
+def usage(whole: ExpandedSlice, cluster: Cluster) -> Usage:
+    """Count what a slice will use, by its file."""
+    sized = [with_flavor(vm, cluster.flavors) for vm in whole.vms.values()]
+    return slice_usage(sized, whole.vlans or cluster.vlans.per_slice)
