@@ -71,7 +71,7 @@ def test_a_quota_counts_all_slices_of_the_owner_and_no_others() -> None:
 
 
 def test_files_and_plans_count_the_same() -> None:
-    written = [lab(), lab(["c"], key="alice/lab2", vlans=7), lab(key="bob/lab1")]
+    written = [lab(), lab(["c"], key="alice/lab2", vlans=7), lab(key="alice/lab3", vlans=21), lab(key="bob/lab1")]
     on = cluster()
     of_files = [usage(one, on) for one in written if one.owner == "alice"]
     assert usage_by_owner(plan(*written, on=on).allocations, {"alice"}) == {"alice": total(of_files)}

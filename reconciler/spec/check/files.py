@@ -93,6 +93,8 @@ def _limit(file: SliceFile, excess: Excess) -> Problem:
 
 
 def usage(whole: ExpandedSlice, cluster: Cluster) -> Usage:
-    """Count what a slice will use, by its file."""
+    """Count what a slice will use, by its file: VLANs are given out in blocks of `per_slice`."""
+    block = cluster.vlans.per_slice
+    blocks = -(-(whole.vlans or block) // block)
     sized = [with_flavor(vm, cluster.flavors) for vm in whole.vms.values()]
-    return slice_usage(sized, whole.vlans or cluster.vlans.per_slice)
+    return slice_usage(sized, blocks * block)
