@@ -11,6 +11,8 @@ from reconciler.views.plan_json import plan_data
 from reconciler.views.plan_text import render_text
 from reconciler.views.view import PlanText, View
 
+RENUMBERED_TEXT = "Another apply was first: planned again, with new numbers for new resources.\n"
+
 
 def plan_view(plan: Plan) -> View:
     """Show a plan; its document is a PlanDocument."""

@@ -95,7 +95,7 @@ def lock_warning(lock: Lock, life: Life) -> str:
 def exported_view(export: Export, output: Path) -> View:
     """Say what was written where."""
     document = documents.Exported(**_summary(export), written=str(output))
-    return _line(f"Wrote {output}: {contents(export)}.", document)
+    return _line(f"Wrote {output}: {_contents(export)}.", document)
 
 
 def imported_view(imported: Imported, file: Path) -> View:
@@ -122,7 +122,12 @@ def forget_warnings(found: Iterable[ResourceState]) -> str:
     )
 
 
-def contents(export: Export) -> str:
+def import_warning(export: Export, file: Path) -> str:
+    """Return the warning that precedes an import."""
+    return f"{escape(str(file))} has {_contents(export)}; it replaces this state.\n"
+
+
+def _contents(export: Export) -> str:
     """Return what an export holds, in one line."""
     counts = f"{plural(len(export.slices), 'slice')}, {plural(len(export.resources), 'resource')}"
     return f"cluster {export.cluster}, serial {export.serial}, {counts}, lineage {export.lineage or '(none)'}"

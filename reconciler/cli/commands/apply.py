@@ -31,7 +31,7 @@ from reconciler.cli.session import Session
 from reconciler.engine import Engine
 from reconciler.errors import NumbersTaken, UsageError
 from reconciler.plan.model import Plan
-from reconciler.views.plan import data_loss_question, data_loss_text, plan_view
+from reconciler.views.plan import RENUMBERED_TEXT, data_loss_question, data_loss_text, plan_view
 from reconciler.views.report import apply_view
 from reconciler.workflow.applying import ApplyResult, PreparedApply
 from reconciler.workflow.saved_plans import find_saved, read_saved, saved_inputs
@@ -198,7 +198,7 @@ def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepar
             if not options.auto_approve:
                 raise
             prepared = workflow.renumber(prepared)
-            sys.stderr.write("Another apply was first: planned again, with new numbers for new resources.\n")
+            sys.stderr.write(RENUMBERED_TEXT)
             _announce(session, prepared.plan)
     return runs.run(workflow.perform(prepared, accept_data_loss=accept))
 

@@ -162,7 +162,7 @@ def import_state(
     cluster = session.inputs().cluster
     with session.store(cluster) as store:
         store.check_import(export)
-        sys.stderr.write(f"{file} has {views.contents(export)}; it replaces this state.\n")
+        sys.stderr.write(views.import_warning(export, file))
         if not approved("Import it?", auto_approve=auto_approve):
             return DECLINED
         backup = state_admin.backup_place(cluster.cluster.name, session.state)
