@@ -178,6 +178,17 @@ class TestMounts:
         with pytest.raises(StateError, match="share is a network file system"):
             mounts.refuse_network(tmp_path / "link" / "lab.db")
 
+    @pytest.mark.parametrize("other", ["/", "/elsewhere", "{folder}/below/it/and/deeper", "{folder}-beside"])
+    def test_a_share_that_does_not_hold_the_file_does_not_matter(
+        self, mounted: Path, tmp_path: Path, other: str
+    ) -> None:
+        with mounted.open("a") as listing:
+            listing.write(self.LINE.format(point=tmp_path, kind="ext4"))
+            listing.write(self.LINE.format(point=other.format(folder=tmp_path), kind="nfs"))
+            listing.write("a line of another form\n")
+        with opened(tmp_path / "lab.db") as store:
+            assert store.read().serial == 0
+
     def test_where_mounts_are_not_listed_nothing_is_refused(self, mounted: Path, tmp_path: Path) -> None:
         mounted.unlink()
         with opened(tmp_path / "lab.db") as store:
