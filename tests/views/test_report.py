@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler import workflow
 from reconciler.apply.execution.events import ApplyReport, HostLost
+from reconciler.errors import StateLost
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.results import StepResult, StepStatus, skipped
 from reconciler.spec.models.names import HostName
-from reconciler.views.report import report_text
+from reconciler.views.report import NOTHING_CHANGED, apply_view, report_text
+from reconciler.workflow import ApplyResult
 from tests.plan.examples import EMPTY
 
 CLUSTER = "examples/cluster.yaml"
@@ -88,3 +91,15 @@ def test_all_done_is_one_line(plan: Plan) -> None:
     assert report_text(plan, report(plan)) == (
         f"Apply complete in 1.2 s: {count} added, 0 changed, 0 replaced, 0 destroyed.\n"
     )
+
+
+def test_a_declined_plan_and_a_lost_lock_are_noted_beside_the_result(plan: Plan) -> None:
+    lost = StateLost("alice/lab1 was taken over by ben", hint="run apply again")
+    notes = {
+        NOTHING_CHANGED: ApplyResult(plan, approved=False),
+        "": ApplyResult(plan, approved=True, report=report(plan)),
+        "error[state-lost]: alice/lab1 was taken over by ben\nhint: run apply again\n": ApplyResult(
+            plan, approved=True, report=replace(report(plan), lock_lost=lost)
+        ),
+    }
+    assert [apply_view(result, []).notes() for result in notes.values()] == list(notes)
