@@ -8,14 +8,16 @@ from itertools import chain
 from reconciler.errors import PlanError
 from reconciler.plan.model import Action, Change, Step, StepId
 from reconciler.plan.resources import Resource
+from reconciler.plan.resources.base import kind_in
 from reconciler.spec.models.names import Address
 
 
 def order(changes: Sequence[Change]) -> tuple[Step, ...]:
     """Return the steps, numbered in an order in which they can run one by one; each names the steps before it.
 
-    Creations follow `needs` and `after`. Removals run the other way. An update that lets go of a resource comes before
-    that resource's removal. Raises PlanError where resources need each other in a circle, which no file can cause.
+    Creations follow `needs`, and `after` but for the kinds that they may precede. Removals run the other way. An update
+    that lets go of a resource comes before that resource's removal. Raises PlanError where resources need each other in
+    a circle, which no file can cause.
     """
     halves = _Halves(changes)
     before: list[list[int]] = [[] for _ in halves.changes]
@@ -65,8 +67,10 @@ def _dependencies(resource: Resource | None) -> tuple[Address, ...]:
 def _creation_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
     find = halves.creations.get
     for half in halves.creations.values():
-        for need in _dependencies(halves.changes[half].after):
-            if (other := find(need)) is not None:
+        created = halves.changes[half].after
+        later = frozenset() if created is None else created.may_precede
+        for need in _dependencies(created):
+            if (other := find(need)) is not None and not (later and kind_in(need) in later):
                 yield other, half
 
 

@@ -114,7 +114,7 @@ def test_the_first_point_that_one_more_apply_does_not_complete_is_reported(solo:
         simulate_plan(session, inputs, store, workflow.NOTHING_ELSE, {**DRIVERS, Disk.kind: forgetful})
     assert caught.value.code is Code.SIMULATION
     assert re.fullmatch(
-        r"if stopped when worker1 was at command \d of \d, and hosts were cut off \(interruption point \d+ of \d+\), "
+        r"if stopped when worker1 was at command \d of \d+, and hosts were cut off \(interruption point \d+ of \d+\), "
         r"one more apply would not complete this plan: vm/admin/solo/one on worker1: there is no disk \S+",
         caught.value.summary,
     )

@@ -153,13 +153,13 @@ def test_a_state_without_space(small: OnSmallDisk, undisturbed: Census) -> None:
 
     small.make_room()
     with gate(small.lab, "worker1") as held:
-        running = small.start("apply", "--auto-approve", path)
+        running = small.start("apply", "--auto-approve", "--parallelism", "1", path)
         held.wait_for_callers(1)
         small.fill()
         held.open()
         full = running.finish()
     check_stopped(full, small.state)
-    assert "vm/admin/disks/a: created" not in full.err, full.told
+    assert "vm/admin/disks/b: created" not in full.err, "worker2 had its turn after that, and no step was begun"
     assert small.slices() == ["admin/disks"], "what was written down before is still there"
 
     small.make_room()

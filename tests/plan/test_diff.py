@@ -140,8 +140,6 @@ def test_a_step_comes_after_what_it_depends_on() -> None:
     assert {
         (WHERE, "disk/alice/lab1/a"),
         (WHERE, "port/alice/lab1/a:eth1"),
-        (WHERE, "segment/alice/lab1/a:eth1--b:eth1"),
-        (WHERE, "reservation/alice/lab1/a:eth0"),
         ("disk/alice/lab1/a", "image/cirros-cccccccccccc@worker1"),
         ("segment/alice/lab1/a:eth1--b:eth1", "router/alice/lab1"),
         ("segment/alice/lab1/a:eth1--b:eth1", "trunk/alice/lab1@gateway"),
@@ -150,6 +148,16 @@ def test_a_step_comes_after_what_it_depends_on() -> None:
         ("port/alice/lab1/a:eth0", "trunk/internet@worker1"),
     } <= needs
     assert all(number[before] < number[after] for after, before in needs)
+    assert not any(after == WHERE and before.startswith(("segment/", "reservation/")) for after, before in needs)
+
+
+def test_a_vm_does_not_wait_for_the_network_node_but_is_removed_before_what_it_uses_there() -> None:
+    state = replay(EMPTY, plan(lab({"a": {"internet": True}, "b": {}}, [["a", "b"]])))
+    made = plan(state=state, destroy=(LAB1,))
+    number = {str(step.address): step.id for step in made.steps}
+    needs = {str(step.address): set(step.needs) for step in made.steps}
+    for where in ("segment/alice/lab1/a:eth1--b:eth1", "reservation/alice/lab1/a:eth0"):
+        assert number[WHERE] in needs[where]
 
 
 def test_a_replacement_is_a_removal_and_then_a_creation() -> None:

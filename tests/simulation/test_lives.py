@@ -56,7 +56,7 @@ LIVES: Final = settings(
 )
 
 WANTED: Final = st.sets(st.sampled_from(KEYS), min_size=1)
-CUTS: Final = st.tuples(st.integers(1, 12), st.booleans(), st.booleans())
+CUTS: Final = st.tuples(st.integers(1, 8), st.booleans(), st.booleans())
 
 seen: Counter[str] = Counter()
 """What has happened in all lives together."""

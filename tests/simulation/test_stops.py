@@ -133,7 +133,7 @@ def test_a_driver_that_accepts_an_incomplete_disk_is_detected() -> None:
     result = simulate(cluster, inputs)
     assert result.failure is not None
     assert result.failure.number == result.simulated < result.points
-    assert result.failure.description == "when worker1 was at command 4 of 7, and hosts were cut off"
+    assert result.failure.description == "when worker1 was at command 4 of 9, and hosts were cut off"
     assert result.failure.problem.startswith("vm/admin/internet-only/solo on worker1: there is no disk ")
 
 

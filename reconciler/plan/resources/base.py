@@ -101,6 +101,9 @@ class Resource:
     follows: ClassVar[frozenset[Kind]] = frozenset()
     """Kinds that are created before it and removed after it, where they are on its host and of its slice or shared."""
 
+    may_precede: ClassVar[frozenset[Kind]] = frozenset()
+    """Kinds in `after` for which its creation does not wait, because it can do without them for some seconds."""
+
     summary: ClassVar[tuple[str, ...]] = ()
     """The attributes that a plan shows of a new one."""
 
@@ -195,6 +198,11 @@ class Resource:
 def address(kind: type[Resource], name: str) -> Address:
     """Form the address of a resource: its kind and its name."""
     return Address(f"{kind.kind}/{name}")
+
+
+def kind_in(where: Address) -> Kind:
+    """Return the kind that an address names."""
+    return Kind(where.partition("/")[0])
 
 
 def of_kind(resource: Resource | None, noun: type[R]) -> R | None:

@@ -10,9 +10,9 @@ from reconciler.plan.resources.base import FIXED, RESTART, GraphRole, Kind, Reso
 from reconciler.plan.resources.disk import Disk
 from reconciler.plan.resources.image import image_address
 from reconciler.plan.resources.port import Port, port_address
-from reconciler.plan.resources.reservation import reservation_address
+from reconciler.plan.resources.reservation import Reservation, reservation_address
 from reconciler.plan.resources.seed import Seed
-from reconciler.plan.resources.segment import segment_address
+from reconciler.plan.resources.segment import Segment, segment_address
 from reconciler.plan.resources.trunk import Trunk, trunk_of
 from reconciler.spec.models import slice as spec
 from reconciler.spec.models.fields import update_policy
@@ -43,6 +43,7 @@ class Vm(Resource):
     graph_role: ClassVar[GraphRole] = GraphRole.NODE
     runtime: ClassVar[bool] = True
     follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
+    may_precede: ClassVar[frozenset[Kind]] = frozenset({Segment.kind, Reservation.kind})
     summary: ClassVar[tuple[str, ...]] = ("vm_id", "vcpus", "memory", "vnc")
     sizes: ClassVar[frozenset[str]] = frozenset({"memory"})
     secrets: ClassVar[frozenset[str]] = frozenset({"cloud_init"})
@@ -60,7 +61,7 @@ class Vm(Resource):
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
-        """Return each VM. It starts after the network that its NICs join."""
+        """Return each VM. It starts once its host is ready; its guest asks for addresses until the network node is."""
         accelerator = design.cluster.accelerator
         for vm in design.vms:
             ports = [port_address(nic) for nic in vm.nics]
