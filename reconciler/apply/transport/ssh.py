@@ -49,6 +49,16 @@ slow link. sshd also acknowledges every 96 KiB (three packets, channels.c), so a
 
 _UNCOUNTED: Final = 2**31
 
+# asyncssh prefers ChaCha20, which takes it three calls for each packet.
+CIPHERS: Final = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+
 LINE_CAP: Final = 16 * 1024 * 1024
 TOTAL_CAP: Final = 64 * 1024 * 1024
 """How much one script may print, in bytes, in one line and in total: far more than any batch does."""
@@ -194,6 +204,7 @@ def _options(where: Target, timeouts: float) -> asyncssh.SSHClientConnectionOpti
             keepalive_interval=KEEPALIVE,
             keepalive_count_max=_UNCOUNTED,
             compression_algs=None,
+            encryption_algs=CIPHERS,
             **keys,
         )
 
