@@ -245,6 +245,10 @@ class HostUnreachable(HostError):
     code = Code.HOST_UNREACHABLE
 
 
+class HostMoved(HostError):
+    """Another batch has changed something on the host since facts were read there; nothing was done."""
+
+
 class HostKeyRejected(HostError):
     """The host key is unknown or has changed; nothing was sent."""
 

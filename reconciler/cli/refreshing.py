@@ -22,6 +22,6 @@ def refreshed(
 
     async def work() -> Mapping[Address, ResourceDrift]:
         async with connecting(session, inputs.cluster.cluster) as connector:
-            return await refresh(inputs, reader, connector, planned, asked.destroy)
+            return (await refresh(inputs, reader, connector, planned, asked.destroy)).drifted
 
     return run_reading(work())

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 from reconciler.apply.observation.observe import Drivers
 from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
-from reconciler.errors import HostError, HostUnreachable
+from reconciler.errors import HostError, HostMoved, HostUnreachable
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, HostObject, ObjectName, Running
 from reconciler.spec.models.names import HostName
@@ -164,6 +164,9 @@ class _Connection:
         host.settle()
         running = Running(batch)
         if not batch.lock.shared:
+            host.batches += 1
+            if batch.since is not None and host.batches != batch.since + 1:
+                raise HostMoved(self.host, "other operations have run here meanwhile")
             host.running = running
             self.simulated.on_point(f"when {self.host} had begun a batch of {batch.size} commands")
         done = 0

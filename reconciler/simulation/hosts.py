@@ -7,7 +7,14 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from reconciler.apply.transport.batch import Batch, Task, TaskEnded, TaskStarted, TaskStatus, failure_message
+from reconciler.apply.transport.batch import (
+    Batch,
+    Task,
+    TaskEnded,
+    TaskStarted,
+    TaskStatus,
+    failure_message,
+)
 from reconciler.apply.transport.command import Command, Result
 from reconciler.plan.resources import Resource, from_data, to_data
 from reconciler.spec.models.names import HostName
@@ -97,16 +104,20 @@ class Running:
 
 @dataclass(slots=True)
 class Host:
-    """One host: its objects, the batch that it runs under the operation lock, and whether it is down."""
+    """One host: its objects, the batch that it runs under the operation lock, and whether it is down.
+
+    `batches` counts those that may have changed something.
+    """
 
     objects: dict[ObjectName, HostObject] = field(default_factory=dict)
     running: Running | None = None
     down: bool = False
+    batches: int = 0
 
     def copy(self) -> Host:
         """Return a copy of the host."""
         running = replace(self.running) if self.running else None
-        return Host(dict(self.objects), running, self.down)
+        return Host(dict(self.objects), running, self.down, self.batches)
 
     @property
     def fingerprint(self) -> Hashable:
@@ -121,9 +132,16 @@ class Host:
 
     def perform(self, command: Command) -> Result:
         """Run one command."""
-        if command.argv == ("true",):  # a batch that only carries the fence
-            return Result(0, "")
-        _, verb, text = command.argv
+        match command.argv:
+            case ("true",):  # a batch that only carries the fence
+                return Result(0, "")
+            case ("stat", *_):  # how many batches have run
+                return Result(0, str(self.batches))
+            case (_, verb, text):
+                return self._perform(verb, text)
+        raise ValueError(f"unknown command of the model: {command}")
+
+    def _perform(self, verb: str, text: str) -> Result:
         if verb == "read":
             return Result(0, json.dumps([_report(self.objects.get(name)) for name in json.loads(text)]))
         resource = read_resource(text)

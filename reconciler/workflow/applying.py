@@ -6,7 +6,7 @@ stay held, and a thread renews them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,13 +22,13 @@ from reconciler.errors import DataLoss, NumbersTaken, StateMoved
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.planfile import plan_digest
-from reconciler.plan.snapshot import SHARED, ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import SHARED, StateSnapshot
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.store import Lock
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
-from reconciler.workflow.refresh import refresh
+from reconciler.workflow.refresh import NOT_REFRESHED, Refreshed, refresh
 from reconciler.workflow.steps import OpenApply, run_steps
 
 ATTEMPTS = 10
@@ -60,7 +60,7 @@ class ApplyResult:
 class PreparedApply:
     """A plan, under the locks of its slices; leaving the context releases them.
 
-    `drifted` is how the hosts differed from the state. A `saved` plan is never made again.
+    `refreshed` is how the hosts differed from the state, and what was read there. A `saved` plan is never made again.
     """
 
     plan: Plan
@@ -68,7 +68,7 @@ class PreparedApply:
     engine: Engine
     locks: tuple[Lock, ...]
     asked: Asked
-    drifted: Mapping[Address, ResourceDrift]
+    refreshed: Refreshed
     held: AsyncExitStack
     saved: bool = False
     renumbered: bool = False
@@ -103,12 +103,12 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
         locks = await stack.enter_async_context(engine.locked(names))
         planned = await engine.worker.run(plan, inputs, engine.store, asked)
-        drifted: Mapping[Address, ResourceDrift] = {}
+        seen = NOT_REFRESHED
         if asked.refresh and inputs.slices:
-            drifted = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
-        if drifted:
-            planned = await engine.worker.run(plan, inputs, engine.store, asked, drifted)
-        return PreparedApply(planned, inputs, engine, locks, asked, drifted, held=stack.pop_all())
+            seen = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
+        if seen.drifted:
+            planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted)
+        return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all())
     raise AssertionError  # the stack suppresses no exception
 
 
@@ -122,7 +122,9 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
         await engine.worker.run(engine.store.check_plan, saved)
         # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
         agreed = replace(saved, lineage=(await engine.worker.run(engine.store.read, ())).lineage)
-        return PreparedApply(agreed, inputs, engine, locks, NOTHING_ELSE, {}, held=stack.pop_all(), saved=True)
+        return PreparedApply(
+            agreed, inputs, engine, locks, NOTHING_ELSE, NOT_REFRESHED, held=stack.pop_all(), saved=True
+        )
     raise AssertionError  # the stack suppresses no exception
 
 
@@ -165,6 +167,7 @@ async def perform(
             StoreJournal(opened.store, opened.number, engine.worker),
             uploads=_uploads(prepared.inputs),
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
+            known=prepared.refreshed.known,
         )
     return ApplyResult(current, approved=True, report=report, renumbered=prepared.renumbered)
 
@@ -231,7 +234,7 @@ def _same_again(prepared: PreparedApply, current: Plan, moved: StateMoved) -> Pl
 
 
 def _plan_again(prepared: PreparedApply) -> Plan:
-    return plan(prepared.inputs, prepared.engine.store, prepared.asked, prepared.drifted)
+    return plan(prepared.inputs, prepared.engine.store, prepared.asked, prepared.refreshed.drifted)
 
 
 @asynccontextmanager

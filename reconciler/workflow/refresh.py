@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.apply.drivers.driver import SurveyTarget
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.observation.drift import Drift, DriftKind, find_drift
-from reconciler.apply.observation.observe import Drivers, observe
+from reconciler.apply.observation.observe import Drivers, KnownFacts, Observation, ResourceKey, observe
 from reconciler.apply.observation.orphans import Orphan, Unread, find_orphans, unread
 from reconciler.apply.transport.connection import Connector
 from reconciler.plan.model import Plan
@@ -33,6 +35,17 @@ def _present(state: StateSnapshot, scope: Collection[SliceKey] | None) -> list[R
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """How the hosts that a plan concerns differ from the state, and the facts that were read there."""
+
+    drifted: Mapping[Address, ResourceDrift]
+    known: Mapping[HostName, KnownFacts]
+
+
+NOT_REFRESHED = Refreshed({}, {})
+
+
 async def refresh(
     inputs: Inputs,
     reader: StateReader,
@@ -40,22 +53,47 @@ async def refresh(
     draft: Plan,
     destroy: tuple[SliceKey, ...] = (),
     drivers: Drivers | None = None,
-) -> dict[Address, ResourceDrift]:
-    """Compare the hosts that a plan concerns with the state, and return what differs; reads only.
+) -> Refreshed:
+    """Compare the hosts that a plan concerns with the state; reads only.
 
-    A host that cannot be reached is left out: its steps will fail and say why. Slices to destroy are not compared.
+    Where hosts have something to compare, what the plan creates there is looked for too: an apply that follows at once
+    need not look again. A host that cannot be reached is left out: its steps will fail and say why. Slices to destroy
+    are not compared.
     """
     hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
     hosts.add(HostName(inputs.cluster.cluster.network_node.name))
     staying = set(draft.slices).difference(destroy)
     present = await asyncio.to_thread(present_resources, reader, staying)
-    resources = [resource for resource in present if resource.host in hosts]
-    return {
+    resources = {(resource.host, resource.address): resource for resource in present if resource.host in hosts}
+    compared = {resource.host for resource in resources.values()}
+    wanted = {
+        (step.host, step.address): step.subject
+        for step in draft.steps
+        if step.host in compared and step.subject.slice not in destroy
+    }
+    begun = time.monotonic()
+    observed = await observe(connector, (wanted | resources).values(), drivers or DRIVERS)
+    drifted = {
         item.address: ResourceDrift(
             item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes}
         )
-        for item in await compare(resources, connector, drivers)
+        for item in find_drift(resources.values(), observed)
         if item.kind is not DriftKind.UNREACHABLE
+    }
+    return Refreshed(drifted, _known_facts(wanted | resources, observed, begun))
+
+
+def _known_facts(
+    looked_for: Mapping[ResourceKey, Resource], observed: Observation, read_at: float
+) -> dict[HostName, KnownFacts]:
+    """Return the facts of each host, with the resources that they are about."""
+    by_host: dict[HostName, dict[Address, tuple[Resource, Any]]] = {}
+    for (host, where), fact in observed.facts.items():
+        by_host.setdefault(host, {})[where] = looked_for[host, where], fact
+    return {
+        host: KnownFacts(read_at, observed.batches[host], found)
+        for host, found in by_host.items()
+        if host in observed.batches
     }
 
 

@@ -13,10 +13,12 @@ from reconciler.apply.execution.attempt import Private
 from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.execution.executor import execute
 from reconciler.apply.execution.journal import Journal
+from reconciler.apply.observation.observe import KnownFacts
 from reconciler.apply.transport.fence import Fence
 from reconciler.engine import Engine
 from reconciler.errors import StateError, StateLost
 from reconciler.plan.model import Step
+from reconciler.spec.models.names import HostName
 from reconciler.state.store import ApplyId, Lock, StateStore
 from reconciler.workflow.planning import DONE
 
@@ -31,7 +33,7 @@ class OpenApply:
     locks: tuple[Lock, ...]
 
 
-async def run_steps(
+async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
     engine: Engine,
     opened: OpenApply,
     steps: Sequence[Step],
@@ -39,6 +41,7 @@ async def run_steps(
     *,
     uploads: Mapping[str, Path] | None = None,
     private: Private | None = None,
+    known: Mapping[HostName, KnownFacts] | None = None,
 ) -> ApplyReport:
     """Run steps on the hosts and close their apply; if several things fail, the first error is raised."""
     try:
@@ -49,6 +52,7 @@ async def run_steps(
             drivers=engine.drivers or DRIVERS,
             uploads=uploads or {},
             private=private,
+            known=known,
             parallelism=engine.parallelism,
             observer=engine.observer,
             stop=engine.stop,

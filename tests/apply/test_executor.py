@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.apply.execution.events import ApplyReport, Event, Finished, HostDropped, HostLost, StepStarted
 from reconciler.apply.execution.executor import execute
-from reconciler.apply.observation.observe import Drivers
+from reconciler.apply.observation.observe import Drivers, KnownFacts
 from reconciler.apply.transport.fence import Fence
 from reconciler.plan.model import Step
 from reconciler.plan.results import StepResult, StepStatus
@@ -57,6 +57,7 @@ class World:
     parallelism: int = 8
     fence: Fence | None = None
     drivers: Drivers = field(default_factory=lambda: DRIVERS)
+    known: dict[HostName, KnownFacts] = field(default_factory=dict)
     observe: Callable[[Event], None] = field(default=lambda _: None)
 
     def folder(self, host: HostName) -> Path:
@@ -78,6 +79,7 @@ class World:
             stop=self.stop,
             monotonic=monotonic,
             fence=self.fence,
+            known=self.known,
         )
 
     def note(self, event: Event) -> None:

@@ -14,7 +14,7 @@ from reconciler import workflow
 from reconciler.errors import PlanError, StateLost, StateMoved
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.simulation.cluster import SimulatedCluster
-from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.memory import MemoryStore
 from reconciler.state.store import Holder
 from reconciler.workflow.simulate import engine_of
@@ -113,3 +113,14 @@ def test_nothing_takes_a_callback_for_approval() -> None:
     for operation in (workflow.prepare, workflow.prepare_saved, workflow.perform, workflow.apply):
         names = inspect.signature(operation).parameters
         assert not [name for name in names if name in {"approve", "accept_loss", "accept_numbers"}]
+
+
+async def test_an_apply_that_follows_at_once_does_not_look_twice(
+    inputs: workflow.Inputs, simulation: SimulatedCluster
+) -> None:
+    assert (await workflow.apply(engine_of(simulation), inputs)).ok
+    before = {name: host.batches for name, host in simulation.hosts.items()}
+    other = workflow.load(ROOT / "examples/cluster.yaml", [ROOT / "examples/topologies/triangle.yaml"])
+    assert (await workflow.apply(engine_of(simulation), other)).ok
+    sent = {name: host.batches - before[name] for name, host in simulation.hosts.items()}
+    assert (sent[HostName("gateway")], sent[HostName("worker1")]) == (1, 1)

@@ -16,7 +16,7 @@ from reconciler.apply.transport.batch import Batch, BatchEvents, Task, TaskEnded
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Upload
 from reconciler.apply.transport.connection import Connection, message_of, run_batch
 from reconciler.apply.transport.fence import Fence
-from reconciler.errors import HostError, HostUnreachable, StateLost
+from reconciler.errors import HostError, HostMoved, HostUnreachable, StateLost
 from reconciler.plan.model import Step
 from reconciler.spec.models.names import Address
 
@@ -62,20 +62,24 @@ class Attempt:
     contents: Contents
     fence: Fence | None = None
 
-    async def perform(self, jobs: Sequence[Job]) -> None:
+    async def perform(self, jobs: Sequence[Job], since: int | None = None) -> None:
         """Perform jobs in order; raises HostUnreachable if that was cut short: jobs without a result are unknown.
 
-        Raises StateLost if the host has seen a later holder; the steps of a batch that it refused wait again. Files are
-        copied before the batch, so a job with an upload must not need another job here.
+        Raises StateLost if the host has seen a later holder; the steps of a batch that it refused wait again. Raises
+        HostMoved, and has done nothing, if the host has run others since it had run `since` batches. Files are copied
+        before the batch, so a job with an upload must not need another job here.
         """
+        if since is not None and any(job.uploads for job in jobs):
+            await self._run_alone((), since)
+            since = None
         ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
         steps = {job.step.id: job.step for job in ready}
         tasks = [
             Task(job.step.id, job.commands, tuple(need for need in job.step.needs if need in steps)) for job in ready
         ]
         try:
-            await self._run(tasks, {int(number): step for number, step in steps.items()})
-        except HostUnreachable:
+            await self._run(tasks, {int(number): step for number, step in steps.items()}, since)
+        except (HostUnreachable, HostMoved):
             raise
         except StateLost as error:
             if error.host is not None:
@@ -87,8 +91,8 @@ class Attempt:
         finally:
             await self.tracker.write()
 
-    async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step]) -> None:
-        async with aclosing(self._send(tasks)) as events:
+    async def _run(self, tasks: Sequence[Task], steps: Mapping[int, Step], since: int | None) -> None:
+        async with aclosing(self._send(tasks, since)) as events:
             async for event in events:
                 if isinstance(event, TaskStarted):
                     self.tracker.begin(steps[event.number])
@@ -97,8 +101,9 @@ class Attempt:
                     if self.tracker.full:
                         await self.tracker.write()
 
-    def _send(self, tasks: Sequence[Task]) -> BatchEvents:
-        return run_batch(self.connection, Batch(tuple(tasks), fence=self.fence, failures_only=True))
+    def _send(self, tasks: Sequence[Task], since: int | None = None) -> BatchEvents:
+        batch = Batch(tuple(tasks), fence=self.fence, failures_only=True, since=since)
+        return run_batch(self.connection, batch)
 
     def _note(self, step: Step, ended: TaskEnded) -> None:
         match ended.status:
@@ -138,9 +143,9 @@ class Attempt:
         """Return a command for a batch that only checks the fence, which must be done before every upload."""
         return [] if self.fence is None else [_NOTHING]
 
-    async def _run_alone(self, commands: Sequence[Command]) -> None:
+    async def _run_alone(self, commands: Sequence[Command], since: int | None = None) -> None:
         """Run commands as a batch of their own; raises HostError if one fails."""
-        async with aclosing(self._send([Task(0, tuple(commands))])) as events:
+        async with aclosing(self._send([Task(0, tuple(commands))], since)) as events:
             async for event in events:
                 if isinstance(event, TaskEnded) and event.status is not TaskStatus.DONE:
                     raise HostError(self.connection.host, event.message)

@@ -1,7 +1,8 @@
 """Performs the steps of a plan on their hosts, one batch per host at a time.
 
-Each host is probed first. The intent of a step is written before its effect, and its result after that. A step
-without a result never counts as done: its host is probed again before anything is retried.
+Each host is probed first, unless its facts were read seconds ago and nothing has changed since. The intent of a step
+is written before its effect, and its result after that. A step without a result never counts as done: its host is
+probed again before anything is retried.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from reconciler.apply.execution.attempt import Attempt, Contents, Job, Private
 from reconciler.apply.execution.events import (
@@ -23,15 +24,18 @@ from reconciler.apply.execution.events import (
 from reconciler.apply.execution.journal import Journal
 from reconciler.apply.execution.schedule import Schedule
 from reconciler.apply.execution.tracker import StepTracker
-from reconciler.apply.observation.observe import Drivers, Facts, read_facts
+from reconciler.apply.observation.observe import Drivers, Facts, KnownFacts, read_facts
 from reconciler.apply.transport.command import Operation
 from reconciler.apply.transport.connection import Connection, Connector, message_of
 from reconciler.apply.transport.fence import Fence
-from reconciler.errors import HostError, HostUnreachable, StateLost
+from reconciler.errors import HostError, HostMoved, HostUnreachable, StateLost
 from reconciler.plan.model import Action, Step, StepId
 from reconciler.plan.resources import Resource
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.spec.models.names import HostName
+
+RECENT: Final = 5.0
+"""Seconds for which facts are trusted that were read before an apply: people may change a host by hand meanwhile."""
 
 
 async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
@@ -47,17 +51,19 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     monotonic: Callable[[], float],
     fence: Fence | None = None,
     private: Private | None = None,
+    known: Mapping[HostName, KnownFacts] | None = None,
 ) -> ApplyReport:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
 
     `uploads` maps SHA-256 digests to local files. `private` has a function for the secret content of each resource,
-    which is called when the content is copied. Once `stop` is set, steps in flight are finished and no other step
-    starts. When cancelled, the journal has all known results, and the rest as intents. What the journal raises ends the
-    apply: no step starts without its intent. If the journal raises StateLost, or a host has seen a later holder than
-    `fence` has, the report has that error and the steps that were left.
+    which is called when the content is copied. `known` are facts that were read before; old ones are read again. Once
+    `stop` is set, steps in flight are finished and no other step starts. When cancelled, the journal has all known
+    results, and the rest as intents. What the journal raises ends the apply: no step starts without its intent. If the
+    journal raises StateLost, or a host has seen a later holder than `fence` has, the report has that error and the
+    steps that were left.
     """
     started = monotonic()
-    edges = _Edges(connector, drivers, Contents(uploads, private or {}), fence)
+    edges = _Edges(connector, drivers, Contents(uploads, private or {}), fence, known or {})
     run = _Run(steps, journal, observer, monotonic, edges)
     lost = None
     try:
@@ -76,6 +82,7 @@ class _Edges:
     drivers: Drivers
     contents: Contents
     fence: Fence | None
+    known: Mapping[HostName, KnownFacts]
 
 
 class _Run:
@@ -89,6 +96,8 @@ class _Run:
         self._edges = edges
         self._probed: set[HostName] = set()
         self._facts: dict[StepId, Any] = {}
+        self._monotonic = monotonic
+        self._since: dict[HostName, int] = {}
         self._queued: dict[HostName, None] = {}
         self._turns: dict[HostName, asyncio.Task[None]] = {}
         self._errors: list[BaseException] = []
@@ -159,12 +168,33 @@ class _Run:
                 await self._work(connection, self.schedule.ready(host))
                 return
             self._probed.add(host)
-            replacing = self.schedule.replacing
-            await self._probe(
-                connection, [step for step in self.schedule.waiting(host) if not replacing(step)], self._tracker.failed
-            )
+            steps = self._to_probe(host)
+            if self._knows(host, steps):
+                await self._work(connection, self.schedule.ready(host))
+            else:
+                await self._probe(connection, steps, self._tracker.failed)
         except HostError as error:
             self._give_up(host, error)
+
+    def _to_probe(self, host: HostName) -> list[Step]:
+        """Return the steps of a host for which facts can be read now: not those that another step makes way for."""
+        waiting = (*self.schedule.in_flight(host), *self.schedule.waiting(host))
+        return [step for step in waiting if not self.schedule.replacing(step)]
+
+    def _knows(self, host: HostName, steps: Sequence[Step]) -> bool:
+        """Take over the facts of steps that were read before the apply, if they are recent and complete.
+
+        Then the first batch is sent on the condition that no other one has run there since.
+        """
+        known = self._edges.known.get(host)
+        if known is None or self._monotonic() - known.read_at > RECENT:
+            return False
+        facts = known.about(step.subject for step in steps)
+        if facts is None:
+            return False
+        self._facts.update({step.id: facts[step.address] for step in steps})
+        self._since[host] = known.batches
+        return True
 
     async def _probe(
         self, connection: Connection, steps: Sequence[Step], otherwise: Callable[[Step, str], None]
@@ -199,9 +229,19 @@ class _Run:
             return
         await self._tracker.intend([job.step for job in jobs])
         try:
-            await self._perform(connection, jobs)
+            await self._perform_first(connection, jobs)
         except HostError as error:
             await self._recover(connection.host, error)
+
+    async def _perform_first(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        """Perform jobs. If their facts are out of date, the host refuses them; then read the facts again."""
+        host = connection.host
+        try:
+            await self._perform(connection, jobs, self._since.pop(host, None))
+        except HostMoved:
+            await self._probe(connection, self._to_probe(host), self._tracker.failed)
+            await self._perform(connection, self._jobs(self.schedule.in_flight(host)))
+            self.schedule.put_back(self.schedule.in_flight(host))
 
     async def _recover(self, host: HostName, error: HostError) -> None:
         """Connect and probe again, and perform once more what is not done; if that fails too, the rest is unknown."""
@@ -217,9 +257,9 @@ class _Run:
             self._give_up(host, again)
         self.schedule.put_back(self.schedule.in_flight(host))
 
-    async def _perform(self, connection: Connection, jobs: Sequence[Job]) -> None:
+    async def _perform(self, connection: Connection, jobs: Sequence[Job], since: int | None = None) -> None:
         edges = self._edges
-        await Attempt(connection, self._tracker, edges.contents, edges.fence).perform(jobs)
+        await Attempt(connection, self._tracker, edges.contents, edges.fence).perform(jobs, since)
 
     def _jobs(self, steps: Sequence[Step]) -> list[Job]:
         """Return the jobs of steps. Steps that a driver refuses fail, and steps that need them are left out.

@@ -18,6 +18,7 @@ from reconciler.apply.transport.batch import (
     Task,
     TaskEnded,
     TaskStatus,
+    count_batches,
 )
 from reconciler.apply.transport.command import Command, Result
 from reconciler.apply.transport.connection import Connection, Connector, run_batch
@@ -44,6 +45,29 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownFacts:
+    """Facts of one host's resources that were read before an apply, each with the resource that was looked for.
+
+    They hold as long as the host has run only `batches` batches that may have changed something, and nobody changes the
+    host by hand. `read_at` is when they were read, as `time.monotonic` counts.
+    """
+
+    read_at: float
+    batches: int
+    found: Mapping[Address, tuple[Resource, Any]]
+
+    def about(self, subjects: Iterable[Resource]) -> dict[Address, Any] | None:
+        """Return the facts of these resources, or None if one was not looked for exactly like that."""
+        facts = {}
+        for subject in subjects:
+            looked_for, fact = self.found.get(subject.address, (None, None))
+            if looked_for != subject:
+                return None
+            facts[subject.address] = fact
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
 class HostSurvey:
     """All tagged objects of a host, and its fences: which state (by lineage) ever took which locks there.
 
@@ -61,7 +85,7 @@ class Observation:
 
     `facts` are the drivers' own; `attributes` are plain values by name, None if the resource does not exist. What could
     not be read is in neither: `unread` has the reason for one kind on a host, `unreachable` for a whole host. `surveys`
-    has the hosts that were surveyed.
+    has the hosts that were surveyed. `batches` is how many batches that may have changed something had run on a host.
     """
 
     facts: Mapping[ResourceKey, Any]
@@ -69,6 +93,7 @@ class Observation:
     unread: Mapping[tuple[HostName, Kind], HostError]
     unreachable: Mapping[HostName, HostError]
     surveys: Mapping[HostName, HostSurvey] = field(default_factory=dict)
+    batches: Mapping[HostName, int] = field(default_factory=dict)
 
     def obstacle(self, resource: Resource) -> HostError | None:
         """Return why a resource could not be read, or None if it was read."""
@@ -90,7 +115,7 @@ async def observe(
     async def observe_host(host: HostName) -> _HostObservation | HostError:
         try:
             connection = await connector.connect(host)
-            return await _observe_host(connection, by_host.get(host, []), drivers, target.get(host))
+            return await _observe_host(connection, by_host.get(host, []), drivers, target.get(host), counting=True)
         except HostError as error:
             return error
 
@@ -109,6 +134,7 @@ async def observe(
         unread={(host, kind): error for host, result in read.items() for kind, error in result.facts.unread.items()},
         unreachable={host: result for host, result in results.items() if isinstance(result, HostError)},
         surveys={host: result.survey for host, result in read.items() if result.survey is not None},
+        batches={host: result.batches for host, result in read.items() if result.batches is not None},
     )
 
 
@@ -129,6 +155,7 @@ async def read_facts(
 class _HostObservation:
     facts: Facts
     survey: HostSurvey | None
+    batches: int | None
 
 
 async def _observe_host(
@@ -137,6 +164,8 @@ async def _observe_host(
     drivers: Drivers,
     target: SurveyTarget | None = None,
     fence: Fence | None = None,
+    *,
+    counting: bool = False,
 ) -> _HostObservation:
     groups: dict[Kind, list[Resource]] = {}
     for resource in resources:
@@ -146,7 +175,9 @@ async def _observe_host(
     commands = [drivers[kind].probe(groups[kind]) for kind in kinds]
     commands += [survey.commands for survey in surveys.values()]
     commands += [(LIST_FENCES,)] if target else []
+    commands += [(count_batches(OperationLock()),)] if counting else []
     ended = await _run(connection, commands, fence)
+    batches = _count(ended.pop()) if counting else None
     found: dict[Address, Any] = {}
     unread: dict[Kind, HostError] = {}
     for kind, result in zip(kinds, ended, strict=False):
@@ -155,7 +186,13 @@ async def _observe_host(
         except HostError as error:
             unread[kind] = error
     survey = _surveyed(target, surveys, ended[len(kinds) :]) if target else None
-    return _HostObservation(Facts(found, unread), survey)
+    return _HostObservation(Facts(found, unread), survey, batches)
+
+
+def _count(ended: TaskEnded) -> int | None:
+    """Return how many batches a host has run, or None if it did not say."""
+    printed = ended.results[0].output.strip() if ended.results else ""
+    return int(printed) if ended.status is TaskStatus.DONE and printed.isdecimal() else None
 
 
 def _surveys(drivers: Drivers) -> dict[Kind, Survey[Any]]:

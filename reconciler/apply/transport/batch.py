@@ -55,7 +55,8 @@ class Batch:
     """Tasks for one host, which it runs under its operation lock.
 
     With a `fence`, the lock must be exclusive; a host that has seen a later holder of one of the fence's locks refuses
-    the batch. With `failures_only`, output is read back only from commands that failed.
+    the batch. With `failures_only`, output is read back only from commands that failed. With `since`, the host refuses
+    the batch if it has run others that may change something since it had run so many: see `count_batches`.
     """
 
     tasks: tuple[Task, ...]
@@ -63,11 +64,20 @@ class Batch:
     fence: Fence | None = None
     output_cap: int = OUTPUT_CAP
     failures_only: bool = False
+    since: int | None = None
 
     @property
     def size(self) -> int:
         """How many commands there are."""
         return sum(len(task.commands) for task in self.tasks)
+
+
+def count_batches(lock: OperationLock) -> Command:
+    """Return the command that prints how many batches a host has run that may have changed something.
+
+    Each of them adds a byte to the file of the operation lock.
+    """
+    return Command(("stat", "-c", "%s", "--", lock.path))
 
 
 class TaskStatus(StrEnum):

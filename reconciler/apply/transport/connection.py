@@ -31,7 +31,7 @@ class Connection(Protocol):
 
         Raises HostUnreachable if the batch was cut short: tasks without an end are then unknown. Any other HostError
         means that the host refused the whole batch and no task started. So does StateLost: the host has seen a later
-        holder of one of the fence's locks.
+        holder of one of the fence's locks. So does HostMoved: others have run since `batch.since`.
         """
         ...
 
@@ -66,8 +66,8 @@ def message_of(error: HostError) -> str:
 
 
 async def run_batch(connection: Connection, batch: Batch) -> BatchEvents:
-    """Run a batch and yield its events; a batch without any command is not sent, and all its tasks are done."""
-    if batch.size:
+    """Run a batch and yield its events; one without command or condition is not sent, and its tasks are done."""
+    if batch.size or batch.since is not None:
         events = connection.run(batch)
         try:
             async for event in events:

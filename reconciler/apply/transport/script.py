@@ -4,6 +4,7 @@ The script frames what commands print with a nonce that they cannot know:
 
     <nonce> open                    the operation lock is held, the tasks follow
     <nonce> fenced TOKEN NAME       a later holder of a lock has been here; nothing follows
+    <nonce> moved                   other batches have run since the facts were read; nothing follows
     <nonce> begin TASK              the task's commands start
     ...                             what one command printed (both streams)
     <nonce> result TASK N STATUS    its Nth command, from 0, ended with this exit status
@@ -68,7 +69,8 @@ def render(batch: Batch, nonce: str) -> str:
     )
     body = "\n".join(_task(task) for task in batch.tasks)
     fenced = "" if batch.fence is None else render_fence(batch.fence, nonce)
-    return f"{opening}{fenced}{body}\nprintf '%s\\n' '{nonce} end'\nexit 0\n}}\nreconcile\n"
+    moved = "" if batch.since is None else _since(batch.lock, batch.since, nonce)
+    return f"{opening}{fenced}{moved}{body}\nprintf '%s\\n' '{nonce} end'\nexit 0\n}}\nreconcile\n"
 
 
 _OPENING: Final = """\
@@ -93,14 +95,31 @@ command exec 9>>{path} || refuse 'cannot open the operation lock '{path}
 flock {mode} -w {wait} 9 || refuse 'another operation on this host did not end within {wait} s (lock '{path}')'
 o=$(mktemp -d) || refuse 'cannot make a temporary folder'
 trap 'rm -rf -- "$o"' EXIT
-printf '%s\\n' '{nonce} open'
+{counted}printf '%s\\n' '{nonce} open'
+"""
+
+# A full disk must not stop what frees it; a file of another size tells as much as one byte more.
+_COUNTED: Final = """\
+printf . 2>/dev/null >&9 || : >{path}
+"""
+
+_SINCE: Final = """\
+[ "$(stat -c %s -- {path})" = {size} ] ||
+{{ printf '%s\\n' '{nonce} moved'; refuse 'other operations have run here meanwhile'; }}
 """
 
 
 def _lock_values(lock: OperationLock) -> dict[str, str | int]:
     folder = lock.path.rpartition("/")[0] or "/"
     mode = "-s" if lock.shared else "-x"
-    return {"folder": shlex.quote(folder), "path": shlex.quote(lock.path), "mode": mode, "wait": lock.wait}
+    path = shlex.quote(lock.path)
+    counted = "" if lock.shared else _COUNTED.format(path=path)
+    return {"folder": shlex.quote(folder), "path": path, "mode": mode, "wait": lock.wait, "counted": counted}
+
+
+def _since(lock: OperationLock, count: int, nonce: str) -> str:
+    """Write the lines that refuse the batch unless it is the next one after so many."""
+    return _SINCE.format(path=shlex.quote(lock.path), size=count + 1, nonce=nonce)
 
 
 def _task(task: Task) -> str:
@@ -142,6 +161,7 @@ class Transcript:
     opened: bool = False
     complete: bool = False
     fenced: tuple[int, str] | None = None
+    moved: bool = False
     _missing: dict[int, Task] = field(init=False)
     _current: Task | None = None
     _results: list[Result] = field(default_factory=list)
@@ -172,6 +192,8 @@ class Transcript:
                 self._forget()
             case [_, "fenced", token, name] if self.opened and self._current is None and token.isdecimal():
                 self.fenced = int(token), name
+            case [_, "moved"] if self.opened and self._current is None:
+                self.moved = True
             case [_, "begin", number] if self._can_begin(number):
                 yield from self._begin(self._missing[int(number)])
             case [_, "result", number, at, status] if self._expects(number, at) and _STATUS.fullmatch(status):
