@@ -11,7 +11,7 @@ import io
 import os
 import shlex
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,8 +189,10 @@ def _busy(error: BaseException | None) -> bool:
 def _options(where: Target, timeouts: float) -> asyncssh.SSHClientConnectionOptions:
     """Return asyncssh's options; raises HostKeyRejected or LoginRejected if a file is missing or invalid."""
     keys: dict[str, object] = {}
-    if where.identity is not None:
-        keys = {"client_keys": [_client_key(where)], "agent_path": None}
+    if where.identity is not None and where.identity.suffix == ".pub":
+        keys = {"agent_identities": [_public_key(where)]}
+    elif where.identity is not None:
+        keys = {"client_keys": _client_keys(where), "agent_path": None}
     if where.user is not None:
         keys["username"] = where.user
     with translated(where):
@@ -222,9 +224,23 @@ class _LiveTunnel:
         return transport, protocol
 
 
-def _client_key(where: Target) -> asyncssh.SSHKeyPair:
+def _client_keys(where: Target) -> Sequence[asyncssh.SSHKeyPair]:
+    """Return the key of a file: first with its certificate, if there is one beside it, and then alone, as ssh does."""
+    with _key_errors(where):
+        return asyncssh.load_keypairs([str(where.identity)])
+
+
+def _public_key(where: Target) -> asyncssh.SSHKey:
+    """Return the public key of a file, which picks one key of the agent, as in ssh."""
+    with _key_errors(where):
+        return asyncssh.read_public_key(str(where.identity))
+
+
+@contextmanager
+def _key_errors(where: Target) -> Iterator[None]:
+    """Map the errors of reading a key file to LoginRejected."""
     try:
-        return asyncssh.load_keypairs([str(where.identity)])[0]
+        yield
     except FileNotFoundError:
         raise LoginRejected(
             where.name, f"there is no key {where.identity}", hint="set ssh.identity_file in the cluster file"
@@ -233,18 +249,38 @@ def _client_key(where: Target) -> asyncssh.SSHKeyPair:
         raise LoginRejected(
             where.name,
             f"the key {where.identity} cannot be used: {error}",
-            hint="for a key with a passphrase, leave out ssh.identity_file and load the key into an agent",
+            hint="load a key with a passphrase into an agent, and set ssh.identity_file to its .pub file",
         ) from error
 
 
 def _known_hosts(where: Target) -> asyncssh.SSHKnownHosts:
+    """Read the known hosts; a line that cannot be read costs nothing but its own key, as in ssh."""
     try:
-        return asyncssh.read_known_hosts(str(where.known_hosts))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise HostKeyRejected(
-            where.name, f"the known hosts in {where.known_hosts} cannot be read: {reason}", hint=_key_hint(where)
-        ) from error
+        content = where.known_hosts.read_bytes()
+    except OSError as error:
+        raise _unreadable(where, error.strerror or str(error)) from error
+    lines = [line for line in content.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
+    readable = [entry for line in lines if (entry := _known_host(line)) is not None]
+    if lines and not readable:
+        raise _unreadable(where, "it has no line with a host and its key")
+    return asyncssh.import_known_hosts("\n".join(readable))
+
+
+def _known_host(line: bytes) -> str | None:
+    """Return a line of known hosts without its comment, which may hold any bytes; None if it cannot be read."""
+    fields = line.split()
+    try:
+        entry = b" ".join(fields[: 4 if line.lstrip().startswith(b"@") else 3]).decode("ascii")
+        asyncssh.import_known_hosts(entry)
+    except ValueError:
+        return None
+    return entry
+
+
+def _unreadable(where: Target, reason: str) -> HostKeyRejected:
+    return HostKeyRejected(
+        where.name, f"the known hosts in {where.known_hosts} cannot be read: {reason}", hint=_key_hint(where)
+    )
 
 
 def _key_hint(where: Target) -> str:
@@ -277,6 +313,8 @@ def host_error(where: Target, error: BaseException) -> HostError:
         ):
             user = f" as {where.user}" if where.user else ""
             return LoginRejected(where.name, f"login{user} was rejected: {_reason(error)}", hint=_login_hint(where))
+        case asyncssh.DisconnectError() if "authentication failures" in _reason(error).lower():
+            return LoginRejected(where.name, f"login was rejected: {_reason(error)}", hint=_AGENT_HINT)
         case _:
             return HostUnreachable(where.name, _no_connection(where, error))
 
@@ -298,7 +336,14 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "reason", None) or str(error) or type(error).__name__
 
 
+_AGENT_HINT: Final = (
+    "the agent offers more keys than the host lets anybody try: set ssh.identity_file to the .pub file of the right one"
+)
+
+
 def _login_hint(where: Target) -> str:
+    if where.identity is not None and where.identity.suffix == ".pub":
+        return f"load {where.identity.with_suffix('')} into the agent with ssh-add, and add the .pub file on the host"
     key = f"{where.identity}.pub" if where.identity else "your public key"
     return f"add {key} to ~/.ssh/authorized_keys of the host, or set ssh.user and ssh.identity_file"
 
