@@ -14,6 +14,7 @@ from typer import Abort, TyperException
 
 from reconciler.cli.app import command
 from reconciler.cli.settings import read_settings
+from reconciler.cli.streams import Streams
 from reconciler.errors import ReconcilerError
 
 _GC = (1_000_000, 50, 100)
@@ -28,13 +29,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit."""
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes again at exit, and would report that the reader has gone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    streams = Streams()
+    sys.exit(streams.end(run(sys.argv[1:])))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,6 +49,4 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, Abort):
         sys.stderr.write("Interrupted.\n")
         return INTERRUPTED
-    except BrokenPipeError:
-        return 1  # the reader of our output has gone
     return code if isinstance(code, int) else 0

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanag
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from reconciler.cli.questions import SIGNALS
+from reconciler.cli.questions import handled
 
 T = TypeVar("T")
 
@@ -19,7 +19,8 @@ class Runs:
     """Runs coroutines one after another on one event loop, which does not run in between.
 
     So a question can be asked between two of them, while connections and locks stay. The first Ctrl-C during a run sets
-    `stop`. The second one cancels the run, which raises KeyboardInterrupt. Between runs, the first one raises it.
+    `stop`. The second one cancels the run, which raises KeyboardInterrupt. Between runs, the first one raises it. A
+    terminal that hangs up sets `stop` too, however often it says so.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class Runs:
 
     def __enter__(self) -> Self:
         """Have signals between runs raise KeyboardInterrupt."""
-        self._handlers = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+        self._handlers = {number: signal.signal(number, signal.default_int_handler) for number in handled()}
         return self
 
     def __exit__(
@@ -46,22 +47,22 @@ class Runs:
         async def watched() -> T:
             task = asyncio.ensure_future(work)
 
-            def on_signal() -> None:
+            def on_signal(number: int) -> None:
                 nonlocal aborted
-                if self.stop.is_set():
-                    aborted = True
-                    task.cancel()
-                else:
+                if not self.stop.is_set():
                     self.stop.set()
                     sys.stderr.write("Interrupted: finishing steps in flight. Ctrl-C again aborts.\n")
+                elif number != signal.SIGHUP:
+                    aborted = True
+                    task.cancel()
 
             loop = asyncio.get_running_loop()
-            for number in SIGNALS:
-                loop.add_signal_handler(number, on_signal)
+            for number in self._handlers:
+                loop.add_signal_handler(number, on_signal, number)
             try:
                 return await task
             finally:
-                for number in SIGNALS:
+                for number in self._handlers:
                     loop.remove_signal_handler(number)
                     signal.signal(number, signal.default_int_handler)
 

@@ -11,7 +11,14 @@ from typer import Abort
 
 from reconciler.errors import UsageError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a command: Ctrl-C, a request to terminate, and a terminal that hangs up."""
+
+
+def handled() -> tuple[signal.Signals, ...]:
+    """Return the signals to handle: a hangup only if it is not ignored, as under nohup."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in SIGNALS if number is not signal.SIGHUP or not ignored)
 
 
 def require_approval(*, auto_approve: bool, hint: str) -> None:
@@ -55,7 +62,7 @@ def _ask(question: str) -> str:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     woken = signal.set_wakeup_fd(writing)
-    handlers = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in handled()}
     try:
         sys.stderr.write(question)
         sys.stderr.flush()
@@ -63,6 +70,8 @@ def _ask(question: str) -> str:
         return sys.stdin.readline()
     except KeyboardInterrupt:
         raise Abort from None
+    except OSError:  # the terminal is gone
+        return ""
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -23,7 +23,7 @@ def runs() -> Iterator[Runs]:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_only_sets_stop(runs: Runs, capsys: pytest.CaptureFixture[str], number: int) -> None:
     async def work() -> str:
         os.kill(os.getpid(), number)
@@ -49,6 +49,33 @@ def test_the_second_signal_cancels_the_work(runs: Runs) -> None:
     with pytest.raises(KeyboardInterrupt):
         runs.run(work())
     assert ended == ["cleaned up"]
+
+
+def test_a_terminal_that_hangs_up_again_does_not_cancel_the_work(runs: Runs) -> None:
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(runs.stop.wait(), 5)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.1)
+        return "finished"
+
+    assert runs.run(work()) == "finished"
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Runs() as runs:
+
+            async def work() -> bool:
+                os.kill(os.getpid(), signal.SIGHUP)
+                await asyncio.sleep(0.1)
+                return runs.stop.is_set()
+
+            assert not runs.run(work())
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +109,42 @@ def test_a_reader_that_goes_away_is_no_trouble(arguments: list[str]) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() in {0, 1}
+
+
+def write_to(out: str, err: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run in a shell with redirections of standard output and error."""
+    command = f'"$@" {out} {err}'
+    return subprocess.run(["sh", "-c", command, "sh", PROGRAM, *arguments], check=False, text=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
+    ids=["full", "closed"],
+)
+def test_output_that_cannot_be_written_is_one_line_and_not_a_success(out: str, words: str) -> None:
+    done = write_to(out, "", "plan")
+    assert (done.returncode, done.stderr) == (1, f"standard output could not be written: {words}\n")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("err", ["2> /dev/full", "2>&-"], ids=["full", "closed"])
+def test_errors_that_nobody_can_read_are_still_errors(err: str) -> None:
+    done = write_to("", err, "plan", "--zzz")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_reader_that_goes_away_is_no_error_message() -> None:
+    done = write_to("| true", "", "plan")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_closed_standard_output_is_not_taken_by_a_file_that_is_opened(folder: Path) -> None:
+    for name, redirection in (("told", ""), ("closed", ">&- 2>&-")):
+        write_to(redirection, "", "init", name)
+    files = sorted(path.relative_to(folder / "told") for path in (folder / "told").rglob("*") if path.is_file())
+    assert Path("cluster.yaml") in files
+    for path in files:
+        assert (folder / "closed" / path).read_bytes() == (folder / "told" / path).read_bytes()

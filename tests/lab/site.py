@@ -19,7 +19,7 @@ from reconciler import lab as labs
 from reconciler.lab.folder import locate
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples" / "topologies"
-_PROGRAM: Final = Path(sys.executable).with_name("reconciler")
+PROGRAM: Final = Path(sys.executable).with_name("reconciler")
 _WITHIN: Final = 120.0  # seconds; any command takes a few
 
 
@@ -168,7 +168,7 @@ class Site:
         out = self.folder / f"out-{time.monotonic_ns()}"
         with out.open("w") as stream:
             process = subprocess.Popen(
-                [_PROGRAM, *map(str, arguments)],
+                [PROGRAM, *map(str, arguments)],
                 env=os.environ | {"RECONCILER_CLUSTER": str(self.cluster), "RECONCILER_STATE": str(self.state)},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
