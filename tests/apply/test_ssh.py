@@ -17,7 +17,8 @@ import pytest
 from reconciler.apply.transport import ssh
 from reconciler.apply.transport.batch import Batch, OperationLock, Task, TaskEnded, TaskStarted
 from reconciler.apply.transport.command import Command, script
-from reconciler.apply.transport.ssh import FOREIGN, SshConnector, SshTimeouts, Target, host_error, target
+from reconciler.apply.transport.logins import FOREIGN, Target, host_error, target
+from reconciler.apply.transport.ssh import SshConnector, SshTimeouts
 from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
