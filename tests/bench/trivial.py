@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -107,4 +108,6 @@ def main(cluster_file: Path, count: int, state: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    code = main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    gc.freeze()  # as the command line does
+    sys.exit(code)
