@@ -58,6 +58,7 @@ class TestLocks:
             with second.lock([LAB2], ben):
                 assert [lock.name for lock in first.locks()] == [LAB1, LAB2]
 
+    @pytest.mark.slow
     def test_another_process_is_kept_out(self, database: Database, store: SqlStore) -> None:
         with store.lock([LAB1], ANNA), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             said = pool.submit(_try_lock, database.where).result(timeout=60)
@@ -80,6 +81,7 @@ class TestLocks:
                 assert taken[0].holder == ANNA
             assert store.locks() == ()
 
+    @pytest.mark.slow
     def test_a_killed_process_leaves_its_intents_and_a_lock_to_take_over(
         self, database: Database, store: SqlStore
     ) -> None:
