@@ -231,12 +231,19 @@ def _walk(tree: FileTree, folder: str, problems: list[Problem]) -> Iterator[str]
 
 
 def _read(tree: FileTree, path: str) -> tuple[str, str]:
-    """Return a file's text and digest; raises SpecError if it is not a text file of a limited size."""
+    """Return a file's text and digest; raises SpecError if it is not a text file of a limited size.
+
+    A name that is not UTF-8 is refused too: plans and errors, which name the file, could not be written.
+    """
+    name = tree.name(path)
+    if (readable := name.encode("utf-8", "backslashreplace").decode()) != name:
+        summary = "the name of this file is not valid UTF-8"
+        raise SpecError([Problem(Code.FILE_UNREADABLE, summary, Location(readable), "rename the file")])
     try:
         content = tree.read(path)
     except Unreadable as error:
         raise SpecError([_unreadable(tree, path, error)]) from None
-    return _decode(content, tree.name(path)), _digest(content)
+    return _decode(content, name), _digest(content)
 
 
 def _decode(content: bytes, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,16 @@ def test_there_is_no_schema_of_anything_else(cli: Cli) -> None:
     done = cli("schema", "plan")
     assert (done.code, done.out) == (1, "")
     assert done.err == "error[usage]: there is no file of kind 'plan'\nhint: choose one of slice, cluster\n"
+
+
+@pytest.mark.parametrize("arguments", [["validate"], ["plan"], ["plan", "-o", "out.plan"]], ids=" ".join)
+def test_a_file_whose_name_is_not_utf8_is_one_error(cli: Cli, folder: Path, arguments: list[str]) -> None:
+    cli("init")
+    odd = Path(os.fsdecode(bytes(folder / "slices") + b"/caf\xe9.yaml"))
+    (folder / "slices" / "two-vms.yaml").rename(odd)
+    done = cli(*arguments)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "slices/caf\\udce9.yaml:1:1: error[file-unreadable]: the name of this file is not valid UTF-8\n"
+        "hint: rename the file\n"
+    )
