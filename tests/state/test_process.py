@@ -8,6 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from reconciler.state.locks.process import gone, identify
 
 ME = os.getpid()
@@ -43,6 +45,19 @@ def test_no_process_outlives_a_boot() -> None:
 def test_of_a_namesake_of_this_machine_nothing_is_known() -> None:
     was = replace(identify(ME), machine="another", boot="another", process="1")
     assert not gone(ME, was)
+
+
+@pytest.mark.root
+def test_of_a_process_in_another_pid_namespace_nothing_is_known() -> None:
+    """Containers may share host name and machine id; a process of one is not gone because another does not see it."""
+    look = (
+        "from reconciler.state.locks.process import *; import os, sys; print(gone(int(sys.argv[1]), eval(sys.argv[2])))"
+    )
+    arguments = [sys.executable, "-c", look, "2000000", repr(identify(ME))]
+    inside = ["unshare", "--pid", "--fork", "--mount-proc"]
+    for prefix, known in (([], "True"), (inside, "False")):
+        done = subprocess.run([*prefix, *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == known, "PID 2000000 does not run, but only here is that certain"
 
 
 def test_a_program_may_have_any_name(tmp_path: Path) -> None:

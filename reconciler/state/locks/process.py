@@ -16,7 +16,11 @@ _START = 22
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A process: its start, its boot and its machine; None where this system does not report it."""
+    """A process: its start, its boot and its machine; None where this system does not report it.
+
+    `machine` names the machine and the PID namespace: containers may share the id of their machine, and the processes
+    of one are not visible in another.
+    """
 
     process: str | None
     boot: str | None
@@ -29,8 +33,16 @@ def identify(pid: int) -> Identity:
     return Identity(
         process=stat[_START - 1] if stat else None,
         boot=_line("/proc/sys/kernel/random/boot_id"),
-        machine=_line("/etc/machine-id"),
+        machine=_machine(),
     )
+
+
+def _machine() -> str | None:
+    try:
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return None
+    return f"{_line('/etc/machine-id') or ''} {namespace}".strip()
 
 
 def this_process() -> Holder:
@@ -49,7 +61,7 @@ def gone(pid: int, was: Identity) -> bool:
     """Whether the process that `was` on this machine has ended; False where that is not certain."""
     here = identify(pid)
     if was.machine != here.machine:
-        return False  # another host of the same name: its processes are not visible here
+        return False  # another host of the same name, or another container: its processes are not visible here
     if was.boot is not None and here.boot is not None and was.boot != here.boot:
         return True
     if not _exists(pid):
