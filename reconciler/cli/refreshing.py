@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from reconciler.cli.engines import connecting
 from reconciler.cli.interrupt import run_reading
 from reconciler.cli.session import Session
 from reconciler.plan.model import Plan
-from reconciler.plan.snapshot import ResourceDrift
-from reconciler.spec.models.names import Address
 from reconciler.state.store import StateReader
 from reconciler.workflow import Asked, Inputs
-from reconciler.workflow.refresh import refresh
+from reconciler.workflow.refresh import Refreshed, refresh
 
 
-def refreshed(
-    session: Session, inputs: Inputs, reader: StateReader, planned: Plan, asked: Asked
-) -> Mapping[Address, ResourceDrift]:
+def refreshed(session: Session, inputs: Inputs, reader: StateReader, planned: Plan, asked: Asked) -> Refreshed:
     """Return how the hosts that a plan concerns differ from the state."""
 
-    async def work() -> Mapping[Address, ResourceDrift]:
+    async def work() -> Refreshed:
         async with connecting(session, inputs.cluster.cluster) as connector:
-            return (await refresh(inputs, reader, connector, planned, asked.destroy)).drifted
+            return await refresh(inputs, reader, connector, planned, asked.destroy)
 
     return run_reading(work())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from reconciler.views.view import Document, Model
 
 
@@ -90,6 +92,15 @@ class Simulated(Model):
     seconds: float
 
 
+class UnknownHost(Model):
+    """A host that could not be read, why, and how many resources of the state are unknown for that."""
+
+    host: str
+    reason: str
+    vms: int
+    resources: int
+
+
 class PlanDocument(Document):
     """`plan`, and `show` for a saved plan."""
 
@@ -104,6 +115,7 @@ class PlanDocument(Document):
     disturbed: list[Disturbed]
     steps: list[PlanStep]
     allocations: dict[str, dict[str, Any]]
+    hosts_unknown: list[UnknownHost] = Field(default_factory=list)
 
 
 class SimulatedPlanDocument(PlanDocument):
@@ -148,6 +160,7 @@ class Applied(Document):
     ok: bool
     slices: list[str]
     changed: bool
+    hosts_unknown: list[UnknownHost] = Field(default_factory=list)
 
 
 class AppliedChanges(Applied):

@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from reconciler.plan.model import Plan
-from reconciler.spec.quoting import shown
+from reconciler.spec.quoting import plural, shown
 from reconciler.views.plan_json import plan_data
 from reconciler.views.plan_text import render_text
 from reconciler.views.view import PlanText, View
 
+if TYPE_CHECKING:
+    from reconciler.workflow.refresh import UnseenHost
+
+NOTHING_SEEN_TEXT = "No changes were found where the hosts could be read.\n"
 RENUMBERED_TEXT = "Another apply was first: planned again, with new numbers for new resources.\n"
 
 
-def plan_view(plan: Plan) -> View:
-    """Show a plan; its document is a PlanDocument."""
-    return View(lambda: [PlanText(render_text(plan))], lambda: plan_data(plan))
+def plan_view(plan: Plan, unseen: Sequence[UnseenHost] = ()) -> View:
+    """Show a plan, and the hosts that could not be read; its document is a PlanDocument."""
+    return View(
+        lambda: [PlanText(_plan_text(plan, unseen))], lambda: plan_data(plan) | {"hosts_unknown": unseen_data(unseen)}
+    )
+
+
+def _plan_text(plan: Plan, unseen: Sequence[UnseenHost]) -> str:
+    """Never say that there are no changes where something could not be seen."""
+    if not unseen:
+        return render_text(plan)
+    text = NOTHING_SEEN_TEXT if plan.empty else render_text(plan)
+    return unseen_text(unseen) + text
+
+
+def unseen_text(unseen: Iterable[UnseenHost]) -> str:
+    """Name each host that could not be read, what is unknown for that, and why."""
+    return "".join(f"{_unseen_line(each)}\n" for each in unseen)
+
+
+def _unseen_line(each: UnseenHost) -> str:
+    unknown = plural(each.vms, "VM") if each.vms else plural(each.resources, "resource")
+    return f"{each.host} could not be read: state of {unknown} unknown: {each.reason}"
+
+
+def unseen_data(unseen: Iterable[UnseenHost]) -> list[dict[str, Any]]:
+    """Return the hosts that could not be read as plain data."""
+    return [{"host": each.host, "reason": each.reason, "vms": each.vms, "resources": each.resources} for each in unseen]
 
 
 def saved_text(file: Path) -> str:

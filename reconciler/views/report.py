@@ -12,9 +12,10 @@ from reconciler.apply.execution.events import ApplyReport, HostLost
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.results import StepResult
 from reconciler.spec.quoting import plural
-from reconciler.views.documents import Applied, AppliedChanges, FailedStep, LostHost, SkippedStep
+from reconciler.views.documents import Applied, AppliedChanges, FailedStep, LostHost, SkippedStep, UnknownHost
 from reconciler.views.documents import Step as StepModel
 from reconciler.views.errors import problems_text
+from reconciler.views.plan import unseen_data, unseen_text
 from reconciler.views.view import View
 from reconciler.workflow import ApplyResult
 
@@ -33,7 +34,9 @@ def apply_view(applied: ApplyResult, hosts_lost: Sequence[HostLost]) -> View:
 
 
 def _text(applied: ApplyResult, hosts_lost: Sequence[HostLost]) -> Sequence[str]:
-    return [] if applied.report is None else [report_text(applied.plan, applied.report, hosts_lost)]
+    if applied.report is None:
+        return [unseen_text(applied.unseen)] if applied.unseen else []
+    return [report_text(applied.plan, applied.report, hosts_lost) + unseen_text(applied.unseen)]
 
 
 def _notes(applied: ApplyResult) -> str:
@@ -63,12 +66,15 @@ def _document(applied: ApplyResult, hosts_lost: Iterable[HostLost]) -> Applied:
     report = applied.report
     slices = list(applied.plan.slices)
     if report is None:
-        return Applied(approved=applied.approved, ok=applied.ok, slices=slices, changed=False)
+        return Applied(
+            approved=applied.approved, ok=applied.ok, slices=slices, changed=False, hosts_unknown=_unknown(applied)
+        )
     return AppliedChanges(
         approved=applied.approved,
         ok=applied.ok,
         slices=slices,
         changed=True,
+        hosts_unknown=_unknown(applied),
         renumbered=applied.renumbered,
         seconds=round(report.elapsed, 3),
         counts=_counts(applied.plan, {result.step.id for result in report.done}),
@@ -80,6 +86,10 @@ def _document(applied: ApplyResult, hosts_lost: Iterable[HostLost]) -> Applied:
         lost=None if report.lock_lost is None else report.lock_lost.summary,
         hosts_lost=[LostHost(host=host.host, words=host.message, hint=host.hint) for host in hosts_lost],
     )
+
+
+def _unknown(applied: ApplyResult) -> list[UnknownHost]:
+    return [UnknownHost(**each) for each in unseen_data(applied.unseen)]
 
 
 def _counts(plan: Plan, done: set[int]) -> dict[str, int]:

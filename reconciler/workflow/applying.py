@@ -28,7 +28,7 @@ from reconciler.state.store import Lock
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
-from reconciler.workflow.refresh import NOT_REFRESHED, Refreshed, refresh
+from reconciler.workflow.refresh import NOT_REFRESHED, Refreshed, UnseenHost, refresh
 from reconciler.workflow.steps import OpenApply, run_steps
 
 ATTEMPTS = 10
@@ -42,18 +42,20 @@ SHARED_LOCK_TIMEOUT = 60.0
 class ApplyResult:
     """The plan of an apply, and the executor's report (None if there was nothing to do, or the plan was declined).
 
-    `renumbered` says that other applies took the first numbers, and that the plan has new ones.
+    `renumbered` says that other applies took the first numbers, and that the plan has new ones. `unseen` are hosts that
+    could not be read.
     """
 
     plan: Plan
     approved: bool
     report: ApplyReport | None = None
     renumbered: bool = False
+    unseen: tuple[UnseenHost, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether everything in the plan is done."""
-        return self.approved and (self.report is None or self.report.ok)
+        """Whether everything in the plan is done, and every host that the plan concerns was read."""
+        return self.approved and (self.report is None or self.report.ok) and not self.unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,9 @@ async def perform(
     if prepared.plan.empty:
         state = await engine.worker.run(engine.store.read, ())
         if not _allocations_moved(prepared.plan, state):
-            return ApplyResult(prepared.plan, approved=True, renumbered=prepared.renumbered)
+            return ApplyResult(
+                prepared.plan, approved=True, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
+            )
     async with _begun(prepared) as (current, opened):
         report = await run_steps(
             engine,
@@ -169,7 +173,9 @@ async def perform(
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
             known=prepared.refreshed.known,
         )
-    return ApplyResult(current, approved=True, report=report, renumbered=prepared.renumbered)
+    return ApplyResult(
+        current, approved=True, report=report, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
+    )
 
 
 async def apply(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from reconciler.apply.observation.observe import Drivers, KnownFacts, Observatio
 from reconciler.apply.observation.orphans import Orphan, Unread, find_orphans, unread
 from reconciler.apply.transport.connection import Connector
 from reconciler.plan.model import Plan
-from reconciler.plan.resources import Resource
+from reconciler.plan.resources import Resource, Vm
+from reconciler.plan.resources.base import kind_in
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import StateReader
@@ -36,14 +37,25 @@ def _present(state: StateSnapshot, scope: Collection[SliceKey] | None) -> list[R
 
 
 @dataclass(frozen=True, slots=True)
+class UnseenHost:
+    """A host of which something could not be read, and how many resources of the state are unknown for that reason."""
+
+    host: HostName
+    reason: str
+    vms: int
+    resources: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refreshed:
-    """How the hosts that a plan concerns differ from the state, and the facts that were read there."""
+    """How the hosts that a plan concerns differ from the state, what could not be read, and the facts that were."""
 
     drifted: Mapping[Address, ResourceDrift]
+    unseen: tuple[UnseenHost, ...]
     known: Mapping[HostName, KnownFacts]
 
 
-NOT_REFRESHED = Refreshed({}, {})
+NOT_REFRESHED = Refreshed({}, (), {})
 
 
 async def refresh(
@@ -57,8 +69,7 @@ async def refresh(
     """Compare the hosts that a plan concerns with the state; reads only.
 
     Where hosts have something to compare, what the plan creates there is looked for too: an apply that follows at once
-    need not look again. A host that cannot be reached is left out: its steps will fail and say why. Slices to destroy
-    are not compared.
+    need not look again. Slices to destroy are not compared.
     """
     hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
     hosts.add(HostName(inputs.cluster.cluster.network_node.name))
@@ -73,14 +84,25 @@ async def refresh(
     }
     begun = time.monotonic()
     observed = await observe(connector, (wanted | resources).values(), drivers or DRIVERS)
+    found = find_drift(resources.values(), observed)
     drifted = {
         item.address: ResourceDrift(
             item.kind is DriftKind.MISSING, {each.name: each.observed for each in item.attributes}
         )
-        for item in find_drift(resources.values(), observed)
+        for item in found
         if item.kind is not DriftKind.UNREACHABLE
     }
-    return Refreshed(drifted, _known_facts(wanted | resources, observed, begun))
+    return Refreshed(drifted, tuple(_unseen(found)), _known_facts(wanted | resources, observed, begun))
+
+
+def _unseen(found: Iterable[Drift]) -> Iterator[UnseenHost]:
+    """Yield what could not be read, by host and reason."""
+    groups: dict[tuple[HostName, str], list[Address]] = {}
+    for item in found:
+        if item.kind is DriftKind.UNREACHABLE:
+            groups.setdefault((item.host, item.message), []).append(item.address)
+    for (host, reason), addresses in sorted(groups.items()):
+        yield UnseenHost(host, reason, sum(kind_in(where) == Vm.kind for where in addresses), len(addresses))
 
 
 def _known_facts(

@@ -46,12 +46,17 @@ class Gate:
         on_host(self.lab, self.host, f"touch {_FOLDER}/open")
 
 
+def put_gate(lab: labs.LabInfo, host: str) -> Gate:
+    """Put a gate before the creation of overlays on a host, for as long as the host runs."""
+    make = f"mkdir {_FOLDER}; cp {_PROGRAM} {_FOLDER}/program; cat > {_FOLDER}/script <<'END'\n{_SCRIPT}END\n"
+    on_host(lab, host, make + f"chmod 755 {_FOLDER}/script; mount --bind {_FOLDER}/script {_PROGRAM}")
+    return Gate(lab, host)
+
+
 @contextmanager
 def gate(lab: labs.LabInfo, host: str) -> Iterator[Gate]:
     """Put a gate before the creation of overlays on a host; at the end every program is let in."""
-    make = f"mkdir {_FOLDER}; cp {_PROGRAM} {_FOLDER}/program; cat > {_FOLDER}/script <<'END'\n{_SCRIPT}END\n"
-    on_host(lab, host, make + f"chmod 755 {_FOLDER}/script; mount --bind {_FOLDER}/script {_PROGRAM}")
-    made = Gate(lab, host)
+    made = put_gate(lab, host)
     try:
         yield made
     finally:

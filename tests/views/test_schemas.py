@@ -11,7 +11,7 @@ from reconciler.errors import Code, Location, Problem
 from reconciler.plan.build import build_plan
 from reconciler.views.documents import PlanDocument
 from reconciler.views.errors import error_json
-from reconciler.views.plan_json import plan_data
+from reconciler.views.plan import plan_view
 from reconciler.views.schemas import DOCUMENTS, schema_text
 from tests.plan.examples import EMPTY
 
@@ -34,7 +34,7 @@ def test_there_is_no_other_schema() -> None:
 def test_the_document_of_a_plan_is_a_plan_document() -> None:
     inputs = workflow.load(ROOT / "examples/cluster.yaml", [ROOT / "examples/topologies/triangle.yaml"])
     made = build_plan(inputs.cluster.cluster, [file.slice for file in inputs.slices], EMPTY, tool="test")
-    data = json.loads(json.dumps(plan_data(made)))
+    data = json.loads(json.dumps(plan_view(made).document()))
     assert PlanDocument.model_validate(data).model_dump(mode="json") == data
 
 

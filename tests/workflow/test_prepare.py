@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.memory import MemoryStore
 from reconciler.state.store import Holder
+from reconciler.views.plan import plan_view
+from reconciler.views.report import apply_view
 from reconciler.workflow.simulate import engine_of
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +127,28 @@ async def test_an_apply_that_follows_at_once_does_not_look_twice(
     assert (await workflow.apply(engine_of(simulation), other)).ok
     sent = {name: host.batches - before[name] for name, host in simulation.hosts.items()}
     assert (sent[HostName("gateway")], sent[HostName("worker1")]) == (1, 1)
+
+
+async def test_a_host_that_cannot_be_read_is_named_and_the_apply_is_not_ok(
+    inputs: workflow.Inputs, simulation: SimulatedCluster
+) -> None:
+    assert (await workflow.apply(engine_of(simulation), inputs)).ok
+    simulation.hosts[HostName("worker2")].down = True
+    applied = await workflow.apply(engine_of(simulation), inputs)
+    assert (applied.plan.empty, applied.ok, applied.report) == (True, False, None)
+    (unseen,) = applied.unseen
+    assert (unseen.host, unseen.vms) == ("worker2", 1)
+    assert unseen.resources > 3
+    assert unseen.reason == "it refuses connections"
+    assert "".join(map(str, apply_view(applied, []).text())) == (
+        "worker2 could not be read: state of 1 VM unknown: it refuses connections\n"
+    )
+    shown = "".join(str(block) for block in plan_view(applied.plan, applied.unseen).text())
+    assert "No changes. " not in shown
+    document: Any = plan_view(applied.plan, applied.unseen).document()
+    assert document["hosts_unknown"] == [
+        {"host": "worker2", "reason": unseen.reason, "vms": 1, "resources": unseen.resources}
+    ]
+
+    simulation.hosts[HostName("worker2")].down = False
+    assert (await workflow.apply(engine_of(simulation), inputs)).ok

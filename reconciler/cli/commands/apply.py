@@ -181,10 +181,10 @@ def _apply(
 def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepared: PreparedApply) -> ApplyResult:
     """Show a plan, ask unless that is not needed, and perform it."""
     if options.auto_approve:
-        _announce(session, prepared.plan)
+        _announce(session, prepared)
     elif runs.stop.is_set():
         raise KeyboardInterrupt
-    elif not _ask(session, prepared.plan):
+    elif not _ask(session, prepared):
         return prepared.declined()
     accept = options.accept_data_loss
     if prepared.plan.data_lost and not (accept or options.auto_approve):
@@ -199,19 +199,19 @@ def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepar
                 raise
             prepared = workflow.renumber(prepared)
             sys.stderr.write(RENUMBERED_TEXT)
-            _announce(session, prepared.plan)
+            _announce(session, prepared)
     return runs.run(workflow.perform(prepared, accept_data_loss=accept))
 
 
-def _announce(session: Session, planned: Plan) -> None:
+def _announce(session: Session, prepared: PreparedApply) -> None:
     """Show a plan that is applied without a question; with --json, only the result is printed."""
-    session.remark(plan_view(planned).text())
+    session.remark(plan_view(prepared.plan, prepared.refreshed.unseen).text())
 
 
-def _ask(session: Session, planned: Plan) -> bool:
+def _ask(session: Session, prepared: PreparedApply) -> bool:
     """Show a plan, and ask if it changes anything."""
-    session.ask_about(plan_view(planned).text())
-    return planned.empty or confirm("Do this?")
+    session.ask_about(plan_view(prepared.plan, prepared.refreshed.unseen).text())
+    return prepared.plan.empty or confirm("Do this?")
 
 
 def _ask_data_loss(planned: Plan) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from reconciler.plan.model import Plan
 from reconciler.state.store import StateReader
 from reconciler.views.plan import plan_view, saved_text
 from reconciler.workflow.saved_plans import check_place, save
+
+if TYPE_CHECKING:
+    from reconciler.workflow.refresh import UnseenHost
 
 Refresh = Annotated[
     bool, typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Compare the hosts first, as apply does.")
@@ -59,6 +63,8 @@ def plan(  # noqa: PLR0913 - one parameter for each option
 ) -> int:
     """Show what apply would change, and why. Changes nothing, and contacts no host without --refresh.
 
+    With --refresh, a host that could not be read is named, and the exit code is 1.
+
     With -o the plan is saved too: apply performs exactly that plan, and refuses it if its inputs have changed.
 
     With --rehearse an apply is simulated in memory, from the state. It is stopped at each interruption point; one more
@@ -81,27 +87,31 @@ def plan(  # noqa: PLR0913 - one parameter for each option
         check_place(out, inputs)
     with session.reader(inputs.cluster) as reader:
         asked = workflow.asked(inputs, reader, paths or [], replace, prune=prune, allow_many=allow_destroy)
-        planned = _plan(session, inputs, reader, asked, refresh=refresh)
+        planned, unseen = _plan(session, inputs, reader, asked, refresh=refresh)
     if not rehearse:
-        session.show(plan_view(planned))
+        session.show(plan_view(planned, unseen))
     else:
         _show_simulated(session, planned, inputs, asked)
     if out is not None:
         save(planned, inputs, out)
         session.remark([saved_text(out)])
+    if unseen:
+        return 1
     return CHANGES if detailed_exitcode and not planned.empty else 0
 
 
 def _plan(
     session: Session, inputs: workflow.Inputs, reader: StateReader, asked: workflow.Asked, *, refresh: bool
-) -> Plan:
+) -> tuple[Plan, Sequence[UnseenHost]]:
     planned = workflow.plan(inputs, reader, asked)
     if not refresh:
-        return planned
+        return planned, ()
     from reconciler.cli.refreshing import refreshed  # noqa: PLC0415 - asyncio and drivers: most plans need neither
 
-    drifted = refreshed(session, inputs, reader, planned, asked)
-    return workflow.plan(inputs, reader, asked, drifted) if drifted else planned
+    seen = refreshed(session, inputs, reader, planned, asked)
+    if seen.drifted:
+        planned = workflow.plan(inputs, reader, asked, seen.drifted)
+    return planned, seen.unseen
 
 
 def _show_simulated(session: Session, planned: Plan, inputs: workflow.Inputs, asked: workflow.Asked) -> None:
