@@ -80,10 +80,8 @@ def apply(  # noqa: PLR0913 - one parameter for each option
     """Make the hosts match the files: compare the hosts, show the plan, ask, and perform it.
 
     Differences on the hosts are repaired. Only a lost disk cannot be repaired: apply asks separately, and with
-    --auto-approve refuses unless --accept-data-loss is given. A host that could not be read is named, and the exit code
-    is 1.
-
-    Given a plan that `plan -o` saved, it performs exactly that plan. It does not plan again, and refuses a stale plan.
+    --auto-approve refuses unless --accept-data-loss is given. Hosts that could not be read are named, with exit code 1.
+    A plan that `plan -o` saved is performed exactly as it is, or refused if it is stale.
 
     Examples:
       reconciler apply slices/two-vms.yaml
