@@ -43,7 +43,8 @@ class Session(GlobalOptions):
 
     def inputs(self, paths: Sequence[Path] = ()) -> workflow.Inputs:
         """Load the cluster file, and slice files if given."""
-        return workflow.load(self.cluster_path(), paths)
+        cluster = self.cluster_path()
+        return workflow.load(cluster, paths, documents=workflow.document_cache(cluster))
 
     def slice_inputs(self, paths: Sequence[Path]) -> workflow.Inputs:
         """Load the cluster file and slice files, by default those in the folder of the cluster file."""

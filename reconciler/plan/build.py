@@ -31,6 +31,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     replace: Collection[Address] = (),
     only: Collection[Address] | None = None,
     without: Collection[Address] = (),
+    settled: Collection[SliceKey] = (),
     inputs: Mapping[str, str] | None = None,
     tool: str = "",
 ) -> Plan:
@@ -40,14 +41,15 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     resources of the slices given and destroyed, and those that slices share. `replace` are resources to replace
     although they do not differ. With `only`, no new resources are created except these and what they depend on;
     existing ones are updated all the same. Resources in `without` are deleted, or not created. Numbers are allocated
-    for all. Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
+    for all. `settled` are further slices to carry, whose own resources are known to match and are not compared.
+    Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
     resource to replace is not in the state.
     """
     _check_hosts(cluster, state)
     topologies = [build_topology(cluster, written, state.allocations.get(written.key)) for written in slices]
     allocations, counters = allocate(cluster, topologies, state, destroy)
     check_quota(cluster, state.allocations, allocations)
-    scope = {topology.key for topology in topologies}.union(destroy)
+    scope = {topology.key for topology in topologies}.union(destroy, settled)
     desired: dict[Address, Resource] = {}
     for topology in sorted(topologies, key=lambda item: natural(item.key)):
         for resource in slice_resources(cluster, topology, allocations[topology.key]):

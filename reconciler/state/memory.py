@@ -28,7 +28,7 @@ from reconciler.plan.snapshot import (
 )
 from reconciler.spec.models.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
 from reconciler.spec.quoting import plural
-from reconciler.state import refusals, staleness
+from reconciler.state import refusals, rows, staleness
 from reconciler.state.codec import encode_allocation
 from reconciler.state.export import Export, claimed
 from reconciler.state.locks import process
@@ -43,6 +43,7 @@ from reconciler.state.store import (
     Lock,
     OrphanId,
     SeenOrphan,
+    StateMarks,
 )
 
 _TICK: Final = timedelta(microseconds=1)
@@ -78,6 +79,10 @@ class _Entry:
 class _Lock:
     lock: Lock
     identity: process.Identity
+
+    def is_abandoned(self, observer: Holder) -> bool:
+        """Whether its holder has certainly ended; only a process on the holder's own host can know."""
+        return self.lock.holder.host == observer.host and process.gone(self.lock.holder.pid, self.identity)
 
 
 @dataclass(slots=True, eq=False)
@@ -216,6 +221,11 @@ class MemoryStore:
             },
         )
 
+    def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
+        """Return the marks of those of these slices that the state has, and the start of an apply."""
+        now = self._cell.image
+        return rows.marks(now.meta, now.applies.values(), _moved(now, scope).items(), apply)
+
     def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
         """Return the latest applies, newest first."""
         applies = self._cell.image.applies
@@ -238,13 +248,13 @@ class MemoryStore:
     def life(self, lock: Lock, observer: Holder) -> Life:
         """Estimate, for people, whether a lock's holder still works."""
         held = self._cell.image.locks.get(lock.name)
-        if held is None or held.lock.token != lock.token or _is_abandoned(held, observer):
+        if held is None or held.lock.token != lock.token or held.is_abandoned(observer):
             return Life.ENDED
         return Life.SILENT if held.lock.alive + self._ttl < self._clock() else Life.ALIVE
 
     def check_plan(self, plan: Plan) -> None:
         """Raise StateMoved where `begin` would; changes nothing."""
-        _check(self._cell.image, plan)
+        _refuse_stale(self._cell.image, plan)
 
     @contextmanager
     def lock(self, names: Collection[str], holder: Holder, silent: Collection[Lock] = ()) -> Iterator[tuple[Lock, ...]]:
@@ -285,7 +295,7 @@ class MemoryStore:
     def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan."""
         with self._observed("the start"), self._writing() as draft:
-            _check(draft, plan)
+            _refuse_stale(draft, plan)
             serial = draft.meta.serial + 1
             given = _give(draft, plan, serial)
             _expect(draft, plan)
@@ -392,7 +402,7 @@ class MemoryStore:
     def _take(self, draft: Image, names: Sequence[str], holder: Holder, silent: Collection[Lock]) -> tuple[Lock, ...]:
         for name in names:
             held = draft.locks.get(name)
-            if held is not None and not _is_abandoned(held, holder) and held.lock not in silent:
+            if held is not None and not held.is_abandoned(holder) and held.lock not in silent:
                 raise refusals.locked(held.lock)
         now, token = self._clock(), draft.meta.token
         taken = tuple(Lock(name, holder, now, token + number, now) for number, name in enumerate(names, start=1))
@@ -441,26 +451,21 @@ def _open_apply(draft: Image, apply: ApplyId) -> HistoryEntry:
     return entry
 
 
-def _is_abandoned(held: _Lock, observer: Holder) -> bool:
-    """Whether a lock's holder has certainly ended; only a process on the holder's own host can know."""
-    return held.lock.holder.host == observer.host and process.gone(held.lock.holder.pid, held.identity)
-
-
 def _refuse_lost(draft: Image, taken: Collection[Lock]) -> None:
-    def now(lock: Lock) -> Lock | None:
-        held = draft.locks.get(lock.name)
-        return None if held is None else held.lock
-
-    lost = [lock for lock in taken if (held := now(lock)) is None or held.token != lock.token]
+    held = {name: entry.lock for name, entry in draft.locks.items()}
+    lost = [lock for lock in taken if lock.name not in held or held[lock.name].token != lock.token]
     if lost:
         first = min(lost, key=lambda lock: (lock.name == SHARED, lock.name))
         latest = [draft.applies[key] for key in sorted(draft.applies, reverse=True)[: refusals.LATEST]]
-        raise refusals.lost(first, now(first), latest)
+        raise refusals.lost(first, held.get(first.name), latest)
 
 
-def _check(now: Image, plan: Plan) -> None:
-    moved = {key: now.slices[key].moved for key in plan.slices if key in now.slices}
-    staleness.check(now.meta, plan, moved, lambda: now.documents)
+def _refuse_stale(now: Image, plan: Plan) -> None:
+    staleness.check(now.meta, plan, _moved(now, plan.slices), lambda: now.documents)
+
+
+def _moved(now: Image, keys: Collection[SliceKey]) -> dict[SliceKey, int]:
+    return {key: now.slices[key].moved for key in keys if key in now.slices}
 
 
 def _grown(had: Counters, given: Counters) -> Counters:

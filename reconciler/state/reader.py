@@ -24,7 +24,17 @@ from reconciler.state.chunks import CHUNK, chunks
 from reconciler.state.codec import decode_allocation
 from reconciler.state.faults import RESTORE, decoding, mapped_sqlite
 from reconciler.state.locks.ttl import TTL, lease_ttl
-from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry, Life, Lock, SeenOrphan, StateReader
+from reconciler.state.store import (
+    ApplyId,
+    HistoryEntry,
+    Holder,
+    JournalEntry,
+    Life,
+    Lock,
+    SeenOrphan,
+    StateMarks,
+    StateReader,
+)
 
 BUSY_TIMEOUT: Final = 30_000
 """How long SQLite waits for another process's write, in milliseconds; writes are short."""
@@ -123,6 +133,14 @@ class SqliteReader:
                 resources=dict(_resources(connection, scope)),
             )
 
+    def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
+        """Return the marks of those of these slices that the state has, and the start of an apply."""
+        with self._reading("its history") as connection:
+            meta = self._meta(connection)
+            starts = _named(connection, "SELECT id, started FROM applies WHERE id IN (?, ?)", (apply, meta.applies))
+            moved = _of_slices(connection, "SELECT key, moved FROM slices WHERE key IN", scope)
+            return rows.marks(meta, starts, moved, apply)
+
     def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
         """Return the latest applies, newest first."""
         with self._reading("its history") as connection:
@@ -191,6 +209,11 @@ class EmptyReader:
         del scope
         return StateSnapshot(lineage="")
 
+    def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
+        """Return that there is no slice and no apply."""
+        del scope, apply
+        return StateMarks("", 0, {})
+
     def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
         """Return nothing: there was no apply."""
         del limit
@@ -228,7 +251,7 @@ def _resources(
 ) -> Iterator[tuple[Address, ResourceState]]:
     query, keys = "SELECT address, slice, status, attributes, pending FROM resources", sorted(scope or ())
     if scope is not None and len(keys) <= CHUNK:
-        query += f" WHERE slice IS NULL OR slice IN ({_marks(keys)})"
+        query += f" WHERE slice IS NULL OR slice IN ({_marks(keys)})" if keys else " WHERE slice IS NULL"
     else:
         keys = []
     wanted = None if scope is None else frozenset(scope)

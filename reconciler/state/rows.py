@@ -10,7 +10,17 @@ from reconciler.plan.snapshot import Claim, Counters, ResourceState, Status
 from reconciler.spec.models.names import LinkId, SliceId, SliceKey, VmId
 from reconciler.state.codec import decode_names, decode_resource
 from reconciler.state.locks import process
-from reconciler.state.store import HistoryEntry, Holder, JournalEntry, Life, Lock, OrphanId, SeenOrphan
+from reconciler.state.store import (
+    ApplyId,
+    HistoryEntry,
+    Holder,
+    JournalEntry,
+    Life,
+    Lock,
+    OrphanId,
+    SeenOrphan,
+    StateMarks,
+)
 
 
 def counters(meta: Any) -> Counters:
@@ -36,6 +46,13 @@ def held_claims(claims: Iterable[tuple[str, str, str, str]]) -> dict[SliceKey, f
 def scope(text: str) -> tuple[SliceKey, ...]:
     """Return the slices of an apply."""
     return tuple(SliceKey(name) for name in decode_names(text))
+
+
+def marks(meta: Any, starts: Iterable[Any], moved: Iterable[tuple[SliceKey, int]], apply: ApplyId) -> StateMarks:
+    """Return the marks of slices; `starts` has the starts of `apply` and of the latest apply, as far as they exist."""
+    started = {row.id: row.started for row in starts}
+    latest = (ApplyId(meta.applies), started[meta.applies]) if meta.applies in started else None
+    return StateMarks(meta.lineage, meta.serial, dict(moved), latest, started.get(apply))
 
 
 def history_entry(row: Any) -> HistoryEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -102,6 +102,21 @@ class SeenOrphan:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class StateMarks:
+    """What tells whether the state of a slice is as it was: `moved` is the serial at which each slice last changed.
+
+    `latest` is the latest apply with its start, UTC. `started` is the start of the apply that was asked for, None if
+    this state never had it.
+    """
+
+    lineage: str
+    serial: int
+    moved: Mapping[SliceKey, int]
+    latest: tuple[ApplyId, datetime] | None = None
+    started: datetime | None = None
+
+
 class StateReader(Protocol):
     """The part of the state that planners and read-only verbs use."""
 
@@ -110,6 +125,10 @@ class StateReader(Protocol):
 
         Raises StateUnreadable where the state is damaged, of a newer schema, or of another lineage.
         """
+        ...
+
+    def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
+        """Return the marks of those of these slices that the state has, and the start of an apply."""
         ...
 
     def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:

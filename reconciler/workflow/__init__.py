@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.workflow.documents import document_cache
 from reconciler.workflow.load import Inputs, load
-from reconciler.workflow.planning import NOTHING_ELSE, Asked, asked, find_slices, plan, undescribed
+from reconciler.workflow.planning import NOTHING_ELSE, Asked, asked, find_slices, plan, plan_unsettled, undescribed
+from reconciler.workflow.settled import settled_slices
 
 if TYPE_CHECKING:
     from reconciler.workflow.applying import (
@@ -44,10 +45,12 @@ __all__ = [
     "load",
     "perform",
     "plan",
+    "plan_unsettled",
     "prepare",
     "prepare_saved",
     "present_resources",
     "renumber",
+    "settled_slices",
     "undescribed",
 ]
 

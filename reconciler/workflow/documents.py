@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
-
-import platformdirs
+from typing import Any
 
 from reconciler.errors import FileWriteError
 from reconciler.files import write_file
 from reconciler.spec.yaml import document, events, fast
-
-FEW: Final = 20
-"""So many files are parsed without the cache: that is faster than reading it."""
-
-MAX_BYTES: Final = 2**28
-"""A larger cache is not read: 100 times what 1,000 files of 10 VMs take."""
+from reconciler.workflow.caches import FEW, MAX_BYTES, cache_place
 
 
 class DocumentCache:
@@ -59,11 +51,8 @@ class DocumentCache:
 
 
 def document_cache(cluster: Path) -> DocumentCache:
-    """Return the cache for the files of one cluster; RECONCILER_CACHE_DIR is the folder of all caches."""
-    chosen = os.environ.get("RECONCILER_CACHE_DIR")
-    folder = Path(chosen) if chosen else platformdirs.user_cache_path("reconciler")
-    name = hashlib.sha256(os.fsencode(cluster.absolute())).hexdigest()[:32]
-    return DocumentCache(folder / "documents" / f"{name}.json")
+    """Return the cache for the slice files of one cluster file."""
+    return DocumentCache(cache_place("documents", cluster))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from reconciler.errors import PlanError, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Plan
-from reconciler.plan.snapshot import ResourceDrift
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state.store import StateReader
 from reconciler.workflow.load import Inputs
+from reconciler.workflow.settled import Settled, SettledSlices
 
 FEW = 3
 """How many slices a prune may always destroy; more only up to a third of all."""
@@ -52,6 +54,39 @@ def plan(
     """Plan the files against the state, and against the drift of hosts if given; contacts no host."""
     slices = [file.slice for file in inputs.slices]
     state = reader.read({*(written.key for written in slices), *asked.destroy}).seen(drifted or {})
+    return _plan(inputs, slices, state, asked)
+
+
+def plan_unsettled(inputs: Inputs, reader: StateReader, asked: Asked, memory: SettledSlices) -> Plan:
+    """Return the plan that `plan` returns, without comparing slices that are settled.
+
+    If what slices share changes too, all slices are compared: the change may disturb VMs of settled ones.
+    """
+    known = memory.of(inputs, reader) if asked == NOTHING_ELSE else None
+    if known is None or not (planned := _plan_rest(inputs, reader, known)):
+        planned = plan(inputs, reader, asked)
+    if known is not None and planned.serial == known.serial:
+        known.save({SliceKey(key) for change in planned.changes if (key := change.subject.slice) is not None})
+    return planned
+
+
+def _plan_rest(inputs: Inputs, reader: StateReader, known: Settled) -> Plan | None:
+    """Plan with what is settled; None if nothing is, if the state has changed, or if what slices share does."""
+    if not known.slices:
+        return None
+    rest = [file.slice for file in inputs.slices if file.slice.key not in known.slices]
+    planned = _plan(inputs, rest, reader.read({written.key for written in rest}), NOTHING_ELSE, known.slices)
+    current = planned.serial == known.serial and all(change.subject.slice is not None for change in planned.changes)
+    return planned if current else None
+
+
+def _plan(
+    inputs: Inputs,
+    slices: Sequence[ExpandedSlice],
+    state: StateSnapshot,
+    asked: Asked,
+    settled: Collection[SliceKey] = (),
+) -> Plan:
     return build_plan(
         inputs.cluster.cluster,
         slices,
@@ -60,6 +95,7 @@ def plan(
         replace=asked.replace,
         only=asked.only,
         without=asked.without,
+        settled=settled,
         inputs=inputs.digests,
         tool=__version__,
     )

@@ -6,20 +6,22 @@ import gc
 import json
 import os
 import sys
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
 
 def main(folders: list[Path]) -> None:
-    """Plan each folder's slices against an empty state, as `reconciler plan` does up to printing.
+    """Plan each folder's slices as `reconciler plan` does up to printing.
 
-    Without RECONCILER_CACHE_DIR, no documents are cached: every file is parsed.
+    The state of a folder is the file of its name that ends in .db; without that file it is empty. Without
+    RECONCILER_CACHE_DIR nothing is cached: every file is parsed, and every slice compared.
     """
     started = perf_counter()
     from reconciler import workflow  # noqa: PLC0415 - its cost is part of what is measured
     from reconciler.cli import _GC  # noqa: PLC0415
-    from reconciler.plan.build import build_plan  # noqa: PLC0415
-    from reconciler.plan.snapshot import StateSnapshot  # noqa: PLC0415
+    from reconciler.state.reader import read_state  # noqa: PLC0415
 
     gc.set_threshold(*_GC)
     cached = "RECONCILER_CACHE_DIR" in os.environ
@@ -30,14 +32,19 @@ def main(folders: list[Path]) -> None:
         cluster = folder / "cluster.yaml"
         inputs = workflow.load(cluster, [folder], documents=workflow.document_cache(cluster) if cached else None)
         loaded = perf_counter()
-        planned = build_plan(
-            inputs.cluster.cluster, [file.slice for file in inputs.slices], StateSnapshot(""), inputs=inputs.digests
-        )
+        state = folder.with_suffix(".db")
+        with closing(read_state(state, cluster=folder.name, clock=lambda: datetime.now(UTC))) as reader:
+            if cached:
+                memory = workflow.settled_slices(cluster)
+                planned = workflow.plan_unsettled(inputs, reader, workflow.NOTHING_ELSE, memory)
+            else:
+                planned = workflow.plan(inputs, reader)
         seconds["load"] += loaded - begun
         seconds["plan"] += perf_counter() - loaded
         steps += len(planned.steps)
         vms += sum(len(given.vms) for given in planned.allocations.values())
         links += sum(len(given.links) for given in planned.allocations.values())
+    gc.freeze()  # as the command line does when it ends
     json.dump({"seconds": seconds, "steps": steps, "vms": vms, "links": links}, sys.stdout)
 
 

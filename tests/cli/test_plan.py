@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.spec.models.durations import DURATION_FORMS
+from tests.bench.planning import write_state
+from tests.bench.topologies import write_cluster
 from tests.cli.running import PROGRAM, Cli, Write
 
 CHANGES = 2
@@ -100,3 +102,16 @@ def test_names_of_recorded_slices(cli: Cli, project: Path, write: Write) -> None
         "error[usage]: two-vms could be admin/two-vms or bob/two-vms\nhint: name the slice as owner/name\n"
     )
     assert "hint: slices in the state: admin/two-vms, bob/two-vms" in cli("show", "three-vms").err
+
+
+def test_a_plan_of_many_files_uses_caches_and_prints_the_same(cli: Cli, project: Path) -> None:
+    names = [f"slice{number:02}" for number in range(21)]
+    place = write_cluster(project / "many", "many", names)
+    state = project / "state.db"
+    write_state(place, [place / f"{name}.yaml" for name in names], state)
+    argv = ["plan", "--cluster", str(place / "cluster.yaml"), "--state", str(state), str(place)]
+    first = cli(*argv)
+    assert first.code == 0
+    caches = sorted(path.parent.name for path in (project.parent / "home").rglob("*.json"))
+    assert caches == ["documents", "settled"]
+    assert cli(*argv) == first

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 
 from reconciler.simulation.cluster import NOW, ignore
+from reconciler.spec.models.names import SliceKey
 from reconciler.state.memory import MemoryStore, image_of
+from reconciler.state.store import ApplyId
 from tests.effort import examples
 from tests.simulation.sqlite_state import SqliteState
 from tests.state.test_claims_property import ROUNDS, Course, apply
@@ -26,6 +28,8 @@ def test_it_says_what_sqlite_says(rounds: list[tuple[int | None, Course]]) -> No
             vlan = apply(sqlite, vlan, wanted, course)
             assert memory.read() == sqlite.read()
             assert memory.history() == sqlite.history()
+            scope = [*sqlite.read().allocations, SliceKey("nobody/none")]
+            assert all(memory.marks(scope, ApplyId(one)) == sqlite.marks(scope, ApplyId(one)) for one in (1, 99))
             assert [memory.journal(one.id) for one in memory.history()] == [
                 sqlite.journal(one.id) for one in sqlite.history()
             ]

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import StateError, StateUnreadable
+from reconciler.spec.models.names import SliceKey
 from reconciler.state.reader import EmptyReader, SqliteReader, read_state
 from reconciler.state.sql.store import SqlStore
+from reconciler.state.store import ApplyId, StateMarks
 from tests.state.conftest import now, opened
 
 SLOW = ("alembic", "psycopg", "sqlalchemy")
@@ -55,12 +57,15 @@ def test_a_current_file_is_read_as_the_store_reads_it(file: Path) -> None:
     with opened(file) as store, closing(read_state(file, cluster="lab", clock=now)) as reader:
         assert isinstance(reader, SqliteReader)
         assert reader.read() == store.read()
+        scope = [*store.read().allocations, SliceKey("nobody/none")]
+        assert all(reader.marks(scope, ApplyId(one)) == store.marks(scope, ApplyId(one)) for one in (1, 99))
 
 
 def test_where_there_is_no_state_none_is_created(tmp_path: Path) -> None:
     reader = read_state(tmp_path / "none" / "lab.db", cluster="lab", clock=now)
     assert isinstance(reader, EmptyReader)
     assert (reader.read().lineage, reader.history(), reader.locks(), reader.orphans()) == ("", (), (), ())
+    assert reader.marks([SliceKey("nobody/none")], ApplyId(1)) == StateMarks("", 0, {})
     assert list(tmp_path.iterdir()) == []
 
 

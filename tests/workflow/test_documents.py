@@ -11,7 +11,8 @@ import pytest
 
 from reconciler import workflow
 from reconciler.errors import SpecError
-from reconciler.workflow.documents import FEW, DocumentCache, document_cache
+from reconciler.workflow.caches import FEW
+from reconciler.workflow.documents import DocumentCache, document_cache
 from reconciler.workflow.load import Inputs
 from tests.bench.topologies import slice_text, write_cluster
 

@@ -103,7 +103,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
 def _plan(
     session: Session, inputs: workflow.Inputs, reader: StateReader, asked: workflow.Asked, *, refresh: bool
 ) -> tuple[Plan, Sequence[UnseenHost]]:
-    planned = workflow.plan(inputs, reader, asked)
+    planned = workflow.plan_unsettled(inputs, reader, asked, workflow.settled_slices(session.cluster_path()))
     if not refresh:
         return planned, ()
     from reconciler.cli.refreshing import refreshed  # noqa: PLC0415 - asyncio and drivers: most plans need neither

@@ -48,6 +48,8 @@ def allocate(
     """
     given = {topology.key: topology for topology in topologies}
     after = {key: had for key, had in state.allocations.items() if key not in given and key not in destroy}
+    if not given:
+        return after, state.counters
     allocator = _Allocator(cluster, state, after.values())
     order = sorted(given, key=natural)
     known = [(given[key], state.allocations[key]) for key in order if key in state.allocations]

@@ -21,7 +21,7 @@ _SLICES, _ALLOCATIONS, _CLAIMS, _RESOURCES = schema.slices, schema.allocations, 
 
 def check(connection: Connection, meta: Row[Any], plan: Plan) -> None:
     """Raise StateMoved where a plan is stale: where what it was made from has changed since."""
-    staleness.check(meta, plan, dict(_moved(connection, plan.slices)), lambda: _documents(connection, plan.slices))
+    staleness.check(meta, plan, dict(moved(connection, plan.slices)), lambda: _documents(connection, plan.slices))
 
 
 def give(connection: Connection, plan: Plan, serial: int) -> bool:
@@ -63,17 +63,18 @@ def touch(connection: Connection, keys: Collection[str], serial: int) -> None:
         connection.execute(update(_SLICES).where(_SLICES.c.key.in_(some)).values(moved=serial))
 
 
-def held(connection: Connection) -> Mapping[SliceKey, frozenset[Claim]]:
-    """Return the claims that are in no allocation, but not free yet, by slice."""
-    columns = (_CLAIMS.c.slice, _CLAIMS.c.kind, _CLAIMS.c.scope, _CLAIMS.c.value)
-    return held_claims(tuple(row) for row in connection.execute(select(*columns).where(_CLAIMS.c.held == true())))
-
-
-def _moved(connection: Connection, keys: Collection[SliceKey]) -> Iterator[tuple[SliceKey, int]]:
+def moved(connection: Connection, keys: Collection[SliceKey]) -> Iterator[tuple[SliceKey, int]]:
+    """Yield those of these slices that the state has, with the serial at which each last changed."""
     for some in chunks(keys):
         query = select(_SLICES.c.key, _SLICES.c.moved).where(_SLICES.c.key.in_(some))
         for row in connection.execute(query):
             yield row.key, row.moved
+
+
+def held(connection: Connection) -> Mapping[SliceKey, frozenset[Claim]]:
+    """Return the claims that are in no allocation, but not free yet, by slice."""
+    columns = (_CLAIMS.c.slice, _CLAIMS.c.kind, _CLAIMS.c.scope, _CLAIMS.c.value)
+    return held_claims(tuple(row) for row in connection.execute(select(*columns).where(_CLAIMS.c.held == true())))
 
 
 def _documents(connection: Connection, keys: Collection[SliceKey]) -> dict[SliceKey, str]:
@@ -87,7 +88,7 @@ def _documents(connection: Connection, keys: Collection[SliceKey]) -> dict[Slice
 
 def _enter(connection: Connection, plan: Plan, serial: int) -> None:
     """Add the slices in scope to the state, as changed now; those without an allocation are leaving."""
-    existing = {key for key, _ in _moved(connection, plan.slices)}
+    existing = {key for key, _ in moved(connection, plan.slices)}
     rows = [{"b_key": key, "b_leaving": key not in plan.allocations} for key in sorted(set(plan.slices))]
     values = {"moved": serial, "leaving": bindparam("b_leaving")}
     known = [row for row in rows if row["b_key"] in existing]

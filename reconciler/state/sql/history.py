@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from reconciler.errors import StateError
 from reconciler.plan.model import Step
@@ -24,6 +24,11 @@ def latest(connection: Connection, limit: int) -> tuple[HistoryEntry, ...]:
     """Return the latest applies, newest first; raises ValueError or TypeError for a row of another format."""
     found = connection.execute(select(_APPLIES).order_by(_APPLIES.c.id.desc()).limit(limit))
     return tuple(map(rows.history_entry, found))
+
+
+def starts(connection: Connection, applies: Collection[ApplyId]) -> Iterable[Row[Any]]:
+    """Return those of these applies that the state has, with their starts."""
+    return connection.execute(select(_APPLIES.c.id, _APPLIES.c.started).where(_APPLIES.c.id.in_(applies)))
 
 
 def journal(connection: Connection, apply: ApplyId) -> tuple[JournalEntry, ...]:

@@ -84,7 +84,8 @@ def read(connection: Connection, scope: Collection[SliceKey] | None) -> Iterator
     """
     query = select(_ROWS.c.address, _ROWS.c.slice, _ROWS.c.status, _ROWS.c.attributes, _ROWS.c.pending)
     if scope is not None and len(scope) <= CHUNK:
-        query = query.where(or_(_ROWS.c.slice.in_(sorted(scope)), _ROWS.c.slice.is_(None)))
+        shared = _ROWS.c.slice.is_(None)
+        query = query.where(or_(_ROWS.c.slice.in_(sorted(scope)), shared) if scope else shared)
     wanted = None if scope is None else frozenset(scope)
     for row in connection.execute(query.order_by(_ROWS.c.address)):
         if wanted is None or row.slice is None or row.slice in wanted:

@@ -42,6 +42,7 @@ from reconciler.state.store import (
     Lock,
     OrphanId,
     SeenOrphan,
+    StateMarks,
 )
 
 if TYPE_CHECKING:
@@ -109,6 +110,13 @@ class SqlStore:
                 held=allocations.held(connection),
                 resources=dict(resources.read(connection, scope)),
             )
+
+    def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
+        """Return the marks of those of these slices that the state has, and the start of an apply."""
+        with self._reading() as connection, decoding(self._place, "its history"):
+            meta = self._meta(connection)
+            starts = history.starts(connection, (apply, meta.applies))
+            return rows.marks(meta, starts, allocations.moved(connection, scope), apply)
 
     def history(self, limit: int = 20) -> tuple[HistoryEntry, ...]:
         """Return the latest applies, newest first."""
