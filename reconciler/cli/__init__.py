@@ -5,23 +5,16 @@ A verb's module is imported when the verb is called, so that help and completion
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 from collections.abc import Sequence
 
 from typer import Abort, TyperException
 
+from reconciler import interpreter
 from reconciler.cli.app import command
 from reconciler.cli.settings import read_settings
 from reconciler.cli.streams import Streams
 from reconciler.errors import ReconcilerError
-
-_GC = (1_000_000, 50, 100)
-"""Collect garbage rarely: a plan is many small objects that live until its end, and scanning them takes half of it."""
-
-_NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
-"""Skip pydantic's search for plugins, which reads the metadata of every installed package."""
 
 INTERRUPTED = 130
 """The exit code of a run that Ctrl-C ended."""
@@ -31,15 +24,13 @@ def main() -> None:
     """Run the command line and exit."""
     streams = Streams()
     code = streams.end(run(sys.argv[1:]))
-    gc.freeze()  # else the interpreter looks for garbage everywhere once more, a fifth of a short command
+    interpreter.leave()
     sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 error, 2 where a verb says so, 130 interrupted."""
-    gc.set_threshold(*_GC)
-    os.environ.setdefault(*_NO_PLUGINS)
-
+    interpreter.set_up()
     try:
         code = command().main(
             list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings()

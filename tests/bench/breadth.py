@@ -20,7 +20,7 @@ _OTHERS: Final = ("pyinfra==3.10.0", "ansible-core==2.19.*")
 
 def many_hosts(lab: labs.LabInfo, folder: Path, steps: int, times: int, *, others: bool = False) -> list[Figure]:
     """Perform so many trivial steps on each host of a lab; with `others`, pyinfra and Ansible do the same."""
-    program = [sys.executable, str(Path(__file__).with_name("trivial.py")), str(lab.cluster_file), str(steps)]
+    program = [sys.executable, str(Path(__file__).with_name("trivial_process.py")), str(lab.cluster_file), str(steps)]
     states = [_empty_state(folder / f"{number}.db", lab.name) for number in range(times + 1)]
     taken = [run([*program, str(state)]) for state in states][1:]
     ours = median(one.seconds for one in taken)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -10,6 +9,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+
+from reconciler import interpreter
 
 
 def main(folders: list[Path]) -> None:
@@ -19,11 +20,10 @@ def main(folders: list[Path]) -> None:
     RECONCILER_CACHE_DIR nothing is cached: every file is parsed, and every slice compared.
     """
     started = perf_counter()
+    interpreter.set_up()
     from reconciler import workflow  # noqa: PLC0415 - its cost is part of what is measured
-    from reconciler.cli import _GC  # noqa: PLC0415
     from reconciler.state.reader import read_state  # noqa: PLC0415
 
-    gc.set_threshold(*_GC)
     cached = "RECONCILER_CACHE_DIR" in os.environ
     seconds = {"imports": perf_counter() - started, "load": 0.0, "plan": 0.0}
     steps = vms = links = 0
@@ -44,7 +44,7 @@ def main(folders: list[Path]) -> None:
         steps += len(planned.steps)
         vms += sum(len(given.vms) for given in planned.allocations.values())
         links += sum(len(given.links) for given in planned.allocations.values())
-    gc.freeze()  # as the command line does when it ends
+    interpreter.leave()
     json.dump({"seconds": seconds, "steps": steps, "vms": vms, "links": links}, sys.stdout)
 
 

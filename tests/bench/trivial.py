@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -105,9 +104,3 @@ def main(cluster_file: Path, count: int, state: Path) -> int:
         report = asyncio.run(_perform(cluster, store, _steps(cluster, count)))
     sys.stdout.write(f"{len(report.done)}\n")
     return 0 if report.ok else 1
-
-
-if __name__ == "__main__":
-    code = main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
-    gc.freeze()  # as the command line does
-    sys.exit(code)
