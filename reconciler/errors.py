@@ -141,7 +141,7 @@ class PlanError(ReconcilerError):
 
 
 class DataLoss(PlanError):
-    """The plan replaces missing disks by empty ones, and nobody agreed to that."""
+    """VMs would lose data although nobody asked to delete it, and nobody accepted that."""
 
     code = Code.DATA_LOSS
 

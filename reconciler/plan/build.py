@@ -139,5 +139,5 @@ def _count(changes: Iterable[Change], interrupted: int) -> Counts:
         destroy=actions[Action.DELETE],
         restarts=sum([change.restarts for change in every]) if actions[Action.UPDATE] else 0,
         interrupted=interrupted,
-        lost=sum([change.loses_data for change in every]),
+        lost=len({change.name for change in every if change.data_lost}),
     )

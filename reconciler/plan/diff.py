@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from reconciler.plan.graph import natural
-from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change
+from reconciler.plan.model import ASKED_FOR, DATA_LOST, Action, AttributeChange, Change
 from reconciler.plan.resources import KINDS, Resource, attributes, plain
 from reconciler.plan.snapshot import ResourceState, Status
 from reconciler.spec.models.fields import UpdatePolicy
@@ -39,7 +39,7 @@ def diff(
     for where, known in state.items():
         if where not in desired:
             changes[where] = _delete(known, destroyed)
-    forced = {where: "asked for" for where in replaced if where in desired and where in state}
+    forced = {where: ASKED_FOR for where in replaced if where in desired and where in state}
     _cascade(changes, desired, state, forced)
     kinds = {kind: rank for rank, kind in enumerate(KINDS)}
     positions = {where: position for position, where in enumerate(desired)}
@@ -63,8 +63,9 @@ def _delete(known: ResourceState, destroyed: Collection[str]) -> Change:
     elif known.resource.slice is None:
         reason = "no slice needs it any more"
     else:
-        reason = "asked for" if known.resource.slice in destroyed else "no longer in the file"
-    return Change(Action.DELETE, known.resource.address, known.may_exist(), None, reason)
+        reason = ASKED_FOR if known.resource.slice in destroyed else "no longer in the file"
+    lost = _holds_data(known)
+    return Change(Action.DELETE, known.resource.address, known.may_exist(), None, reason, data_lost=lost)
 
 
 def _compare(known: ResourceState, wanted: Resource) -> Change | None:
@@ -86,7 +87,9 @@ def _restore(known: ResourceState, wanted: Resource) -> Change | None:
     if known.drift is None:
         return None
     if known.drift.gone:
-        return _create(wanted, DATA_LOST if wanted.holds_data else f"gone from {wanted.host}")
+        lost = _holds_data(known)
+        reason = DATA_LOST if lost else f"gone from {wanted.host}"
+        return Change(Action.CREATE, wanted.address, None, wanted, reason, data_lost=lost)
     found = tuple(
         AttributeChange(name, value, plain(getattr(wanted, name)), UpdatePolicy.LIVE)
         for name, value in known.drift.values.items()
@@ -96,7 +99,13 @@ def _restore(known: ResourceState, wanted: Resource) -> Change | None:
 
 
 def _replace(known: ResourceState, wanted: Resource, reason: str, found: tuple[AttributeChange, ...] = ()) -> Change:
-    return Change(Action.REPLACE, wanted.address, known.may_exist(), wanted, reason, found)
+    lost = _holds_data(known)
+    return Change(Action.REPLACE, wanted.address, known.may_exist(), wanted, reason, found, data_lost=lost)
+
+
+def _holds_data(known: ResourceState) -> bool:
+    """Whether a guest may have written to it: it was made, and a VM starts only after its disk."""
+    return known.resource.holds_data and known.status is not Status.CREATING
 
 
 def attribute_changes(before: Resource, after: Resource) -> tuple[AttributeChange, ...]:

@@ -37,4 +37,4 @@ def _made(plan: Plan) -> frozenset[Address]:
 
 
 def _is_new(change: Change) -> bool:
-    return change.action is Action.CREATE and not change.loses_data
+    return change.action is Action.CREATE and not change.data_lost

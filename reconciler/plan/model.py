@@ -42,10 +42,16 @@ class AttributeChange:
 DATA_LOST = "overlay missing: its data is gone; a new, empty disk is made"
 """The reason of a change that creates an empty disk because the old one, with its data, is missing."""
 
+ASKED_FOR = "asked for"
+"""The reason of a change that the user asked for by its address or its slice."""
+
 
 @immutable
 class Change:
-    """What happens to one resource, and why. `before` is None for a creation, `after` for a deletion."""
+    """What happens to one resource, and why. `before` is None for a creation, `after` for a deletion.
+
+    `data_lost` says that what a guest has written is gone afterwards.
+    """
 
     action: Action
     address: Address
@@ -53,6 +59,7 @@ class Change:
     after: Resource | None
     reason: str
     attributes: tuple[AttributeChange, ...] = ()
+    data_lost: bool = False
 
     @property
     def subject(self) -> Resource:
@@ -76,9 +83,9 @@ class Change:
         return any(item.name == name for item in self.attributes)
 
     @property
-    def loses_data(self) -> bool:
-        """Whether a new, empty disk replaces one that is missing with a guest's data."""
-        return self.action is Action.CREATE and self.reason == DATA_LOST
+    def name(self) -> str:
+        """The address without its kind. A VM and its disk have the same name."""
+        return self.address.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many changes of each sort a plan makes. Replacements, restarts and lost disks are counted apart."""
+    """How many changes of each sort a plan makes. Replacements, restarts and VMs that lose data are counted apart."""
 
     add: int = 0
     change: int = 0
@@ -151,5 +158,5 @@ class Plan:
 
     @property
     def data_lost(self) -> tuple[Change, ...]:
-        """The changes that create an empty disk because one with a guest's data is missing."""
-        return tuple(change for change in self.changes if change.loses_data)
+        """The changes after which what a guest has written is gone."""
+        return tuple(change for change in self.changes if change.data_lost)

@@ -14,7 +14,7 @@ from reconciler.plan.resources import Resource, from_data, to_data
 from reconciler.plan.snapshot import Counters, allocation_data, allocation_from_data
 from reconciler.spec.models.fields import UpdatePolicy
 
-FORMAT = 1
+FORMAT = 2
 """The version of the file format. A reader refuses newer ones."""
 
 MARK = "reconciler_plan"
@@ -115,6 +115,7 @@ def _change_data(change: Change) -> dict[str, Any]:
         "before": _resource_data(change.before),
         "after": _resource_data(change.after),
         "attributes": [asdict(item) for item in change.attributes],
+        "data_lost": change.data_lost,
     }
 
 
@@ -127,6 +128,7 @@ def _change(data: Mapping[str, Any]) -> Change:
         after=_resource(data["after"]),
         reason=data["reason"],
         attributes=tuple(AttributeChange(**item) for item in attributes),
+        data_lost=data["data_lost"],
     )
 
 

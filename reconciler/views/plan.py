@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.plan.data_loss import losses_text, unasked_losses
 from reconciler.plan.model import Plan
 from reconciler.spec.quoting import plural, shown
 from reconciler.views.plan_json import plan_data
@@ -56,10 +57,11 @@ def saved_text(file: Path) -> str:
 
 
 def data_loss_text(plan: Plan) -> str:
-    """Name each disk that would be empty, and why."""
-    return "".join(f"{change.address} on {change.subject.host}: {change.reason}\n" for change in plan.data_lost)
+    """Name each disk whose data is lost although nobody asked for that, and why."""
+    lost = unasked_losses(plan)
+    return "".join(f"{change.address} on {change.subject.host}: {change.action}: {change.reason}\n" for change in lost)
 
 
 def data_loss_question(plan: Plan) -> str:
     """Ask whether to continue although data is lost."""
-    return "Continue with an empty disk?" if len(plan.data_lost) == 1 else "Continue with empty disks?"
+    return f"Continue although {losses_text(len({change.name for change in unasked_losses(plan)}))}?"

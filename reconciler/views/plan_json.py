@@ -65,7 +65,7 @@ def _change(change: Change) -> dict[str, Any]:
             "after": _resource(change.after),
         },
         "reason": change.reason,
-        "data_lost": change.loses_data,
+        "data_lost": change.data_lost,
         "attributes": [
             {"name": item.name, "before": item.before, "after": item.after, "policy": item.policy}
             for item in change.attributes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from reconciler.plan.data_loss import losses_text
 from reconciler.plan.diff import entry_changes
-from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan
+from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change, Counts, Disturbance, Plan
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.quoting import plural
 from reconciler.views.values import essence, show_change
@@ -57,7 +58,7 @@ def _impact(counts: Counts) -> str:
     if counts.interrupted:
         parts.append(f"{plural(counts.interrupted, 'link')} interrupted")
     if counts.lost:
-        parts.append(f"{plural(counts.lost, 'overlay')} lost with {'its' if counts.lost == 1 else 'their'} data")
+        parts.append(losses_text(counts.lost))
     return f" {', '.join(parts)}." if parts else ""
 
 
@@ -77,7 +78,8 @@ def _change(change: Change) -> Iterator[str]:
     if change.action is Action.REPLACE and change.before and change.before.host != subject.host:
         place = f"from {change.before.host} to {subject.host}"
     kind, _, name = change.address.partition("/")
-    yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {kind} {name} {place}  # {change.action}: {change.reason}"
+    reason = f"{change.reason}; its data is lost" if change.data_lost and change.reason != DATA_LOST else change.reason
+    yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {kind} {name} {place}  # {change.action}: {reason}"
     if change.action is Action.CREATE:
         yield f"          {essence(subject)}"
     yield from (line for item in change.attributes for line in _attribute(item))

@@ -19,8 +19,9 @@ from reconciler.apply.execution.attempt import Private
 from reconciler.apply.execution.events import ApplyReport
 from reconciler.engine import Engine
 from reconciler.errors import DataLoss, NumbersTaken, StateMoved
+from reconciler.plan.data_loss import losses_text, unasked_losses
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
-from reconciler.plan.model import Plan, Step
+from reconciler.plan.model import Change, Plan, Step
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.snapshot import SHARED, StateSnapshot
 from reconciler.spec.models.names import Address, SliceKey
@@ -33,6 +34,9 @@ from reconciler.workflow.steps import OpenApply, run_steps
 
 ATTEMPTS = 10
 """How often a plan is made again because the state has changed between reading and beginning."""
+
+_SHOWN = 6
+"""How many disks an error names whose data would be lost."""
 
 SHARED_LOCK_TIMEOUT = 60.0
 """The least time to wait for the lock of shared resources, in seconds: other applies hold it for seconds only."""
@@ -148,14 +152,14 @@ async def perform(
     """Do exactly what was prepared, or refuse.
 
     `approved` is the digest of the plan that was approved, if the approval came from elsewhere. Raises DataLoss if
-    disks are missing with their data and nobody accepted that, NumbersTaken if other applies were given numbers of
+    VMs lose data although nobody asked for that or accepted it, NumbersTaken if other applies were given numbers of
     this plan, StateMoved if the state has changed so that the plan is another, and StateLost if another process has
     taken over the locks.
     """
     if approved is not None and approved != prepared.digest:
         raise StateMoved("the plan that was approved is not this plan", hint="review and approve this plan")
-    if prepared.plan.data_lost and not accept_data_loss:
-        raise _data_loss(prepared.plan)
+    if not accept_data_loss and (lost := unasked_losses(prepared.plan)):
+        raise _data_loss(lost)
     engine = prepared.engine
     if prepared.plan.empty:
         state = await engine.worker.run(engine.store.read, ())
@@ -186,11 +190,12 @@ async def apply(
         return await perform(prepared, accept_data_loss=accept_data_loss)
 
 
-def _data_loss(planned: Plan) -> DataLoss:
-    names = ", ".join(f"{change.address} on {change.subject.host}" for change in planned.data_lost)
+def _data_loss(lost: Sequence[Change]) -> DataLoss:
+    told = [f"{change.address} on {change.subject.host} ({change.action}: {change.reason})" for change in lost]
+    shown = ", ".join(told[:_SHOWN]) + (f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
     return DataLoss(
-        f"the data of {names} is lost: the overlay is missing, and a new one would be empty",
-        hint="nothing was changed; put the file back, or add --accept-data-loss to continue with an empty disk",
+        f"{losses_text(len({change.name for change in lost}))}, and nobody asked for that: {shown}",
+        hint="nothing was changed; undo the change or put the file back, or add --accept-data-loss to lose the data",
     )
 
 

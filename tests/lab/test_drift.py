@@ -187,16 +187,16 @@ def test_an_overlay_is_created_again_only_if_its_loss_is_accepted(afloat: Afloat
     words = "disk admin/adrift/b on worker2  # create: overlay missing: its data is gone; a new, empty disk is made"
     planned = afloat.site.do("plan", "--refresh", path).out
     assert words in planned
-    assert "1 overlay lost with its data." in planned.splitlines()[-1]
+    assert "1 VM loses its data." in planned.splitlines()[-1]
 
     refused = afloat.site.run("apply", "--auto-approve", path)
     assert refused.code == 1, refused.told
-    assert "error[data-loss]: the data of disk/admin/adrift/b on worker2 is lost" in refused.err
+    assert "error[data-loss]: 1 VM loses its data, and nobody asked for that: disk/admin/adrift/b on" in refused.err
     assert "--accept-data-loss" in refused.err
     options = ["--cluster", str(afloat.site.cluster), "--state", str(afloat.site.folder / "state.db")]
     asked = on_terminal(["apply", *options, str(path)], until="Do this? [y/N]: ", keys=b"y\nn\n")
     assert asked.code == 1, asked.out
-    assert "Continue with an empty disk? [y/N]: " in asked.out
+    assert "Continue although 1 VM loses its data? [y/N]: " in asked.out
     assert asked.out.endswith("Nothing was changed.\n")
     assert afloat.sh("worker2", f"[ ! -e {disk} ] && cat {disk}.owner | head -n 1") == "disk/admin/adrift/b"
 

@@ -35,7 +35,7 @@ def test_a_saved_plan_is_performed_exactly_and_once(own_site: Callable[..., Site
     (vm,) = site.vms("kept").values()
     disk = f"/var/lib/reconciler/vms/{vm.data['id']}/a_img.qcow2"
     on_host(site.lab, "worker1", f"mv {disk} {disk}.away")
-    assert "1 overlay lost with its data." in site.do("plan", "--refresh", "-o", lossy, path).out
+    assert "1 VM loses its data." in site.do("plan", "--refresh", "-o", lossy, path).out
     refused = site.run("apply", "--auto-approve", lossy)
     assert (refused.code, "error[data-loss]: " in refused.err) == (1, True), refused.told
     on_host(site.lab, "worker1", f"mv {disk}.away {disk}")

@@ -86,7 +86,7 @@ def test_json_has_no_before_of_what_is_created_and_no_after_of_what_goes() -> No
 def test_json_has_versions_numbers_and_steps() -> None:
     found = data_of(EDIT)
     assert (found["format_version"], found["lineage"], found["serial"], found["slices"]) == (1, "test", 1, [LAB1])
-    counts = {"add": 0, "change": 1, "replace": 2, "destroy": 0, "restarts": 1, "interrupted": 1, "lost": 0}
+    counts = {"add": 0, "change": 1, "replace": 2, "destroy": 0, "restarts": 1, "interrupted": 1, "lost": 1}
     assert found["counts"] == counts
     assert found["summary"] == summary(EDIT)
     assert found["allocations"][LAB1]["pool"] == [[100, 119]]
@@ -167,7 +167,7 @@ def test_a_lost_disk_is_marked_in_text_and_data() -> None:
     found = plan(lab(["a", "b"]), state=seen)
     line = "disk alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
     assert line in render_text(found)
-    assert summary(found).endswith("2 to replace, 0 to destroy. 2 overlays lost with their data.")
+    assert summary(found).endswith("2 to replace, 0 to destroy. 2 VMs lose their data.")
     lost = {item["address"] for item in data_of(found)["resource_changes"] if item["data_lost"]}
     assert lost == {f"disk/{LAB1}/a", f"disk/{LAB1}/b"}
 

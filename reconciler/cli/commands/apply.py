@@ -30,6 +30,7 @@ from reconciler.cli.questions import confirm, require_approval
 from reconciler.cli.session import Session
 from reconciler.engine import Engine
 from reconciler.errors import NumbersTaken, UsageError
+from reconciler.plan.data_loss import unasked_losses
 from reconciler.plan.model import Plan
 from reconciler.views.plan import RENUMBERED_TEXT, data_loss_question, data_loss_text, plan_view
 from reconciler.views.report import apply_view
@@ -70,7 +71,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         typer.Option(
             "--accept-data-loss",
             envvar="RECONCILER_ACCEPT_DATA_LOSS",
-            help="If the disk of a VM is missing with its data, continue with an empty one.",
+            help="Apply the plan even if VMs lose their data.",
         ),
     ] = False,
     auto_approve: AutoApprove = False,
@@ -79,9 +80,9 @@ def apply(  # noqa: PLR0913 - one parameter for each option
 ) -> int:
     """Make the hosts match the files: compare the hosts, show the plan, ask, and perform it.
 
-    Differences on the hosts are repaired. Only a lost disk cannot be repaired: apply asks separately, and with
-    --auto-approve refuses unless --accept-data-loss is given. Hosts that could not be read are named, with exit code 1.
-    A plan that `plan -o` saved is performed exactly as it is, or refused if it is stale.
+    Differences on the hosts are repaired. If VMs would lose data that nobody asked to delete, apply asks separately,
+    and with --auto-approve refuses unless --accept-data-loss is given. Hosts that could not be read are named, with
+    exit code 1. A plan that `plan -o` saved is performed exactly as it is, or refused if it is stale.
 
     Examples:
       reconciler apply slices/two-vms.yaml
@@ -186,7 +187,7 @@ def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepar
     elif not _ask(session, prepared):
         return prepared.declined()
     accept = options.accept_data_loss
-    if prepared.plan.data_lost and not (accept or options.auto_approve):
+    if unasked_losses(prepared.plan) and not (accept or options.auto_approve):
         accept = _ask_data_loss(prepared.plan)
         if not accept:
             return prepared.declined()
