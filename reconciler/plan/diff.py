@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from reconciler.errors import PlanError
 from reconciler.plan.graph import natural
 from reconciler.plan.model import ASKED_FOR, DATA_LOST, Action, AttributeChange, Change
 from reconciler.plan.resources import KINDS, Resource, attributes, plain
 from reconciler.plan.snapshot import ResourceState, Status
-from reconciler.spec.models.fields import UpdatePolicy
+from reconciler.spec.models.fields import UpdatePolicy, format_size
 from reconciler.spec.models.names import Address
 
 UNFINISHED = "the last apply did not finish this"
@@ -28,7 +29,8 @@ def diff(
     """Return the changes from the state to what is desired: by slice, then by kind, then in the order of `desired`.
 
     `destroyed` are slices that the user asked to destroy. `replaced` are resources to replace although they do not
-    differ. What needs a replaced resource is replaced with it.
+    differ. What needs a replaced resource is replaced with it. Raises PlanError if something would shrink that may only
+    grow.
     """
     changes: dict[Address, Change] = {}
     for where, resource in desired.items():
@@ -41,6 +43,7 @@ def diff(
             changes[where] = _delete(known, destroyed)
     forced = {where: ASKED_FOR for where in replaced if where in desired and where in state}
     _cascade(changes, desired, state, forced)
+    _refuse_shrinking(changes.values())
     kinds = {kind: rank for rank, kind in enumerate(KINDS)}
     positions = {where: position for position, where in enumerate(desired)}
     removed = sorted(changes.keys() - desired.keys(), key=natural)
@@ -51,6 +54,19 @@ def diff(
         return subject.slice or "", kinds[subject.kind], positions[change.address]
 
     return sorted(changes.values(), key=rank)
+
+
+def _refuse_shrinking(changes: Iterable[Change]) -> None:
+    for change in changes:
+        if not change.in_place or change.before is None:
+            continue
+        for item in attribute_changes(change.before, change.subject):
+            if item.policy is UpdatePolicy.GROW and item.after < item.before:
+                had, wanted = format_size(item.before), format_size(item.after)
+                raise PlanError(
+                    f"{change.address} cannot shrink: its {item.name} is {had}, and would be {wanted}",
+                    hint=f"disks only grow: `disk: {had}` keeps it, --replace {change.address} makes an empty one",
+                )
 
 
 def _create(resource: Resource, reason: str) -> Change:

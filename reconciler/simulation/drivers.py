@@ -16,9 +16,11 @@ from reconciler.apply.drivers.ownership import refuse
 from reconciler.apply.execution.attempt import Private
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result
 from reconciler.errors import HostError
+from reconciler.plan.diff import attribute_changes
 from reconciler.plan.model import Step
 from reconciler.plan.resources import KINDS, Kind, Resource, attributes, to_data
 from reconciler.simulation.hosts import HostObject, content_of, object_name, read_resource, write_resource
+from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address
 
 
@@ -38,12 +40,19 @@ def _ensure(resource: Resource, fact: HostObject | None, _before: Resource | Non
     _refuse_foreign(resource, fact)
     if fact is not None and fact.complete and fact.resource == resource:
         return ()
-    if fact is not None and fact.complete and resource.holds_data:
+    if fact is not None and fact.complete and resource.holds_data and not _grows(resource, fact.resource):
         raise HostError(resource.host, f"{resource.name_on_host} holds a guest's data and was left alone")
     text = write_resource(resource)
     claim = [] if fact is not None else [_command("claim", text)]
     copy = [] if content_of(resource) is None else [PrivateUpload(object_name(resource), resource.address)]
     return (*claim, *copy, _command("make", text))
+
+
+def _grows(resource: Resource, found: Resource) -> bool:
+    """Whether a resource only grows from what was found."""
+    return all(
+        item.policy is UpdatePolicy.GROW and item.before < item.after for item in attribute_changes(found, resource)
+    )
 
 
 def _remove(resource: Resource, fact: HostObject | None) -> tuple[Operation, ...]:

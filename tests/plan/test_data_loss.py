@@ -45,10 +45,9 @@ def images(sha256: str) -> Cluster:
     [
         (BOTH, images("e" * 64)),
         (lab({"a": {"worker": "worker1", "image": "ubuntu"}, "b": {"image": "ubuntu"}}), cluster()),
-        (lab({"a": {"worker": "worker1", "disk": "2GiB"}, "b": {"disk": "2GiB"}}), cluster()),
         (lab({"a": {"worker": "worker3"}, "b": {"worker": "worker1"}}), cluster()),
     ],
-    ids=["the sum of an image", "another image", "the size of a disk", "a pinned worker"],
+    ids=["the sum of an image", "another image", "a pinned worker"],
 )
 def test_a_change_that_replaces_disks_was_not_asked_for(wanted: ExpandedSlice, on: Cluster) -> None:
     found = plan(wanted, on=on, state=STATE)
@@ -128,6 +127,7 @@ def test_a_deletion_that_was_begun_is_finished_without_another_question() -> Non
 def test_changes_that_keep_disks_lose_nothing() -> None:
     for wanted in (
         BOTH,
+        lab({"a": {"worker": "worker1", "disk": "2GiB"}, "b": {"worker": "worker2"}}),
         lab({"a": {"worker": "worker1", "memory": "512MiB"}, "b": {"worker": "worker2"}}, [["a", "b"]]),
     ):
         assert lost(plan(wanted, state=STATE)) == set()

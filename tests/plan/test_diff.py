@@ -73,6 +73,36 @@ def test_a_resource_that_is_not_desired_is_deleted_in_any_status(status: Status)
     assert (found.action, found.reason, found.before, found.after) == (DELETE, reason, VM, None)
 
 
+def test_a_disk_grows_in_place_and_never_shrinks() -> None:
+    disk = f"disk/{LAB1}/a"
+    state = replay(EMPTY, plan(lab({"a": {"disk": "2GiB"}})))
+    found = change(plan(lab({"a": {"disk": "3GiB"}}), state=state), disk)
+    assert (found.action, found.reason, found.restarts) == (UPDATE, "size changed", False)
+    smaller = lab({"a": {"disk": "1GiB"}})
+    with pytest.raises(PlanError, match=f"{disk} cannot shrink: its size is 2GiB, and would be 1GiB"):
+        plan(smaller, state=state)
+    found = change(build_plan(cluster(), [smaller], state, replace=[Address(disk)]), disk)
+    assert (found.action, found.data_lost) == (REPLACE, True)
+
+
+def test_a_disk_whose_growth_may_be_done_does_not_shrink() -> None:
+    made = plan(lab(["a"]))
+    where = Address(f"disk/{LAB1}/a")
+    state = replay(EMPTY, made)
+    disk = made_of(made, where)
+    grown = ResourceState(disk, Status.UNKNOWN, pending=replace(disk, size=Bytes(2**31)))
+    begun = replace(state, resources={**state.resources, where: grown})
+    with pytest.raises(PlanError, match="cannot shrink: its size is 2GiB, and would be 1GiB"):
+        plan(lab(["a"]), state=begun)
+    assert change(plan(lab({"a": {"disk": "2GiB"}}), state=begun), where).action is UPDATE
+
+
+def test_a_disk_of_another_image_may_be_smaller() -> None:
+    state = replay(EMPTY, plan(lab({"a": {"disk": "2GiB"}})))
+    found = change(plan(lab({"a": {"disk": "1GiB", "image": "ubuntu"}}), state=state), f"disk/{LAB1}/a")
+    assert (found.action, found.data_lost) == (REPLACE, True)
+
+
 def test_who_asked_for_a_removal() -> None:
     state = {VM.address: ResourceState(VM)}
     assert only(diff({}, state, destroyed=[LAB1])).reason == "asked for"
@@ -96,15 +126,16 @@ def test_the_costliest_attribute_is_the_reason() -> None:
 
 def test_what_needs_a_replaced_resource_is_replaced_with_it() -> None:
     state = replay(EMPTY, plan(lab(["a"])))
-    made = plan(lab({"a": {"disk": "2GiB"}}), state=state)
+    made = build_plan(cluster(), [lab(["a"])], state, replace=[Address("disk/alice/lab1/a")])
     assert actions(made) == {"disk/alice/lab1/a": REPLACE, WHERE: REPLACE}
-    assert change(made, "disk/alice/lab1/a").reason == "size changed"
+    assert change(made, "disk/alice/lab1/a").reason == "asked for"
     assert change(made, WHERE).reason == "disk/alice/lab1/a is replaced"
 
 
 def test_a_restart_is_part_of_the_replacement_that_comes_anyway() -> None:
     state = replay(EMPTY, plan(lab(["a"])))
-    made = plan(lab({"a": {"disk": "2GiB", "memory": "512MiB"}}), state=state)
+    wanted = [lab({"a": {"memory": "512MiB"}})]
+    made = build_plan(cluster(), wanted, state, replace=[Address("disk/alice/lab1/a")])
     assert change(made, WHERE).action is REPLACE
     assert [item.name for item in change(made, WHERE).attributes] == ["memory"]
     assert made.counts.restarts == 0
@@ -162,7 +193,7 @@ def test_a_vm_does_not_wait_for_the_network_node_but_is_removed_before_what_it_u
 
 def test_a_replacement_is_a_removal_and_then_a_creation() -> None:
     state = replay(EMPTY, plan(lab(["a"])))
-    made = plan(lab({"a": {"disk": "2GiB"}}), state=state)
+    made = build_plan(cluster(), [lab(["a"])], state, replace=[Address("disk/alice/lab1/a")])
     assert [(step.id, step.action, step.address, step.needs) for step in made.steps] == [
         (1, DELETE, WHERE, ()),
         (2, DELETE, "disk/alice/lab1/a", (1,)),

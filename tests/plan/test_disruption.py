@@ -38,7 +38,7 @@ def impact(made: Plan) -> tuple[dict[str, str], int, int]:
             ),
         ),
         (
-            {"a": {"disk": "2GiB"}, "b": {}, "c": {}},
+            {"a": {"image": "ubuntu", "disk": "1GiB"}, "b": {}, "c": {}},
             CHAIN,
             ({"b": "eth1 goes down: alice/lab1/a is replaced"}, 0, 1),
         ),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import KINDS
@@ -20,7 +21,7 @@ from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text, summary
 from reconciler.views.values import essence, show_value
 from tests.conftest import Golden
-from tests.plan.examples import EMPTY, LAB1, LAB2, change, lab, plan
+from tests.plan.examples import EMPTY, LAB1, LAB2, change, cluster, lab, plan
 from tests.plan.replay import replay
 
 SCENARIOS = sorted(Path(__file__).with_name("golden").glob("*.yaml"))
@@ -60,7 +61,12 @@ def data_of(made: Plan) -> dict[str, Any]:
 
 
 STATE: StateSnapshot = replay(EMPTY, plan(lab(links=[["a", "b"]])))
-EDIT = plan(lab({"a": {"memory": "512MiB"}, "b": {"disk": "2GiB"}}, [["a", "b"]]), state=STATE)
+EDIT = build_plan(
+    cluster(),
+    [lab({"a": {"memory": "512MiB"}, "b": {}}, [["a", "b"]])],
+    STATE,
+    replace=[Address("disk/alice/lab1/b")],
+)
 
 
 def test_json_has_the_shape_that_policies_read() -> None:
@@ -101,7 +107,12 @@ def test_json_is_the_same_once_read_and_written_again() -> None:
 
 def test_a_digest_distinguishes_plans() -> None:
     assert plan_digest(EDIT) == plan_digest(
-        plan(lab({"b": {"disk": "2GiB"}, "a": {"memory": "512MiB"}}, [["a", "b"]]), state=STATE)
+        build_plan(
+            cluster(),
+            [lab({"b": {}, "a": {"memory": "512MiB"}}, [["a", "b"]])],
+            STATE,
+            replace=[Address("disk/alice/lab1/b")],
+        )
     )
     assert plan_digest(EDIT) != plan_digest(plan(lab(links=[["a", "b"]]), state=STATE))
 

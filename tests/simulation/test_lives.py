@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from reconciler import workflow
-from reconciler.errors import StateLost, UsageError
+from reconciler.errors import PlanError, StateLost, UsageError
 from reconciler.plan.snapshot import Status, claims
 from reconciler.simulation.cluster import Interruption, SimulatedCluster, ignore
 from reconciler.simulation.hosts import invariant_violations, object_name
@@ -100,7 +100,14 @@ class Lives(RuleBasedStateMachine):
     def edit(self, data: st.DataObject, key: SliceKey) -> None:
         written = data.draw(edits(key))
         assert not check(CLUSTER, [_file(written)])
-        self.files[key] = written
+        try:
+            workflow.plan(workflow.Inputs(CLUSTER, (_file(written),)), self.simulated.store)
+        except PlanError as error:
+            if " cannot shrink: " not in str(error):
+                raise
+            seen["an edit would shrink a disk"] += 1
+        else:
+            self.files[key] = written
 
     @rule(wanted=WANTED)
     def plan(self, wanted: set[SliceKey]) -> None:

@@ -1,6 +1,7 @@
-"""Creates and deletes the QCOW2 overlays of VMs. An overlay holds a guest's data, so it is never changed or replaced.
+"""Creates, grows and deletes the QCOW2 overlays of VMs. An overlay holds data: it is never replaced or shrunk.
 
-A file beside the overlay has its address, backing file and size. It is written first and deleted last.
+A file beside the overlay has its address, backing file and size. It is written first and deleted last, and after a
+growth: an apply that is killed in between grows the overlay to the same size once more.
 """
 
 from __future__ import annotations
@@ -42,8 +43,49 @@ qemu-img create -q -f qcow2 -F qcow2 -b "$backing" -- "$path.partial" "$size"
 mv -- "$path.partial" "$path"
 """
 
+# QEMU locks the overlay of a running VM, so only QEMU itself can grow it. It is asked through its monitor, in Perl,
+# which every Debian has. The monitor has one client at a time: to another one it does not answer.
+GROW = """
+path=$1 address=$2 backing=$3 size=$4 monitor=$5
+ask() {
+perl -MSocket -e '
+    my ($there, $size) = @ARGV;
+    sub fail { print STDERR "$_[0]\\n"; exit 1; }
+    $SIG{ALRM} = sub { fail("$there does not answer: another program uses the monitor of this VM") };
+    alarm(10);
+    socket(my $monitor, PF_UNIX, SOCK_STREAM, 0) or fail("$there: $!");
+    connect($monitor, sockaddr_un($there)) or $!{ENOENT} || $!{ECONNREFUSED} ? exit 3 : fail("$there: $!");
+    my $said = "";
+    sub ask {
+        my ($what) = @_;
+        syswrite($monitor, "$what\\n") or fail("$there: $!");
+        while (1) {
+            while ($said =~ s/^(.*)\\n//) {
+                my $line = $1;
+                return if $line =~ /^\\{"return"/;
+                fail($line =~ /"desc": "(.*)"/ ? $1 : $line) if $line =~ /^\\{"error"/;
+            }
+            sysread($monitor, $said, 65536, length($said)) or fail("$there: QEMU has ended");
+        }
+    }
+    ask("{\\"execute\\": \\"qmp_capabilities\\"}");
+    ask("{\\"execute\\": \\"block_resize\\", \\"arguments\\": {\\"device\\": \\"disk0\\", \\"size\\": $size}}");
+' "$monitor" "$size"
+}
+status=0
+ask || status=$?
+case $status in
+    0) ;;
+    3) qemu-img resize -q -f qcow2 -- "$path" "$size" ;;
+    *) exit "$status" ;;
+esac
+umask 022
+printf '%s\\n' "$address" "$backing" "$size" > "$path.owner.new"
+mv -- "$path.owner.new" "$path.owner"
+"""
+
 REMOVE = """
-rm -f -- "$1" "$1.partial" "$1.owner"
+rm -f -- "$1" "$1.partial" "$1.owner.new" "$1.owner"
 if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
 """
 
@@ -74,10 +116,13 @@ def parse(disks: Sequence[Disk], results: Sequence[Result]) -> Mapping[Address, 
 
 
 def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation, ...]:
-    """Create the overlay unless it exists; raises HostError rather than replace one that has data."""
+    """Create or grow the overlay; raises HostError rather than replace or shrink one that has data."""
     stop_at(_obstacle(disk, fact))
+    described = (disk.path, disk.address, disk.backing, str(disk.size))
     if not fact.present:
-        return (script(CREATE, disk.path, disk.address, disk.backing, str(disk.size), paths.parent(disk.path)),)
+        return (script(CREATE, *described, paths.parent(disk.path)),)
+    if fact.backing == disk.backing and fact.size < disk.size:
+        return (script(GROW, *described, f"{paths.parent(disk.path)}/qmp.sock"),)
     if (fact.backing, fact.size) != (disk.backing, disk.size):
         raise HostError(
             disk.host,

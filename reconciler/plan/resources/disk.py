@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import noun
@@ -49,6 +50,12 @@ class Disk(Resource):
     def name_on_host(self) -> str:
         """Its path."""
         return self.path
+
+    def merged(self, pending: Resource | None) -> Self:
+        """Return the larger one of an unfinished growth."""
+        if not isinstance(pending, Disk) or pending.size <= self.size:
+            return self
+        return replace(self, size=pending.size)
 
     def uses(self) -> tuple[Use, ...]:
         """Return its base image."""

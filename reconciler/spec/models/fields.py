@@ -22,9 +22,10 @@ class Model(BaseModel):
 
 
 class UpdatePolicy(StrEnum):
-    """What changing a field does to a running slice."""
+    """What changing a field does to a running slice. What may only GROW is changed live, and never made smaller."""
 
     LIVE = "live"
+    GROW = "grow"
     RESTART = "restart"
     RECREATE = "recreate"
     IMMUTABLE = "immutable"

@@ -12,7 +12,7 @@ from reconciler.spec.models.fields import Ipv4Net, Model, Size, UpdatePolicy, Ve
 from reconciler.spec.models.names import INTERFACE_PATTERN, MAX_INTERFACES, NAME_PATTERN, Name, SliceKey, slice_key
 from reconciler.spec.models.secret import UserData
 
-LIVE, RESTART, RECREATE, IMMUTABLE = UpdatePolicy
+LIVE, GROW, RESTART, RECREATE, IMMUTABLE = UpdatePolicy
 _ENDPOINT = re.compile(rf"(?P<vm>{NAME_PATTERN})(?::(?P<interface>{INTERFACE_PATTERN}))?")
 
 
@@ -67,7 +67,7 @@ class VmDefaults(Model):
     memory: Annotated[Size | None, RESTART] = Field(
         default=None, description="memory, such as 512MiB; default: the flavor's"
     )
-    disk: Annotated[Size | None, RECREATE] = Field(
+    disk: Annotated[Size | None, GROW] = Field(
         default=None, description="size of the disk, such as 4GiB; default: the flavor's"
     )
     interfaces: Annotated[int | None, RESTART] = Field(

@@ -97,7 +97,9 @@ DISKS = (
     State("creation cut short", DISK, (DISK,), f"mv {DISK.path} {DISK.path}.partial"),
     State("only the owner file is left", DISK, (DISK,), f"rm {DISK.path}"),
     State("of another image", replace(DISK, backing=f"{ROOT}/images/other.qcow2"), (DISK,), end="refused"),
-    State("of another size", replace(DISK, size=Bytes(2**30)), (DISK,), end="refused"),
+    State("of a smaller size", replace(DISK, size=Bytes(2**30)), (DISK,)),
+    State("of a smaller size, and its VM runs", replace(DISK, size=Bytes(2**30)), _RUNNING),
+    State("of a larger size", replace(DISK, size=Bytes(2**20)), (DISK,), end="refused"),
     State("foreign, without a tag", DISK, by_hand=f"mkdir -p {_VMS}; touch {DISK.path}", end="refused"),
     State("foreign, with another's tag", DISK, (DISK,), f"echo disk/bob/lab2/web > {DISK.path}.owner", end="refused"),
     State(
