@@ -52,6 +52,7 @@ class Code(StrEnum):
     INTERFACE_MISSING = "interface-missing"
     SUBNET_OVERLAP = "subnet-overlap"
     NOT_YET = "not-yet"
+    IMAGE = "image"
     LIMIT = "limit"
     PLAN = "plan"
     DATA_LOSS = "data-loss"

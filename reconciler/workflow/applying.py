@@ -265,7 +265,7 @@ async def _shared_lock(prepared: PreparedApply, current: Plan) -> AsyncIterator[
 
 def _uploads(inputs: Inputs) -> dict[str, Path]:
     images = inputs.cluster.cluster.images
-    return {images[name].sha256: path for name, path in image_files(inputs).items()}
+    return {images[name].sha256: path for name, path in image_files(inputs.cluster).items()}
 
 
 def _private_contents(inputs: Inputs, steps: Sequence[Step]) -> Private:

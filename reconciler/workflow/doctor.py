@@ -17,5 +17,5 @@ async def examine_cluster(
     """Examine every host, and the local files of the images; reads only, one batch per host."""
     cluster = inputs.cluster.cluster
     hosts = await examine(cluster, connector, wall)
-    here = await asyncio.to_thread(examine_here, cluster.images, image_files(inputs), hosts)
+    here = await asyncio.to_thread(examine_here, cluster.images, image_files(inputs.cluster), hosts)
     return (*hosts, here) if here.findings else hosts

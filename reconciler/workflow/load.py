@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.errors import SpecError, UsageError
 from reconciler.spec.check.files import check
+from reconciler.spec.check.images import check_images, used_images
 from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
+from reconciler.spec.qcow2 import HEADER
 from reconciler.spec.tree import FileTree
 from reconciler.trees import DISK
 from reconciler.workflow.documents import DocumentCache
@@ -43,6 +46,8 @@ def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK, documents:
         raise SpecError([*error.found, *malformed]) from None
     if problems := [*malformed, *check(cluster_file, slices)]:
         raise SpecError(problems)
+    if problems := list(check_images(cluster_file, slices, _image_headers(cluster_file, slices))):
+        raise SpecError(problems)
     if paths and not slices:
         where = ", ".join(str(path) for path in paths)
         raise UsageError(f"there is no slice file in {where}", hint="slice files end in .yaml or .yml")
@@ -51,7 +56,16 @@ def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK, documents:
     return Inputs(cluster_file, slices)
 
 
-def image_files(inputs: Inputs) -> dict[str, Path]:
+def image_files(cluster: ClusterFile) -> dict[str, Path]:
     """Return the local file of each image by its name; relative paths start at the cluster file."""
-    folder = Path(inputs.cluster.path).parent
-    return {name: folder / Path(image.file).expanduser() for name, image in inputs.cluster.cluster.images.items()}
+    folder = Path(cluster.path).parent
+    return {name: folder / Path(image.file).expanduser() for name, image in cluster.cluster.images.items()}
+
+
+def _image_headers(cluster: ClusterFile, slices: Sequence[SliceFile]) -> dict[str, tuple[str, bytes]]:
+    """Read the first bytes of the images that these slices use, as far as their files are on this machine."""
+    files, found = image_files(cluster), {}
+    for name in used_images(cluster, slices):
+        with suppress(OSError), files[name].open("rb") as file:
+            found[name] = str(files[name]), file.read(HEADER)
+    return found

@@ -33,15 +33,29 @@ done
 """
 
 # The directory also has the VM's sockets, which give access to the guest.
-CREATE = """
+CREATE = (
+    """
 path=$1 address=$2 backing=$3 size=$4 directory=$5
+header=$(od -A n -v -t x1 -N 104 -- "$backing" | tr -d ' \\n')
+unusable() { echo "$backing $1" >&2; exit 1; }
+case $header in 514649fb*) ;; *) unusable 'is not a QCOW2 image' ;; esac
+case $header in BACKING_IS_0*) ;; *) unusable 'has a backing file, which the guest would read from this host' ;; esac
+case $header in
+    ????????00000003FEATURES[4567cdef]*) unusable 'keeps its data in another file' ;;
+esac
+size_in_image=${header#UP_TO_SIZE}
+size_in_image=$((0x${size_in_image%"${size_in_image#????????????????}"}))
+[ "$size_in_image" -le "$size" ] || unusable "has $size_in_image bytes, more than the disk, which has $size"
 umask 022
 [ -d "$directory" ] || mkdir -p -m 0700 -- "$directory"
 printf '%s\\n' "$address" "$backing" "$size" > "$path.owner"
 umask 077
 qemu-img create -q -f qcow2 -F qcow2 -b "$backing" -- "$path.partial" "$size"
 mv -- "$path.partial" "$path"
-"""
+""".replace("BACKING_IS_0", "?" * 16 + "0" * 16)
+    .replace("UP_TO_SIZE", "?" * 48)
+    .replace("FEATURES", "?" * 143)
+)
 
 # QEMU locks the overlay of a running VM, so only QEMU itself can grow it. It is asked through its monitor, in Perl,
 # which every Debian has. The monitor has one client at a time: to another one it does not answer.

@@ -27,6 +27,7 @@ from reconciler.apply.transport.connection import Connection, Connector, message
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.spec.models.cluster import Cluster, Image
 from reconciler.spec.models.names import HostName
+from reconciler.spec.qcow2 import HEADER, Fault, read_header
 
 Wall = Callable[[], float]
 """Returns the local time, in seconds since 1970."""
@@ -106,10 +107,14 @@ def _check_file(name: str, image: Image, path: Path, needed: bool) -> Finding:
     check, bad = f"image {name}", Verdict.FAIL if needed else Verdict.WARN
     try:
         with path.open("rb") as content:
+            header = read_header(content.read(HEADER), str(path))
+            content.seek(0)
             digest = hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         return Finding(check, bad, f"{path}: {error.strerror or error}", f"put it there, or correct images: {name}")
     if digest != image.sha256:
         remedy = f"fetch the image again, or correct images: {name}: sha256 in the cluster file"
         return Finding(check, bad, f"{path} has sha256 {digest}", remedy)
+    if isinstance(header, Fault):
+        return Finding(check, Verdict.FAIL, f"{path} {header.text}", header.hint)
     return Finding(check, Verdict.OK, f"{path} has the right checksum")

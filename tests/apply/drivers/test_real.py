@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.apply.drivers.registry import DRIVERS
+from reconciler.apply.transport.command import Command
 from reconciler.errors import HostError
 from reconciler.plan.resources import KINDS, Resource, to_data
 from tests.apply.drivers.capture import STATES, State, bring_about
 from tests.apply.drivers.realhost import RealHost, real_host
-from tests.apply.drivers.sample import BASE, EVERYTHING
+from tests.apply.drivers.sample import BASE, DISK, EVERYTHING, IMAGE
 
 pytestmark = pytest.mark.lab
 
@@ -87,3 +88,22 @@ def _census(host: RealHost) -> str:
         "ovs-vsctl --columns=name,tag,trunks,external_ids list Port; ovs-ofctl --no-stats dump-flows br-int; "
         "find /var/lib/reconciler ! -type d; ps -eo comm= | grep -Ev '^(ps|sh|grep|sort)$' | sort"
     )
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "what"),
+    [
+        ("head -c 65536 /dev/zero > {path}", "is not a QCOW2 image"),
+        ("qemu-img create -q -f qcow2 -F raw -b /etc/hostname {path} 32k", "has a backing file, which the guest would"),
+        ("qemu-img create -q -f qcow2 -o data_file=/run/data.raw {path} 32k", "keeps its data in another file"),
+        ("qemu-img create -q -f qcow2 {path} 3G", "has 3221225472 bytes, more than the disk, which has 67108864"),
+    ],
+)
+def test_no_overlay_is_made_on_a_base_that_cannot_be_used(host: RealHost, by_hand: str, what: str) -> None:
+    host.perform(DRIVERS[IMAGE.kind].ensure(IMAGE, fact_of(host, IMAGE), None))
+    host.sh(f"rm {IMAGE.path}; {by_hand.format(path=IMAGE.path)}")
+    (command,) = DRIVERS[DISK.kind].ensure(DISK, fact_of(host, DISK), None)
+    assert isinstance(command, Command)
+    result = host.run(command)
+    assert (result.status, f"{IMAGE.path} {what}" in result.output) == (1, True), result.output
+    assert host.sh(f"ls {DISK.path.rpartition('/')[0]} 2> /dev/null || :").strip() == ""
