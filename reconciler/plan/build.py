@@ -47,14 +47,15 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     """
     _check_hosts(cluster, state)
     topologies = [build_topology(cluster, written, state.allocations.get(written.key)) for written in slices]
-    allocations, counters = allocate(cluster, topologies, state, destroy)
+    allocations, counters = allocate(cluster, topologies, state, destroy, replace)
     check_quota(cluster, state.allocations, allocations)
     scope = {topology.key for topology in topologies}.union(destroy, settled)
     desired: dict[Address, Resource] = {}
     for topology in sorted(topologies, key=lambda item: natural(item.key)):
         for resource in slice_resources(cluster, topology, allocations[topology.key]):
             desired[resource.address] = resource
-    for resource in shared_resources(cluster, {key: had for key, had in allocations.items() if key in scope}):
+    carried = {key: had for key, had in allocations.items() if key in scope}
+    for resource in shared_resources(cluster, carried, state.resources):
         desired[resource.address] = resource
     others = shared_by_others(cluster, state, scope) - desired.keys()
     known = {

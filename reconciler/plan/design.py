@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from reconciler.plan.allocation.sizes import VmSize
 from reconciler.plan.graph import Topology, ends
 from reconciler.plan.resources import ROOT
-from reconciler.plan.snapshot import SliceAllocation, VmAllocation
+from reconciler.plan.snapshot import ResourceState, SliceAllocation, VmAllocation
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import HostName, LinkKey, VlanId, VmId, VmName
+from reconciler.spec.models.names import Address, HostName, LinkKey, VlanId, VmId, VmName
 from reconciler.spec.models.slice import Link
 
 SEED_DIGITS = 20
@@ -138,8 +138,14 @@ class SliceDesign:
 class SharedDesign:
     """What slices in scope need of what slices share: their VMs, and the workers that the internet VLAN reaches."""
 
-    def __init__(self, cluster: Cluster, allocations: Iterable[SliceAllocation]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        allocations: Iterable[SliceAllocation],
+        known: Mapping[Address, ResourceState],
+    ) -> None:
         self.cluster = cluster
+        self.known = known
         self.node = HostName(cluster.network_node.name)
         self.vms = [vm for given in allocations for vm in given.vms.values()]
         self.connected = sorted({vm.worker for vm in self.vms if vm.internet is not None})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 
 from reconciler.plan.design import SharedDesign, SliceDesign
 from reconciler.plan.graph import Topology
 from reconciler.plan.resources import KINDS, Resource
-from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, shared_claims
+from reconciler.plan.snapshot import ResourceState, SliceAllocation, StateSnapshot, shared_claims
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
 
@@ -19,9 +20,16 @@ def slice_resources(cluster: Cluster, topology: Topology, given: SliceAllocation
         yield from noun.desired(design)
 
 
-def shared_resources(cluster: Cluster, allocations: Mapping[SliceKey, SliceAllocation]) -> Iterator[Resource]:
-    """Yield the resources that these slices share: images, and the internet VLAN with its uplink."""
-    design = SharedDesign(cluster, allocations.values())
+def shared_resources(
+    cluster: Cluster,
+    allocations: Mapping[SliceKey, SliceAllocation],
+    known: Mapping[Address, ResourceState] = MappingProxyType({}),
+) -> Iterator[Resource]:
+    """Yield the resources that these slices share: images, and the internet VLAN with its uplink.
+
+    `known` are the resources of the state: an image that was renewed is only described there.
+    """
+    design = SharedDesign(cluster, allocations.values(), known)
     for noun in KINDS.values():
         yield from noun.shared(design)
 

@@ -178,6 +178,17 @@ def test_a_restored_state_settles_nothing_that_later_applies_changed(site: Site)
     assert not planned.empty, "the serials are those of the lost applies, the content is not"
 
 
+def test_renewed_images_and_the_memory_agree(site: Site) -> None:
+    file = site.folder / "cluster.yaml"
+    file.write_text(file.read_text().replace('sha256: "000', 'sha256: "abc'))
+    assert site.plan()[0].empty
+    assert site.plan()[1] == set()
+    where = _forget(site, lambda resource: resource.kind == "image")
+    planned, _ = site.plan()
+    assert where not in {change.address for change in planned.changes if change.after is not None}
+    assert planned.data_lost
+
+
 def test_another_state_settles_nothing(site: Site) -> None:
     site.state.unlink()
     planned, _ = site.plan()

@@ -7,13 +7,15 @@ Slices, VMs and links are served in natural order of their names, so the order o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from ipaddress import IPv4Address
 
 from reconciler.errors import Limit, LimitError
 from reconciler.plan.allocation.placement import Placement
 from reconciler.plan.allocation.pools import Subnets, VlanBlocks, vlans_of
-from reconciler.plan.allocation.sizes import VmSize
+from reconciler.plan.allocation.sizes import VmSize, image_name
 from reconciler.plan.graph import Topology, natural
+from reconciler.plan.resources import KINDS, GraphRole, address
 from reconciler.plan.snapshot import (
     FIRST_VM_ID,
     Block,
@@ -22,12 +24,13 @@ from reconciler.plan.snapshot import (
     LinkAllocation,
     SliceAllocation,
     StateSnapshot,
+    Status,
     VmAllocation,
     claims,
 )
 from reconciler.spec.expand import ExpandedVm
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
+from reconciler.spec.models.names import Address, HostName, LinkId, LinkKey, SliceId, SliceKey, VlanId, VmId, VmName
 
 FIRST_VNC = 5901
 """VNC display 1, the first VM of a worker."""
@@ -39,18 +42,23 @@ LAST_VM_ID = 2**24 - 1
 
 
 def allocate(
-    cluster: Cluster, topologies: Sequence[Topology], state: StateSnapshot, destroy: Collection[SliceKey] = ()
+    cluster: Cluster,
+    topologies: Sequence[Topology],
+    state: StateSnapshot,
+    destroy: Collection[SliceKey] = (),
+    replace: Collection[Address] = (),
 ) -> tuple[dict[SliceKey, SliceAllocation], Counters]:
     """Return the allocation of every slice of the cluster, and the counters after that.
 
-    Slices that are neither given nor destroyed keep theirs. Raises LimitError if a pool, the VLAN range or the
-    capacity of the workers is exhausted.
+    Slices that are neither given nor destroyed keep theirs. A VM keeps the image that its disk is an overlay of when
+    the file of that image is renewed, unless its disk is in `replace`. Raises LimitError if a pool, the VLAN range or
+    the capacity of the workers is exhausted.
     """
     given = {topology.key: topology for topology in topologies}
     after = {key: had for key, had in state.allocations.items() if key not in given and key not in destroy}
     if not given:
         return after, state.counters
-    allocator = _Allocator(cluster, state, after.values())
+    allocator = _Allocator(cluster, state, after.values(), frozenset(replace))
     order = sorted(given, key=natural)
     known = [(given[key], state.allocations[key]) for key in order if key in state.allocations]
     for topology, had in known:
@@ -65,8 +73,12 @@ def allocate(
 class _Allocator:
     """Allocates for one slice after the other, and keeps track of what is taken."""
 
-    def __init__(self, cluster: Cluster, state: StateSnapshot, others: Iterable[SliceAllocation]) -> None:
+    def __init__(
+        self, cluster: Cluster, state: StateSnapshot, others: Iterable[SliceAllocation], replaced: frozenset[Address]
+    ) -> None:
         self._cluster = cluster
+        self._resources = state.resources
+        self._replaced = replaced
         self._slice_id = state.counters.slice_id
         self._vm_id = state.counters.vm_id
         self._link_id = state.counters.link_id
@@ -112,14 +124,30 @@ class _Allocator:
     def _vm(self, label: str, topology: Topology, name: VmName, had: VmAllocation | None) -> VmAllocation:
         vm, size = topology.vms[name], topology.sizes[name]
         vm_id = had.id if had else self._next_vm_id()
+        image = size.image
         if had and self._stays(vm, had):
             worker, vnc = had.worker, had.vnc
+            if had.image != image and self._keeps_image(label, had, image):
+                image = had.image
         else:
             worker = self._placement.place(topology.key, name, vm.worker, size.vcpus, size.memory)
             vnc = self._vnc(worker)
         address = self._address(label, had) if vm.internet else None
-        return VmAllocation(
-            vm_id, worker, vnc, size.image, size.vcpus, size.memory, topology.nics[name], internet=address
+        return VmAllocation(vm_id, worker, vnc, image, size.vcpus, size.memory, topology.nics[name], internet=address)
+
+    def _keeps_image(self, label: str, had: VmAllocation, image: str) -> bool:
+        """Whether an image is only renewed under the same name, and the VM has a disk on the earlier one."""
+        bases = [noun for noun in KINDS.values() if noun.graph_role is GraphRole.BASE]
+        on_worker = any(address(noun, f"{had.image}@{had.worker}") in self._resources for noun in bases)
+        return image_name(had.image) == image_name(image) and on_worker and label in self._with_disks
+
+    @cached_property
+    def _with_disks(self) -> frozenset[str]:
+        """The VMs whose disks were made and are not replaced, as `owner/slice/vm`."""
+        return frozenset(
+            where.partition("/")[2]
+            for where, entry in self._resources.items()
+            if entry.resource.holds_data and entry.status is not Status.CREATING and where not in self._replaced
         )
 
     def _stays(self, vm: ExpandedVm, had: VmAllocation) -> bool:

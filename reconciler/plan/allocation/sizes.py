@@ -29,6 +29,11 @@ def vm_size(cluster: Cluster, label: str, vm: ExpandedVm) -> VmSize:
     return VmSize(image_stem(cluster, sized.image), sized.vcpus, sized.memory, sized.disk)
 
 
+def image_name(stem: str) -> str:
+    """Return the name of an image from its file's name on workers."""
+    return stem.rpartition("-")[0]
+
+
 def image_stem(cluster: Cluster, image: str) -> str:
     """Return the name of an image's file on workers, without suffix: its name and the start of its SHA-256."""
     return f"{image}-{cluster.images[image].sha256[:_DIGEST]}"

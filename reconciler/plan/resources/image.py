@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @noun
 class Image(Resource):
-    """A base QCOW2 on a worker, shared by the overlays there. Its name contains its digest, so it never changes."""
+    """A base QCOW2 on a worker, shared by the overlays there. Its name contains its digest, so it never changes.
+
+    When the file of an image is renewed, disks that exist stay on the earlier one, which stays on their workers.
+    """
 
     kind: ClassVar[Kind] = Kind("image")
     scope: ClassVar[Scope] = Scope.SHARED
@@ -35,7 +38,11 @@ class Image(Resource):
         digests = {image_stem(design.cluster, name): image.sha256 for name, image in design.cluster.images.items()}
         for worker, stem in sorted({(vm.worker, vm.image) for vm in design.vms}):
             where = image_address(stem, worker)
-            yield cls(address=where, slice=None, host=worker, path=image_path(stem), sha256=digests[stem])
+            earlier = design.known.get(where)
+            if stem not in digests and earlier is not None and isinstance(earlier.resource, cls):
+                yield earlier.resource
+            else:
+                yield cls(address=where, slice=None, host=worker, path=image_path(stem), sha256=digests.get(stem, ""))
 
     @classmethod
     def claimed(cls, cluster: Cluster, claims: Collection[Claim]) -> Iterator[Address]:
