@@ -4,7 +4,7 @@ ReconcilerError                 the base class; `code` names its entry in docs/e
 ├── UsageError                  the command line asks for something that is not possible
 ├── SpecError                   the input files are wrong; carries every `Problem`, not only the first
 ├── PlanError                   the input files are valid, but no plan can be made
-│   ├── DataLoss                the plan replaces missing disks by empty ones, and nobody agreed to that
+│   ├── DataLoss                VMs would lose data, and nobody asked for that
 │   ├── LimitError              a pool, range, quota or capacity is exhausted
 │   └── SimulationError         in the simulation, an interrupted apply was not completed by the next one
 ├── StateError                  the state cannot be used
@@ -14,6 +14,7 @@ ReconcilerError                 the base class; `code` names its entry in docs/e
 │   │   └── NumbersTaken        only because others were given numbers of the plan
 │   └── StateUnreadable         the state is damaged, of a newer schema, or of another lineage
 ├── HostError                   a host could not do its part
+│   ├── HostUnknown             the state names a host that the cluster file does not have
 │   ├── HostUnreachable         no connection: refused, timed out, or lost half-way
 │   ├── HostKeyRejected         the host key is unknown or has changed
 │   ├── LoginRejected           the host accepts none of our keys
@@ -64,6 +65,7 @@ class Code(StrEnum):
     STATE_MOVED = "state-moved"
     STATE_UNREADABLE = "state-unreadable"
     HOST = "host"
+    HOST_UNKNOWN = "host-unknown"
     HOST_UNREACHABLE = "host-unreachable"
     HOST_KEY = "host-key"
     LOGIN = "login"
@@ -244,6 +246,19 @@ class HostUnreachable(HostError):
     """No connection: refused, timed out, or lost half-way; if lost, the result of running commands is unknown."""
 
     code = Code.HOST_UNREACHABLE
+
+
+class HostUnknown(HostError):
+    """The state names a host that the cluster file does not have."""
+
+    code = Code.HOST_UNKNOWN
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            host,
+            "it is not in the cluster file",
+            hint=f"add it again, or remove what is on it from the state: reconciler forget {host}",
+        )
 
 
 class HostMoved(HostError):

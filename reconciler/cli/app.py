@@ -39,6 +39,9 @@ VERBS = (
     Verb("drift", "Hosts", f"{_COMMANDS}.hosts", "drift", "Compare the hosts with the state, and list orphans."),
     Verb("gc", "Hosts", f"{_COMMANDS}.gc", "gc", "Delete orphans: objects with our tag that are not in the state."),
     Verb("verify", "Hosts", f"{_COMMANDS}.hosts", "verify", "Verify that the network carries the declared links only."),
+    Verb(
+        "forget", "Hosts", f"{_COMMANDS}.state", "forget_host", "Remove a host that does not come back from the state."
+    ),
     Verb("doctor", "Hosts", f"{_COMMANDS}.hosts", "doctor", "Check that every host is ready for slices."),
     Verb("lab", "Hosts", f"{_COMMANDS}.lab", "VERBS", "Run a whole cluster on this machine, for demos and tests."),
 )

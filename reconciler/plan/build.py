@@ -16,10 +16,10 @@ from reconciler.plan.graph import build_topology, natural
 from reconciler.plan.model import Action, Change, Counts, Plan
 from reconciler.plan.order import order
 from reconciler.plan.resources import Resource
-from reconciler.plan.snapshot import StateSnapshot
+from reconciler.plan.snapshot import ResourceState, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.spec.models.names import Address, SliceKey
 
 
 def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
@@ -45,11 +45,11 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
     resource to replace is not in the state.
     """
-    _check_hosts(cluster, state)
+    scope = {written.key for written in slices}.union(destroy, settled)
+    _check_hosts(cluster, state, scope)
     topologies = [build_topology(cluster, written, state.allocations.get(written.key)) for written in slices]
     allocations, counters = allocate(cluster, topologies, state, destroy, replace)
     check_quota(cluster, state.allocations, allocations)
-    scope = {topology.key for topology in topologies}.union(destroy, settled)
     desired: dict[Address, Resource] = {}
     for topology in sorted(topologies, key=lambda item: natural(item.key)):
         for resource in slice_resources(cluster, topology, allocations[topology.key]):
@@ -58,11 +58,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     for resource in shared_resources(cluster, carried, state.resources):
         desired[resource.address] = resource
     others = shared_by_others(cluster, state, scope) - desired.keys()
-    known = {
-        where: entry
-        for where, entry in state.resources.items()
-        if (entry.resource.slice in scope if entry.resource.slice is not None else where not in others)
-    }
+    known = _known(cluster, state, scope, others)
     desired = _limited(desired, known, only, without)
     _check_replaced(replace, desired.keys() & known.keys())
     changes = diff(desired, known, destroyed=destroy, replaced=replace)
@@ -112,13 +108,34 @@ def _with_needs(desired: Mapping[Address, Resource], only: Iterable[Address]) ->
     return found
 
 
-def _check_hosts(cluster: Cluster, state: StateSnapshot) -> None:
-    known = {HostName(host.name) for host in cluster.hosts()}
+def _known(
+    cluster: Cluster, state: StateSnapshot, scope: Collection[SliceKey], others: Collection[Address]
+) -> dict[Address, ResourceState]:
+    """Return the resources that the plan may change: those of its slices, and shared ones that no other slice needs.
+
+    What slices share on a host that the cluster file does not have stays as it is: nothing can be changed there.
+    """
+    hosts = {host.name for host in cluster.hosts()}
+    return {
+        where: entry
+        for where, entry in state.resources.items()
+        if (
+            entry.resource.slice in scope
+            if entry.resource.slice is not None
+            else where not in others and entry.resource.host in hosts
+        )
+    }
+
+
+def _check_hosts(cluster: Cluster, state: StateSnapshot, scope: Collection[SliceKey]) -> None:
+    """Raise PlanError if a slice in scope has something on a host that the cluster file does not have."""
+    hosts = {host.name for host in cluster.hosts()}
     for where, entry in state.resources.items():
-        if entry.resource.host not in known:
+        if entry.resource.slice in scope and entry.resource.host not in hosts:
             raise PlanError(
                 f"the state has {where} on {entry.resource.host}, which is not in the cluster file",
-                hint=f"add {entry.resource.host} to it again until its slices are moved or destroyed",
+                hint=f"add {entry.resource.host} to it again; "
+                f"if the host does not come back: reconciler forget {entry.resource.host}",
             )
 
 

@@ -451,7 +451,7 @@ class Imported(Document):
 
 
 class Forgotten(Document):
-    """`state forget`."""
+    """`state forget` and `forget`."""
 
     forgotten: list[ResourcePlace]
 

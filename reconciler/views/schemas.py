@@ -25,6 +25,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "state-export": documents.Exported,
     "state-import": documents.Imported,
     "state-forget": documents.Forgotten,
+    "forget": documents.Forgotten,
     "drift": documents.DriftDocument,
     "gc": documents.GcDocument,
     "verify": documents.VerifyDocument,

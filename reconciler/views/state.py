@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from reconciler.plan.data_loss import losses_text
+from reconciler.plan.graph import natural
 from reconciler.plan.resources import to_data
 from reconciler.plan.snapshot import ResourceState
 from reconciler.spec.models.names import Address
@@ -120,6 +122,20 @@ def forget_warnings(found: Iterable[ResourceState]) -> str:
         f"{entry.resource.host} ({essence(entry.resource)}) stays\n"
         for entry in found
     )
+
+
+def forget_host_warning(host: str, found: Collection[ResourceState], *, listed: bool) -> str:
+    """Say what is given up on a host; `listed` is whether the cluster file has the host."""
+    slices = {entry.resource.slice for entry in found if entry.resource.slice is not None}
+    vms = sorted(
+        {entry.resource.address.partition("/")[2] for entry in found if entry.resource.holds_data}, key=natural
+    )
+    lines = [f"{plural(len(found), 'resource')} of {plural(len(slices), 'slice')} on {host} will leave the state."]
+    if vms:
+        lines.append(f"{losses_text(len(vms))}: {', '.join(vms)}.")
+    if listed:
+        lines.append(f"{host} is still in the cluster file: remove it there, or the next apply uses it again.")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def import_warning(export: Export, file: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import Code, UsageError
 from reconciler.plan.snapshot import SHARED, ResourceState
 from reconciler.spec.models.names import Address
+from reconciler.spec.quoting import did_you_mean
 from reconciler.state.copies import keep, write_private
 from reconciler.state.export import Export, read_export, write_export
 from reconciler.state.location import default_place, sqlite_file
@@ -41,6 +42,16 @@ def find_resources(reader: StateReader, addresses: Sequence[str]) -> dict[Addres
         hint = f"did you mean {near[0]}?" if near else "`reconciler state list` lists the addresses"
         raise UsageError(f"{', '.join(unknown)}: not in the state", hint=hint)
     return {address: entry for address, entry in resources.items() if address in addresses}
+
+
+def find_host(reader: StateReader, host: str) -> dict[Address, ResourceState]:
+    """Return the resources on a host; raises UsageError if the state has none there."""
+    resources = reader.read(None).resources
+    found = {where: entry for where, entry in resources.items() if entry.resource.host == host}
+    if not found:
+        hosts = {entry.resource.host for entry in resources.values()}
+        raise UsageError(f"the state has nothing on {host}", hint=did_you_mean(host, hosts))
+    return found
 
 
 def find_lock(reader: StateReader, name: str) -> Lock | None:

@@ -16,7 +16,7 @@ import asyncssh
 from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # defined there or imported, by platform
 from asyncssh.misc import SoftEOFReceived
 
-from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
+from reconciler.errors import HostError, HostKeyRejected, HostUnknown, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
 
@@ -68,8 +68,11 @@ class Target:
 
 
 def target(cluster: Cluster, name: HostName) -> Target:
-    """Return how a host is reached: its own settings, else the cluster's, else the defaults; raises KeyError."""
-    host = cluster.host(name)
+    """Return how a host is reached: its own settings, else the cluster's, else the defaults; raises HostUnknown."""
+    try:
+        host = cluster.host(name)
+    except KeyError:
+        raise HostUnknown(name) from None
     settings = {
         item: own if (own := getattr(host.ssh, item)) is not None else getattr(cluster.ssh, item)
         for item in type(host.ssh).model_fields

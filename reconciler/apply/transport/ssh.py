@@ -75,7 +75,7 @@ class SshConnector:
         self._connects = asyncio.Semaphore(CONNECTS)
 
     async def connect(self, host: HostName) -> SshConnection:
-        """Return the connection to a host; raises HostUnreachable, HostKeyRejected or LoginRejected."""
+        """Return the connection to a host; raises HostUnknown, HostUnreachable, HostKeyRejected or LoginRejected."""
         async with self._locks.setdefault(host, asyncio.Lock()):
             found = self._open.get(host)
             if found is None or found.lost:

@@ -193,3 +193,30 @@ def forget(
         gone = state_admin.forget(store, found, this_process())
     session.show(views.forgotten_view(gone))
     return 0
+
+
+def forget_host(
+    session: Session,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="A host that does not come back, such as worker3.")],
+    *,
+    auto_approve: AutoApprove = False,
+) -> int:
+    """Remove everything on a host from the state, without contacting any host. Its disks and their data are given up.
+
+    Use it for a host that does not come back. What still runs there stays, unmanaged. Remove the host from the cluster
+    file too: then the next apply creates its VMs on other workers, with the same ids, addresses and MACs.
+
+    Examples:
+      reconciler forget worker3
+      reconciler forget worker3 --auto-approve
+    """
+    cluster = session.inputs().cluster
+    with session.store(cluster) as store:
+        found = state_admin.find_host(store, host)
+        listed = host in {each.name for each in cluster.cluster.hosts()}
+        sys.stderr.write(views.forget_host_warning(host, found.values(), listed=listed))
+        if not approved(f"Give up what is on {host}?", auto_approve=auto_approve):
+            return DECLINED
+        gone = state_admin.forget(store, found, this_process())
+    session.show(views.forgotten_view(gone))
+    return 0
