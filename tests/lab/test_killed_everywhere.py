@@ -189,7 +189,7 @@ def undisturbed(site: Site) -> Sequence[Part]:
     parts = []
     commands = (
         ("apply", "--auto-approve", str(first)),
-        ("apply", "--auto-approve", str(second)),
+        ("apply", "--auto-approve", "--accept-data-loss", str(second)),
         ("destroy", "--auto-approve", "admin/life"),
     )
     for name, command in zip(PARTS, commands, strict=True):
