@@ -7,6 +7,7 @@ clients keep their addresses because each is reserved. dnsmasq serves only DHCP;
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from reconciler.apply.transport.command import Command, script
 
@@ -89,6 +90,23 @@ WRITE_AND_RESTART = 'umask 022\nprintf \'%s\' "$4" > "$3"\n' + RESTART
 DELETE_AND_RESTART = 'rm -f -- "$3"\n' + RESTART
 
 
+_KEYWORDS: Final = {"ignore": "Ignore", "infinite": "Infinite"}
+_NAMES: Final = {written: name for name, written in _KEYWORDS.items()}
+
+
+def write_hostname(name: str) -> str:
+    """Write a host name for `dhcp-host`, where two words mean something else, but only in lower case.
+
+    Host names are the same in upper and lower case (RFC 4343).
+    """
+    return _KEYWORDS.get(name, name)
+
+
+def read_hostname(written: str) -> str:
+    """Read back what `write_hostname` wrote."""
+    return _NAMES.get(written, written)
+
+
 def configuration(directory: str, lines: Iterable[str]) -> str:
     """Return a dnsmasq.conf (dnsmasq(8)) with the lines that all our servers share, and `lines`."""
     common = [
@@ -99,6 +117,7 @@ def configuration(directory: str, lines: Iterable[str]) -> str:
         "no-resolv",
         "no-ping",
         "dhcp-authoritative",
+        "dhcp-ignore-clid",  # guests choose their client identifiers: one could take the address of another by its own
         f"pid-file={directory}/dnsmasq.pid",
     ]
     return "\n".join([*common, *lines, ""])

@@ -90,7 +90,7 @@ def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None)
     stop_at(_obstacle(one, fact))
     if fact.entry == _entry(one):
         return ()
-    return (script(CREATE, paths.UPLINK, _path(one), one.address, one.mac, one.ip, one.hostname),)
+    return (script(CREATE, paths.UPLINK, _path(one), one.address, one.mac, one.ip, dhcp.write_hostname(one.hostname)),)
 
 
 def remove(one: Reservation, fact: ReservationFact) -> tuple[Operation, ...]:
@@ -107,7 +107,7 @@ def observed(one: Reservation, fact: ReservationFact) -> Mapping[str, Any] | Non
         return None
     mac, _, rest = fact.entry.partition(",")
     ip, _, hostname = rest.partition(",")
-    return {"mac": mac, "ip": ip, "hostname": hostname}
+    return {"mac": mac, "ip": ip, "hostname": dhcp.read_hostname(hostname)}
 
 
 def _path(one: Reservation) -> str:
@@ -115,7 +115,7 @@ def _path(one: Reservation) -> str:
 
 
 def _entry(one: Reservation) -> str:
-    return f"{one.mac},{one.ip},{one.hostname}"
+    return f"{one.mac},{one.ip},{dhcp.write_hostname(one.hostname)}"
 
 
 def _obstacle(one: Reservation, fact: ReservationFact) -> ForeignObject | None:
@@ -135,7 +135,7 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
                 host=target.host,
                 mac=file.path.rpartition("/")[2].replace("-", ":"),
                 ip=ip,
-                hostname=hostname,
+                hostname=dhcp.read_hostname(hostname),
             )
             yield Found(one, file.mark)
 

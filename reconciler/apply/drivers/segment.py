@@ -206,7 +206,7 @@ def configuration(segment: Segment) -> str:
     ]
     for lease in segment.leases:
         routed = ",set:routed" if lease.default_route else ""
-        lines.append(f"dhcp-host={lease.mac}{routed},{lease.ip},{lease.hostname}")
+        lines.append(f"dhcp-host={lease.mac}{routed},{lease.ip},{dhcp.write_hostname(lease.hostname)}")
     return "\n".join([*lines, ""])
 
 
@@ -295,7 +295,10 @@ def _parse_set(host: str, text: str) -> frozenset[str]:
 
 def _parse_leases(text: str) -> tuple[Lease, ...]:
     matches = [match for line in text.split("\n") if (match := _HOST.fullmatch(line))]
-    return tuple(Lease(match["mac"], match["ip"], match["hostname"], bool(match["routed"])) for match in matches)
+    return tuple(
+        Lease(match["mac"], match["ip"], dhcp.read_hostname(match["hostname"]), bool(match["routed"]))
+        for match in matches
+    )
 
 
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:

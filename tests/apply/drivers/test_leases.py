@@ -79,3 +79,33 @@ def test_a_link_without_dhcp_answers_nobody(host: RealHost) -> None:
     assert ask(host, 100, WEB.mac) == {}
     ensure(host, SEGMENT)
     assert ask(host, 100, WEB.mac)["ip"] == WEB.ip
+
+
+def test_a_client_identifier_of_another_guest_takes_no_lease_from_it(host: RealHost) -> None:
+    host.sh("ovs-vsctl add-port br-int second tag=100 -- set Interface second type=internal; ip link set second up")
+    host.sh(f"ip link set second down address {DB.mac}; ip link set second up")
+    same, log = f"-x 0x3d:01{WEB.mac.replace(':', '')}", f"{host.folder}/renewed"
+    host.sh(f"ovs-vsctl set Port client tag=100; ip link set client down address {WEB.mac}; ip link set client up")
+    client = f"busybox udhcpc -i client -f {same} -t 4 -T 1 -A 1 -s {host.folder}/show -p {log}.pid"
+    host.sh(f"{client} > {log} 2>&1 & until grep -q ^bound {log}; do sleep 0.1; done")
+    other = host.sh(f"busybox udhcpc -i second -n -q -f {same} -t 4 -T 1 -A 1 -s {host.folder}/show 2>&1")
+    assert f"ip={DB.ip}" in other
+    host.sh(f": > {log}; kill -USR1 $(cat {log}.pid); for _ in 1 2 3 4 5 6 7 8; do sleep 0.25; done")
+    told = host.sh(f"cat {log}; kill $(cat {log}.pid); ovs-vsctl del-port br-int second")
+    assert (f"renew ip={WEB.ip}" in told, "nak" in told.lower()) == (True, False), told
+
+
+def test_a_vm_may_have_the_name_of_a_keyword_of_the_server(host: RealHost) -> None:
+    leases = (replace(WEB, hostname="ignore"), replace(DB, hostname="infinite"))
+    named = replace(SEGMENT, leases=leases)
+    ensure(host, named)
+    assert ask(host, 100, WEB.mac)["ip"] == WEB.ip
+    assert ask(host, 100, DB.mac)["ip"] == DB.ip
+    driver = DRIVERS[named.kind]
+    fact = host.probe(driver, [named])[named.address]
+    assert driver.ensure(named, fact, named) == ()
+    ensure(host, SEGMENT)
+    ignored = replace(RESERVATION, hostname="ignore")
+    ensure(host, ignored)
+    assert ask(host, 400, RESERVATION.mac)["ip"] == RESERVATION.ip
+    ensure(host, RESERVATION)
