@@ -13,7 +13,35 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from reconciler.errors import UsageError
+from reconciler.spec.quoting import did_you_mean, shown
+
 PANELS = ("Arguments", "Options", "Global options")
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "add": ("apply",),
+    "check": ("validate",),
+    "create": ("apply",),
+    "delete": ("destroy", "forget", "down"),
+    "deploy": ("apply",),
+    "describe": ("show",),
+    "diff": ("plan",),
+    "down": ("destroy",),
+    "inspect": ("show",),
+    "lint": ("validate",),
+    "list": ("status",),
+    "log": ("history",),
+    "logs": ("history",),
+    "ls": ("list", "status"),
+    "preview": ("plan",),
+    "ps": ("status",),
+    "remove": ("destroy", "forget", "down"),
+    "rm": ("destroy", "forget", "down"),
+    "start": ("apply", "up"),
+    "stop": ("destroy", "down"),
+    "up": ("apply",),
+}
+"""What other tools call our verbs."""
+
 _WIDEST = 100
 _COLUMN = 30
 """The widest first column of a panel; a longer entry gets a line of its own."""
@@ -101,6 +129,17 @@ class LazyGroup(TyperGroup):
             typer.echo(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb; raises UsageError for an unknown one, and names the verb that may be meant."""
+        word = args[0]
+        if word in self.commands or word.startswith("-"):
+            return super().resolve_command(ctx, args)
+        names = [verb.name for verb in self.verbs]
+        meant = next((name for name in _OTHER_NAMES.get(word, ()) if name in names), None)
+        close = f"did you mean `{meant}`?" if meant else did_you_mean(word, names, else_list=False)
+        listed = f"`{ctx.command_path} --help` lists the verbs"
+        raise UsageError(f"there is no verb {shown(word)}", hint=f"{close} {listed}" if close else listed)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with one line for each verb."""

@@ -30,6 +30,24 @@ _PATTERNS = {
     SHA256_PATTERN: ("a SHA-256 digest", "64 digits 0-9 and a-f, as `sha256sum FILE` prints them"),
 }
 
+_OTHER_KEYS = {
+    "cpu": "vcpus",
+    "cpus": "vcpus",
+    "cores": "vcpus",
+    "host": "worker",
+    "machines": "vms",
+    "mem": "memory",
+    "networks": "links",
+    "nics": "interfaces",
+    "nodes": "vms",
+    "ram": "memory",
+    "storage": "disk",
+    "user": "owner",
+    "user_data": "cloud_init",
+    "userdata": "cloud_init",
+}
+"""What other tools call our keys."""
+
 _LATER = {
     "renamed_from": "renaming in place will come in a later version",
     "size": "generated topologies will come in a later version",
@@ -180,7 +198,9 @@ def _unknown_key(fault: Fault, model: type[BaseModel]) -> _Message:
             Code.NOT_YET, f"`{key}`{where} is not supported yet: {_LATER[key]}", "leave it out", at_key=True
         )
     known = [] if parent is None else list(parent.model_fields)
-    return _Message(Code.UNKNOWN_KEY, f"unknown key {shown(key)}{where}", did_you_mean(key, known), at_key=True)
+    meant = _OTHER_KEYS.get(key.lower().replace("-", "_"))
+    hint = f"did you mean `{meant}`?" if meant in known else did_you_mean(key, known)
+    return _Message(Code.UNKNOWN_KEY, f"unknown key {shown(key)}{where}", hint, at_key=True)
 
 
 def _missing(fault: Fault, model: type[BaseModel]) -> _Message:
@@ -207,11 +227,19 @@ def _bad_pattern(fault: Fault, _model: type[BaseModel]) -> _Message:
     strange = next((char for char in str(fault.value)[:300] if not char.isascii()), None)
     if strange is not None:
         hint += f"; it contains {unicodedata.name(strange, 'a character without a name')} (U+{ord(strange):04X})"
+    elif what == "a name" and (meant := _as_name(str(fault.value))):
+        hint = f"did you mean `{meant}`? {hint}"
     path = fault.path[:-2] if _is_key(fault) else fault.path
     summary = f"{write_path(path)}: {shown(str(fault.value))} is not {what}"
     return _Message(
         Code.BAD_NAME if "name" in what or "interface" in what else Code.WRONG_VALUE, summary, hint, _is_key(fault)
     )
+
+
+def _as_name(text: str) -> str | None:
+    """Return a text as a name: in lower case, with hyphens; None if that is not one either."""
+    meant = re.sub("[ _.-]+", "-", text.lower()).strip("-")
+    return meant if re.fullmatch(NAME_PATTERN, meant) else None
 
 
 def _not_a_choice(fault: Fault, _model: type[BaseModel]) -> _Message:

@@ -54,11 +54,14 @@ def report_text(plan: Plan, report: ApplyReport, hosts_lost: Iterable[HostLost] 
     """
     lines = list(failure_lines(report, {host.host: host.hint for host in hosts_lost if host.hint}))
     counts = _counts(plan, {result.step.id for result in report.done})
-    done = ", ".join(f"{count} {verb}" for verb, count in counts.items())
-    head = "Apply complete" if report.ok else "Apply incomplete"
-    lines.append(f"{head} in {report.elapsed:.1f} s: {done}.{_left(report)}")
+    destroys = bool(plan.slices) and not plan.allocations
+    shown = {_VERBS[Action.DELETE]: counts[_VERBS[Action.DELETE]]} if destroys else counts
+    done = ", ".join(f"{count} {verb}" for verb, count in shown.items())
+    verb = "destroy" if destroys else "apply"
+    ended = "complete" if report.ok else "incomplete"
+    lines.append(f"{verb.capitalize()} {ended} in {report.elapsed:.1f} s: {done}.{_left(report)}")
     if not report.ok:
-        lines.append("Run apply again to continue; completed steps are kept.")
+        lines.append(f"Run {verb} again to continue; completed steps are kept.")
     return "\n".join(lines) + "\n"
 
 

@@ -51,7 +51,7 @@ def test_every_error_is_one_json_document(cli: Cli, arguments: list[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["plam"], "No such command 'plam'. Did you mean 'plan'?\nhint: reconciler --help\n"),
+        (["plam"], "there is no verb 'plam'\nhint: did you mean `plan`? `reconciler --help` lists the verbs\n"),
         (["plan", "--zzz"], "No such option: --zzz\nhint: reconciler plan --help\n"),
         (["show"], "Missing argument 'SLICE|FILE'.\nhint: reconciler show --help\n"),
         (["lab", "exec"], "Missing argument 'HOST'.\nhint: reconciler lab exec --help\n"),

@@ -15,6 +15,7 @@ from reconciler.spec.models.names import HostName
 from reconciler.views.report import NOTHING_CHANGED, apply_view, report_text
 from reconciler.workflow import ApplyResult
 from tests.plan.examples import EMPTY
+from tests.plan.replay import replay
 
 CLUSTER = "examples/cluster.yaml"
 WORKER1 = HostName("worker1")
@@ -91,6 +92,16 @@ def test_all_done_is_one_line(plan: Plan) -> None:
     assert report_text(plan, report(plan)) == (
         f"Apply complete in 1.2 s: {count} added, 0 changed, 0 replaced, 0 destroyed.\n"
     )
+
+
+def test_a_destroy_says_that_it_is_one(plan: Plan) -> None:
+    root = Path(__file__).parents[2]
+    cluster = workflow.load(root / CLUSTER, []).cluster.cluster
+    gone = build_plan(cluster, [], replay(EMPTY, plan), destroy=plan.slices)
+    assert report_text(gone, report(gone)) == f"Destroy complete in 1.2 s: {len(gone.changes)} destroyed.\n"
+    text = report_text(gone, report(gone, failed(gone.steps[-1], "busy")))
+    assert f"Destroy incomplete in 1.2 s: {len(gone.changes) - 1} destroyed. " in text
+    assert text.endswith("Run destroy again to continue; completed steps are kept.\n")
 
 
 def test_a_declined_plan_and_a_lost_lock_are_noted_beside_the_result(plan: Plan) -> None:

@@ -13,6 +13,7 @@ from reconciler.spec.models.names import Bytes
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8})(?P<unit>[KMGT]iB)")
+_ALMOST_SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8}) ?(?P<unit>[KMGTkmgt])[Ii]?[Bb]?")
 
 
 class Model(BaseModel):
@@ -44,7 +45,9 @@ def parse_size(value: Any) -> Bytes:
     """Read `256MiB` or `1GiB` as bytes; raises ValueError for anything else, bare numbers included."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return Bytes(int(match["count"]) * _UNITS[match["unit"]])
-    msg = "write a size with a unit: KiB, MiB, GiB or TiB, such as 256MiB"
+    like = _ALMOST_SIZE.fullmatch(value) if isinstance(value, str) else None
+    meant = f"; did you mean {like['count']}{like['unit'].upper()}iB?" if like else ""
+    msg = f"write a size with a unit: KiB, MiB, GiB or TiB, such as 256MiB{meant}"
     raise ValueError(msg)
 
 
