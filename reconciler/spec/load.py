@@ -106,7 +106,8 @@ def read_slices(
     """Read slice files, and folders of them to any depth; return the well-formed files and the problems of the others.
 
     Files are sorted by path, so the order of `paths` makes no difference. In folders, only `*.yaml` and `*.yml` files
-    are read; hidden files, cluster files and user-data are left out. A file that is named is always read as a slice.
+    are read; hidden files, cluster files, user-data and files of other tools (Compose, Kubernetes, Ansible) are left
+    out. A file that is named is always read as a slice.
     With `documents`, a file whose document is known is not parsed again.
     """
     files: list[SliceFile] = []
@@ -119,7 +120,7 @@ def read_slices(
             source = Source(tree.name(found.path), text)
             known = None if documents is None else documents.get(digest)
             data = _document(source) if known is None else known
-            if not found.named and isinstance(data, dict) and "workers" in data:
+            if not found.named and (_is_cluster(data) or _is_foreign(data)):
                 continue
             file = _slice_file(data, source, digest, found.path, tree)
             files.append(file)
@@ -146,7 +147,28 @@ def parse_cluster(text: str, file_name: str) -> ClusterFile:
     return _cluster_file(Source(file_name, text), file_name, _digest(text.encode()))
 
 
+_SLICE_KEYS = frozenset({"owner", "vms", "links"})
+
+
+def _is_cluster(data: Any) -> bool:
+    return isinstance(data, dict) and "workers" in data
+
+
+def _is_foreign(data: Any) -> bool:
+    """Whether a document is a file of another tool: no slice file looks like that, whatever is wrong with it."""
+    if isinstance(data, list):
+        return any(isinstance(play, dict) and "hosts" in play for play in data)
+    return (
+        isinstance(data, dict)
+        and not _SLICE_KEYS & data.keys()
+        and ("services" in data or {"apiVersion", "kind"} <= data.keys())
+    )
+
+
 def _slice_file(data: Any, source: Source, digest: str, path: str, tree: FileTree | None) -> SliceFile:
+    if _is_cluster(data) and "vms" not in data:
+        summary = f"{source.file} is a cluster file, not a slice file"
+        raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "name slice files here, and it with --cluster")])
     user_data = extract_user_data(data, source, lambda name: _attached(tree, folder_of(path), name))
     try:
         model = _validate(Slice, data, source)
@@ -171,7 +193,11 @@ def _attached(tree: FileTree | None, folder: str, name: str) -> bytes:
 
 
 def _cluster_file(source: Source, path: str, digest: str) -> ClusterFile:
-    return ClusterFile(path, _validate(Cluster, _document(source), source), digest, source)
+    data = _document(source)
+    if isinstance(data, dict) and _SLICE_KEYS & data.keys() and not _is_cluster(data):
+        summary = f"{source.file} is a slice file, not a cluster file"
+        raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "name the cluster file with --cluster")])
+    return ClusterFile(path, _validate(Cluster, data, source), digest, source)
 
 
 def _document(source: Source) -> Any:

@@ -84,8 +84,36 @@ def test_an_empty_folder_has_no_slices(tmp_path: Path) -> None:
     assert load_slices(DISK, []) == ()
 
 
-def test_a_cluster_file_that_is_named_is_read_as_a_slice(folder: Path) -> None:
-    assert (Code.UNKNOWN_KEY, "unknown key 'workers'") in problems(folder / "cluster.yaml")
+def test_a_cluster_file_given_as_a_slice_says_so_and_the_reverse(folder: Path) -> None:
+    (found,) = problems(folder / "cluster.yaml")
+    assert found == (Code.WRONG_TYPE, f"{folder / 'cluster.yaml'} is a cluster file, not a slice file")
+    with pytest.raises(SpecError) as caught:
+        load_cluster(DISK, folder / "b.yaml")
+    (problem,) = caught.value.problems()
+    assert problem.summary == f"{folder / 'b.yaml'} is a slice file, not a cluster file"
+    assert problem.hint == "name the cluster file with --cluster"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: shop\nservices:\n  web: {image: nginx}\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n",
+        "- hosts: all\n  tasks: []\n",
+    ],
+    ids=["Compose", "Kubernetes", "Ansible"],
+)
+def test_files_of_other_tools_in_a_folder_are_left_out(folder: Path, text: str) -> None:
+    before = load_slices(DISK, [folder])
+    (folder / "docker-compose.yml").write_text(text)
+    assert load_slices(DISK, [folder]) == before
+    assert problems(folder / "docker-compose.yml") != []
+
+
+@pytest.mark.parametrize("text", ["- vms\n", "vmz: {}\n", "services: {}\nowner: admin\n", "kind: slice\n", "{}\n"])
+def test_what_may_be_a_broken_slice_is_never_left_out(folder: Path, text: str) -> None:
+    (folder / "broken.yaml").write_text(text)
+    assert problems(folder) != []
 
 
 def test_a_missing_file_is_a_problem_and_the_others_are_read(folder: Path) -> None:
