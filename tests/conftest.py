@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
-    names = ("lab", "slow")
+    names = ("slow", "lab")
     return next((rank for rank, name in enumerate(names) if item.get_closest_marker(name)), len(names))
 
 

@@ -163,7 +163,7 @@ async def perform(
     engine = prepared.engine
     if prepared.plan.empty:
         state = await engine.worker.run(engine.store.read, ())
-        if not _allocations_moved(prepared.plan, state):
+        if not _numbers_moved(prepared.plan, state):
             return ApplyResult(
                 prepared.plan, approved=True, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
             )
@@ -199,8 +199,14 @@ def _data_loss(lost: Sequence[Change]) -> DataLoss:
     )
 
 
-def _allocations_moved(planned: Plan, state: StateSnapshot) -> bool:
-    """Whether an empty plan still has numbers to write, as for a slice whose pool grew, or one without resources."""
+def _numbers_moved(planned: Plan, state: StateSnapshot) -> bool:
+    """Whether an empty plan still has numbers to write or to free.
+
+    That is so for a slice whose pool grew, or one without resources, and after an apply that was stopped before it did
+    anything with the numbers that it was given.
+    """
+    if not state.held.keys().isdisjoint(planned.slices):
+        return True
     had = {key: state.allocations.get(key) for key in planned.slices}
     return had != {key: planned.allocations.get(key) for key in planned.slices}
 

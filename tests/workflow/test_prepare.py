@@ -152,3 +152,18 @@ async def test_a_host_that_cannot_be_read_is_named_and_the_apply_is_not_ok(
 
     simulation.hosts[HostName("worker2")].down = False
     assert (await workflow.apply(engine_of(simulation), inputs)).ok
+
+
+async def test_numbers_that_a_stopped_apply_never_used_become_free(
+    inputs: workflow.Inputs, simulation: SimulatedCluster, tmp_path: Path
+) -> None:
+    path = tmp_path / "two-vms.yaml"
+    path.write_text("version: 1\nname: two-vms\nowner: admin\n")
+    emptied = workflow.load(Path(inputs.cluster.path), [path])
+    for begun in (inputs, emptied):  # both applies are stopped before their first step
+        simulation.store.begin(workflow.plan(begun, simulation.store), Holder("other", "elsewhere", 1), "")
+    assert simulation.store.read(()).held.keys() == {TWO_VMS}
+    assert (await workflow.apply(engine_of(simulation), emptied)).ok
+    assert simulation.store.read(()).held == {}
+    async with await workflow.prepare(engine_of(simulation), emptied) as prepared:
+        assert (await workflow.perform(prepared)).report is None
