@@ -43,7 +43,7 @@ def diff(
             changes[where] = _delete(known, destroyed)
     forced = {where: ASKED_FOR for where in replaced if where in desired and where in state}
     _cascade(changes, desired, state, forced)
-    _refuse_shrinking(changes.values())
+    _refuse_shrinking(changes.values(), state)
     kinds = {kind: rank for rank, kind in enumerate(KINDS)}
     positions = {where: position for position, where in enumerate(desired)}
     removed = sorted(changes.keys() - desired.keys(), key=natural)
@@ -56,11 +56,13 @@ def diff(
     return sorted(changes.values(), key=rank)
 
 
-def _refuse_shrinking(changes: Iterable[Change]) -> None:
+def _refuse_shrinking(changes: Iterable[Change], state: Mapping[Address, ResourceState]) -> None:
+    """Raise PlanError if something that may exist would become smaller, unless a new one takes its place."""
     for change in changes:
-        if not change.in_place or change.before is None:
+        known = state.get(change.address)
+        if known is None or known.gone or change.action not in {Action.CREATE, Action.UPDATE}:
             continue
-        for item in attribute_changes(change.before, change.subject):
+        for item in attribute_changes(known.may_exist(), change.subject):
             if item.policy is UpdatePolicy.GROW and item.after < item.before:
                 had, wanted = format_size(item.before), format_size(item.after)
                 raise PlanError(
@@ -90,7 +92,7 @@ def _compare(known: ResourceState, wanted: Resource) -> Change | None:
     found = attribute_changes(known.resource, wanted)
     if any(item.policy in _NEW_RESOURCE_POLICIES for item in found):
         return _replace(known, wanted, _why(found, UpdatePolicy.RECREATE), found)
-    if known.status is Status.PRESENT and known.drift and known.drift.gone:
+    if known.status is Status.PRESENT and known.gone:
         return _restore(known, wanted)
     if known.status is Status.CREATING or (known.status is Status.DELETING and not found):
         return _create(wanted, UNFINISHED)
@@ -120,8 +122,8 @@ def _replace(known: ResourceState, wanted: Resource, reason: str, found: tuple[A
 
 
 def _holds_data(known: ResourceState) -> bool:
-    """Whether a guest may have written to it: it was made, and a VM starts only after its disk."""
-    return known.resource.holds_data and known.status is not Status.CREATING
+    """Whether a guest may have written to it. An apply that was killed may have made it, and started the VM."""
+    return known.resource.holds_data
 
 
 def attribute_changes(before: Resource, after: Resource) -> tuple[AttributeChange, ...]:
@@ -190,7 +192,7 @@ def _cascade(
         needed = waiting.pop()
         for where in dependents.get(needed, ()):
             change = changes.get(where)
-            if where not in state or _is_gone(state[where]) or _replaces(change):
+            if where not in state or state[where].gone or _replaces(change):
                 continue
             reason = f"{needed} is {'replaced' if _replaces(changes[needed]) else 'created again'}"
             changes[where] = _replace(state[where], desired[where], reason, change.attributes if change else ())
@@ -203,8 +205,4 @@ def _replaces(change: Change | None) -> bool:
 
 def _was_held_open(change: Change, state: Mapping[Address, ResourceState]) -> bool:
     known = state.get(change.address)
-    return change.subject.held_open and known is not None and _is_gone(known)
-
-
-def _is_gone(known: ResourceState) -> bool:
-    return known.drift is not None and known.drift.gone
+    return change.subject.held_open and known is not None and known.gone

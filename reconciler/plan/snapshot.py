@@ -173,6 +173,11 @@ class ResourceState:
     pending: Resource | None = None
     drift: ResourceDrift | None = None
 
+    @property
+    def gone(self) -> bool:
+        """Whether a refresh found that it is missing on its host."""
+        return self.drift is not None and self.drift.gone
+
     def may_exist(self) -> Resource:
         """Return the most that may exist on the host, where a change of it is unfinished."""
         return self.resource.merged(self.pending)

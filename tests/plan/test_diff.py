@@ -92,8 +92,10 @@ def test_a_disk_whose_growth_may_be_done_does_not_shrink() -> None:
     disk = made_of(made, where)
     grown = ResourceState(disk, Status.UNKNOWN, pending=replace(disk, size=Bytes(2**31)))
     begun = replace(state, resources={**state.resources, where: grown})
-    with pytest.raises(PlanError, match="cannot shrink: its size is 2GiB, and would be 1GiB"):
-        plan(lab(["a"]), state=begun)
+    created = replace(state, resources={**state.resources, where: ResourceState(grown.may_exist(), Status.CREATING)})
+    for stopped in (begun, created):
+        with pytest.raises(PlanError, match="cannot shrink: its size is 2GiB, and would be 1GiB"):
+            plan(lab(["a"]), state=stopped)
     assert change(plan(lab({"a": {"disk": "2GiB"}}), state=begun), where).action is UPDATE
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from reconciler.plan.build import build_plan
 from reconciler.plan.data_loss import unasked_losses
 from reconciler.plan.model import Action
-from reconciler.plan.snapshot import StateSnapshot, Status
+from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address
 from tests.plan.examples import CIRROS, EMPTY, LAB1, LAB2, UBUNTU, actions, change, cluster, lab, made_of, plan
@@ -64,11 +64,19 @@ def test_the_earlier_image_stays_while_a_disk_of_any_slice_needs_it() -> None:
     assert plan(lab({"z": {"worker": "worker1"}}, key=LAB2), on=NOW, state=replay(both, found)).empty
 
 
-def test_a_disk_that_was_never_made_is_on_the_renewed_image() -> None:
+def test_a_disk_that_may_exist_stays_on_the_earlier_image() -> None:
     entries = {**STATE.resources, DISK_A: replace(STATE.resources[DISK_A], status=Status.CREATING)}
     found = plan(ONE, on=NOW, state=replace(STATE, resources=entries))
-    assert made_of(found, DISK_A).backing.endswith("/cirros-eeeeeeeeeeee.qcow2")
-    assert found.data_lost == ()
+    assert actions(found) == {DISK_A: Action.CREATE}
+    assert made_of(found, DISK_A).backing.endswith("/cirros-cccccccccccc.qcow2")
+
+
+def test_without_the_earlier_image_on_the_worker_the_disk_is_replaced() -> None:
+    image = STATE.resources[Address(EARLIER)]
+    for other in (replace(image, status=Status.CREATING), replace(image, drift=ResourceDrift(gone=True))):
+        entries = {**STATE.resources, Address(EARLIER): other}
+        found = plan(ONE, on=NOW, state=replace(STATE, resources=entries))
+        assert [each.address for each in unasked_losses(found)] == [DISK_A]
 
 
 def test_another_image_replaces_the_disk() -> None:

@@ -137,17 +137,19 @@ class _Allocator:
 
     def _keeps_image(self, label: str, had: VmAllocation, image: str) -> bool:
         """Whether an image is only renewed under the same name, and the VM has a disk on the earlier one."""
+        if image_name(had.image) != image_name(image) or label not in self._with_disks:
+            return False
         bases = [noun for noun in KINDS.values() if noun.graph_role is GraphRole.BASE]
-        on_worker = any(address(noun, f"{had.image}@{had.worker}") in self._resources for noun in bases)
-        return image_name(had.image) == image_name(image) and on_worker and label in self._with_disks
+        earlier = (self._resources.get(address(noun, f"{had.image}@{had.worker}")) for noun in bases)
+        return any(one is not None and one.status is Status.PRESENT and not one.gone for one in earlier)
 
     @cached_property
     def _with_disks(self) -> frozenset[str]:
-        """The VMs whose disks were made and are not replaced, as `owner/slice/vm`."""
+        """The VMs that may have a disk which is not replaced, as `owner/slice/vm`."""
         return frozenset(
             where.partition("/")[2]
             for where, entry in self._resources.items()
-            if entry.resource.holds_data and entry.status is not Status.CREATING and where not in self._replaced
+            if entry.resource.holds_data and where not in self._replaced
         )
 
     def _stays(self, vm: ExpandedVm, had: VmAllocation) -> bool:
