@@ -228,6 +228,7 @@ def test_readers_share_the_lock_and_its_folder_is_made(tmp_path: Path) -> None:
         assert perform(Task(0, (Command(("true",)),)), lock=lock).transcript.complete
     deeper = OperationLock(str(tmp_path / "a" / "b" / "lock"))
     assert perform(Task(0, ()), lock=deeper).transcript.complete
+    assert (tmp_path / "a" / "b" / "lock").stat().st_mode & 0o777 == 0o600, "other users can neither open nor hold it"
 
 
 def test_a_script_cut_short_does_nothing(tmp_path: Path) -> None:

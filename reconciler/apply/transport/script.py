@@ -95,6 +95,7 @@ exec 2>&1
 p=
 trap 'exit 129' HUP INT TERM PIPE
 [ -d {folder} ] || mkdir -p -- {folder}
+[ -e {path} ] || (umask 077; : >>{path})
 command exec 9>>{path} || refuse 'cannot open the operation lock '{path}
 flock {mode} -w {wait} 9 || refuse 'another operation on this host did not end within {wait} s (lock '{path}')'
 o=$(mktemp -d) || refuse 'cannot make a temporary folder'
