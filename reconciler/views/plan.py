@@ -21,18 +21,22 @@ NOTHING_SEEN_TEXT = "No changes were found where the hosts could be read.\n"
 RENUMBERED_TEXT = "Another apply was first: planned again, with new numbers for new resources.\n"
 
 
-def plan_view(plan: Plan, unseen: Sequence[UnseenHost] = ()) -> View:
-    """Show a plan, and the hosts that could not be read; its document is a PlanDocument."""
+def plan_view(plan: Plan, unseen: Sequence[UnseenHost] = (), *, full: bool = False) -> View:
+    """Show a plan, and the hosts that could not be read; its document is a PlanDocument.
+
+    With `full`, the text has every resource however many VMs there are.
+    """
     return View(
-        lambda: [PlanText(_plan_text(plan, unseen))], lambda: plan_data(plan) | {"hosts_unknown": unseen_data(unseen)}
+        lambda: [PlanText(_plan_text(plan, unseen, full=full))],
+        lambda: plan_data(plan) | {"hosts_unknown": unseen_data(unseen)},
     )
 
 
-def _plan_text(plan: Plan, unseen: Sequence[UnseenHost]) -> str:
+def _plan_text(plan: Plan, unseen: Sequence[UnseenHost], *, full: bool) -> str:
     """Never say that there are no changes where something could not be seen."""
     if not unseen:
-        return render_text(plan)
-    text = NOTHING_SEEN_TEXT if plan.empty else render_text(plan)
+        return render_text(plan, full=full)
+    text = NOTHING_SEEN_TEXT if plan.empty else render_text(plan, full=full)
     return unseen_text(unseen) + text
 
 

@@ -1,13 +1,19 @@
-"""Formats a plan as text: the changes of each slice with their reasons, and one line with all counts."""
+"""Formats a plan as text: the changes of each slice with their reasons, and one line with all counts.
+
+A plan that creates or deletes more than a few VMs is grouped: a VM stands for what is made or deleted with it, and the
+rest is counted by kind. What is updated or replaced is always shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from reconciler.plan.data_loss import losses_text
 from reconciler.plan.diff import entry_changes
 from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change, Counts, Disturbance, Plan
+from reconciler.plan.resources import GraphRole, Unit
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.quoting import plural
 from reconciler.views.values import essence, show_change
@@ -15,6 +21,11 @@ from reconciler.views.values import essence, show_change
 SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.REPLACE: "-/+"}
 DISTURBED = "!"
 _WIDTH = 3
+_GROUPED = frozenset({Action.CREATE, Action.DELETE})
+
+FEW_VMS = 3
+"""So many new or deleted VMs are shown with all their resources."""
+
 _NOTES = {
     UpdatePolicy.RECREATE: "forces replacement",
     UpdatePolicy.IMMUTABLE: "forces replacement",
@@ -22,19 +33,26 @@ _NOTES = {
 }
 
 
-def render_text(plan: Plan) -> str:
-    """Return the whole plan, with a newline at the end; the same plan gives the same text."""
+def render_text(plan: Plan, *, full: bool = False) -> str:
+    """Return the plan, with a newline at the end; the same plan gives the same text.
+
+    Without `full`, the changes of more than FEW_VMS new or deleted VMs are grouped.
+    """
     if plan.empty:
         return f"{summary(plan)}\n"
     lines: list[str] = []
+    grouped = not full and sum(map(_comes_or_goes, plan.changes)) > FEW_VMS
     for key, group in groupby(plan.changes, key=lambda change: change.subject.slice):
         lines.append(f"{_title(plan, key)}:")
-        lines.extend(line for change in group for line in _change(change))
+        changes = list(group)
+        lines.extend(_grouped(changes) if grouped else (line for change in changes for line in _change(change)))
         lines.extend(_disturbance(item) for item in plan.disturbed if item.slice == key)
         lines.append("")
     shown = {change.subject.slice for change in plan.changes}
     for key, others in groupby((item for item in plan.disturbed if item.slice not in shown), lambda item: item.slice):
         lines.extend([f"{_title(plan, key)}:", *map(_disturbance, others), ""])
+    if grouped:
+        lines += ["`reconciler plan --full` shows every resource.", ""]
     lines.append(summary(plan))
     return "\n".join(lines) + "\n"
 
@@ -70,6 +88,43 @@ def _title(plan: Plan, key: str | None) -> str:
         return f"slice {key}"
     pool = ", ".join(str(block) for block in given.pool)
     return f"slice {key} (id {given.id}, VLANs {pool})"
+
+
+def _comes_or_goes(change: Change) -> bool:
+    return change.action in _GROUPED and change.subject.graph_role is GraphRole.NODE
+
+
+def _grouped(changes: Sequence[Change]) -> Iterator[str]:
+    """Yield the lines of a slice's changes: VMs with what comes or goes with them, what is changed, and the rest."""
+    vms = {change.name: change for change in changes if _comes_or_goes(change)}
+    parts: dict[str, list[Change]] = {name: [] for name in vms}
+    rest: dict[tuple[Action, str], Counter[str]] = {}
+    for change in changes:
+        vm = vms.get(change.name.partition(":")[0])
+        if vm is change:
+            continue
+        if vm is not None and change.action is vm.action and change.subject.unit in {Unit.VM, Unit.NIC}:
+            parts[vm.name].append(change)
+        elif change.action in _GROUPED and not change.data_lost:
+            rest.setdefault((change.action, change.reason), Counter())[change.subject.kind] += 1
+        else:
+            yield from _change(change)
+    for name, vm in vms.items():
+        yield from _with_parts(vm, parts[name])
+    for (action, reason), kinds in rest.items():
+        yield f"  {SYMBOLS[action]:>{_WIDTH}} {_listed(kinds)}  # {action}: {reason}"
+
+
+def _with_parts(vm: Change, parts: Sequence[Change]) -> Iterator[str]:
+    lost = any(part.data_lost for part in parts)
+    first, *more = _change(vm)
+    yield f"{first}; its data is lost" if lost else first
+    kinds = _listed(Counter(part.subject.kind for part in parts))
+    yield from (f"{line}; {kinds}" if kinds else line for line in more)
+
+
+def _listed(kinds: Mapping[str, int]) -> str:
+    return ", ".join(plural(count, kind) for kind, count in kinds.items())
 
 
 def _change(change: Change) -> Iterator[str]:

@@ -115,3 +115,11 @@ def test_a_plan_of_many_files_uses_caches_and_prints_the_same(cli: Cli, project:
     caches = sorted(path.parent.name for path in (project.parent / "home").rglob("*.json"))
     assert caches == ["documents", "settled"]
     assert cli(*argv) == first
+
+
+def test_full_shows_every_resource_of_many_vms(cli: Cli, project: Path) -> None:
+    place = write_cluster(project / "ten", "ten", ["ten"])
+    argv = ["plan", "--cluster", str(place / "cluster.yaml"), str(place / "ten.yaml")]
+    assert " port admin/ten/vm1:eth1 " not in cli(*argv).out
+    assert " port admin/ten/vm1:eth1 " in cli(*argv, "--full").out
+    assert cli(*argv, "--json").data == cli(*argv, "--full", "--json").data

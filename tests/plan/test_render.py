@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text, summary
 from reconciler.views.values import essence, show_value
 from tests.conftest import Golden
-from tests.plan.examples import EMPTY, LAB1, LAB2, change, cluster, lab, plan
+from tests.plan.examples import EMPTY, LAB1, LAB2, change, cluster, lab, made_of, plan
 from tests.plan.replay import replay
 
 SCENARIOS = sorted(Path(__file__).with_name("golden").glob("*.yaml"))
@@ -193,3 +194,38 @@ def test_every_vm_on_a_restored_image_is_named_in_any_slice() -> None:
     named = [line.partition("--replace ")[2] for line in text.splitlines() if message in line]
     assert named == ["vm/alice/lab1/a", "vm/bob/lab2/z"]
     assert "slice bob/lab2:" in text
+
+
+SIX: dict[str, dict[str, Any]] = {name: {} for name in "abcdef"}
+RING = [[one, other] for one, other in pairwise("abcdefa")]
+
+
+def test_a_plan_of_many_vms_is_grouped_by_vm() -> None:
+    made = plan(lab(SIX | {"a": {"internet": True}}, RING))
+    lines = render_text(made).splitlines()
+    assert len(lines) <= 40
+    place = lines.index("    + vm alice/lab1/a on worker1  # create: not in the state")
+    assert lines[place + 1] == f"{' ' * 10}{essence(made_of(made, 'vm/alice/lab1/a'))}; 1 reservation, 1 disk, 3 ports"
+    assert "    + 1 router, 4 trunks, 6 segments  # create: not in the state" in lines
+    assert lines[-3:] == ["`reconciler plan --full` shows every resource.", "", summary(made)]
+    whole = render_text(made, full=True)
+    assert all(f" {item.subject.kind} {item.name} " in whole for item in made.changes)
+    assert "--full" not in whole
+
+
+def test_in_a_grouped_plan_lost_data_and_changes_are_shown() -> None:
+    state = replay(EMPTY, plan(lab(SIX | {"z": {}}, RING)))
+    found = plan(lab({"z": {"memory": "512MiB"}}), state=state)
+    lines = render_text(found).splitlines()
+    for name in SIX:
+        (line,) = (line for line in lines if f"- vm alice/lab1/{name} on " in line)
+        assert line.endswith("  # delete: no longer in the file; its data is lost")
+    assert any("~ vm alice/lab1/z on " in line for line in lines)
+    assert any("memory = 256MiB -> 512MiB" in line for line in lines)
+    assert not any("- disk" in line for line in lines)
+    assert lines[-1].endswith("6 VMs lose their data.")
+
+
+def test_three_vms_are_shown_with_all_resources() -> None:
+    made = plan(lab(["a", "b", "c"]))
+    assert render_text(made) == render_text(made, full=True)

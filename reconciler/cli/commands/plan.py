@@ -45,6 +45,10 @@ DetailedExitcode = Annotated[
         help="Exit 0 for no changes, 2 for changes, 1 for an error.",
     ),
 ]
+Full = Annotated[
+    bool,
+    typer.Option("--full", envvar="RECONCILER_FULL", help="Show every resource, also if the plan has many VMs."),
+]
 CHANGES = 2
 """The exit code of `--detailed-exitcode` if there is something to do."""
 
@@ -60,6 +64,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     rehearse: Rehearse = False,
     out: Out = None,
     detailed_exitcode: DetailedExitcode = False,
+    full: Full = False,
 ) -> int:
     """Show what apply would change, and why. Changes nothing, and contacts no host without --refresh.
 
@@ -89,7 +94,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
         asked = workflow.asked(inputs, reader, paths or [], replace, prune=prune, allow_many=allow_destroy)
         planned, unseen = _plan(session, inputs, reader, asked, refresh=refresh)
     if not rehearse:
-        session.show(plan_view(planned, unseen))
+        session.show(plan_view(planned, unseen, full=full))
     else:
         _show_simulated(session, planned, inputs, asked)
     if out is not None:
