@@ -8,7 +8,9 @@ from reconciler.cli.session import Session
 from reconciler.plan.model import Plan
 from reconciler.state.store import StateReader
 from reconciler.workflow import Asked, Inputs
-from reconciler.workflow.refresh import Refreshed, refresh
+from reconciler.workflow.refresh import Refreshed, concerning, refresh
+
+__all__ = ["concerning", "refreshed"]
 
 
 def refreshed(session: Session, inputs: Inputs, reader: StateReader, planned: Plan, asked: Asked) -> Refreshed:

@@ -58,7 +58,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     for resource in shared_resources(cluster, carried, state.resources):
         desired[resource.address] = resource
     others = shared_by_others(cluster, state, scope) - desired.keys()
-    known = _known(cluster, state, scope, others)
+    known = _known(cluster, state, scope, others, desired)
     desired = _limited(desired, known, only, without)
     _check_replaced(replace, desired.keys() & known.keys())
     changes = diff(desired, known, destroyed=destroy, replaced=replace)
@@ -109,20 +109,26 @@ def _with_needs(desired: Mapping[Address, Resource], only: Iterable[Address]) ->
 
 
 def _known(
-    cluster: Cluster, state: StateSnapshot, scope: Collection[SliceKey], others: Collection[Address]
+    cluster: Cluster,
+    state: StateSnapshot,
+    scope: Collection[SliceKey],
+    others: Collection[Address],
+    desired: Collection[Address],
 ) -> dict[Address, ResourceState]:
     """Return the resources that the plan may change: those of its slices, and shared ones that no other slice needs.
 
-    What slices share on a host that the cluster file does not have stays as it is: nothing can be changed there.
+    What slices share on a host that the cluster file does not have stays as it is: nothing can be changed there. So
+    does what no slice needs any more on a host that is down.
     """
     hosts = {host.name for host in cluster.hosts()}
+    up = hosts.difference(state.down)
     return {
         where: entry
         for where, entry in state.resources.items()
         if (
             entry.resource.slice in scope
             if entry.resource.slice is not None
-            else where not in others and entry.resource.host in hosts
+            else where not in others and entry.resource.host in (hosts if where in desired else up)
         )
     }
 

@@ -189,7 +189,7 @@ class StateSnapshot:
 
     `allocations` and `held` cover every slice of the cluster. `resources` cover the slices in scope and what slices
     share. `held` are claims of resources whose deletion is not confirmed yet: they are taken, although no allocation
-    has them.
+    has them. `down` are hosts that were just found unreachable, with the reason; no state keeps them.
     """
 
     lineage: str
@@ -198,11 +198,14 @@ class StateSnapshot:
     allocations: Mapping[SliceKey, SliceAllocation] = field(default_factory=dict)
     held: Mapping[SliceKey, frozenset[Claim]] = field(default_factory=dict)
     resources: Mapping[Address, ResourceState] = field(default_factory=dict)
+    down: Mapping[HostName, str] = field(default_factory=dict)
 
-    def seen(self, drifted: Mapping[Address, ResourceDrift]) -> StateSnapshot:
-        """Return the snapshot with the drift that was found on the hosts."""
+    def seen(
+        self, drifted: Mapping[Address, ResourceDrift], down: Mapping[HostName, str] | None = None
+    ) -> StateSnapshot:
+        """Return the snapshot with the drift that was found on the hosts, and the hosts that are down."""
         found = {
             where: replace(entry, drift=drifted[where]) if where in drifted else entry
             for where, entry in self.resources.items()
         }
-        return replace(self, resources=found)
+        return replace(self, resources=found, down=down or {})

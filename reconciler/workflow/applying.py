@@ -29,7 +29,15 @@ from reconciler.state.store import Lock
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
-from reconciler.workflow.refresh import NOT_REFRESHED, Refreshed, UnseenHost, refresh
+from reconciler.workflow.refresh import (
+    NOT_REFRESHED,
+    Refreshed,
+    UnseenHost,
+    concerning,
+    leftover_hosts,
+    refresh,
+    unreachable,
+)
 from reconciler.workflow.steps import OpenApply, run_steps
 
 ATTEMPTS = 10
@@ -112,8 +120,11 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         seen = NOT_REFRESHED
         if asked.refresh and inputs.slices:
             seen = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
-        if seen.drifted:
-            planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted)
+        elif asked.refresh:
+            seen = replace(NOT_REFRESHED, down=await unreachable(engine.connector, leftover_hosts(planned)))
+        if seen.drifted or seen.down:
+            planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted, seen.down)
+            seen = concerning(inputs, seen, planned)
         return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all())
     raise AssertionError  # the stack suppresses no exception
 
@@ -251,7 +262,8 @@ def _same_again(prepared: PreparedApply, current: Plan, moved: StateMoved) -> Pl
 
 
 def _plan_again(prepared: PreparedApply) -> Plan:
-    return plan(prepared.inputs, prepared.engine.store, prepared.asked, prepared.refreshed.drifted)
+    seen = prepared.refreshed
+    return plan(prepared.inputs, prepared.engine.store, prepared.asked, seen.drifted, seen.down)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from reconciler.plan.graph import natural
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
-from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state.store import StateReader
 from reconciler.workflow.load import Inputs
@@ -50,10 +50,14 @@ def plan(
     reader: StateReader,
     asked: Asked = NOTHING_ELSE,
     drifted: Mapping[Address, ResourceDrift] | None = None,
+    down: Mapping[HostName, str] | None = None,
 ) -> Plan:
-    """Plan the files against the state, and against the drift of hosts if given; contacts no host."""
+    """Plan the files against the state, and against the drift of hosts if given; contacts no host.
+
+    New VMs are not placed on hosts that are `down`, and what slices share there stays as it is.
+    """
     slices = [file.slice for file in inputs.slices]
-    state = reader.read({*(written.key for written in slices), *asked.destroy}).seen(drifted or {})
+    state = reader.read({*(written.key for written in slices), *asked.destroy}).seen(drifted or {}, down)
     return _plan(inputs, slices, state, asked)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.apply.drivers.driver import SurveyTarget
@@ -13,8 +13,9 @@ from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.observation.drift import Drift, DriftKind, find_drift
 from reconciler.apply.observation.observe import Drivers, KnownFacts, Observation, ResourceKey, observe
 from reconciler.apply.observation.orphans import Orphan, Unread, find_orphans, unread
-from reconciler.apply.transport.connection import Connector
-from reconciler.plan.model import Plan
+from reconciler.apply.transport.connection import Connector, message_of
+from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
+from reconciler.plan.model import Action, Plan
 from reconciler.plan.resources import Resource, Vm
 from reconciler.plan.resources.base import kind_in
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
@@ -36,6 +37,9 @@ def _present(state: StateSnapshot, scope: Collection[SliceKey] | None) -> list[R
     ]
 
 
+_UNREACHABLE = (HostUnreachable, HostKeyRejected, LoginRejected)
+
+
 @dataclass(frozen=True, slots=True)
 class UnseenHost:
     """A host of which something could not be read, and how many resources of the state are unknown for that reason."""
@@ -48,11 +52,15 @@ class UnseenHost:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """How the hosts that a plan concerns differ from the state, what could not be read, and the facts that were."""
+    """How the hosts that a plan concerns differ from the state, what could not be read, and the facts that were.
+
+    `down` are the hosts that could not be reached, with the reason; an apply places no new VMs there.
+    """
 
     drifted: Mapping[Address, ResourceDrift]
     unseen: tuple[UnseenHost, ...]
     known: Mapping[HostName, KnownFacts]
+    down: Mapping[HostName, str] = field(default_factory=dict)
 
 
 NOT_REFRESHED = Refreshed({}, (), {})
@@ -71,8 +79,7 @@ async def refresh(
     Where hosts have something to compare, what the plan creates there is looked for too: an apply that follows at once
     need not look again. Slices to destroy are not compared.
     """
-    hosts = {vm.worker for given in draft.allocations.values() for vm in given.vms.values()}
-    hosts.add(HostName(inputs.cluster.cluster.network_node.name))
+    hosts = _hosts(inputs, draft)
     staying = set(draft.slices).difference(destroy)
     present = await asyncio.to_thread(present_resources, reader, staying)
     resources = {(resource.host, resource.address): resource for resource in present if resource.host in hosts}
@@ -92,7 +99,59 @@ async def refresh(
         for item in found
         if item.kind is not DriftKind.UNREACHABLE
     }
-    return Refreshed(drifted, tuple(_unseen(found)), _known_facts(wanted | resources, observed, begun))
+    known = _known_facts(wanted | resources, observed, begun)
+    return Refreshed(drifted, tuple(_unseen(found)), known, await _down(inputs, connector, draft, observed))
+
+
+def _hosts(inputs: Inputs, plan: Plan) -> set[HostName]:
+    """Return the hosts that a plan concerns."""
+    workers = {vm.worker for given in plan.allocations.values() for vm in given.vms.values()}
+    return workers | {HostName(inputs.cluster.cluster.network_node.name)}
+
+
+def concerning(inputs: Inputs, seen: Refreshed, plan: Plan) -> Refreshed:
+    """Leave out what could not be read on hosts that only the draft of a plan concerned, before VMs went elsewhere."""
+    hosts = _hosts(inputs, plan)
+    return replace(seen, unseen=tuple(each for each in seen.unseen if each.host in hosts))
+
+
+async def _down(inputs: Inputs, connector: Connector, draft: Plan, observed: Observation) -> dict[HostName, str]:
+    """Return which hosts are down: of those that were observed, those that get something new, and their substitutes.
+
+    Where a new VM cannot be created on its worker, every other worker may get it. If no worker can be reached, none is
+    said to be down: the fault is probably on this side, and each step reports it.
+    """
+    workers = {HostName(worker.name) for worker in inputs.cluster.cluster.workers}
+    read = {host for host, _ in observed.facts}
+    down = {host: message_of(error) for host, error in observed.unreachable.items() if isinstance(error, _UNREACHABLE)}
+    fresh = {step.host for step in draft.steps if step.action is Action.CREATE}
+    down |= await unreachable(connector, {*fresh, *leftover_hosts(draft)}.difference(read, observed.unreachable))
+    if not fresh.isdisjoint(down):
+        down |= await unreachable(connector, workers.difference(read, fresh, observed.unreachable))
+    return {} if workers <= down.keys() else down
+
+
+def leftover_hosts(draft: Plan) -> set[HostName]:
+    """Return the hosts where a plan only deletes what slices shared; without them it can still do all that is asked."""
+    own = {step.host for step in draft.steps if step.subject.slice is not None or step.action is not Action.DELETE}
+    return {step.host for step in draft.steps} - own
+
+
+async def unreachable(connector: Connector, hosts: Collection[HostName]) -> dict[HostName, str]:
+    """Connect to these hosts, all at once; return those that cannot be reached or refuse the login, with the reason."""
+
+    async def reason(host: HostName) -> str | None:
+        try:
+            await connector.connect(host)
+        except _UNREACHABLE as error:
+            return message_of(error)
+        except HostError:  # it answers: what is wrong is for the step to report
+            pass
+        return None
+
+    asked = sorted(hosts)
+    reasons = await asyncio.gather(*map(reason, asked))
+    return {host: why for host, why in zip(asked, reasons, strict=True) if why is not None}
 
 
 def _unseen(found: Iterable[Drift]) -> Iterator[UnseenHost]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from reconciler.errors import LimitError, PlanError
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
-from reconciler.spec.models.names import SliceKey
+from reconciler.spec.models.names import HostName, SliceKey
 from tests.plan.examples import EMPTY, LAB1, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
@@ -51,3 +54,18 @@ def test_a_full_worker_is_passed_over(rule: str, expected: str) -> None:
 def test_only_round_robin_takes_turns() -> None:
     for rule, turn in (("round-robin", 4), ("spread", 0), ("pack", 0), ("locality", 0)):
         assert plan(lab(VMS), on=cluster(placement=rule)).counters.turn == turn
+
+
+def test_workers_that_are_down_get_nothing_new_and_are_named() -> None:
+    down = {HostName("worker1"): "timed out", HostName("worker3"): "refused"}
+    some = replace(EMPTY, down=down)
+    assert placed("round-robin", lab(VMS), state=some) == "2222"
+    with pytest.raises(LimitError) as full:
+        placed("round-robin", lab(VMS), state=some, capacities=({}, {"vms": 3}, {}))
+    assert "VMs of worker2 for alice/lab1/d" in full.value.summary
+    assert full.value.hint is not None
+    assert full.value.hint.endswith(
+        "take no new VMs: worker1 could not be reached (timed out); worker3 could not be reached (refused)"
+    )
+    with pytest.raises(PlanError, match=r"no worker takes alice/lab1/a: worker1 could not be reached \(timed out\)"):
+        placed("pack", lab(VMS), state=replace(some, down={**down, HostName("worker2"): "gone"}))

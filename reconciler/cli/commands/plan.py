@@ -111,11 +111,12 @@ def _plan(
     planned = workflow.plan_unsettled(inputs, reader, asked, workflow.settled_slices(session.cluster_path()))
     if not refresh:
         return planned, ()
-    from reconciler.cli.refreshing import refreshed  # noqa: PLC0415 - asyncio and drivers: most plans need neither
+    from reconciler.cli.refreshing import concerning, refreshed  # noqa: PLC0415 - asyncio and drivers: few plans do
 
     seen = refreshed(session, inputs, reader, planned, asked)
-    if seen.drifted:
-        planned = workflow.plan(inputs, reader, asked, seen.drifted)
+    if seen.drifted or seen.down:
+        planned = workflow.plan(inputs, reader, asked, seen.drifted, seen.down)
+        seen = concerning(inputs, seen, planned)
     return planned, seen.unseen
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from ipaddress import IPv4Address
 
 from reconciler.errors import Limit, LimitError
-from reconciler.plan.allocation.placement import Placement
+from reconciler.plan.allocation.placement import Placement, closed_hosts
 from reconciler.plan.allocation.pools import Subnets, VlanBlocks, vlans_of
 from reconciler.plan.allocation.sizes import VmSize, image_name
 from reconciler.plan.graph import Topology, natural
@@ -86,7 +86,8 @@ class _Allocator:
         self._held = state.held
         self._taken.update(*state.held.values())
         self._blocks = VlanBlocks(cluster, state)
-        self._placement = Placement(cluster, others, state.counters.turn)
+        self._placement = Placement(cluster, others, state.counters.turn, closed_hosts(state))
+        self._closed = closed_hosts(state).keys()
         self._next_vnc: dict[HostName, int] = {}
         self._addresses = self._free_addresses()
 
@@ -108,7 +109,7 @@ class _Allocator:
     def _staying(self, topology: Topology, had: SliceAllocation) -> Iterator[tuple[VmName, VmAllocation, VmSize]]:
         for name, vm in topology.vms.items():
             kept = had.vms.get(name)
-            if kept and self._stays(vm, kept):
+            if kept and self._stays(f"{topology.key}/{name}", vm, kept):
                 yield name, kept, topology.sizes[name]
 
     def serve(self, topology: Topology, had: SliceAllocation | None) -> SliceAllocation:
@@ -125,7 +126,7 @@ class _Allocator:
         vm, size = topology.vms[name], topology.sizes[name]
         vm_id = had.id if had else self._next_vm_id()
         image = size.image
-        if had and self._stays(vm, had):
+        if had and self._stays(label, vm, had):
             worker, vnc = had.worker, had.vnc
             if had.image != image and self._keeps_image(label, had, image):
                 image = had.image
@@ -152,8 +153,16 @@ class _Allocator:
             if entry.resource.holds_data and where not in self._replaced
         )
 
-    def _stays(self, vm: ExpandedVm, had: VmAllocation) -> bool:
-        return vm.worker in {None, had.worker} and self._placement.knows(had.worker)
+    def _stays(self, label: str, vm: ExpandedVm, had: VmAllocation) -> bool:
+        """Whether a VM stays on its worker; one of which nothing exists leaves a worker that takes no new VMs."""
+        if vm.worker not in {None, had.worker} or not self._placement.knows(had.worker):
+            return False
+        return vm.worker is not None or had.worker not in self._closed or (label, had.worker) in self._begun
+
+    @cached_property
+    def _begun(self) -> frozenset[tuple[str, HostName]]:
+        """Everything of which the state says that it may exist, as `owner/slice/vm` with its host."""
+        return frozenset((where.partition("/")[2], entry.resource.host) for where, entry in self._resources.items())
 
     def _pool(self, topology: Topology, slice_id: SliceId, had: SliceAllocation | None) -> tuple[Block, ...]:
         """Add free blocks to a pool until it has the requested size, or remove trailing blocks that no link uses."""

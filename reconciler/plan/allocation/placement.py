@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from reconciler.errors import Limit, LimitError, PlanError
-from reconciler.plan.snapshot import SliceAllocation
+from reconciler.plan.snapshot import SliceAllocation, StateSnapshot
 from reconciler.spec.models.cluster import Cluster, Worker
 from reconciler.spec.models.fields import format_size
 from reconciler.spec.models.names import HostName, SliceKey, VmName
+
+NONE_CLOSED: Mapping[HostName, str] = {}
+_REOPEN = "repair or uncordon a worker, or add one to the cluster file"
+
+
+def closed_hosts(state: StateSnapshot) -> dict[HostName, str]:
+    """Return the hosts that take no new VMs, each with the reason as the end of a clause about it."""
+    return {host: f"could not be reached ({reason})" for host, reason in state.down.items()}
 
 
 class _Load:
@@ -36,11 +44,19 @@ class Placement:
     """Places VMs one after the other; `turn` is the round-robin turn after those placed so far.
 
     The rules: `round-robin` takes workers in turn, `spread` the one with the fewest VMs, `pack` the first of the file
-    with room, `locality` the one that has the most of the VM's slice, then the one with the fewest VMs.
+    with room, `locality` the one that has the most of the VM's slice, then the one with the fewest VMs. Workers in
+    `closed` take no new VMs, except those that are pinned there.
     """
 
-    def __init__(self, cluster: Cluster, others: Iterable[SliceAllocation], turn: int) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        others: Iterable[SliceAllocation],
+        turn: int,
+        closed: Mapping[HostName, str] = NONE_CLOSED,
+    ) -> None:
         self.turn = turn
+        self._closed = closed
         self._rule = cluster.placement
         self._together: Counter[tuple[SliceKey, HostName]] = Counter()
         self._loads = [_Load(worker) for worker in cluster.workers]
@@ -77,9 +93,11 @@ class Placement:
         """
         asked = (1, vcpus, memory)
         candidates = [self._by_name[HostName(pinned)]] if pinned is not None else self._candidates(key)
-        position = next((place for place, load in enumerate(candidates) if load.holds(asked)), None)
+        closed = self._closed if pinned is None else {}
+        usable = (place for place, load in enumerate(candidates) if load.name not in closed and load.holds(asked))
+        position = next(usable, None)
         if position is None:
-            raise _no_room(f"{key}/{vm}", self._loads if pinned is None else candidates, asked)
+            raise _no_room(f"{key}/{vm}", self._loads if pinned is None else candidates, asked, closed)
         if pinned is None and self._rule == "round-robin":
             self.turn += position + 1
         worker = candidates[position].name
@@ -102,8 +120,17 @@ class Placement:
                 assert_never(self._rule)
 
 
-def _no_room(label: str, loads: list[_Load], asked: tuple[int, int, int]) -> PlanError:
-    """Name the resource that is short: the first of which not even one worker has enough."""
+def _no_room(
+    label: str, loads: list[_Load], asked: tuple[int, int, int], closed: Mapping[HostName, str] = NONE_CLOSED
+) -> PlanError:
+    """Name the resource that is short: the first of which not even one worker has enough; and the closed workers."""
+    shut = "; ".join(f"{load.name} {closed[load.name]}" for load in loads if load.name in closed)
+    loads = [load for load in loads if load.name not in closed]
+    if not loads:
+        return PlanError(f"no worker takes {label}: {shut}", hint=_REOPEN)
+    hint = "destroy a VM, or add a worker or raise its capacity in the cluster file"
+    if shut:
+        hint = f"{hint}; these workers take no new VMs: {shut}"
     names = ", ".join(load.name for load in loads)
     for index, what in enumerate(("VMs", "vCPUs", "memory")):
         free = {load: limit - load.used[index] for load in loads if (limit := load.limits[index]) is not None}
@@ -120,6 +147,6 @@ def _no_room(label: str, loads: list[_Load], asked: tuple[int, int, int]) -> Pla
             used=sum(load.used[index] for load in short),
             asked=asked[index],
             show=format_size if what == "memory" else str,
-            hint="destroy a VM, or add a worker or raise its capacity in the cluster file",
+            hint=hint,
         )
-    return PlanError(f"no worker of {names} has room for {label}", hint="add a worker, or raise a capacity")
+    return PlanError(f"no worker of {names} has room for {label}", hint=hint)

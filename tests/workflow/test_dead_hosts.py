@@ -1,0 +1,114 @@
+"""One dead host stops nothing that does not concern it, and gets nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from reconciler import workflow
+from reconciler.simulation.cluster import SimulatedCluster
+from reconciler.spec.models.names import HostName, SliceKey
+from reconciler.workflow.simulate import engine_of
+
+ROOT = Path(__file__).parents[2]
+WORKERS = [HostName(f"worker{number}") for number in (1, 2, 3)]
+
+
+class Cluster:
+    """The example cluster in memory, with slices of VMs without links."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.simulated = SimulatedCluster([*WORKERS, "gateway", "network"])
+        self.engine = engine_of(self.simulated)
+
+    def inputs(self, *slices: str) -> workflow.Inputs:
+        return workflow.load(ROOT / "examples/cluster.yaml", [self.folder / f"{name}.yaml" for name in slices])
+
+    def write(self, name: str, vms: Sequence[str]) -> None:
+        lines = "\n".join(f"  {vm}" for vm in vms)
+        text = f"version: 1\nname: {name}\nowner: admin\ndefaults: {{flavor: cirros}}\nvms:\n{lines}\n"
+        (self.folder / f"{name}.yaml").write_text(text)
+
+    async def apply(self, *slices: str) -> workflow.ApplyResult:
+        return await workflow.apply(self.engine, self.inputs(*slices))
+
+    async def destroy(self, name: str) -> workflow.ApplyResult:
+        return await workflow.apply(self.engine, self.inputs(), workflow.Asked(destroy=(SliceKey(f"admin/{name}"),)))
+
+    def down(self, *hosts: str, down: bool = True) -> None:
+        for host in hosts:
+            self.simulated.hosts[HostName(host)].down = down
+
+    def workers(self, name: str) -> str:
+        vms = self.simulated.store.read(()).allocations[SliceKey(f"admin/{name}")].vms
+        return "".join(vm.worker.removeprefix("worker") for vm in vms.values())
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+async def test_new_vms_go_to_the_workers_that_are_up(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {}", "b: {}", "c: {}", "d: {}"])
+    cluster.down("worker2")
+    assert (await cluster.apply("one")).ok
+    assert cluster.workers("one") == "1313"
+    cluster.write("two", ["a: {}"])
+    cluster.down("worker1", "worker3")
+    cluster.down("worker2", down=False)
+    assert (await cluster.apply("two")).ok
+    assert cluster.workers("two") == "2"
+
+
+async def test_a_slice_grows_beside_its_dead_host(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {}", "b: {}"])
+    await cluster.apply("one")
+    assert cluster.workers("one") == "12"
+    cluster.down("worker2", "worker3")
+    cluster.write("one", ["a: {}", "b: {}", "c: {}"])
+    result = await cluster.apply("one")
+    assert ([each.host for each in result.unseen], cluster.workers("one")) == (["worker2"], "121")
+    assert result.report is not None
+    assert result.report.ok
+
+
+async def test_without_any_worker_every_step_says_so_and_the_vms_are_placed_again(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {}"])
+    cluster.down(*WORKERS)
+    result = await cluster.apply("one")
+    assert (result.ok, cluster.workers("one")) == (False, "1")
+    cluster.down("worker2", down=False)
+    assert (await cluster.apply("one")).ok
+    assert cluster.workers("one") == "2"
+
+
+async def test_a_dead_host_is_not_left_with_vms_that_were_never_begun(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {worker: worker2}"])
+    cluster.down("worker2")
+    assert not (await cluster.apply("one")).ok
+    assert cluster.workers("one") == "2"
+    cluster.write("one", ["a: {}"])
+    assert (await cluster.apply("one")).ok
+    assert cluster.workers("one") != "2"
+
+
+async def test_what_a_dead_host_still_has_stops_no_other_slice(cluster: Cluster) -> None:
+    for name, worker in (("one", "worker1"), ("two", "worker2"), ("three", "worker2")):
+        cluster.write(name, [f"a: {{worker: {worker}, internet: true}}"])
+    for name in ("one", "two", "three"):
+        assert (await cluster.apply(name)).ok
+    cluster.down("worker1")
+    assert not (await cluster.destroy("one")).ok
+    assert (await cluster.apply("two")).ok
+    cluster.write("two", ["a: {worker: worker2, internet: true}", "b: {}"])
+    assert (await cluster.apply("two")).ok
+    assert (await cluster.destroy("two")).ok
+    assert (await cluster.destroy("three")).ok
+    cluster.down("worker1", down=False)
+    assert (await cluster.destroy("one")).ok
+    assert cluster.simulated.objects() == {}
+    assert cluster.simulated.store.read(None).resources == {}
