@@ -13,7 +13,7 @@ from reconciler.apply.observation.drift import DriftKind
 from reconciler.apply.observation.kernel import Reading, read_kernels
 from reconciler.apply.observation.trace import read_mirrors, read_ports, trace
 from reconciler.apply.transport.connection import Connector
-from reconciler.errors import HostError
+from reconciler.errors import HostError, HostUnknown
 from reconciler.plan.resources import Resource
 from reconciler.spec.models.cluster import Bridge
 from reconciler.spec.models.names import HostName, SliceKey
@@ -49,6 +49,9 @@ async def verify(
     in_scope = await asyncio.to_thread(present_resources, reader, scope)
     bridge = inputs.cluster.cluster.bridge
     hosts = {HostName(host.name) for host in inputs.cluster.cluster.hosts()}
+    for resource in in_scope:
+        if resource.slice is not None and resource.host not in hosts:
+            raise HostUnknown(resource.host)
     ports, mirrors, kernels, routers = await asyncio.gather(
         read_ports(connector, hosts),
         read_mirrors(connector, hosts),
