@@ -19,7 +19,7 @@ from reconciler.apply.transport.batch import Batch, OperationLock, Task, TaskEnd
 from reconciler.apply.transport.command import Command, script
 from reconciler.apply.transport.logins import FOREIGN, Target, host_error, target
 from reconciler.apply.transport.ssh import SshConnector, SshTimeouts
-from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
+from reconciler.errors import HostError, HostKeyRejected, HostUnknown, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
 from tests.apply.sshd import HOST, QUICK, Sshd, running
@@ -255,7 +255,7 @@ def test_a_hosts_own_settings_win_over_the_clusters_and_those_over_defaults(tmp_
         HostName("plain"), "10.0.10.1", 22, "admin", home / "key", home / ".ssh" / "known_hosts", sudo=True
     )
     assert (own.address, own.port, own.user, own.sudo) == ("jump.example", 2222, "admin", False)
-    with pytest.raises(KeyError):
+    with pytest.raises(HostUnknown, match="nobody: it is not in the cluster file"):
         target(cluster, HostName("nobody"))
 
 

@@ -67,7 +67,7 @@ def test_every_verb_works_without_the_host_and_it_can_be_forgotten(own_site: Cal
         assert "on worker1, which is not in the cluster file" in refused.err, refused.told
 
     site.apply(other)
-    site.in_sync(other)
+    site.do("plan", "--detailed-exitcode", other)
     site.destroy("other")
 
     named = site.run("forget", "worker9", "--auto-approve")
