@@ -32,8 +32,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 error, 2 where a verb says so, 130 interrupted."""
     interpreter.set_up()
     try:
-        code = command().main(
-            list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings()
+        verbs = command()
+        code = verbs.main(
+            list(arguments), prog_name="reconciler", standalone_mode=False, default_map=read_settings(verbs)
         )
     except (ReconcilerError, TyperException) as error:
         from reconciler.cli.errors import print_early  # noqa: PLC0415 - only if something is wrong

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reconciler.errors import Code, UsageError
+from reconciler.errors import Code, Location, Problem, SpecError, UsageError
+from reconciler.spec.quoting import did_you_mean, shown
 
 FILE = "reconciler.toml"
 
+_HEADER = re.compile(r"\s*\[\s*([^\]]+?)\s*\]")
 
-def read_settings(start: Path | None = None) -> dict[str, Any]:
+
+def read_settings(verbs: Any, start: Path | None = None) -> dict[str, Any]:
     """Return the settings as Typer's default map: top-level keys for every verb, `[apply]` for one verb.
 
-    Raises UsageError if the file is not valid TOML.
+    `verbs` is the command line that they are for. Raises UsageError if the file is not valid TOML, and SpecError if it
+    has a key or a table that `verbs` does not know.
     """
     folder = (start or Path.cwd()).resolve()
     found = next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
@@ -22,9 +28,12 @@ def read_settings(start: Path | None = None) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - most runs have no such file
 
     try:
-        settings = tomllib.loads(found.read_text(encoding="utf-8"))
+        text = found.read_text(encoding="utf-8")
+        settings = tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise UsageError(f"{found}: {error}", hint="the file must be valid TOML", code=Code.FILE_UNREADABLE) from error
+    if unknown := [_problem(found, text, table, name, known) for table, name, known in _unknown(settings, verbs)]:
+        raise SpecError(unknown)
     return _keyed(settings, found.parent)
 
 
@@ -43,3 +52,39 @@ def _setting(name: str, value: Any, folder: Path) -> Any:
     if name in _PATHS and isinstance(value, str) and "://" not in value:
         return str(folder / Path(value).expanduser())
     return value
+
+
+def _unknown(
+    settings: Mapping[str, Any], command: Any, table: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], str, list[str]]]:
+    """Yield each key and table that a command does not know: the table it is in, its name, and what is known there."""
+    verbs = getattr(command, "commands", {})
+    options = [param.name for param in command.params if param.param_type_name == "option"]
+    for name, value in settings.items():
+        verb = verbs.get(name) if isinstance(value, dict) else None
+        if verb is not None:
+            yield from _unknown(value, verb, (*table, name))
+        elif isinstance(value, dict) or name.replace("-", "_") not in options:
+            yield table, name, list(verbs) if isinstance(value, dict) else options
+
+
+def _problem(file: Path, text: str, table: tuple[str, ...], name: str, known: list[str]) -> Problem:
+    place = f" in [{'.'.join(table)}]" if table else ""
+    line = _line(text, table, name)
+    summary = f"unknown setting {shown(name)}{place}"
+    return Problem(
+        Code.UNKNOWN_KEY, summary, Location(str(file), line), did_you_mean(name, known), text.split("\n")[line - 1]
+    )
+
+
+def _line(text: str, table: tuple[str, ...], name: str) -> int:
+    """Return the line of a key or of a table's header, counted from 1; the first line if it is written unusually."""
+    current, key = "", re.compile(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=")
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            current = header[1]
+            if current == ".".join((*table, name)):
+                return number
+        elif current == ".".join(table) and key.match(line):
+            return number
+    return 1
