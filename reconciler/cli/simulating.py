@@ -12,7 +12,7 @@ from reconciler.cli.session import Session
 from reconciler.errors import SimulationError
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.setup import simulated_copy
-from reconciler.state.memory import image_of
+from reconciler.state.image import image_of
 from reconciler.state.sql.store import SqlStore
 from reconciler.views.simulation import SimulatedPlan, failure_text
 from reconciler.workflow import Asked, Inputs

@@ -184,12 +184,25 @@ class ResourceState:
 
 
 @dataclass(frozen=True, slots=True)
+class Cordon:
+    """Who decided that a host takes no new VMs, and when: ISO 8601, UTC."""
+
+    user: str
+    since: str
+
+    def __str__(self) -> str:
+        """Format it as the end of a clause about the host."""
+        return f"is cordoned by {self.user} since {self.since[:16].replace('T', ' ')} UTC"
+
+
+@dataclass(frozen=True, slots=True)
 class StateSnapshot:
     """The state as planning reads it.
 
     `allocations` and `held` cover every slice of the cluster. `resources` cover the slices in scope and what slices
     share. `held` are claims of resources whose deletion is not confirmed yet: they are taken, although no allocation
-    has them. `down` are hosts that were just found unreachable, with the reason; no state keeps them.
+    has them. `cordoned` are hosts that take no new VMs. `down` are hosts that were just found unreachable, with the
+    reason; no state keeps them.
     """
 
     lineage: str
@@ -198,6 +211,7 @@ class StateSnapshot:
     allocations: Mapping[SliceKey, SliceAllocation] = field(default_factory=dict)
     held: Mapping[SliceKey, frozenset[Claim]] = field(default_factory=dict)
     resources: Mapping[Address, ResourceState] = field(default_factory=dict)
+    cordoned: Mapping[HostName, Cordon] = field(default_factory=dict)
     down: Mapping[HostName, str] = field(default_factory=dict)
 
     def seen(

@@ -8,7 +8,7 @@ from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, HostObject, object_name
 from reconciler.spec.models.cluster import Cluster
-from reconciler.state.memory import Image
+from reconciler.state.image import Image
 
 
 def simulated_copy(cluster: Cluster, image: Image, drivers: Drivers = DRIVERS) -> SimulatedCluster:

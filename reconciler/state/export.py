@@ -14,8 +14,8 @@ from reconciler.plan.snapshot import Claim, Status, claims
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.codec import decode_allocation
 
-FORMAT: Final = 2
-"""The version of the format; a reader refuses newer ones. Version 1 had no orphans."""
+FORMAT: Final = 3
+"""The version of the format; a reader refuses newer ones. Version 1 had no orphans, version 2 no cordons."""
 
 _SEAL = "digest"
 _AGAIN = "export the state again; this file was edited or is incomplete"
@@ -96,10 +96,18 @@ class ExportedOrphan(_Part):
     seen: int
 
 
+class ExportedCordon(_Part):
+    """A host that takes no new VMs."""
+
+    host: str
+    user: str
+    since: AwareDatetime
+
+
 class Export(_Part):
     """A whole state without its locks, which belong to running processes. `history` is in the order of the applies."""
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2, 3] = FORMAT
     cluster: str
     lineage: str
     serial: int
@@ -110,6 +118,7 @@ class Export(_Part):
     resources: tuple[ExportedResource, ...]
     history: tuple[ExportedApply, ...]
     orphans: tuple[ExportedOrphan, ...] = ()
+    cordons: tuple[ExportedCordon, ...] = ()
 
 
 def write_export(export: Export) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from threading import RLock
@@ -13,24 +13,21 @@ from typing import Any, Final
 
 from reconciler.errors import StateError
 from reconciler.plan.model import Action, Plan, Step
-from reconciler.plan.resources import from_data
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import (
     SHARED,
     Claim,
+    Cordon,
     Counters,
     ResourceState,
-    SliceAllocation,
     StateSnapshot,
     Status,
-    allocation_from_data,
     claims,
 )
-from reconciler.spec.models.names import Address, HostName, LinkId, SliceId, SliceKey, VmId
+from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state import refusals, rows, staleness
-from reconciler.state.codec import encode_allocation
-from reconciler.state.export import Export, claimed
+from reconciler.state.image import Entry, HeldLock, Image, Meta, SliceMark
 from reconciler.state.locks import process
 from reconciler.state.locks.ttl import TTL
 from reconciler.state.status import status_after
@@ -48,112 +45,6 @@ from reconciler.state.store import (
 
 _TICK: Final = timedelta(microseconds=1)
 """What makes two renewals differ if the clock has not advanced."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Meta:
-    lineage: str = ""
-    serial: int = 0
-    shared_moved: int = 0
-    given_moved: int = 0
-    counters: Counters = field(default_factory=Counters)
-    applies: int = 0
-    token: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Slice:
-    moved: int
-    leaving: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A resource; `due` while an apply has yet to change or delete it."""
-
-    state: ResourceState
-    due: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Lock:
-    lock: Lock
-    identity: process.Identity
-
-    def is_abandoned(self, observer: Holder) -> bool:
-        """Whether its holder has certainly ended; only a process on the holder's own host can know."""
-        return self.lock.holder.host == observer.host and process.gone(self.lock.holder.pid, self.identity)
-
-
-@dataclass(slots=True, eq=False)
-class Image:
-    """One version of a whole state, which is never modified once it is stored; no two of a store share a `version`."""
-
-    version: int = 0
-    meta: _Meta = field(default_factory=_Meta)
-    slices: dict[SliceKey, _Slice] = field(default_factory=dict)
-    allocations: dict[SliceKey, SliceAllocation] = field(default_factory=dict)
-    documents: dict[SliceKey, str] = field(default_factory=dict)
-    claims: dict[Claim, tuple[SliceKey, bool]] = field(default_factory=dict)
-    resources: dict[Address, _Entry] = field(default_factory=dict)
-    applies: dict[ApplyId, HistoryEntry] = field(default_factory=dict)
-    journal: dict[ApplyId, tuple[JournalEntry, ...]] = field(default_factory=dict)
-    locks: dict[str, _Lock] = field(default_factory=dict)
-    seen: dict[OrphanId, SeenOrphan] = field(default_factory=dict)
-
-    def __hash__(self) -> int:
-        """Hash by version, so that a hash is not used again for a later image."""
-        return hash(self.version)
-
-    def unlocked(self) -> Image:
-        """Return a copy without locks, which belong to running processes."""
-        copied = self.draft(self.version)
-        copied.locks = {}
-        return copied
-
-    def draft(self, version: int) -> Image:
-        """Return a copy to modify."""
-        return Image(
-            version,
-            self.meta,
-            dict(self.slices),
-            dict(self.allocations),
-            dict(self.documents),
-            dict(self.claims),
-            dict(self.resources),
-            dict(self.applies),
-            dict(self.journal),
-            dict(self.locks),
-            dict(self.seen),
-        )
-
-
-def image_of(export: Export) -> Image:
-    """Return the image of an exported state, without its history and its orphans."""
-    numbers = export.counters
-    counters = Counters(SliceId(numbers.slice_id), VmId(numbers.vm_id), LinkId(numbers.link_id), numbers.turn)
-    image = Image()
-    image.meta = _Meta(
-        export.lineage,
-        export.serial,
-        export.shared_moved,
-        export.given_moved,
-        counters,
-        numbers.applies,
-        numbers.token,
-    )
-    image.claims = claimed(export)
-    for entry in export.slices:
-        key = SliceKey(entry.key)
-        image.slices[key] = _Slice(entry.moved, entry.leaving)
-        if entry.allocation is not None:
-            image.allocations[key] = allocation_from_data(entry.allocation)
-            image.documents[key] = encode_allocation(image.allocations[key])
-    for one in export.resources:
-        pending = None if one.pending is None else from_data(one.pending)
-        state = ResourceState(from_data(one.resource), one.status, pending)
-        image.resources[state.resource.address] = _Entry(state, one.due)
-    return image
 
 
 class _Cell:
@@ -184,7 +75,7 @@ class MemoryStore:
         self._on_write = on_write
         self._under: tuple[Lock, ...] = ()
         self._cell = _Cell()
-        self._cell.image.meta = _Meta(lineage=lineage)
+        self._cell.image.meta = Meta(lineage=lineage)
 
     def image(self) -> Image:
         """Return the whole state as it is now, with its locks."""
@@ -219,6 +110,7 @@ class MemoryStore:
                 for address, entry in sorted(now.resources.items())
                 if wanted is None or entry.state.resource.slice is None or entry.state.resource.slice in wanted
             },
+            cordoned=dict(sorted(now.cordons.items())),
         )
 
     def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
@@ -332,10 +224,30 @@ class MemoryStore:
     def take_turn(self, after: Callable[[int], int]) -> int:
         """Return the round-robin turn, and set it to what `after` returns for it."""
         with self._writing() as draft:
-            turn, serial = draft.meta.counters.turn, draft.meta.serial + 1
-            counters = replace(draft.meta.counters, turn=after(turn))
-            draft.meta = replace(draft.meta, counters=counters, serial=serial, given_moved=serial)
+            turn = draft.meta.counters.turn
+            draft.meta = replace(draft.meta, counters=replace(draft.meta.counters, turn=after(turn)))
+            _renumber(draft)
             return turn
+
+    def cordons(self) -> Mapping[HostName, Cordon]:
+        """Return the hosts that take no new VMs, by name."""
+        return dict(sorted(self._cell.image.cordons.items()))
+
+    def cordon(self, host: HostName, user: str) -> Cordon:
+        """Let a host take no new VMs, and return its cordon; one that it has already stays as it is."""
+        with self._writing() as draft:
+            if host not in draft.cordons:
+                _renumber(draft)
+                draft.cordons[host] = Cordon(user, self._clock().isoformat())
+            return draft.cordons[host]
+
+    def uncordon(self, host: HostName) -> Cordon | None:
+        """Let a host take new VMs again, and return the cordon that it had."""
+        with self._writing() as draft:
+            before = draft.cordons.pop(host, None)
+            if before is not None:
+                _renumber(draft)
+            return before
 
     def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:
         """Count the orphans that were found on these hosts, and forget those that are no longer there."""
@@ -407,7 +319,7 @@ class MemoryStore:
         now, token = self._clock(), draft.meta.token
         taken = tuple(Lock(name, holder, now, token + number, now) for number, name in enumerate(names, start=1))
         identity = process.identify(holder.pid)
-        draft.locks |= {lock.name: _Lock(lock, identity) for lock in taken}
+        draft.locks |= {lock.name: HeldLock(lock, identity) for lock in taken}
         draft.meta = replace(draft.meta, token=token + len(taken))
         return taken
 
@@ -482,7 +394,7 @@ def _give(draft: Image, plan: Plan, serial: int) -> bool:
     """Write a plan's allocations, and claim their numbers beside those that their slices had; True if any changed."""
     given = staleness.changed_allocations(plan, draft.documents)
     for key in plan.slices:
-        draft.slices[key] = _Slice(serial, key not in plan.allocations)
+        draft.slices[key] = SliceMark(serial, key not in plan.allocations)
     if not given:
         return False
     others = {claim: entry for claim, entry in draft.claims.items() if entry[0] not in given}
@@ -541,15 +453,15 @@ def _intend(draft: Image, steps: Sequence[Step]) -> None:
             draft.resources[step.address] = replace(entry, state=replace(entry.state, **change))
 
 
-def _attempted(step: Step, had: _Entry | None) -> _Entry:
+def _attempted(step: Step, had: Entry | None) -> Entry:
     """Return the entry of a resource that is created, or changed without being in the state."""
     match step.action:
         case Action.CREATE:
-            return _Entry(ResourceState(step.subject, Status.CREATING), due=had is not None and had.due)
+            return Entry(ResourceState(step.subject, Status.CREATING), due=had is not None and had.due)
         case Action.DELETE:
-            return _Entry(ResourceState(step.subject, Status.DELETING), due=True)
+            return Entry(ResourceState(step.subject, Status.DELETING), due=True)
         case Action.UPDATE | Action.REPLACE:
-            return _Entry(ResourceState(step.before or step.subject, Status.UNKNOWN, step.after), due=True)
+            return Entry(ResourceState(step.before or step.subject, Status.UNKNOWN, step.after), due=True)
 
 
 def _record(draft: Image, results: Sequence[StepResult]) -> None:
@@ -559,9 +471,15 @@ def _record(draft: Image, results: Sequence[StepResult]) -> None:
         if status is None:
             draft.resources.pop(address, None)
         elif status is Status.PRESENT:
-            draft.resources[address] = _Entry(ResourceState(result.step.subject), due=False)
+            draft.resources[address] = Entry(ResourceState(result.step.subject), due=False)
         elif (entry := draft.resources.get(address)) is not None:
             draft.resources[address] = replace(entry, state=replace(entry.state, status=status))
+
+
+def _renumber(draft: Image) -> None:
+    """Raise the serial, and make plans stale that give out numbers."""
+    serial = draft.meta.serial + 1
+    draft.meta = replace(draft.meta, serial=serial, given_moved=serial)
 
 
 def _move(draft: Image, owners: Sequence[str | None]) -> frozenset[SliceKey]:
@@ -577,7 +495,7 @@ def _move(draft: Image, owners: Sequence[str | None]) -> frozenset[SliceKey]:
 
 def _free(draft: Image, keys: Collection[SliceKey]) -> None:
     """Free the claims that these slices hold for nothing any more, and remove slices that have left."""
-    entries: Mapping[str | None, list[_Entry]] = _by_slice(draft, keys)
+    entries: Mapping[str | None, list[Entry]] = _by_slice(draft, keys)
     settled = {key for key in keys if not any(entry.due for entry in entries[key])}
     draft.claims = {claim: (key, held) for claim, (key, held) in draft.claims.items() if not (held and key in settled)}
     left = {key for key in keys if key in draft.slices and draft.slices[key].leaving and not entries[key]}
@@ -590,8 +508,8 @@ def _free(draft: Image, keys: Collection[SliceKey]) -> None:
         draft.meta = replace(draft.meta, given_moved=draft.meta.serial)
 
 
-def _by_slice(draft: Image, keys: Collection[SliceKey]) -> dict[str | None, list[_Entry]]:
-    found: dict[str | None, list[_Entry]] = {key: [] for key in keys}
+def _by_slice(draft: Image, keys: Collection[SliceKey]) -> dict[str | None, list[Entry]]:
+    found: dict[str | None, list[Entry]] = {key: [] for key in keys}
     for entry in draft.resources.values():
         if entry.state.resource.slice in found:
             found[entry.state.resource.slice].append(entry)

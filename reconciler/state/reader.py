@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from reconciler.errors import StateUnreadable
 from reconciler.plan.model import Plan
-from reconciler.plan.snapshot import ResourceState, StateSnapshot
-from reconciler.spec.models.names import Address, SliceKey
+from reconciler.plan.snapshot import Cordon, ResourceState, StateSnapshot
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state import location, mounts, revisions, rows, staleness
 from reconciler.state.chunks import CHUNK, chunks
 from reconciler.state.codec import decode_allocation
@@ -131,6 +131,7 @@ class SqliteReader:
                 allocations={key: decode_allocation(document) for key, document in documents},
                 held=rows.held_claims(held),
                 resources=dict(_resources(connection, scope)),
+                cordoned=rows.cordons(_named(connection, "SELECT * FROM cordons")),
             )
 
     def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
@@ -170,6 +171,11 @@ class SqliteReader:
         with self._reading("its orphans") as connection:
             found = map(rows.seen_orphan, _named(connection, "SELECT * FROM orphans"))
             return tuple(sorted(found, key=lambda seen: seen.orphan))
+
+    def cordons(self) -> dict[HostName, Cordon]:
+        """Return the hosts that take no new VMs, by name."""
+        with self._reading("its cordons") as connection:
+            return rows.cordons(_named(connection, "SELECT * FROM cordons"))
 
     def check_plan(self, plan: Plan) -> None:
         """Raise StateMoved where the plan is stale; changes nothing."""
@@ -236,6 +242,10 @@ class EmptyReader:
     def orphans(self) -> tuple[SeenOrphan, ...]:
         """Return nothing: no host was surveyed."""
         return ()
+
+    def cordons(self) -> dict[HostName, Cordon]:
+        """Return nothing: no host is cordoned."""
+        return {}
 
     def check_plan(self, plan: Plan) -> None:
         """Raise StateMoved where the plan was made from a state."""

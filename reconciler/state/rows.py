@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from reconciler.plan.snapshot import Claim, Counters, ResourceState, Status
-from reconciler.spec.models.names import LinkId, SliceId, SliceKey, VmId
+from reconciler.plan.snapshot import Claim, Cordon, Counters, ResourceState, Status
+from reconciler.spec.models.names import HostName, LinkId, SliceId, SliceKey, VmId
 from reconciler.state.codec import decode_names, decode_resource
 from reconciler.state.locks import process
 from reconciler.state.store import (
@@ -89,6 +89,13 @@ def journal_entry(row: Any) -> JournalEntry:
 def seen_orphan(row: Any) -> SeenOrphan:
     """Return one orphan."""
     return SeenOrphan(OrphanId(row.host, row.address, row.fingerprint), row.first_seen, row.seen)
+
+
+def cordons(found: Iterable[Any]) -> dict[HostName, Cordon]:
+    """Return the cordons by host."""
+    return {
+        HostName(row.host): Cordon(row.user, row.since.isoformat()) for row in sorted(found, key=lambda row: row.host)
+    }
 
 
 def lock(row: Any, ttl: timedelta) -> Lock:

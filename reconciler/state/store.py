@@ -11,7 +11,7 @@ from typing import NamedTuple, NewType, Protocol
 
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.results import StepResult
-from reconciler.plan.snapshot import StateSnapshot
+from reconciler.plan.snapshot import Cordon, StateSnapshot
 from reconciler.spec.models.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
@@ -147,6 +147,10 @@ class StateReader(Protocol):
         """Return the orphans that were seen on hosts, by host and address."""
         ...
 
+    def cordons(self) -> Mapping[HostName, Cordon]:
+        """Return the hosts that take no new VMs, by name."""
+        ...
+
     def life(self, lock: Lock, observer: Holder) -> Life:
         """Estimate, for people, whether a lock's holder still works."""
         ...
@@ -225,6 +229,17 @@ class StateStore(StateReader, Protocol):
 
         A plan that was made before and gives out numbers is stale then.
         """
+        ...
+
+    def cordon(self, host: HostName, user: str) -> Cordon:
+        """Let a host take no new VMs, and return its cordon; one that it has already stays as it is.
+
+        A plan that was made before and gives out numbers is stale then.
+        """
+        ...
+
+    def uncordon(self, host: HostName) -> Cordon | None:
+        """Let a host take new VMs again, and return the cordon that it had."""
         ...
 
     def see_orphans(self, found: Collection[OrphanId], hosts: Collection[HostName]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.apply.observation.doctor import Examination
+from reconciler.plan.snapshot import Cordon
+from reconciler.spec.models.names import HostName
 from reconciler.views import documents
+from reconciler.views.plan import NO_CORDONS, cordons_data, cordons_text
 from reconciler.views.tables import Table
 from reconciler.views.view import Block, View
 
@@ -14,12 +17,15 @@ _HERE = "here"
 """The title of the checks of this machine."""
 
 
-def doctor_view(examined: Sequence[Examination]) -> View:
-    """Show the checks of every host, and whether all hosts are ready."""
-    return View(lambda: list(_blocks(examined)), lambda: _document(examined))
+def doctor_view(examined: Sequence[Examination], cordoned: Mapping[HostName, Cordon] = NO_CORDONS) -> View:
+    """Show the checks of every host, whether all hosts are ready, and which take no new VMs."""
+    return View(
+        lambda: [*_blocks(examined), *([cordons_text(cordoned)] if cordoned else [])],
+        lambda: _document(examined, cordoned),
+    )
 
 
-def _document(examined: Sequence[Examination]) -> documents.DoctorDocument:
+def _document(examined: Sequence[Examination], cordoned: Mapping[HostName, Cordon]) -> documents.DoctorDocument:
     hosts = [
         documents.CheckedHost(
             host=examination.host,
@@ -28,7 +34,8 @@ def _document(examined: Sequence[Examination]) -> documents.DoctorDocument:
         )
         for examination in examined
     ]
-    return documents.DoctorDocument(fit=all(host.fit for host in hosts), hosts=hosts)
+    closed = [documents.CordonedHost.model_validate(each) for each in cordons_data(cordoned)]
+    return documents.DoctorDocument(fit=all(host.fit for host in hosts), hosts=hosts, hosts_cordoned=closed)
 
 
 def _blocks(examined: Sequence[Examination]) -> Iterator[Block]:

@@ -101,6 +101,14 @@ class UnknownHost(Model):
     resources: int
 
 
+class CordonedHost(Model):
+    """A host that takes no new VMs, who decided that, and when."""
+
+    host: str
+    user: str
+    since: str
+
+
 class PlanDocument(Document):
     """`plan`, and `show` for a saved plan."""
 
@@ -116,6 +124,7 @@ class PlanDocument(Document):
     steps: list[PlanStep]
     allocations: dict[str, dict[str, Any]]
     hosts_unknown: list[UnknownHost] = Field(default_factory=list)
+    hosts_cordoned: list[CordonedHost] = Field(default_factory=list)
 
 
 class SimulatedPlanDocument(PlanDocument):
@@ -362,6 +371,7 @@ class DoctorDocument(Document):
 
     fit: bool
     hosts: list[CheckedHost]
+    hosts_cordoned: list[CordonedHost] = Field(default_factory=list)
 
 
 class Holder(Model):
@@ -454,6 +464,15 @@ class Forgotten(Document):
     """`state forget` and `forget`."""
 
     forgotten: list[ResourcePlace]
+
+
+class CordonDocument(Document):
+    """`cordon` and `uncordon`; `user` and `since` are of the cordon that the host has, or had, if any."""
+
+    host: str
+    cordoned: bool
+    user: str | None
+    since: str | None
 
 
 class LabUp(Document):

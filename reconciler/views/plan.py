@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.plan.data_loss import losses_text, unasked_losses
 from reconciler.plan.model import Plan
+from reconciler.plan.snapshot import Cordon
+from reconciler.spec.models.names import HostName
 from reconciler.spec.quoting import plural, shown
 from reconciler.views.plan_json import plan_data
 from reconciler.views.plan_text import render_text
@@ -18,17 +20,24 @@ if TYPE_CHECKING:
     from reconciler.workflow.refresh import UnseenHost
 
 NOTHING_SEEN_TEXT = "No changes were found where the hosts could be read.\n"
+NO_CORDONS: Mapping[HostName, Cordon] = {}
 RENUMBERED_TEXT = "Another apply was first: planned again, with new numbers for new resources.\n"
 
 
-def plan_view(plan: Plan, unseen: Sequence[UnseenHost] = (), *, full: bool = False) -> View:
-    """Show a plan, and the hosts that could not be read; its document is a PlanDocument.
+def plan_view(
+    plan: Plan,
+    unseen: Sequence[UnseenHost] = (),
+    cordoned: Mapping[HostName, Cordon] = NO_CORDONS,
+    *,
+    full: bool = False,
+) -> View:
+    """Show a plan, the hosts that could not be read, and those that take no new VMs; its document is a PlanDocument.
 
     With `full`, the text has every resource however many VMs there are.
     """
     return View(
-        lambda: [PlanText(_plan_text(plan, unseen, full=full))],
-        lambda: plan_data(plan) | {"hosts_unknown": unseen_data(unseen)},
+        lambda: [PlanText(cordons_text(cordoned) + _plan_text(plan, unseen, full=full))],
+        lambda: plan_data(plan) | {"hosts_unknown": unseen_data(unseen), "hosts_cordoned": cordons_data(cordoned)},
     )
 
 
@@ -38,6 +47,16 @@ def _plan_text(plan: Plan, unseen: Sequence[UnseenHost], *, full: bool) -> str:
         return render_text(plan, full=full)
     text = NOTHING_SEEN_TEXT if plan.empty else render_text(plan, full=full)
     return unseen_text(unseen) + text
+
+
+def cordons_text(cordoned: Mapping[HostName, Cordon]) -> str:
+    """Name each cordoned host, who cordoned it, and since when."""
+    return "".join(f"{host} {cordon}: it takes no new VMs.\n" for host, cordon in cordoned.items())
+
+
+def cordons_data(cordoned: Mapping[HostName, Cordon]) -> list[dict[str, Any]]:
+    """Return the cordoned hosts as plain data."""
+    return [{"host": host, "user": cordon.user, "since": cordon.since} for host, cordon in cordoned.items()]
 
 
 def unseen_text(unseen: Iterable[UnseenHost]) -> str:

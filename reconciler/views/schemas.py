@@ -26,6 +26,8 @@ DOCUMENTS: Mapping[str, Any] = {
     "state-import": documents.Imported,
     "state-forget": documents.Forgotten,
     "forget": documents.Forgotten,
+    "cordon": documents.CordonDocument,
+    "uncordon": documents.CordonDocument,
     "drift": documents.DriftDocument,
     "gc": documents.GcDocument,
     "verify": documents.VerifyDocument,

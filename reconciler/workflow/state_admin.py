@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.errors import Code, UsageError
 from reconciler.plan.snapshot import SHARED, ResourceState
-from reconciler.spec.models.names import Address
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Address, HostName
 from reconciler.spec.quoting import did_you_mean
 from reconciler.state.copies import keep, write_private
 from reconciler.state.export import Export, read_export, write_export
@@ -52,6 +53,16 @@ def find_host(reader: StateReader, host: str) -> dict[Address, ResourceState]:
         hosts = {entry.resource.host for entry in resources.values()}
         raise UsageError(f"the state has nothing on {host}", hint=did_you_mean(host, hosts))
     return found
+
+
+def find_worker(cluster: Cluster, name: str, others: Collection[HostName] = ()) -> HostName:
+    """Return a worker of the cluster file, or another known host; raises UsageError if there is none of this name."""
+    known = {*(worker.name for worker in cluster.workers), *others}
+    if name in known:
+        return HostName(name)
+    if name == cluster.network_node.name:
+        raise UsageError(f"{name} is the network node: it has no VMs", hint=f"workers: {', '.join(sorted(known))}")
+    raise UsageError(f"the cluster file has no worker {name!r}", hint=did_you_mean(name, known))
 
 
 def find_lock(reader: StateReader, name: str) -> Lock | None:

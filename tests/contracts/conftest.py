@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.plan.model import Plan
-from reconciler.plan.snapshot import StateSnapshot
-from reconciler.spec.models.names import SliceKey
+from reconciler.plan.snapshot import Cordon, StateSnapshot
+from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.locks.ttl import TTL
 from reconciler.state.reader import EmptyReader, SqliteReader, read_state
 from reconciler.state.sql.store import SqlStore, open_store
@@ -56,6 +56,9 @@ class ReadThrough(SqlStore):
 
     def locks(self) -> tuple[Lock, ...]:
         return self.reader.locks()
+
+    def cordons(self) -> Mapping[HostName, Cordon]:
+        return self.reader.cordons()
 
     def life(self, lock: Lock, observer: Holder) -> Life:
         return self.reader.life(lock, observer)

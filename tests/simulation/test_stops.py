@@ -15,7 +15,7 @@ from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.setup import simulated_copy
 from reconciler.spec.models.names import SliceKey
-from reconciler.state.memory import Image
+from reconciler.state.image import Image
 from reconciler.workflow.simulate import SimulationResult, apply_on, interruption_points, simulate
 from tests.conftest import Tell
 from tests.simulation.sqlite_state import SqliteState

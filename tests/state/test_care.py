@@ -93,10 +93,11 @@ class TestMigrating:
             lineage = store.read().lineage
         with closing(sqlite3.connect(file)) as connection, connection:
             connection.execute("DROP TABLE orphans")
+            connection.execute("DROP TABLE cordons")
             connection.execute("UPDATE alembic_version SET version_num = '0001'")
         with opened(file) as store:
-            assert (store.read().lineage, store.orphans()) == (lineage, ())
-        copy = file.with_name("old.db.before-0002")
+            assert (store.read().lineage, store.orphans(), store.cordons()) == (lineage, (), {})
+        copy = file.with_name("old.db.before-0003")
         assert ask(copy, "SELECT version_num FROM alembic_version") == "0001"
         assert ask(copy, "SELECT lineage FROM meta") == lineage
 

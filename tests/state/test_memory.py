@@ -9,7 +9,8 @@ from hypothesis import given, settings
 
 from reconciler.simulation.cluster import NOW, ignore
 from reconciler.spec.models.names import SliceKey
-from reconciler.state.memory import MemoryStore, image_of
+from reconciler.state.image import image_of
+from reconciler.state.memory import MemoryStore
 from reconciler.state.store import ApplyId
 from tests.effort import examples
 from tests.simulation.sqlite_state import SqliteState

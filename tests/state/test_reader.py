@@ -72,6 +72,7 @@ def test_where_there_is_no_state_none_is_created(tmp_path: Path) -> None:
 def test_a_file_of_an_older_schema_is_upgraded_first(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("DROP TABLE orphans")
+        connection.execute("DROP TABLE cordons")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     with closing(read_state(file, cluster="lab", clock=now)) as reader:
         assert isinstance(reader, SqlStore)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import workflow
+from reconciler.errors import PlanError
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.workflow.simulate import engine_of
@@ -112,3 +113,30 @@ async def test_what_a_dead_host_still_has_stops_no_other_slice(cluster: Cluster)
     assert (await cluster.destroy("one")).ok
     assert cluster.simulated.objects() == {}
     assert cluster.simulated.store.read(None).resources == {}
+
+
+async def test_a_cordoned_worker_keeps_its_vms_and_gets_no_new_ones(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {}", "b: {}"])
+    await cluster.apply("one")
+    cluster.simulated.store.cordon(WORKERS[1], "anna")
+    cluster.write("one", ["a: {}", "b: {memory: 256MiB}", "c: {}", "d: {}", "e: {}"])
+    assert (await cluster.apply("one")).ok
+    assert cluster.workers("one") == "12313"
+    cluster.write("two", ["a: {worker: worker2}"])
+    with pytest.raises(PlanError) as caught:
+        await cluster.apply("two")
+    assert caught.value.summary.startswith("admin/two/a has `worker: worker2`, which is cordoned by anna since 2000-")
+    assert caught.value.hint == "take it out of the slice file, or run `reconciler uncordon worker2`"
+    cluster.simulated.store.uncordon(WORKERS[1])
+    assert (await cluster.apply("two")).ok
+
+
+async def test_without_an_open_worker_the_cordons_are_named(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {}"])
+    cluster.down(*WORKERS[1:])
+    cluster.simulated.store.cordon(WORKERS[0], "anna")
+    with pytest.raises(PlanError) as caught:
+        await cluster.apply("one")
+    assert "worker1 is cordoned by anna since " in caught.value.summary
+    assert "worker3 could not be reached (it refuses connections)" in caught.value.summary
+    assert cluster.simulated.store.history() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -13,6 +14,9 @@ from reconciler.cli.engines import connecting
 from reconciler.cli.interrupt import run_reading
 from reconciler.cli.options import Slices
 from reconciler.cli.session import Session
+from reconciler.errors import StateError
+from reconciler.plan.snapshot import Cordon
+from reconciler.spec.models.names import HostName
 from reconciler.verify.verification import Verification
 from reconciler.views.doctor import doctor_view
 from reconciler.views.drift import drift_view
@@ -87,6 +91,15 @@ def verify(
     return 0 if result.verified else NOT_VERIFIED
 
 
+def _cordoned(session: Session, inputs: workflow.Inputs) -> Mapping[HostName, Cordon]:
+    """Return the cordoned hosts; none if the state cannot be read, because doctor is about hosts."""
+    try:
+        with session.reader(inputs.cluster) as reader:
+            return reader.cordons()
+    except StateError:
+        return {}
+
+
 def doctor(session: Session) -> int:
     """Check that every host is ready: login, Open vSwitch, trunk, programs, kernel, space, clock, images. Reads only.
 
@@ -103,5 +116,5 @@ def doctor(session: Session) -> int:
             return tuple(await examine_cluster(inputs, connector))
 
     examined = run_reading(work())
-    session.show(doctor_view(examined))
+    session.show(doctor_view(examined, _cordoned(session, inputs)))
     return 0 if all(examination.fit for examination in examined) else 1

@@ -93,8 +93,9 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     with session.reader(inputs.cluster) as reader:
         asked = workflow.asked(inputs, reader, paths or [], replace, prune=prune, allow_many=allow_destroy)
         planned, unseen = _plan(session, inputs, reader, asked, refresh=refresh)
+        cordoned = reader.cordons()
     if not rehearse:
-        session.show(plan_view(planned, unseen, full=full))
+        session.show(plan_view(planned, unseen, cordoned, full=full))
     else:
         _show_simulated(session, planned, inputs, asked)
     if out is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from reconciler.errors import Limit, LimitError, PlanError
 from reconciler.plan.snapshot import SliceAllocation, StateSnapshot
@@ -12,13 +12,26 @@ from reconciler.spec.models.cluster import Cluster, Worker
 from reconciler.spec.models.fields import format_size
 from reconciler.spec.models.names import HostName, SliceKey, VmName
 
-NONE_CLOSED: Mapping[HostName, str] = {}
+
+class Closed(NamedTuple):
+    """Why a host takes no new VMs, as the end of a clause about it."""
+
+    reason: str
+    cordoned: bool
+
+    def __str__(self) -> str:
+        """Format the reason."""
+        return self.reason
+
+
+NONE_CLOSED: Mapping[HostName, Closed] = {}
 _REOPEN = "repair or uncordon a worker, or add one to the cluster file"
 
 
-def closed_hosts(state: StateSnapshot) -> dict[HostName, str]:
-    """Return the hosts that take no new VMs, each with the reason as the end of a clause about it."""
-    return {host: f"could not be reached ({reason})" for host, reason in state.down.items()}
+def closed_hosts(state: StateSnapshot) -> dict[HostName, Closed]:
+    """Return the hosts that take no new VMs."""
+    down = {host: Closed(f"could not be reached ({reason})", cordoned=False) for host, reason in state.down.items()}
+    return down | {host: Closed(str(cordon), cordoned=True) for host, cordon in state.cordoned.items()}
 
 
 class _Load:
@@ -45,7 +58,7 @@ class Placement:
 
     The rules: `round-robin` takes workers in turn, `spread` the one with the fewest VMs, `pack` the first of the file
     with room, `locality` the one that has the most of the VM's slice, then the one with the fewest VMs. Workers in
-    `closed` take no new VMs, except those that are pinned there.
+    `closed` take no new VMs, except those that are pinned to one that is down: its steps fail, and others are done.
     """
 
     def __init__(
@@ -53,7 +66,7 @@ class Placement:
         cluster: Cluster,
         others: Iterable[SliceAllocation],
         turn: int,
-        closed: Mapping[HostName, str] = NONE_CLOSED,
+        closed: Mapping[HostName, Closed] = NONE_CLOSED,
     ) -> None:
         self.turn = turn
         self._closed = closed
@@ -94,6 +107,11 @@ class Placement:
         asked = (1, vcpus, memory)
         candidates = [self._by_name[HostName(pinned)]] if pinned is not None else self._candidates(key)
         closed = self._closed if pinned is None else {}
+        if pinned is not None and (why := self._closed.get(HostName(pinned))) and why.cordoned:
+            raise PlanError(
+                f"{key}/{vm} has `worker: {pinned}`, which {why}",
+                hint=f"take it out of the slice file, or run `reconciler uncordon {pinned}`",
+            )
         usable = (place for place, load in enumerate(candidates) if load.name not in closed and load.holds(asked))
         position = next(usable, None)
         if position is None:
@@ -121,7 +139,7 @@ class Placement:
 
 
 def _no_room(
-    label: str, loads: list[_Load], asked: tuple[int, int, int], closed: Mapping[HostName, str] = NONE_CLOSED
+    label: str, loads: list[_Load], asked: tuple[int, int, int], closed: Mapping[HostName, Closed] = NONE_CLOSED
 ) -> PlanError:
     """Name the resource that is short: the first of which not even one worker has enough; and the closed workers."""
     shut = "; ".join(f"{load.name} {closed[load.name]}" for load in loads if load.name in closed)

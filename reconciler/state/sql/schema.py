@@ -180,3 +180,6 @@ orphans = Table(
     _set("first_seen", Utc),
     _set("seen", Integer),
 )
+
+# Hosts on which no new VMs are placed, and who asked for that.
+cordons = Table("cordons", metadata, _key("host"), _set("user"), _set("since", Utc))

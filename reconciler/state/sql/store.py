@@ -21,14 +21,14 @@ from reconciler.errors import StateError, StateUnreadable
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.resources import Resource
 from reconciler.plan.results import StepResult
-from reconciler.plan.snapshot import Counters, ResourceState, StateSnapshot
+from reconciler.plan.snapshot import Cordon, Counters, ResourceState, StateSnapshot
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state import rows
 from reconciler.state.codec import decode_allocation
 from reconciler.state.faults import RESTORE, decoding
 from reconciler.state.location import default_place
 from reconciler.state.locks.ttl import TTL, lease_ttl
-from reconciler.state.sql import allocations, history, locks, orphans, resources, schema
+from reconciler.state.sql import allocations, cordons, history, locks, orphans, resources, schema
 from reconciler.state.sql.connection import reading, writing
 from reconciler.state.sql.faults import mapped
 from reconciler.state.sql.opening import open_engine
@@ -109,6 +109,7 @@ class SqlStore:
                 allocations={row.slice: decode_allocation(row.document) for row in documents},
                 held=allocations.held(connection),
                 resources=dict(resources.read(connection, scope)),
+                cordoned=cordons.read(connection),
             )
 
     def marks(self, scope: Collection[SliceKey], apply: ApplyId) -> StateMarks:
@@ -273,9 +274,31 @@ class SqlStore:
     def take_turn(self, after: Callable[[int], int]) -> int:
         """Return the round-robin turn, and set it to what `after` returns for it."""
         with self._writing() as (connection, meta):
-            serial = meta.serial + 1
-            connection.execute(update(schema.meta).values(turn=after(meta.turn), serial=serial, given_moved=serial))
+            connection.execute(update(schema.meta).values(turn=after(meta.turn)))
+            _renumber(connection, meta)
             return int(meta.turn)
+
+    def cordons(self) -> Mapping[HostName, Cordon]:
+        """Return the hosts that take no new VMs, by name."""
+        with self._reading() as connection:
+            return cordons.read(connection)
+
+    def cordon(self, host: HostName, user: str) -> Cordon:
+        """Let a host take no new VMs, and return its cordon; one that it has already stays as it is."""
+        with self._writing() as (connection, meta):
+            if before := cordons.read(connection).get(host):
+                return before
+            _renumber(connection, meta)
+            return cordons.add(connection, host, user, self._clock())
+
+    def uncordon(self, host: HostName) -> Cordon | None:
+        """Let a host take new VMs again, and return the cordon that it had."""
+        with self._writing() as (connection, meta):
+            before = cordons.read(connection).get(host)
+            if before is not None:
+                _renumber(connection, meta)
+                cordons.remove(connection, host)
+            return before
 
     def orphans(self) -> tuple[SeenOrphan, ...]:
         """Return the orphans that were seen on hosts, by host and address."""
@@ -339,6 +362,12 @@ class SqlStore:
         if row is None:
             raise StateUnreadable(f"the state {self._place} is damaged: its first row is missing", hint=RESTORE)
         return row
+
+
+def _renumber(connection: Connection, meta: Row[Any]) -> None:
+    """Raise the serial, and make plans stale that give out numbers."""
+    serial = meta.serial + 1
+    connection.execute(update(schema.meta).values(serial=serial, given_moved=serial))
 
 
 def _grown(meta: Row[Any], counters: Counters) -> dict[str, int]:

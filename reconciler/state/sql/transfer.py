@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +18,7 @@ from reconciler.state.codec import encode_names, encode_resource
 from reconciler.state.export import (
     Export,
     ExportedApply,
+    ExportedCordon,
     ExportedCounters,
     ExportedOrphan,
     ExportedResource,
@@ -24,13 +26,14 @@ from reconciler.state.export import (
     ExportedStep,
     claimed,
 )
-from reconciler.state.sql import allocations, schema
+from reconciler.state.sql import allocations, cordons, schema
 
 _APPLY = ("id", "user", "host", "pid", "started", "finished", "result", "digest", "done", "failed", "skipped")
 _STEP = tuple(ExportedStep.model_fields)
 _COUNTERS = tuple(ExportedCounters.model_fields)
 _ORPHAN = tuple(ExportedOrphan.model_fields)
 _ROWS = (
+    schema.cordons,
     schema.orphans,
     schema.journal,
     schema.applies,
@@ -55,6 +58,10 @@ def read(connection: Connection, meta: Row[Any]) -> Export:
         resources=tuple(_resources(connection)),
         history=tuple(_history(connection)),
         orphans=tuple(_orphans(connection)),
+        cordons=tuple(
+            ExportedCordon(host=host, user=cordon.user, since=datetime.fromisoformat(cordon.since))
+            for host, cordon in cordons.read(connection).items()
+        ),
     )
 
 
@@ -100,6 +107,7 @@ def write(connection: Connection, meta: Row[Any], export: Export) -> None:
     _insert(connection, schema.resources, [_resource_row(entry) for entry in export.resources])
     _insert(connection, schema.applies, [_apply_row(entry) for entry in export.history])
     _insert(connection, schema.orphans, [entry.model_dump() for entry in export.orphans])
+    _insert(connection, schema.cordons, [entry.model_dump() for entry in export.cordons])
     _insert(connection, schema.journal, [_step_row(each, step) for each in export.history for step in each.journal])
 
 
