@@ -39,6 +39,7 @@ VERBS = (
     Verb("drift", "Hosts", f"{_COMMANDS}.hosts", "drift", "Compare the hosts with the state, and list orphans."),
     Verb("gc", "Hosts", f"{_COMMANDS}.gc", "gc", "Delete orphans: objects with our tag that are not in the state."),
     Verb("verify", "Hosts", f"{_COMMANDS}.hosts", "verify", "Verify that the network carries the declared links only."),
+    Verb("hosts", "Hosts", f"{_COMMANDS}.hosts", "hosts", "List the hosts: state, VMs, space, and slices."),
     Verb("cordon", "Hosts", f"{_COMMANDS}.cordons", "cordon", "Place no new VMs on a worker."),
     Verb("uncordon", "Hosts", f"{_COMMANDS}.cordons", "uncordon", "Place new VMs on a worker again."),
     Verb(

@@ -466,6 +466,26 @@ class Forgotten(Document):
     forgotten: list[ResourcePlace]
 
 
+class HostDocument(Document):
+    """An entry of `hosts`; sizes are in bytes. `disks` are the sizes of the disks of its VMs.
+
+    `disk_used` and `disk_free` are of their file system; null if the host was not read, as `reason` says.
+    """
+
+    host: str
+    state: str
+    vms: int
+    vcpus: int
+    memory: int
+    disks: int
+    disk_used: int | None
+    disk_free: int | None
+    slices: list[str]
+    cordoned_by: str | None
+    cordoned_since: str | None
+    reason: str | None
+
+
 class CordonDocument(Document):
     """`cordon` and `uncordon`; `user` and `since` are of the cordon that the host has, or had, if any."""
 

@@ -26,6 +26,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "state-import": documents.Imported,
     "state-forget": documents.Forgotten,
     "forget": documents.Forgotten,
+    "hosts": list[documents.HostDocument],
     "cordon": documents.CordonDocument,
     "uncordon": documents.CordonDocument,
     "drift": documents.DriftDocument,

@@ -57,6 +57,7 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "state export": (["state", "export", "-o", "export.json"], 0, ""),
     "state import": (["state", "import", "nowhere.json"], 1, "cannot be read"),
     "state forget": (["state", "forget", "vm/admin/two-vms/web", "--auto-approve"], 0, ""),
+    "hosts": (["hosts"], 0, "not in the cluster file"),
     "cordon": (["cordon", "worker2"], 0, "is cordoned by"),
     "cordon of the host": (["cordon", GONE], 1, "the cluster file has no worker 'worker1'"),
     "uncordon": (["uncordon", "worker2"], 0, "was not cordoned"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,20 @@ def test_a_dead_worker_stops_no_other_slice_and_gets_nothing_new(own_site: Calla
     three = site.write(slice_text("three", "a: {}", "b: {}", "c: {}"))
     site.apply(one, two)
     dead = replace(site, cluster=with_dead(site.cluster, site.folder / "dead.yaml", "worker1"))
+
+    shown = {row["host"]: row for row in json.loads(dead.do("hosts", "--json").out)}
+    assert [(host, row["state"]) for host, row in shown.items()] == [
+        ("worker1", "unreachable"),
+        ("worker2", "ready"),
+        ("gateway", "ready"),
+    ]
+    assert (shown["worker1"]["disk_free"], shown["worker1"]["slices"]) == (None, ["admin/one"])
+    assert (shown["worker2"]["vms"], shown["worker2"]["slices"]) == (1, ["admin/two"])
+    assert shown["worker2"]["disk_free"] > 0
+    assert "worker1 could not be read: 127.0.0.1 refuses connections on port 1" in dead.do("hosts").out
+    site.do("cordon", "worker2")
+    assert [row["state"] for row in json.loads(site.do("hosts", "--json").out)] == ["ready", "cordoned", "ready"]
+    site.do("uncordon", "worker2")
 
     planned = dead.run("plan", "--refresh", three)
     assert planned.code == 0, planned.told

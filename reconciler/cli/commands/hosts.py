@@ -20,9 +20,11 @@ from reconciler.spec.models.names import HostName
 from reconciler.verify.verification import Verification
 from reconciler.views.doctor import doctor_view
 from reconciler.views.drift import drift_view
+from reconciler.views.hosts import hosts_view
 from reconciler.views.orphans import is_drift
 from reconciler.views.verification import verification_view
 from reconciler.workflow.doctor import examine_cluster
+from reconciler.workflow.hosts import HostReport, report_hosts
 from reconciler.workflow.verify import verify as verify_cluster
 
 DRIFTED = 2
@@ -89,6 +91,27 @@ def verify(
         result = run_reading(work())
     session.show(verification_view(result))
     return 0 if result.verified else NOT_VERIFIED
+
+
+def hosts(session: Session) -> None:
+    """List the hosts: whether each is ready, cordoned, unreachable or not in the cluster file, and what is there.
+
+    VMs, vCPUs, memory and sizes of disks are those of the state; used and free disk space are read on the hosts. Reads
+    only.
+
+    Examples:
+      reconciler hosts
+      reconciler hosts --json | jq -r '.[] | select(.state != "ready") | .host'
+    """
+    inputs = session.inputs()
+    with session.reader(inputs.cluster) as store:
+
+        async def work() -> tuple[HostReport, ...]:
+            async with connecting(session, inputs.cluster.cluster) as connector:
+                return await report_hosts(inputs.cluster.cluster, store, connector)
+
+        found = run_reading(work())
+    session.show(hosts_view(found))
 
 
 def _cordoned(session: Session, inputs: workflow.Inputs) -> Mapping[HostName, Cordon]:
