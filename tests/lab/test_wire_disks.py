@@ -187,3 +187,19 @@ def test_init_where_it_cannot_write(site: Site, narrow: str, wide: str, words: s
         assert sum(path.is_file() for path in disk.rglob("*")) == 4
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_worker_without_space_for_temporary_files(site: Site) -> None:
+    path = site.write(SLICE)
+    site.apply(path)
+    full = "mount -t tmpfs -o size=16k,mode=1777 full /tmp; head -c 99999 /dev/zero > /tmp/fill 2> /dev/null || :"
+    on_host(site.lab, "worker1", full)
+    try:
+        for words in (["drift"], ["doctor"], ["plan", "--refresh", path], ["apply", "--auto-approve", path]):
+            done = site.run(*words)
+            assert done.code == 1, done.told
+            assert "no space left in /tmp" in done.told, done.told
+            assert "ended with status" not in done.told
+    finally:
+        on_host(site.lab, "worker1", "umount /tmp")
+    site.in_sync(path)

@@ -98,8 +98,10 @@ trap 'exit 129' HUP INT TERM PIPE
 [ -e {path} ] || (umask 077; : >>{path})
 command exec 9>>{path} || refuse 'cannot open the operation lock '{path}
 flock {mode} -w {wait} 9 || refuse 'another operation on this host did not end within {wait} s (lock '{path}')'
-o=$(mktemp -d) || refuse 'cannot make a temporary folder'
+o=$(mktemp -d 2>/dev/null) || refuse "cannot make a temporary folder in ${{TMPDIR:-/tmp}}: is there space left?"
 trap 'rm -rf -- "$o"' EXIT
+printf %8192s . 2>/dev/null >"$o/space" || refuse "no space left in ${{o%/*}}"
+: >"$o/space"
 {counted}printf '%s\\n' '{nonce} open'
 """
 
