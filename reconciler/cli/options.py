@@ -77,3 +77,8 @@ LockTimeout = Annotated[
         "lease expires.",
     ),
 ]
+
+OnHost = Annotated[
+    str | None,
+    typer.Option("--host", metavar="HOST", envvar="RECONCILER_HOST", help="Only what is on this host."),
+]

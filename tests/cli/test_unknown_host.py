@@ -40,6 +40,9 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "apply of another slice": (["apply", "--auto-approve", "other.yaml"], 1, ""),
     "destroy": (["destroy", "--auto-approve", "two-vms"], 1, REFUSED),
     "status": (["status"], 0, "two-vms"),
+    "status --host": (["status", "--host", GONE], 0, "two-vms"),
+    "status of a host with a typo": (["status", "--host", "worker11"], 1, "did you mean `worker1"),
+    "state list --host": (["state", "list", "--host", GONE], 0, GONE),
     "show": (["show", "two-vms"], 0, GONE),
     "history": (["history"], 0, "two-vms"),
     "history of one": (["history", "1"], 0, GONE),
@@ -114,3 +117,12 @@ def test_no_verb_ends_in_an_internal_error(cli: Cli, name: str, as_json: bool) -
 def _is_json(done: Done) -> None:
     if done.out:
         json.loads(done.out)
+
+
+@pytest.mark.usefixtures("without")
+def test_lists_of_one_host_have_nothing_of_others(cli: Cli) -> None:
+    hosts = {row["host"] for row in cli("state", "list", "--json").data}
+    assert hosts > {GONE}
+    assert {row["host"] for row in cli("state", "list", "--host", GONE, "--json").data} == {GONE}
+    assert cli("state", "list", "two-vms", "--host", GONE).code == 0
+    assert [row["slice"] for row in cli("status", "--host", GONE, "--json").data] == ["admin/two-vms"]

@@ -8,22 +8,29 @@ from typing import Annotated
 import typer
 
 from reconciler import workflow
+from reconciler.cli.options import OnHost
 from reconciler.cli.session import Session
 from reconciler.views.plan import plan_view
 from reconciler.views.slice_tables import slice_view, status_view
 from reconciler.views.slices import slice_views
+from reconciler.workflow import state_admin
 from reconciler.workflow.saved_plans import find_saved, read_saved
 
 
-def status(session: Session) -> None:
+def status(session: Session, *, host: OnHost = None) -> None:
     """List the slices in the state: their VMs, links and workers, and whether their last apply completed.
 
     Examples:
       reconciler status
       reconciler status --json
+      reconciler status --host worker3
     """
     with session.reader(session.inputs().cluster) as store:
         slices = slice_views(store.read(None))
+        there = None if host is None else state_admin.find_host(store, host).values()
+    if there is not None:
+        keys = {entry.resource.slice for entry in there}
+        slices = tuple(one for one in slices if one.key in keys)
     session.show(status_view(slices))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from reconciler import workflow
 from reconciler.cli.help import Verb
-from reconciler.cli.options import AutoApprove, Slices
+from reconciler.cli.options import AutoApprove, OnHost, Slices
 from reconciler.cli.questions import approved
 from reconciler.cli.session import Session
 from reconciler.state.export import write_export
@@ -88,16 +88,17 @@ def unlock(
     return 0
 
 
-def list_resources(session: Session, slices: Slices = None) -> None:
+def list_resources(session: Session, slices: Slices = None, *, host: OnHost = None) -> None:
     """List the resources in the state: address, host and status.
 
     Examples:
+      reconciler state list --host worker3
       reconciler state list
       reconciler state list admin/two-vms --json | jq -r '.[].address'
     """
     with session.reader(session.inputs().cluster) as store:
         scope = set(workflow.find_slices(store, slices)) if slices else None
-        found = store.read(scope).resources
+        found = store.read(scope).resources if host is None else state_admin.find_host(store, host)
     session.show(
         views.list_view(
             {address: entry for address, entry in found.items() if scope is None or entry.resource.slice in scope}
