@@ -23,6 +23,9 @@ FEW = 3
 """How many slices a prune may always destroy; more only up to a third of all."""
 
 
+_ALL = 2**31 - 1
+"""More applies than any history has."""
+
 DONE = "done"
 """The result, in the history, of an apply that completed."""
 
@@ -117,7 +120,7 @@ def find_slices(reader: StateReader, names: Iterable[str], *, unfinished: bool =
 
 def _unfinished(reader: StateReader) -> Iterator[SliceKey]:
     settled: set[SliceKey] = set()
-    for applied in reader.history():
+    for applied in reader.history(_ALL):
         if applied.result != DONE:
             yield from set(applied.slices) - settled
         settled.update(applied.slices)

@@ -13,6 +13,7 @@ import pytest
 
 from reconciler import workflow
 from reconciler.errors import PlanError, StateLost, StateMoved
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
@@ -167,3 +168,22 @@ async def test_numbers_that_a_stopped_apply_never_used_become_free(
     assert simulation.store.read(()).held == {}
     async with await workflow.prepare(engine_of(simulation), emptied) as prepared:
         assert (await workflow.perform(prepared)).report is None
+
+
+async def test_a_destroy_cut_short_can_be_asked_for_again_however_many_applies_follow(
+    inputs: workflow.Inputs, simulation: SimulatedCluster, tmp_path: Path
+) -> None:
+    store, other = simulation.store, Holder("other", "elsewhere", 1)
+    await workflow.apply(engine_of(simulation), inputs)
+    whole = workflow.Inputs(inputs.cluster)
+    planned = workflow.plan(whole, store, workflow.Asked(destroy=(TWO_VMS,)))
+    begun = store.begin(planned, other, "")
+    own = [step for step in planned.steps if step.subject.slice is not None]
+    store.intend(begun, own)
+    store.record(begun, [StepResult(step, StepStatus.DONE) for step in own])  # and is stopped: what is shared stays
+    path = tmp_path / "small.yaml"
+    path.write_text("version: 1\nname: small\nowner: admin\n")
+    small = workflow.load(Path(inputs.cluster.path), [path])
+    for _ in range(30):
+        store.finish(store.begin(workflow.plan(small, store), other, ""), "done", 0)
+    assert workflow.find_slices(store, ["two-vms"], unfinished=True) == (TWO_VMS,)
