@@ -14,7 +14,7 @@ from reconciler.apply.observation.drift import Drift, DriftKind, find_drift
 from reconciler.apply.observation.observe import Drivers, KnownFacts, Observation, ResourceKey, observe
 from reconciler.apply.observation.orphans import Orphan, Unread, find_orphans, unread
 from reconciler.apply.transport.connection import Connector, message_of
-from reconciler.errors import HostError, HostKeyRejected, HostUnreachable, LoginRejected
+from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Action, Plan
 from reconciler.plan.resources import Resource, Vm
 from reconciler.plan.resources.base import kind_in
@@ -35,9 +35,6 @@ def _present(state: StateSnapshot, scope: Collection[SliceKey] | None) -> list[R
         for entry in state.resources.values()
         if entry.status is Status.PRESENT and (scope is None or entry.resource.slice in {None, *scope})
     ]
-
-
-_UNREACHABLE = (HostUnreachable, HostKeyRejected, LoginRejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,9 @@ async def _down(inputs: Inputs, connector: Connector, draft: Plan, observed: Obs
     """
     workers = {HostName(worker.name) for worker in inputs.cluster.cluster.workers}
     read = {host for host, _ in observed.facts}
-    down = {host: message_of(error) for host, error in observed.unreachable.items() if isinstance(error, _UNREACHABLE)}
+    down = {
+        host: message_of(error) for host, error in observed.unreachable.items() if isinstance(error, HostUnreachable)
+    }
     fresh = {step.host for step in draft.steps if step.action is Action.CREATE}
     down |= await unreachable(connector, {*fresh, *leftover_hosts(draft)}.difference(read, observed.unreachable))
     if not fresh.isdisjoint(down):
@@ -138,12 +137,16 @@ def leftover_hosts(draft: Plan) -> set[HostName]:
 
 
 async def unreachable(connector: Connector, hosts: Collection[HostName]) -> dict[HostName, str]:
-    """Connect to these hosts, all at once; return those that cannot be reached or refuse the login, with the reason."""
+    """Connect to these hosts, all at once; return those that cannot be reached, with the reason.
+
+    A host that has another host key or refuses the login is not one of them. Its steps fail, so that somebody looks
+    into it: a VM that quietly goes elsewhere would hide an attack, or a mistake in the cluster file.
+    """
 
     async def reason(host: HostName) -> str | None:
         try:
             await connector.connect(host)
-        except _UNREACHABLE as error:
+        except HostUnreachable as error:
             return message_of(error)
         except HostError:  # it answers: what is wrong is for the step to report
             pass
