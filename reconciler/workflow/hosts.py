@@ -11,7 +11,6 @@ from reconciler.apply.observation.space import Space, read_space
 from reconciler.apply.transport.connection import Connector, message_of
 from reconciler.errors import HostError
 from reconciler.plan.graph import natural
-from reconciler.plan.resources import Disk
 from reconciler.plan.snapshot import Cordon, StateSnapshot
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Bytes, HostName, SliceKey
@@ -73,7 +72,7 @@ def _reports(
             vms=len(vms),
             vcpus=sum(vm.vcpus for vm in vms),
             memory=Bytes(sum(vm.memory for vm in vms)),
-            disk=Bytes(sum(one.size for one in resources if isinstance(one, Disk))),
+            disk=Bytes(sum(one.disk_space for one in resources)),
             used=None if read is None else read.used,
             free=None if read is None else read.free,
             slices=tuple(sorted(slices, key=natural)),

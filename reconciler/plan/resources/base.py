@@ -160,6 +160,11 @@ class Resource:
         """Return what it uses on its host, by the names that the host knows."""
         return ()
 
+    @property
+    def disk_space(self) -> int:
+        """How many bytes of its host's disk it may take up, as far as a file says so."""
+        return 0
+
     def merged(self, pending: Resource | None) -> Resource:
         """Return the most that may exist on the host of an unfinished change from this one to `pending`."""
         del pending

@@ -51,6 +51,11 @@ class Disk(Resource):
         """Its path."""
         return self.path
 
+    @property
+    def disk_space(self) -> int:
+        """Its virtual size."""
+        return self.size
+
     def merged(self, pending: Resource | None) -> Self:
         """Return the larger one of an unfinished growth."""
         if not isinstance(pending, Disk) or pending.size <= self.size:
