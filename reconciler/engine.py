@@ -29,12 +29,21 @@ def ignore(_event: Event) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The cluster and the place of a state, as hosts name them to users of another state."""
+
+    cluster: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """The state and the hosts of one cluster, and on whose behalf they are changed.
 
     `lock_timeout` is how long to wait for the locks of slices, in seconds. Once `stop` is set, steps in flight are
     finished and no step is started. The drivers are those of real hosts unless `drivers` is given. The private content
-    of resources comes from the files unless `contents` is given. An event loop calls the store through `worker` only.
+    of resources comes from the files unless `contents` is given. With an `origin`, hosts work for this state only. An
+    event loop calls the store through `worker` only.
     """
 
     store: StateStore
@@ -47,6 +56,7 @@ class Engine:
     drivers: Drivers | None = None
     contents: Callable[[Sequence[Step]], Private] | None = None
     worker: StateWorker = field(default_factory=StateWorker)
+    origin: Origin | None = None
 
     def locked(
         self, names: Collection[str], *, store: StateStore | None = None, seconds: float | None = None
@@ -88,6 +98,7 @@ async def open_engine(  # noqa: PLR0913 - the options of a front end, each by na
                 parallelism=parallelism,
                 lock_timeout=lock_timeout,
                 worker=worker,
+                origin=Origin(cluster.name, store.place),
             )
 
 

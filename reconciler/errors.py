@@ -12,9 +12,11 @@ ReconcilerError                 the base class; `code` names its entry in docs/e
 │   ├── StateLost               another process took over a lock that this process held
 │   ├── StateMoved              the state changed after the plan was made
 │   │   └── NumbersTaken        only because others were given numbers of the plan
+│   ├── StateBehind             hosts have seen later applies of the state: it is an older copy
 │   └── StateUnreadable         the state is damaged, of a newer schema, or of another lineage
 ├── HostError                   a host could not do its part
 │   ├── HostUnknown             the state names a host that the cluster file does not have
+│   ├── HostOwned               the host belongs to another state
 │   ├── HostUnreachable         no connection: refused, timed out, or lost half-way
 │   ├── HostKeyRejected         the host key is unknown or has changed
 │   ├── LoginRejected           the host accepts none of our keys
@@ -63,9 +65,11 @@ class Code(StrEnum):
     STATE_LOCKED = "state-locked"
     STATE_LOST = "state-lost"
     STATE_MOVED = "state-moved"
+    STATE_BEHIND = "state-behind"
     STATE_UNREADABLE = "state-unreadable"
     HOST = "host"
     HOST_UNKNOWN = "host-unknown"
+    HOST_OWNED = "host-owned"
     HOST_UNREACHABLE = "host-unreachable"
     HOST_KEY = "host-key"
     LOGIN = "login"
@@ -226,6 +230,12 @@ class NumbersTaken(StateMoved):
     """Other applies were given numbers of this plan; with new numbers it would do the same work."""
 
 
+class StateBehind(StateError):
+    """Hosts have seen later applies of this state: it was restored from an older copy, or two copies are in use."""
+
+    code = Code.STATE_BEHIND
+
+
 class StateUnreadable(StateError):
     """The state is damaged, of a newer schema, or of another lineage; it is never treated as empty."""
 
@@ -258,6 +268,17 @@ class HostUnknown(HostError):
             host,
             "it is not in the cluster file",
             hint=f"add it again, or remove what is on it from the state: reconciler forget {host}",
+        )
+
+
+class HostOwned(HostError):
+    """The host belongs to another state; nothing was done."""
+
+    code = Code.HOST_OWNED
+
+    def __init__(self, host: str, summary: str) -> None:
+        super().__init__(
+            host, summary, hint="work with that state, or take over what is on the host: reconciler state rebuild"
         )
 
 

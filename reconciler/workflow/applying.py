@@ -28,12 +28,14 @@ from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.store import Lock
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
+from reconciler.workflow.ownership import claims_with_copies, refuse_foreign_hosts, settle_copies
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
 from reconciler.workflow.refresh import (
     NOT_REFRESHED,
     Refreshed,
     UnseenHost,
     concerning,
+    hosts_of,
     leftover_hosts,
     refresh,
     unreachable,
@@ -117,6 +119,7 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
         locks = await stack.enter_async_context(engine.locked(names))
         planned = await engine.worker.run(plan, inputs, engine.store, asked)
+        await _refuse_foreign_hosts(engine, inputs, planned)
         seen = NOT_REFRESHED
         if asked.refresh and inputs.slices:
             seen = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
@@ -129,6 +132,11 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
     raise AssertionError  # the stack suppresses no exception
 
 
+async def _refuse_foreign_hosts(engine: Engine, inputs: Inputs, planned: Plan) -> None:
+    if engine.origin is not None:
+        await refuse_foreign_hosts(engine.store, engine.connector, hosts_of(inputs, planned))
+
+
 async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> PreparedApply:
     """Lock the slices of a saved plan, and check that the state has not changed since; hosts are not refreshed.
 
@@ -137,6 +145,7 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(engine.locked(set(saved.slices)))
         await engine.worker.run(engine.store.check_plan, saved)
+        await _refuse_foreign_hosts(engine, inputs, saved)
         # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
         agreed = replace(saved, lineage=(await engine.worker.run(engine.store.read, ())).lineage)
         return PreparedApply(
@@ -187,7 +196,9 @@ async def perform(
             uploads=_uploads(prepared.inputs),
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
             known=prepared.refreshed.known,
+            claims=await claims_with_copies(engine, opened, current),
         )
+        await settle_copies(engine, opened, current)
     return ApplyResult(
         current, approved=True, report=report, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
     )

@@ -22,6 +22,7 @@ from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.state.store import ApplyId, Lock, OrphanId, SeenOrphan, StateStore
 from reconciler.state.worker import StateWorker
 from reconciler.workflow.load import Inputs
+from reconciler.workflow.ownership import claims, refuse_foreign_hosts, release_unused
 from reconciler.workflow.refresh import ClusterDrift, drift
 from reconciler.workflow.steps import OpenApply, run_steps
 
@@ -114,7 +115,14 @@ def orphan_id(orphan: Orphan) -> OrphanId:
 
 
 async def examine(engine: Engine, inputs: Inputs, *, now: datetime, policy: GcPolicy) -> GcResult:
-    """Survey every host and decide on every orphan; the state is not changed."""
+    """Survey every host and decide on every orphan; the state is not changed.
+
+    Raises HostOwned if a host belongs to another state, and StateBehind if this one is an older copy: then what looks
+    like an orphan may be in use.
+    """
+    hosts = [HostName(host.name) for host in inputs.cluster.cluster.hosts()]
+    if engine.origin is not None:
+        await refuse_foreign_hosts(engine.store, engine.connector, hosts)
     found = await drift(inputs, engine.store, engine.connector)
     seen = await engine.worker.run(engine.store.orphans)
     return GcResult(decide(found, seen, now, policy), found.unread, approved=False)
@@ -156,7 +164,11 @@ async def _remove(engine: Engine, orphans: Sequence[Orphan], store: StateStore, 
     number = await engine.worker.run(store.begin_removal, slices, engine.holder, digest)
     lineage = (await engine.worker.run(store.read, ())).lineage
     opened = OpenApply(lineage, number, store, locks)
-    return await run_steps(engine, opened, steps, _RemovalJournal(store, number, going, engine.worker))
+    hosts = {step.host for step in steps}
+    journal = _RemovalJournal(store, number, going, engine.worker)
+    report = await run_steps(engine, opened, steps, journal, claims=await claims(engine, opened, hosts))
+    await release_unused(engine, opened, hosts)
+    return report
 
 
 class _RemovalJournal:

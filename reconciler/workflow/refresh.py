@@ -106,6 +106,11 @@ def _hosts(inputs: Inputs, plan: Plan) -> set[HostName]:
     return workers | {HostName(inputs.cluster.cluster.network_node.name)}
 
 
+def hosts_of(inputs: Inputs, plan: Plan) -> set[HostName]:
+    """Return the hosts that a plan concerns, with those where it only deletes."""
+    return _hosts(inputs, plan) | {step.host for step in plan.steps}
+
+
 def concerning(inputs: Inputs, seen: Refreshed, plan: Plan) -> Refreshed:
     """Leave out what could not be read on hosts that only the draft of a plan concerned, before VMs went elsewhere."""
     hosts = _hosts(inputs, plan)

@@ -14,6 +14,7 @@ from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.execution.executor import execute
 from reconciler.apply.execution.journal import Journal
 from reconciler.apply.observation.observe import KnownFacts
+from reconciler.apply.transport.claim import Claim
 from reconciler.apply.transport.fence import Fence
 from reconciler.engine import Engine
 from reconciler.errors import StateError, StateLost
@@ -42,6 +43,7 @@ async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
     uploads: Mapping[str, Path] | None = None,
     private: Private | None = None,
     known: Mapping[HostName, KnownFacts] | None = None,
+    claims: Mapping[HostName, Claim] | None = None,
 ) -> ApplyReport:
     """Run steps on the hosts and close their apply; if several things fail, the first error is raised."""
     try:
@@ -58,6 +60,7 @@ async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
             stop=engine.stop,
             monotonic=time.monotonic,
             fence=Fence(opened.lineage, {lock.name: lock.token for lock in opened.locks}),
+            claims=claims,
         )
     except BaseException:
         with suppress(StateError):  # if the state is what failed, the error being raised says so already

@@ -14,6 +14,7 @@ import pytest
 from reconciler.apply.execution.events import ApplyReport, Event, Finished, HostDropped, HostLost, StepStarted
 from reconciler.apply.execution.executor import execute
 from reconciler.apply.observation.observe import Drivers, KnownFacts
+from reconciler.apply.transport.claim import Claim
 from reconciler.apply.transport.fence import Fence
 from reconciler.plan.model import Step
 from reconciler.plan.results import StepResult, StepStatus
@@ -57,6 +58,7 @@ class World:
     parallelism: int = 8
     fence: Fence | None = None
     drivers: Drivers = field(default_factory=lambda: DRIVERS)
+    claims: dict[HostName, Claim] = field(default_factory=dict)
     known: dict[HostName, KnownFacts] = field(default_factory=dict)
     observe: Callable[[Event], None] = field(default=lambda _: None)
 
@@ -79,6 +81,7 @@ class World:
             stop=self.stop,
             monotonic=monotonic,
             fence=self.fence,
+            claims=self.claims,
             known=self.known,
         )
 

@@ -50,7 +50,7 @@ async def test_a_survey_is_in_the_batch_of_the_probes_and_finds_other_objects(ho
     assert sorted((sent.host, sent.probe) for sent in hosts.sent) == [(W1, True), (W2, True)]
     assert set(observed.facts) == {(W1, known.address)}
     assert [found.resource.address for found in observed.surveys[W1].found] == [known.address]
-    assert observed.surveys[W2].fences == {"5f0e": {"alice/lab1", "@shared"}}
+    assert observed.surveys[W2].fences == {"5f0e": {"alice/lab1": 7, "@shared": 9}}
     (orphan,) = find_orphans(observed, [known], "5f0e", drivers)
     assert (orphan.key, orphan.owner, orphan.lineages) == ((W2, lost.address, str(lost.path)), Owner.OURS, ())
     (other,) = find_orphans(observed, [known], "beef", drivers)

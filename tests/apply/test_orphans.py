@@ -27,11 +27,11 @@ from tests.apply.drivers.sample import (
 )
 
 OURS, OTHER = "0123", "4567"
-BOTH = {OURS: frozenset({SLICE, "@shared"})}
+BOTH = {OURS: {SLICE: 1, "@shared": 2}}
 
 
 def survey(
-    things: Iterable[Resource], fences: Mapping[str, frozenset[str]] = BOTH, recorded: Iterable[Resource] = ()
+    things: Iterable[Resource], fences: Mapping[str, Mapping[str, int]] = BOTH, recorded: Iterable[Resource] = ()
 ) -> tuple[Orphan, ...]:
     surveyed = HostSurvey(tuple(map(Found, things)), fences, {})
     hosts = {HOST: surveyed}
@@ -52,7 +52,7 @@ def test_a_resource_is_no_orphan_but_another_object_with_its_address_is() -> Non
 
 def test_fences_show_the_owner_of_an_orphan_and_any_other_state_comes_first() -> None:
     def whose(*fences: tuple[str, str]) -> tuple[Owner, tuple[str, ...]]:
-        (orphan,) = survey([DISK], {lineage: frozenset({lock}) for lineage, lock in fences})
+        (orphan,) = survey([DISK], {lineage: {lock: 1} for lineage, lock in fences})
         return orphan.owner, orphan.lineages
 
     assert whose() == (Owner.UNKNOWN, ())
@@ -60,7 +60,7 @@ def test_fences_show_the_owner_of_an_orphan_and_any_other_state_comes_first() ->
     assert whose((OURS, SLICE)) == (Owner.OURS, ())
     assert whose((OTHER, SLICE)) == (Owner.OTHER, (OTHER,))
     assert whose((OURS, SLICE), (OTHER, SLICE)) == (Owner.OTHER, (OTHER,))
-    (image,) = survey([IMAGE], {OURS: frozenset({"@shared"}), OTHER: frozenset({SLICE})})
+    (image,) = survey([IMAGE], {OURS: {"@shared": 1}, OTHER: {SLICE: 1}})
     assert (image.owner, image.lock) == (Owner.OURS, "@shared")
 
 

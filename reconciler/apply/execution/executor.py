@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, assert_never
 
@@ -25,6 +25,7 @@ from reconciler.apply.execution.journal import Journal
 from reconciler.apply.execution.schedule import Schedule
 from reconciler.apply.execution.tracker import StepTracker
 from reconciler.apply.observation.observe import Drivers, Facts, KnownFacts, read_facts
+from reconciler.apply.transport.claim import Claim
 from reconciler.apply.transport.command import Operation
 from reconciler.apply.transport.connection import Connection, Connector, message_of
 from reconciler.apply.transport.fence import Fence
@@ -50,20 +51,21 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     stop: asyncio.Event,
     monotonic: Callable[[], float],
     fence: Fence | None = None,
+    claims: Mapping[HostName, Claim] | None = None,
     private: Private | None = None,
     known: Mapping[HostName, KnownFacts] | None = None,
 ) -> ApplyReport:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
 
     `uploads` maps SHA-256 digests to local files. `private` has a function for the secret content of each resource,
-    which is called when the content is copied. `known` are facts that were read before; old ones are read again. Once
-    `stop` is set, steps in flight are finished and no other step starts. When cancelled, the journal has all known
-    results, and the rest as intents. What the journal raises ends the apply: no step starts without its intent. If the
-    journal raises StateLost, or a host has seen a later holder than `fence` has, the report has that error and the
-    steps that were left.
+    which is called when the content is copied. `claims` says for whom each host works. `known` are facts that were read
+    before; old ones are read again. Once `stop` is set, steps in flight are finished and no other step starts. When
+    cancelled, the journal has all known results, and the rest as intents. What the journal raises ends the apply: no
+    step starts without its intent. If the journal raises StateLost, or a host has seen a later holder than `fence` has,
+    the report has that error and the steps that were left.
     """
     started = monotonic()
-    edges = _Edges(connector, drivers, Contents(uploads, private or {}), fence, known or {})
+    edges = _Edges(connector, drivers, Contents(uploads, private or {}), fence, claims or {}, known or {})
     run = _Run(steps, journal, observer, monotonic, edges)
     lost = None
     try:
@@ -82,7 +84,12 @@ class _Edges:
     drivers: Drivers
     contents: Contents
     fence: Fence | None
+    claims: Mapping[HostName, Claim]
     known: Mapping[HostName, KnownFacts]
+
+    def fence_on(self, host: HostName) -> Fence | None:
+        """Return the fence for a host, with the claim on it."""
+        return None if self.fence is None else replace(self.fence, claim=self.claims.get(host))
 
 
 class _Run:
@@ -216,10 +223,10 @@ class _Run:
         """
         edges = self._edges
         try:
-            return await read_facts(connection, subjects, edges.drivers, edges.fence)
+            return await read_facts(connection, subjects, edges.drivers, edges.fence_on(connection.host))
         except HostUnreachable:
             again = await edges.connector.connect(connection.host)
-            return await read_facts(again, subjects, edges.drivers, edges.fence)
+            return await read_facts(again, subjects, edges.drivers, edges.fence_on(connection.host))
 
     async def _work(self, connection: Connection, steps: Sequence[Step]) -> None:
         """Send one batch; if it was cut short, find out what it did."""
@@ -259,7 +266,8 @@ class _Run:
 
     async def _perform(self, connection: Connection, jobs: Sequence[Job], since: int | None = None) -> None:
         edges = self._edges
-        await Attempt(connection, self._tracker, edges.contents, edges.fence).perform(jobs, since)
+        fence = edges.fence_on(connection.host)
+        await Attempt(connection, self._tracker, edges.contents, fence).perform(jobs, since)
 
     def _jobs(self, steps: Sequence[Step]) -> list[Job]:
         """Return the jobs of steps. Steps that a driver refuses fail, and steps that need them are left out.

@@ -71,11 +71,12 @@ class KnownFacts:
 class HostSurvey:
     """All tagged objects of a host, and its fences: which state (by lineage) ever took which locks there.
 
-    `unread` has the reason for each kind, or the fences, that could not be read.
+    Each lock has the highest token that the host has seen. `unread` has the reason for each kind, or the fences, that
+    could not be read.
     """
 
     found: tuple[Found, ...]
-    fences: Mapping[str, frozenset[str]]
+    fences: Mapping[str, Mapping[str, int]]
     unread: Mapping[str, HostError]
 
 
@@ -213,7 +214,7 @@ async def _run(connection: Connection, commands: Sequence[tuple[Command, ...]], 
 
 def _surveyed(target: SurveyTarget, surveys: Mapping[Kind, Survey[Any]], ended: Sequence[TaskEnded]) -> HostSurvey:
     found: list[Found] = []
-    fences: Mapping[str, frozenset[str]] = {}
+    fences: Mapping[str, Mapping[str, int]] = {}
     unread: dict[str, HostError] = {}
     host = target.host
     for (kind, survey), result in zip(surveys.items(), ended, strict=False):

@@ -107,7 +107,7 @@ def _orphans(survey: HostSurvey, known: Collection[ObjectKey], lineage: str, dri
             yield Orphan(key, objects[key].resource, owner, lineages, fingerprint, tuple(sorted(users.get(key, ()))))
 
 
-def _owner(resource: Resource, fences: Mapping[str, frozenset[str]], lineage: str) -> tuple[Owner, tuple[str, ...]]:
+def _owner(resource: Resource, fences: Mapping[str, Mapping[str, int]], lineage: str) -> tuple[Owner, tuple[str, ...]]:
     """Return which state owns an object. A state that ever held its lock may still need it, even if ours did too."""
     lock = resource.slice or SHARED
     others = tuple(sorted(name for name, locks in fences.items() if lock in locks and name != lineage))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.apply.transport import output
+from reconciler.apply.transport.claim import Claim, render_check, render_writing
 from reconciler.apply.transport.command import Result, script
 from reconciler.plan.resources import ROOT
 
@@ -22,22 +23,29 @@ FOLDER: Final = f"{ROOT}/fence"
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The locks that an apply holds: the lineage of its state, and the token of each lock by its name."""
+    """The locks that an apply holds: the lineage of its state, and the token of each lock by its name.
+
+    With a `claim`, the host belongs to that state, or the batch is refused.
+    """
 
     lineage: str
     tokens: Mapping[str, int]
     folder: str = FOLDER
+    claim: Claim | None = None
 
 
 def render_fence(fence: Fence, nonce: str) -> str:
-    """Write the lines that refuse an earlier holder, now and from here on.
+    """Write the lines that refuse an earlier holder and another state, now and from here on.
 
     The shell does this without a fork, unless a token is new to the host; writing the file takes two. The new file is
     synced before it replaces the old one, so that a power cut leaves one of the two.
     """
+    claim = fence.claim
     cases = "".join(f"{shlex.quote(name)}) t={token};;\n" for name, token in sorted(fence.tokens.items()))
     lines = "".join(f"{token} {name}\n" for name, token in sorted(fence.tokens.items()))
     return _LINES.format(
+        check="w=\n" if claim is None else render_check(claim, nonce),
+        writing="" if claim is None else render_writing(claim),
         folder=shlex.quote(fence.folder),
         file=shlex.quote(f"{fence.folder}/{fence.lineage}"),
         cases=cases,
@@ -48,7 +56,7 @@ def render_fence(fence: Fence, nonce: str) -> str:
 
 
 _LINES: Final = """\
-f={file} l= m=0
+{check}f={file} l= m=0
 if [ -e "$f" ]; then
 while read -r s n; do
 case $s in ''|*[!0-9]*) refuse "the fence $f is damaged";; esac
@@ -62,9 +70,9 @@ esac
 [ "$t" -gt "$s" ] || m=$((m + 1))
 done <"$f"
 fi
-if [ "$m" -lt {count} ]; then
+if [ "$m" -lt {count} ] || [ -n "$w" ]; then
 [ -d {folder} ] || mkdir -p -- {folder}
-printf '%s' "$l"{lines} >"$f.new" && sync -- "$f.new" && mv -f -- "$f.new" "$f" ||
+{writing}printf '%s' "$l"{lines} >"$f.new" && sync -- "$f.new" && mv -f -- "$f.new" "$f" ||
 refuse "the fence $f cannot be written"
 fi
 """
@@ -85,17 +93,18 @@ LIST_FENCES: Final = script(_LIST, FOLDER)
 """The command that reads all fences of a host."""
 
 
-def parse_fences(host: str, result: Result) -> Mapping[str, frozenset[str]]:
-    """Return the names of the locks that each state has held there, by its lineage."""
-    found: dict[str, frozenset[str]] = {}
-    name, locks = "", set[str]()
+def parse_fences(host: str, result: Result) -> Mapping[str, Mapping[str, int]]:
+    """Return the highest token of each lock that each state has held there, by its lineage."""
+    found: dict[str, dict[str, int]] = {}
+    name, locks = "", dict[str, int]()
     for line in output.text(host, result).splitlines():
         if line.startswith("+"):
-            locks.add(line[1:].partition(" ")[2].strip())
+            token, _, lock = line[1:].partition(" ")
+            locks[lock.strip()] = output.number(token)
         elif line != ".":
             name = line
         else:
             if _LINEAGE.fullmatch(name):
-                found[name] = frozenset(locks)
-            locks = set()
+                found[name] = locks
+            locks = {}
     return found

@@ -4,6 +4,7 @@ The script frames what commands print with a nonce that they cannot know:
 
     <nonce> open                    the operation lock is held, the tasks follow
     <nonce> fenced TOKEN NAME       a later holder of a lock has been here; nothing follows
+    <nonce> owned                   the host belongs to another state; nothing follows
     <nonce> moved                   other batches have run since the facts were read; nothing follows
     <nonce> begin TASK              the task's commands start
     ...                             what one command printed (both streams)
@@ -168,6 +169,7 @@ class Transcript:
     opened: bool = False
     complete: bool = False
     fenced: tuple[int, str] | None = None
+    owned: bool = False
     moved: bool = False
     _missing: dict[int, Task] = field(init=False)
     _current: Task | None = None
@@ -199,6 +201,8 @@ class Transcript:
                 self._forget()
             case [_, "fenced", token, name] if self.opened and self._current is None and token.isdecimal():
                 self.fenced = int(token), name
+            case [_, "owned"] if self.opened and self._current is None:
+                self.owned = True
             case [_, "moved"] if self.opened and self._current is None:
                 self.moved = True
             case [_, "begin", number] if self._can_begin(number):

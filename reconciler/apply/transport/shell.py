@@ -10,7 +10,7 @@ from typing import Protocol
 from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import message_of
 from reconciler.apply.transport.script import Transcript, render
-from reconciler.errors import HostError, HostMoved, HostUnreachable, StateLost
+from reconciler.errors import HostError, HostMoved, HostOwned, HostUnreachable, StateLost
 from reconciler.plan.snapshot import lock_label
 from reconciler.spec.models.names import HostName
 
@@ -52,6 +52,8 @@ async def run_in_shell(shell: Shell, batch: Batch, nonce: Nonce = random_nonce) 
     except HostError as error:
         if transcript.fenced is not None:
             raise _lock_lost(shell.host, *transcript.fenced) from error
+        if transcript.owned and not isinstance(error, HostUnreachable):
+            raise HostOwned(shell.host, message_of(error)) from error
         if transcript.moved and not isinstance(error, HostUnreachable):
             raise HostMoved(shell.host, message_of(error)) from error
         if transcript.opened and not isinstance(error, HostUnreachable):

@@ -140,6 +140,11 @@ class SqlStore:
             return rows.life(locks.find(connection, lock.token), observer, self._clock())
 
     @property
+    def place(self) -> str:
+        """The file or the URL of the state, without a password."""
+        return self._place
+
+    @property
     def ttl(self) -> timedelta:
         """How long a lock that is not renewed stays valid, measured by the process that waits for it."""
         return self._ttl
