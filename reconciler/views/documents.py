@@ -466,6 +466,40 @@ class Forgotten(Document):
     forgotten: list[ResourcePlace]
 
 
+class RebuiltSlice(Document):
+    """A slice of a rebuilt state: how many of its resources were found, and which are missing on their hosts.
+
+    `unknown` counts those on hosts that could not be read. `saved` is when the copy was made that it comes from; null
+    if it comes from the state.
+    """
+
+    slice: str
+    found: int
+    missing: list[str]
+    unknown: int
+    saved: str | None
+
+
+class Rebuild(Document):
+    """`state rebuild`; `kept` is the copy of the state that was replaced, null if it was empty or was not replaced.
+
+    `taken_over` are lineages of other states that hosts belonged to. `gone` are slices of which nothing exists.
+    `clashing` are slices that were left out, because a slice that is newer has the same numbers.
+    """
+
+    rebuilt: bool
+    lineage: str
+    serial: int
+    slices: list[RebuiltSlice]
+    gone: list[str]
+    clashing: list[str]
+    taken_over: list[str]
+    damaged_copies: list[str]
+    orphans: int
+    unread: dict[str, str]
+    kept: str | None
+
+
 class HostDocument(Document):
     """An entry of `hosts`; sizes are in bytes. `disks` are the sizes of the disks of its VMs.
 

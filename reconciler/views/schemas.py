@@ -25,6 +25,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "state-export": documents.Exported,
     "state-import": documents.Imported,
     "state-forget": documents.Forgotten,
+    "state-rebuild": documents.Rebuild,
     "forget": documents.Forgotten,
     "hosts": list[documents.HostDocument],
     "cordon": documents.CordonDocument,

@@ -166,3 +166,8 @@ rmdir -- "$1" 2> /dev/null || :
 def release(lineage: str) -> Command:
     """Return the command that frees a host for other states, if it belongs to this one."""
     return script(_RELEASE, FOLDER, lineage)
+
+
+def drop_others(lineage: str) -> Command:
+    """Return the command that deletes the copies of all other states."""
+    return script('find "$1" -mindepth 1 -maxdepth 1 -type d ! -name "$2" -exec rm -rf -- {} +', FOLDER, lineage)

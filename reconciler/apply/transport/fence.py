@@ -15,7 +15,7 @@ from typing import Final
 
 from reconciler.apply.transport import output
 from reconciler.apply.transport.claim import Claim, render_check, render_writing
-from reconciler.apply.transport.command import Result, script
+from reconciler.apply.transport.command import Command, Result, script
 from reconciler.plan.resources import ROOT
 
 FOLDER: Final = f"{ROOT}/fence"
@@ -108,3 +108,8 @@ def parse_fences(host: str, result: Result) -> Mapping[str, Mapping[str, int]]:
                 found[name] = locks
             locks = {}
     return found
+
+
+def drop_other_fences(lineage: str) -> Command:
+    """Return the command that deletes the fences of all other states: the host refuses them by its owner."""
+    return script('find "$1" -mindepth 1 -maxdepth 1 -type f ! -name "$2" -delete', FOLDER, lineage)

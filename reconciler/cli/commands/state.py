@@ -27,6 +27,13 @@ VERBS = (
     Verb("show", "Verbs", __name__, "show_resource", "Show one resource with all its attributes."),
     Verb("export", "Verbs", __name__, "export_state", "Write the whole state as JSON, without locks."),
     Verb("import", "Verbs", __name__, "import_state", "Replace the state by an exported one."),
+    Verb(
+        "rebuild",
+        "Verbs",
+        "reconciler.cli.commands.rebuild",
+        "rebuild",
+        "Rebuild a lost state from what the hosts keep and have.",
+    ),
     Verb("forget", "Verbs", __name__, "forget", "Remove resources from the state without touching hosts."),
 )
 
