@@ -1,18 +1,18 @@
-"""Hosts work for one state: another is refused, an older copy is recognised, and a lost one is rebuilt from the hosts."""
+"""Hosts work for one state: another is refused, an older copy is recognised, and a lost one is rebuilt."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tests.lab.site import Site, on_host
+from tests.lab.test_dead_host import with_dead
 
 pytestmark = pytest.mark.lab
 
@@ -68,10 +68,10 @@ def keep(site: Site, copy: Path) -> None:
 
 
 @pytest.fixture
-def busy(site: Site) -> Iterator[Site]:
+def busy(site: Site) -> Site:
     """Give a lab with a slice of the usual state."""
     site.apply(write(site, "lab1"))
-    yield site
+    return site
 
 
 def test_a_second_state_is_refused_before_its_first_step(busy: Site) -> None:
@@ -80,8 +80,8 @@ def test_a_second_state_is_refused_before_its_first_step(busy: Site) -> None:
     plan = busy.folder / "other.plan"
     file = write(busy, "lab2", "bob")
     other.do("plan", "-o", plan, file)
-    for arguments in (("apply", "--auto-approve", file), ("apply", "--auto-approve", plan), ("plan", "--refresh", file)):
-        refused = other.run(*arguments)
+    for verb in (("apply", "--auto-approve", file), ("apply", "--auto-approve", plan), ("plan", "--refresh", file)):
+        refused = other.run(*verb)
         assert refused.code == 1, refused.told
         assert "error[host-owned]" in refused.err, refused.told
         assert "belongs to another state" in refused.err
@@ -159,15 +159,8 @@ def test_a_host_that_cannot_be_read_is_named_and_what_it_has_stays_known(busy: S
     lab1 = write(busy, "lab1")
     worker = busy.vms("lab1")["web"].worker
     lose(busy)
-    pattern = f"name: {worker}"
-    text = busy.cluster.read_text()
-    assert pattern in text
-    dead = busy.folder / "dead.yaml"
-    from tests.lab.test_dead_host import with_dead  # noqa: PLC0415
-
-    found = Site(busy.lab, busy.folder, with_dead(busy.cluster, dead, worker), guests=busy.guests).run(
-        "state", "rebuild", "--auto-approve", "--json"
-    )
+    dead = replace(busy, cluster=with_dead(busy.cluster, busy.folder / "dead.yaml", worker))
+    found = dead.run("state", "rebuild", "--auto-approve", "--json")
     assert found.code == 1, "a host is missing"
     document = json.loads(found.out)
     assert list(document["unread"]) == [worker]
