@@ -23,7 +23,7 @@ owner: {owner}
 defaults: {{flavor: cirros}}
 vms:
   web: {{internet: true}}
-  db: {}
+  db: {{}}
 links:
   - [web:eth1, db:eth1]
 """
