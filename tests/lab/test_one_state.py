@@ -42,7 +42,7 @@ def other_place(site: Site) -> Site:
     return OtherPlace(site.lab, site.folder, site.cluster, guests=site.guests)
 
 
-def write(site: Site, name: str, owner: str = "ana") -> Path:
+def write(site: Site, name: str, owner: str = "alice") -> Path:
     return site.write(LAB.format(name=name, owner=owner))
 
 
@@ -110,8 +110,8 @@ def test_a_lost_state_is_rebuilt_and_its_plan_is_empty(busy: Site) -> None:
     assert (refused.code, "error[host-owned]" in refused.err) == (1, True), refused.told
     rebuilt = json.loads(busy.do("state", "rebuild", "--auto-approve", "--json").out)
     assert [(one["slice"], one["missing"], one["unknown"]) for one in rebuilt["slices"]] == [
-        ("ana/lab1", [], 0),
-        ("ana/lab2", [], 0),
+        ("alice/lab1", [], 0),
+        ("alice/lab2", [], 0),
     ]
     assert (rebuilt["gone"], rebuilt["orphans"], rebuilt["unread"]) == ([], 0, {})
     busy.in_sync(lab1, lab2)
@@ -131,8 +131,8 @@ def test_what_is_gone_meanwhile_is_planned_again(busy: Site) -> None:
     lose(busy)
     on_host(busy.lab, web.worker, f"kill {web.pid}; while kill -0 {web.pid} 2>/dev/null; do sleep 0.1; done")
     found = json.loads(busy.do("state", "rebuild", "--auto-approve", "--json").out)
-    assert "vm/ana/lab1/web" in found["slices"][0]["missing"]
-    assert "vm/ana/lab1/db" not in found["slices"][0]["missing"]
+    assert "vm/alice/lab1/web" in found["slices"][0]["missing"]
+    assert "vm/alice/lab1/db" not in found["slices"][0]["missing"]
     applied = busy.apply(lab1)
     assert "0 destroyed" in applied.out, applied.told
     busy.in_sync(lab1)
