@@ -101,7 +101,7 @@ def test_a_lost_state_is_rebuilt_and_its_plan_is_empty(busy: Site) -> None:
     lab1, lab2, lab3 = (write(busy, name) for name in ("lab1", "lab2", "lab3"))
     busy.apply(lab2, lab3)
     busy.destroy("lab3")
-    lab2.write_text(lab2.read_text().replace("  db: {}\n", "  db: {memory: 300 MiB}\n"))
+    lab2.write_text(lab2.read_text().replace("  db: {}\n", "  db: {memory: 300MiB}\n"))
     busy.apply(lab2)
     before = {name: (pids(busy, name), numbers(busy, name)) for name in ("lab1", "lab2")}
     lose(busy)
