@@ -7,7 +7,6 @@ was lost is rebuilt. They contain no secret: the state has none.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import zlib
 from collections.abc import Mapping
@@ -74,11 +73,11 @@ def decode_copy(text: str) -> StateCopy:
     try:
         unpacking = zlib.decompressobj()
         data = json.loads(unpacking.decompress(base64.b64decode(text, validate=True), _LARGEST))
-        if data.pop("format") != FORMAT or unpacking.unconsumed_tail:
-            raise ValueError("written by another version")
-        return _copy(data)
-    except (binascii.Error, zlib.error, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if data.pop("format") == FORMAT:
+            return _copy(data)
+    except (ValueError, zlib.error, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("not a copy of a state") from error
+    raise ValueError("a copy of a state by another version")
 
 
 def _copy(data: Mapping[str, Any]) -> StateCopy:

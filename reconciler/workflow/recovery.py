@@ -197,14 +197,14 @@ def _seen(candidate: Candidate, observed: Observation, formerly: Observation, *,
     if candidate.entry is not None and not (behind and kind is DriftKind.MISSING):
         return _Seen(candidate, kind, candidate.entry)
     if kind in {DriftKind.MISSING, DriftKind.CHANGED} and former is not None and not find_drift([former], formerly):
-        return _Seen(candidate, None, _entry(former, Status.PRESENT))
+        return _Seen(candidate, None, _present(former))
     if kind is DriftKind.MISSING:
-        return _Seen(candidate, kind, None if candidate.leaving else _entry(resource, Status.CREATING))
-    return _Seen(candidate, kind, _entry(resource, Status.PRESENT))
+        return _Seen(candidate, kind, None)
+    return _Seen(candidate, kind, _present(resource))
 
 
-def _entry(resource: Resource, status: Status) -> ExportedResource:
-    return ExportedResource(status=status, due=False, resource=to_data(resource), pending=None)
+def _present(resource: Resource) -> ExportedResource:
+    return ExportedResource(status=Status.PRESENT, due=False, resource=to_data(resource), pending=None)
 
 
 def _exists(group: Iterable[_Seen]) -> bool:
@@ -247,12 +247,16 @@ def _slice(key: SliceKey, copy: StateCopy) -> ExportedSlice:
 
 def _recovered(key: SliceKey, group: Iterable[_Seen], copies: Copies) -> RecoveredSlice:
     copy = copies.newest.get(key)
-    seen = [each for each in group if each.entry is not None]
-    missing = [each.candidate.resource.address for each in seen if each.kind is DriftKind.MISSING]
-    unknown = sum(each.kind is DriftKind.UNREACHABLE for each in seen)
+    group = list(group)
+    missing = [
+        each.candidate.resource.address
+        for each in group
+        if each.kind is DriftKind.MISSING and not each.candidate.leaving
+    ]
+    unknown = sum(each.kind is DriftKind.UNREACHABLE for each in group)
     return RecoveredSlice(
         slice=key,
-        found=len(seen) - len(missing) - unknown,
+        found=sum(each.kind in {None, DriftKind.CHANGED} for each in group),
         missing=tuple(sorted(missing, key=natural)),
         unknown=unknown,
         copied=copy is not None,

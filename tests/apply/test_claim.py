@@ -29,7 +29,7 @@ from tests.apply.localhost import Localhosts
 from tests.apply.test_executor import W1, World
 
 NONCE = "5f" * 16
-OWNER = HostOwner("5f0e", 3, "2026-11-02T08:00:00+00:00", "campus", "ana on host ops1", "/home/ana/campus.db")
+OWNER = HostOwner("5f0e", 3, "2026-11-02T08:00:00+00:00", "campus", "ana on host ops1", "/srv/ana/campus.db")
 OTHER = replace(OWNER, lineage="9b41", who="bob on host ops2")
 
 

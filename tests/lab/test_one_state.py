@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def pids(site: Site, name: str) -> dict[str, int]:
     return {vm: found.pid for vm, found in site.vms(name).items()}
 
 
-def numbers(site: Site, name: str) -> dict[str, tuple[object, ...]]:
+def numbers(site: Site, name: str) -> dict[str, tuple[Any, ...]]:
     return {
         vm: (each.data["id"], each.data["vnc"], [nic["mac"] for nic in each.nics.values()])
         for vm, each in site.vms(name).items()
