@@ -15,6 +15,8 @@ from reconciler.apply.transport.connection import Connection, Connector
 from reconciler.plan.model import Step
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
+from reconciler.state.copies import keep_before_applies
+from reconciler.state.location import place_of
 from reconciler.state.locks.leases import LockWait, hold
 from reconciler.state.locks.process import this_process
 from reconciler.state.store import Holder, Lock, StateStore
@@ -42,8 +44,8 @@ class Engine:
 
     `lock_timeout` is how long to wait for the locks of slices, in seconds. Once `stop` is set, steps in flight are
     finished and no step is started. The drivers are those of real hosts unless `drivers` is given. The private content
-    of resources comes from the files unless `contents` is given. With an `origin`, hosts work for this state only. An
-    event loop calls the store through `worker` only.
+    of resources comes from the files unless `contents` is given. With an `origin`, hosts work for this state only.
+    `keep_copy` keeps a copy of the state before an apply. An event loop calls the store through `worker` only.
     """
 
     store: StateStore
@@ -57,6 +59,7 @@ class Engine:
     contents: Callable[[Sequence[Step]], Private] | None = None
     worker: StateWorker = field(default_factory=StateWorker)
     origin: Origin | None = None
+    keep_copy: Callable[[], object] = field(default=lambda: None)
 
     def locked(
         self, names: Collection[str], *, store: StateStore | None = None, seconds: float | None = None
@@ -87,7 +90,7 @@ async def open_engine(  # noqa: PLR0913 - the options of a front end, each by na
     from reconciler.state.sql.store import open_state  # noqa: PLC0415 - SQLAlchemy: simulations need only the type
 
     worker = StateWorker()
-    with closing(worker), closing(await worker.run(open_state, cluster.name, state, read_only=read_only)) as store:
+    with closing(worker), closing(await worker.run(open_state, cluster, state, read_only=read_only)) as store:
         async with connecting(cluster, report) as connector:
             yield Engine(
                 store,
@@ -99,6 +102,7 @@ async def open_engine(  # noqa: PLR0913 - the options of a front end, each by na
                 lock_timeout=lock_timeout,
                 worker=worker,
                 origin=Origin(cluster.name, store.place),
+                keep_copy=keep_before_applies(place_of(cluster, state)),
             )
 
 

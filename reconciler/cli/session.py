@@ -17,6 +17,7 @@ from reconciler.cli.errors import print_error
 from reconciler.cli.global_options import GLOBALS, GlobalOptions
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.spec.load import ClusterFile
+from reconciler.state.location import place_of, sqlite_file
 from reconciler.state.reader import open_reader
 from reconciler.state.store import StateReader
 from reconciler.trees import find_cluster
@@ -50,10 +51,19 @@ class Session(GlobalOptions):
         """Load the cluster file and slice files, by default those in the folder of the cluster file."""
         return self.inputs(paths or [_near(self.cluster_path().resolve().parent)])
 
+    def state_place(self, cluster: ClusterFile) -> str:
+        """Return the file or the URL of the state, without a password."""
+        place = place_of(cluster.cluster, self.state)
+        if file := sqlite_file(place):
+            return str(file)
+        from reconciler.state.sql.url import name_of, to_url  # noqa: PLC0415 - SQLAlchemy: most states are files
+
+        return name_of(to_url(place))
+
     @contextmanager
     def reader(self, cluster: ClusterFile) -> Iterator[StateReader]:
         """Open the state of a cluster for reading, without SQLAlchemy if possible."""
-        reader = open_reader(cluster.cluster.name, self.state)
+        reader = open_reader(cluster.cluster, self.state)
         try:
             yield reader
         finally:
@@ -64,7 +74,7 @@ class Session(GlobalOptions):
         """Open the state of a cluster."""
         from reconciler.state.sql.store import open_state  # noqa: PLC0415 - SQLAlchemy: verbs that read do without it
 
-        store = open_state(cluster.cluster.name, self.state, read_only=read_only)
+        store = open_state(cluster.cluster, self.state, read_only=read_only)
         try:
             yield store
         finally:

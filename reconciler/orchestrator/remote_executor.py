@@ -80,7 +80,7 @@ class RemoteExecutor:
     @contextmanager
     def open_state(self) -> Iterator[SqlStore]:
         """Open the cluster's state."""
-        with closing(open_state(self.cluster().name, self.state)) as store:
+        with closing(open_state(self.cluster(), self.state)) as store:
             yield store
 
     def snapshot(self, *scope: SliceKey) -> StateSnapshot:

@@ -11,7 +11,13 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from reconciler.errors import Code, Problem
-from reconciler.spec.models.cluster import HOST_PATTERN, INTERFACE_NAME_PATTERN, SHA256_PATTERN, USER_PATTERN
+from reconciler.spec.models.cluster import (
+    HOST_PATTERN,
+    IDENTITY_PATTERN,
+    INTERFACE_NAME_PATTERN,
+    SHA256_PATTERN,
+    USER_PATTERN,
+)
 from reconciler.spec.models.names import NAME_PATTERN
 from reconciler.spec.quoting import did_you_mean, plural, shown
 from reconciler.spec.yaml.document import Path
@@ -27,6 +33,7 @@ _PATTERNS = {
     ),
     HOST_PATTERN: ("a host name", "write a host's name or address, such as lab1.example.org or 10.0.10.1"),
     USER_PATTERN: ("a user name", "at most 32 letters, digits, dots, hyphens and underscores, starting with a letter"),
+    IDENTITY_PATTERN: ("an id of 4 to 32 small letters and digits", "`reconciler init` writes one"),
     SHA256_PATTERN: ("a SHA-256 digest", "64 digits 0-9 and a-f, as `sha256sum FILE` prints them"),
 }
 

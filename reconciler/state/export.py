@@ -13,9 +13,10 @@ from reconciler.plan.resources import from_data
 from reconciler.plan.snapshot import Claim, Status, claims
 from reconciler.spec.models.names import SliceKey
 from reconciler.state.codec import decode_allocation
+from reconciler.state.store import Verb
 
-FORMAT: Final = 3
-"""The version of the format; a reader refuses newer ones. Version 1 had no orphans, version 2 no cordons."""
+FORMAT: Final = 4
+"""The version of the format; a reader refuses newer ones. Version 1 had no orphans, 2 no cordons, 3 no verbs."""
 
 _SEAL = "digest"
 _AGAIN = "export the state again; this file was edited or is incomplete"
@@ -83,6 +84,7 @@ class ExportedApply(_Part):
     done: int
     failed: int
     skipped: int
+    verb: Verb = Verb.APPLY
     journal: tuple[ExportedStep, ...]
 
 
@@ -107,7 +109,7 @@ class ExportedCordon(_Part):
 class Export(_Part):
     """A whole state without its locks, which belong to running processes. `history` is in the order of the applies."""
 
-    format: Literal[1, 2, 3] = FORMAT
+    format: Literal[1, 2, 3, 4] = FORMAT
     cluster: str
     lineage: str
     serial: int

@@ -15,7 +15,7 @@ _DAMAGED = re.compile(
 )
 """What SQLite and PostgreSQL report of a database that is damaged or not a state."""
 
-RESTORE = "restore it from a copy; the hosts were not changed"
+RESTORE = "restore it from a copy: `reconciler state restore` lists them; the hosts were not changed"
 """What to do about a damaged state."""
 
 

@@ -11,6 +11,7 @@ from platformdirs import user_state_dir
 
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.files import create_beside, sync
+from reconciler.spec.models.cluster import Cluster
 from reconciler.state.faults import RESTORE
 
 FORMS = "write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
@@ -21,9 +22,15 @@ _LONGEST = 255 - 33
 """The longest file name, in bytes, less what is added to it while a state is created."""
 
 
-def default_place(cluster: str) -> Path:
-    """Return the file of a cluster's state where none is named: one for each cluster name."""
-    return Path(user_state_dir("reconciler")) / f"{quote(cluster, safe='')}.db"
+def default_place(cluster: str, identity: str | None = None) -> Path:
+    """Return the file of a cluster's state where none is named: one for each name and id of a cluster."""
+    name = quote(cluster, safe="")
+    return Path(user_state_dir("reconciler")) / (f"{name}.db" if identity is None else f"{name}-{identity}.db")
+
+
+def place_of(cluster: Cluster, where: str | None) -> str:
+    """Return the place of a cluster's state: the one that is named, else the default one."""
+    return where or str(default_place(cluster.name, cluster.id))
 
 
 def sqlite_file(where: str | Path) -> Path | None:

@@ -41,6 +41,7 @@ from reconciler.state.store import (
     OrphanId,
     SeenOrphan,
     StateMarks,
+    Verb,
 )
 
 _TICK: Final = timedelta(microseconds=1)
@@ -184,7 +185,7 @@ class MemoryStore:
         with self._writing() as draft:
             draft.meta = replace(draft.meta, token=max(draft.meta.token, token))
 
-    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+    def begin(self, plan: Plan, holder: Holder, digest: str, verb: Verb = Verb.APPLY) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan."""
         with self._observed("the start"), self._writing() as draft:
             _refuse_stale(draft, plan)
@@ -197,7 +198,7 @@ class MemoryStore:
                 counters=_grown(draft.meta.counters, plan.counters),
                 given_moved=serial if given else draft.meta.given_moved,
             )
-            return self._open(draft, plan.slices, holder, digest)
+            return self._open(draft, plan.slices, holder, digest, verb)
 
     def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
         """Write that these steps are about to be attempted: resources are creating, deleting, or pending."""
@@ -266,7 +267,7 @@ class MemoryStore:
         """Open an apply that deletes orphans of these slices; `finish` closes it."""
         with self._writing() as draft:
             _move(draft, ())
-            return self._open(draft, tuple(sorted(slices)), holder, digest)
+            return self._open(draft, tuple(sorted(slices)), holder, digest, Verb.GC)
 
     def intend_removal(self, apply: ApplyId, steps: Sequence[Step]) -> None:
         """Write that orphans are about to be deleted; resources in the state do not change, whatever their address."""
@@ -328,10 +329,10 @@ class MemoryStore:
         with self._writing(guarded=False) as draft:
             draft.locks = {name: held for name, held in draft.locks.items() if held.lock.token not in tokens}
 
-    def _open(self, draft: Image, slices: tuple[SliceKey, ...], holder: Holder, digest: str) -> ApplyId:
+    def _open(self, draft: Image, slices: tuple[SliceKey, ...], holder: Holder, digest: str, verb: Verb) -> ApplyId:
         apply = ApplyId(draft.meta.applies + 1)
         draft.meta = replace(draft.meta, applies=apply)
-        draft.applies[apply] = HistoryEntry(apply, slices, holder, self._clock(), None, "", digest, 0, 0, 0)
+        draft.applies[apply] = HistoryEntry(apply, slices, holder, self._clock(), None, "", digest, 0, 0, 0, verb)
         return apply
 
     def _add_intents(self, draft: Image, apply: ApplyId, steps: Sequence[Step]) -> None:
@@ -345,6 +346,10 @@ class MemoryStore:
 
     def _add_results(self, draft: Image, apply: ApplyId, results: Sequence[StepResult]) -> None:
         entry, now = _open_apply(draft, apply), self._clock()
+        known = {one.step for one in draft.journal.get(apply, ()) if one.finished is None}
+        failed = [result.step for result in results if result.status is not StepStatus.DONE]
+        if unintended := [step for step in failed if step.id not in known]:
+            self._add_intents(draft, apply, unintended)
         by_step: dict[int, StepResult] = {result.step.id: result for result in results}
         draft.journal[apply] = tuple(
             replace(one, finished=now, status=found.status.value, message=found.message)

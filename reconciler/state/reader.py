@@ -18,6 +18,7 @@ from typing import Any, Final
 from reconciler.errors import StateUnreadable
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import Cordon, ResourceState, StateSnapshot
+from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state import location, mounts, revisions, rows, staleness
 from reconciler.state.chunks import CHUNK, chunks
@@ -48,11 +49,11 @@ The check reads every page, 1 to 2 ms for each MB, and a plan is to answer at on
 _TIMES: Final = frozenset(("started", "finished", "intended", "recorded", "since", "expires", "first_seen"))
 
 
-def open_reader(cluster: str, where: str | None) -> StateReader:
+def open_reader(cluster: Cluster, where: str | None) -> StateReader:
     """Open a cluster's state for reading: at `where`, or at its default place."""
     return read_state(
-        where or location.default_place(cluster),
-        cluster=cluster,
+        location.place_of(cluster, where),
+        cluster=cluster.name,
         clock=lambda: datetime.now(UTC),
         ttl=lease_ttl(os.environ),
     )

@@ -20,6 +20,7 @@ from reconciler.state.store import (
     OrphanId,
     SeenOrphan,
     StateMarks,
+    Verb,
 )
 
 
@@ -68,6 +69,7 @@ def history_entry(row: Any) -> HistoryEntry:
         done=row.done,
         failed=row.failed,
         skipped=row.skipped,
+        verb=Verb(row.verb),
     )
 
 

@@ -54,6 +54,15 @@ class Life(StrEnum):
     ENDED = "ended"
 
 
+class Verb(StrEnum):
+    """What began an apply of the history."""
+
+    APPLY = "apply"
+    DESTROY = "destroy"
+    GC = "gc"
+    REBUILD = "rebuild"
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One apply in the history; times are UTC, `finished` is None while it runs or where it was killed."""
@@ -68,11 +77,15 @@ class HistoryEntry:
     done: int
     failed: int
     skipped: int
+    verb: Verb = Verb.APPLY
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One attempted step: when it was intended, and its result; `status` is None while no result is written."""
+    """One step: when it was intended, and its result; `status` is None while no result is written.
+
+    A step that failed before it was attempted was intended when it failed.
+    """
 
     apply: ApplyId
     step: int
@@ -198,7 +211,7 @@ class StateStore(StateReader, Protocol):
         """Give out only tokens above this one from now on."""
         ...
 
-    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+    def begin(self, plan: Plan, holder: Holder, digest: str, verb: Verb = Verb.APPLY) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply.
 
         From then on, the numbers that the slices had and those that they get are both taken, until what uses the old

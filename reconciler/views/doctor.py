@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.observation.doctor import Examination
+from reconciler.errors import ReconcilerError
 from reconciler.plan.snapshot import Cordon
 from reconciler.spec.models.names import HostName
+from reconciler.spec.quoting import escape
 from reconciler.views import documents
-from reconciler.views.plan import NO_CORDONS, cordons_data, cordons_text
+from reconciler.views.plan import cordons_data, cordons_text
 from reconciler.views.tables import Table
 from reconciler.views.view import Block, View
 
@@ -17,15 +20,33 @@ _HERE = "here"
 """The title of the checks of this machine."""
 
 
-def doctor_view(examined: Sequence[Examination], cordoned: Mapping[HostName, Cordon] = NO_CORDONS) -> View:
-    """Show the checks of every host, whether all hosts are ready, and which take no new VMs."""
+@dataclass(frozen=True, slots=True)
+class StateCheck:
+    """Where the state is, which hosts take no new VMs, and why hosts refuse to work for this state (None: they do)."""
+
+    place: str
+    cordoned: Mapping[HostName, Cordon]
+    ownership: ReconcilerError | None
+
+
+def doctor_view(examined: Sequence[Examination], state: StateCheck) -> View:
+    """Show the checks of every host, whether all hosts are ready, which take no new VMs, and where the state is."""
     return View(
-        lambda: [*_blocks(examined), *([cordons_text(cordoned)] if cordoned else [])],
-        lambda: _document(examined, cordoned),
+        lambda: [*_blocks(examined), *_remarks(state)],
+        lambda: _document(examined, state),
+        lambda: f"State: {escape(state.place)}\n",
     )
 
 
-def _document(examined: Sequence[Examination], cordoned: Mapping[HostName, Cordon]) -> documents.DoctorDocument:
+def _remarks(state: StateCheck) -> Iterator[str]:
+    if state.cordoned:
+        yield cordons_text(state.cordoned)
+    if state.ownership is not None:
+        yield f"{escape(state.ownership.summary)}\n"
+        yield f"hint: {escape(state.ownership.hint or '')}\n"
+
+
+def _document(examined: Sequence[Examination], state: StateCheck) -> documents.DoctorDocument:
     hosts = [
         documents.CheckedHost(
             host=examination.host,
@@ -34,8 +55,14 @@ def _document(examined: Sequence[Examination], cordoned: Mapping[HostName, Cordo
         )
         for examination in examined
     ]
-    closed = [documents.CordonedHost.model_validate(each) for each in cordons_data(cordoned)]
-    return documents.DoctorDocument(fit=all(host.fit for host in hosts), hosts=hosts, hosts_cordoned=closed)
+    closed = [documents.CordonedHost.model_validate(each) for each in cordons_data(state.cordoned)]
+    return documents.DoctorDocument(
+        fit=all(host.fit for host in hosts) and state.ownership is None,
+        hosts=hosts,
+        hosts_cordoned=closed,
+        state=state.place,
+        ownership=None if state.ownership is None else state.ownership.summary,
+    )
 
 
 def _blocks(examined: Sequence[Examination]) -> Iterator[Block]:

@@ -367,11 +367,13 @@ class CheckedHost(Model):
 
 
 class DoctorDocument(Document):
-    """`doctor`."""
+    """`doctor`; `state` is the place of the state. `ownership` is why hosts refuse to work for it, null if they do."""
 
     fit: bool
     hosts: list[CheckedHost]
     hosts_cordoned: list[CordonedHost] = Field(default_factory=list)
+    state: str
+    ownership: str | None
 
 
 class Holder(Model):
@@ -383,9 +385,10 @@ class Holder(Model):
 
 
 class HistoryDocument(Document):
-    """An entry of `history`; times are UTC."""
+    """An entry of `history`; times are UTC. `verb` is apply, destroy, gc or rebuild."""
 
     id: int
+    verb: str
     slices: list[str]
     holder: Holder
     started: str
@@ -464,40 +467,6 @@ class Forgotten(Document):
     """`state forget` and `forget`."""
 
     forgotten: list[ResourcePlace]
-
-
-class RebuiltSlice(Document):
-    """A slice of a rebuilt state: how many of its resources were found, and which are missing on their hosts.
-
-    `unknown` counts those on hosts that could not be read. `saved` is when the copy was made that it comes from; null
-    if it comes from the state.
-    """
-
-    slice: str
-    found: int
-    missing: list[str]
-    unknown: int
-    saved: str | None
-
-
-class Rebuild(Document):
-    """`state rebuild`; `kept` is the copy of the state that was replaced, null if it was empty or was not replaced.
-
-    `taken_over` are lineages of other states that hosts belonged to. `gone` are slices of which nothing exists.
-    `clashing` are slices that were left out, because a slice that is newer has the same numbers.
-    """
-
-    rebuilt: bool
-    lineage: str
-    serial: int
-    slices: list[RebuiltSlice]
-    gone: list[str]
-    clashing: list[str]
-    taken_over: list[str]
-    damaged_copies: list[str]
-    orphans: int
-    unread: dict[str, str]
-    kept: str | None
 
 
 class HostDocument(Document):

@@ -61,6 +61,7 @@ def _step_document(entry: JournalEntry) -> documents.HistoryStep:
 def _apply_document(entry: HistoryEntry) -> documents.HistoryDocument:
     return documents.HistoryDocument(
         id=entry.id,
+        verb=entry.verb.value,
         slices=list(entry.slices),
         holder=holder_document(entry.holder),
         started=entry.started.isoformat(),
@@ -77,6 +78,7 @@ def _apply_row(entry: HistoryEntry) -> dict[str, Any]:
     seconds = (entry.finished - entry.started).total_seconds() if entry.finished else None
     return {
         "apply": entry.id,
+        "verb": entry.verb.value,
         "started": f"{entry.started.strftime(TIME)} UTC",
         "by": f"{entry.holder.user}@{entry.holder.host}",
         "seconds": None if seconds is None else f"{seconds:.1f}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from reconciler.plan.resources.base import kind_in
 from reconciler.plan.resources.registry import KINDS
 from reconciler.spec.quoting import escape, plural
-from reconciler.views import documents
+from reconciler.views import state_documents as documents
 from reconciler.views.tables import Table
 from reconciler.views.view import Block, View
 from reconciler.workflow.rebuild import Rebuilt

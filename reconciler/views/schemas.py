@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from reconciler.views import documents
+from reconciler.views import documents, state_documents
 
 DOCUMENTS: Mapping[str, Any] = {
     "init": documents.Written,
@@ -25,7 +25,8 @@ DOCUMENTS: Mapping[str, Any] = {
     "state-export": documents.Exported,
     "state-import": documents.Imported,
     "state-forget": documents.Forgotten,
-    "state-rebuild": documents.Rebuild,
+    "state-rebuild": state_documents.Rebuild,
+    "state-restore": list[state_documents.KeptCopy] | state_documents.RestoredState,
     "forget": documents.Forgotten,
     "hosts": list[documents.HostDocument],
     "cordon": documents.CordonDocument,

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from reconciler.spec.quoting import escape
 from reconciler.views import documents
 from reconciler.views.slices import SliceView, VmView
 from reconciler.views.tables import Table
 from reconciler.views.view import Block, View
 
 
-def status_view(slices: Sequence[SliceView]) -> View:
-    """Show one row for each slice."""
+def status_view(slices: Sequence[SliceView], place: str) -> View:
+    """Show one row for each slice, and where the state is."""
 
     def text() -> Sequence[Block]:
         return [Table([_slice_row(one) for one in slices]) if slices else "There is no slice in the state.\n"]
 
-    return View(text, lambda: [_document(one) for one in slices])
+    return View(text, lambda: [_document(one) for one in slices], lambda: f"State: {escape(place)}\n")
 
 
 def slice_view(one: SliceView) -> View:

@@ -97,7 +97,7 @@ def lock_warning(lock: Lock, life: Life) -> str:
 def exported_view(export: Export, output: Path) -> View:
     """Say what was written where."""
     document = documents.Exported(**_summary(export), written=str(output))
-    return _line(f"Wrote {output}: {_contents(export)}.", document)
+    return _line(f"Wrote {output}: {contents_text(export)}.", document)
 
 
 def imported_view(imported: Imported, file: Path) -> View:
@@ -140,10 +140,10 @@ def forget_host_warning(host: str, found: Collection[ResourceState], *, listed: 
 
 def import_warning(export: Export, file: Path) -> str:
     """Return the warning that precedes an import."""
-    return f"{escape(str(file))} has {_contents(export)}; it replaces this state.\n"
+    return f"{escape(str(file))} has {contents_text(export)}; it replaces this state.\n"
 
 
-def _contents(export: Export) -> str:
+def contents_text(export: Export) -> str:
     """Return what an export holds, in one line."""
     counts = f"{plural(len(export.slices), 'slice')}, {plural(len(export.resources), 'resource')}"
     return f"cluster {export.cluster}, serial {export.serial}, {counts}, lineage {export.lineage or '(none)'}"

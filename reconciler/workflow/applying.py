@@ -25,7 +25,7 @@ from reconciler.plan.model import Change, Plan, Step
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.snapshot import SHARED, StateSnapshot
 from reconciler.spec.models.names import Address, SliceKey
-from reconciler.state.store import Lock
+from reconciler.state.store import Lock, Verb
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
 from reconciler.workflow.ownership import claims_with_copies, refuse_foreign_hosts, settle_copies
@@ -187,6 +187,7 @@ async def perform(
             return ApplyResult(
                 prepared.plan, approved=True, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
             )
+    await engine.worker.run(engine.keep_copy)
     async with _begun(prepared) as (current, opened):
         report = await run_steps(
             engine,
@@ -244,7 +245,8 @@ async def _begun(prepared: PreparedApply) -> AsyncIterator[tuple[Plan, OpenApply
         async with _shared_lock(prepared, current) as locks:
             store = engine.store.under(locks)
             try:
-                number = await engine.worker.run(store.begin, current, engine.holder, plan_digest(current))
+                digest = plan_digest(current)
+                number = await engine.worker.run(store.begin, current, engine.holder, digest, _verb(prepared))
             except StateMoved as moved:
                 if prepared.saved:
                     raise
@@ -255,6 +257,11 @@ async def _begun(prepared: PreparedApply) -> AsyncIterator[tuple[Plan, OpenApply
     raise StateMoved(
         "the state keeps changing under this plan", hint="wait until the other applies have ended, then try again"
     )
+
+
+def _verb(prepared: PreparedApply) -> Verb:
+    """Return what the history calls an apply: without slice files, all that it does is to destroy."""
+    return Verb.DESTROY if prepared.asked.destroy and not prepared.inputs.slices else Verb.APPLY
 
 
 def _same_again(prepared: PreparedApply, current: Plan, moved: StateMoved) -> Plan:

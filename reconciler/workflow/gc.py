@@ -161,6 +161,7 @@ async def _remove(engine: Engine, orphans: Sequence[Orphan], store: StateStore, 
     going = {step.id: orphan_id(by_place[step.host, step.address]) for step in steps}
     slices = {SliceKey(step.subject.slice) for step in steps if step.subject.slice is not None}
     digest = hashlib.sha256(repr(sorted(going.values())).encode()).hexdigest()
+    await engine.worker.run(engine.keep_copy)
     number = await engine.worker.run(store.begin_removal, slices, engine.holder, digest)
     lineage = (await engine.worker.run(store.read, ())).lineage
     opened = OpenApply(lineage, number, store, locks)

@@ -17,7 +17,7 @@ from reconciler.plan.snapshot import Claim, Status, allocation_data, allocation_
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.export import Export, ExportedApply, ExportedCounters, ExportedResource, ExportedSlice
 from reconciler.state.hostcopy import StateCopy, decode_copy
-from reconciler.state.store import Holder
+from reconciler.state.store import Holder, Verb
 from reconciler.workflow.planning import DONE
 
 
@@ -288,6 +288,7 @@ def _export(
         done=0,
         failed=0,
         skipped=0,
+        verb=Verb.REBUILD,
         journal=(),
     )
     return base.model_copy(

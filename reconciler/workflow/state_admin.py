@@ -15,7 +15,7 @@ from reconciler.spec.models.names import Address, HostName
 from reconciler.spec.quoting import did_you_mean
 from reconciler.state.copies import keep, write_private
 from reconciler.state.export import Export, read_export, write_export
-from reconciler.state.location import default_place, sqlite_file
+from reconciler.state.location import default_place, place_of, sqlite_file
 from reconciler.state.store import ApplyId, Holder, JournalEntry, Lock, StateReader
 from reconciler.workflow.planning import find_slices
 
@@ -101,8 +101,11 @@ def read_file(file: Path) -> Export:
     return read_export(text, str(file))
 
 
-def import_state(store: SqlStore, export: Export, holder: Holder, backup: Path) -> Imported:
-    """Replace a state by an export; the replaced state is first saved next to `backup`."""
+def import_state(store: SqlStore, export: Export, holder: Holder, backup: Path, *, older: bool = False) -> Imported:
+    """Replace a state by an export; the replaced state is first saved next to `backup`.
+
+    An export that is older is refused, unless `older` allows it.
+    """
     kept: list[Path] = []
 
     def save(before: Export) -> None:
@@ -110,14 +113,13 @@ def import_state(store: SqlStore, export: Export, holder: Holder, backup: Path) 
         name = f"{backup.name}.before-import-{before.serial}.json"
         kept.append(keep(backup.with_name(name), write_export(before)))
 
-    store.import_state(export, holder, save)
+    store.import_state(export, holder, save, older=older)
     return Imported(export, kept[0] if kept else None)
 
 
-def backup_place(cluster: str, state: str | None) -> Path:
+def backup_place(cluster: Cluster, state: str | None) -> Path:
     """Return the file beside which a replaced state is saved: the state's own, or the default one for a server."""
-    place = default_place(cluster)
-    return sqlite_file(state or place) or place
+    return sqlite_file(place_of(cluster, state)) or default_place(cluster.name, cluster.id)
 
 
 def forget(store: SqlStore, found: Mapping[Address, ResourceState], holder: Holder) -> Mapping[Address, ResourceState]:

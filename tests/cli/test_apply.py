@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from reconciler.state.sql.store import open_state
+from reconciler.state.sql.store import SqlStore, open_store
 from tests.cli.running import Cli, asking, on_terminal, plain
 
 pytestmark = pytest.mark.slow
 
 INTERRUPTED = 130
 QUESTION = "Do this? [y/N]: "
+
+
+def state_of(project: Path) -> SqlStore:
+    return open_store(project / "state.db", cluster="campus", clock=lambda: datetime.now(UTC), read_only=True)
 
 
 @pytest.mark.parametrize("verb", ["apply", "destroy"])
@@ -43,13 +48,17 @@ def test_ctrl_c_at_the_question_changes_nothing_and_releases_the_locks(
 ) -> None:
     monkeypatch.setenv("RECONCILER_STATE", str(project / "state.db"))
     with asking(["apply"], QUESTION) as run:
-        with closing(open_state("campus", str(project / "state.db"), read_only=True)) as store:
+        with closing(
+            open_store(project / "state.db", cluster="campus", clock=lambda: datetime.now(UTC), read_only=True)
+        ) as store:
             assert [lock.name for lock in store.locks()] == ["admin/two-vms"]
         done = run.answer(b"\x03")
     assert done.code == INTERRUPTED
     assert done.out.endswith("Interrupted.\n")
     assert cli("status", "--json").data == []
-    with closing(open_state("campus", str(project / "state.db"), read_only=True)) as store:
+    with closing(
+        open_store(project / "state.db", cluster="campus", clock=lambda: datetime.now(UTC), read_only=True)
+    ) as store:
         assert store.locks() == ()
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.commands.files import _SCHEMAS, _STARTERS
+from reconciler.spec.load import load_cluster
+from reconciler.state.location import default_place, place_of
+from reconciler.trees import DISK
 from tests.cli.running import Cli, Write
 from tests.conftest import Golden
 
@@ -23,6 +26,17 @@ def test_init_writes_files_that_validate_and_plan(cli: Cli, folder: Path) -> Non
     assert cli("validate").out == "Valid: cluster campus, 1 slice: admin/two-vms.\n"
     assert "1 restart" not in cli("plan").out
     assert cli("plan").out.splitlines()[-1] == "Plan: 19 to add, 0 to change, 0 to replace, 0 to destroy."
+
+
+def test_init_gives_each_cluster_an_id_by_which_its_state_is_found(cli: Cli, folder: Path) -> None:
+    places = []
+    for name in ("one", "two"):
+        assert cli("init", name).code == 0
+        cluster = load_cluster(DISK, folder / name / "cluster.yaml").cluster
+        assert cluster.id is not None
+        places.append(place_of(cluster, None))
+        assert Path(places[-1]) == default_place("campus", cluster.id)
+    assert len(set(places)) == 2, "two clusters named campus have two states"
 
 
 def test_init_writes_where_it_is_told(cli: Cli, folder: Path) -> None:

@@ -16,7 +16,7 @@ VERBS = [
     *("init", "validate", "schema", "plan", "apply", "destroy", "status", "show"),
     *("history", "unlock", "drift", "gc", "verify", "hosts", "cordon", "uncordon", "forget", "doctor"),
 ]
-STATE_VERBS = ["list", "show", "export", "import", "forget"]
+STATE_VERBS = ["list", "show", "export", "import", "restore", "rebuild", "forget"]
 LAB_VERBS = ["up", "down", "status", "exec"]
 HELPS = [
     *([verb] for verb in VERBS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from reconciler import workflow
 from reconciler.simulation.cluster import HOLDER
-from reconciler.state.sql.store import open_state
+from reconciler.state.location import default_place
+from reconciler.state.sql.store import open_store
 from tests.cli.running import Cli
 
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
@@ -40,7 +42,7 @@ def test_documents_before_and_after_an_apply(cli: Cli, folder: Path) -> None:
 
 def test_documents_of_a_resource(cli: Cli, project: Path) -> None:
     inputs = workflow.load(project / "cluster.yaml", [project / "slices/two-vms.yaml"])
-    with closing(open_state("campus", None)) as store:
+    with closing(open_store(default_place("campus"), cluster="campus", clock=lambda: datetime.now(UTC))) as store:
         planned = workflow.plan(inputs, store)
         store.intend(store.begin(planned, HOLDER, ""), planned.steps[:1])
     address = planned.steps[0].address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_state_comes_from_flag_environment_file_default(
     def used() -> set[str]:
         found = {path.name for path in project.glob("*.db")}
         for path in project.glob("*.db*"):
-            path.unlink()
+            rmtree(path) if path.is_dir() else path.unlink()
         return found
 
     apply = ("apply", "--auto-approve", "slices")

@@ -70,6 +70,7 @@ class TestHistory:
         lines = cli("history").out.splitlines()
         assert lines[1].split() == [
             "APPLY",
+            "VERB",
             "STARTED",
             "BY",
             "SECONDS",

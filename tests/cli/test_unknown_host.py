@@ -59,6 +59,8 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "state show": (["state", "show", f"image/cirros@{GONE}"], 1, "not in the state"),
     "state export": (["state", "export", "-o", "export.json"], 0, ""),
     "state import": (["state", "import", "nowhere.json"], 1, "cannot be read"),
+    "state restore": (["state", "restore"], 0, "no copy of the state"),
+    "state rebuild": (["state", "rebuild", "--auto-approve"], 1, "could not be read"),
     "state forget": (["state", "forget", "vm/admin/two-vms/web", "--auto-approve"], 0, ""),
     "hosts": (["hosts"], 0, "not in the cluster file"),
     "cordon": (["cordon", "worker2"], 0, "is cordoned by"),

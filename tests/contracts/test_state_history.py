@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.state.sql.store import SqlStore
+from reconciler.state.store import Verb
 from tests.contracts.states import (
     ANNA,
     LAB1,
@@ -64,3 +65,29 @@ class TestHistory:
         store.intend(apply, todo)
         store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "a\0b\ud800'); DROP TABLE journal; --")])
         assert store.journal(apply)[0].message == "a\ufffdb?'); DROP TABLE journal; --"
+
+
+def test_a_step_that_failed_before_it_was_attempted_keeps_its_reason(store: SqlStore) -> None:
+    todo = steps((None, router(LAB1)), (None, port(100, LAB1)))
+    apply = store.begin(plan(store, {LAB1: allocation()}, todo=todo), ANNA, "abc")
+    store.intend(apply, todo[:1])
+    store.record(apply, [StepResult(todo[0], StepStatus.DONE)])
+    store.record(apply, [StepResult(todo[1], StepStatus.FAILED, "worker1 cannot be reached: no route to host")])
+    store.finish(apply, "failed", 0)
+    found = store.journal(apply)
+    assert [(entry.step, entry.status, entry.message) for entry in found] == [
+        (todo[0].id, "done", ""),
+        (todo[1].id, "failed", "worker1 cannot be reached: no route to host"),
+    ]
+    assert found[1].intended == found[1].finished
+    assert store.history(1)[0].failed == 1
+
+
+def test_the_history_says_which_verb_began_an_apply(store: SqlStore) -> None:
+    applied = store.begin(plan(store, {LAB1: allocation()}), ANNA, "a")
+    store.finish(applied, "done", 0)
+    destroyed = store.begin(plan(store, {}), ANNA, "b", Verb.DESTROY)
+    store.finish(destroyed, "done", 0)
+    removed = store.begin_removal([LAB1], ANNA, "c")
+    store.finish(removed, "done", 0)
+    assert [entry.verb for entry in store.history()] == [Verb.GC, Verb.DESTROY, Verb.APPLY]

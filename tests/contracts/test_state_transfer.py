@@ -118,7 +118,7 @@ class TestRefusals:
         [
             ("", "file is not an exported state: it is not JSON"),
             ("[]", "file is not an exported state$"),
-            ('{"lineage": 1, "digest": "", "format": 4}', "written by another version .its format is 4"),
+            ('{"lineage": 1, "digest": "", "format": 5}', "written by another version .its format is 5"),
         ],
         ids=["empty", "a list", "newer"],
     )

@@ -89,6 +89,9 @@ def test_a_second_state_is_refused_before_its_first_step(busy: Site) -> None:
         assert str(busy.state) in refused.err, "where that state is"
         assert "reconciler state rebuild" in refused.err, "what to do"
     assert other.run("gc", "--auto-approve").code == 1
+    checked = other.run("doctor", "--json")
+    assert (checked.code, str(busy.state) in json.loads(checked.out)["ownership"]) == (1, True), checked.told
+    assert f"State: {busy.state}" in busy.do("doctor").err
     assert other.run("history").out.count("\n") <= 1, "no apply was begun"
     assert pids(busy, "lab1") == running
     busy.in_sync(write(busy, "lab1"))

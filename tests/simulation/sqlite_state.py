@@ -14,7 +14,7 @@ from reconciler.plan.results import StepResult
 from reconciler.simulation.cluster import NOW, TTL, OnPoint
 from reconciler.state.sql.opening import empty_engine
 from reconciler.state.sql.store import SqlStore
-from reconciler.state.store import ApplyId, Holder
+from reconciler.state.store import ApplyId, Holder, Verb
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ class SqliteState(SqlStore):
         """Set the database back to an image."""
         _raw(self._memory).deserialize(image)
 
-    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
-        return self._observed("the start", lambda: super(SqliteState, self).begin(plan, holder, digest))
+    def begin(self, plan: Plan, holder: Holder, digest: str, verb: Verb = Verb.APPLY) -> ApplyId:
+        return self._observed("the start", lambda: super(SqliteState, self).begin(plan, holder, digest, verb))
 
     def intend(self, apply: ApplyId, steps: Sequence[Step]) -> None:
         self._observed("intents", lambda: super(SqliteState, self).intend(apply, steps))

@@ -94,10 +94,11 @@ class TestMigrating:
         with closing(sqlite3.connect(file)) as connection, connection:
             connection.execute("DROP TABLE orphans")
             connection.execute("DROP TABLE cordons")
+            connection.execute("ALTER TABLE applies DROP COLUMN verb")
             connection.execute("UPDATE alembic_version SET version_num = '0001'")
         with opened(file) as store:
             assert (store.read().lineage, store.orphans(), store.cordons()) == (lineage, (), {})
-        copy = file.with_name("old.db.before-0003")
+        copy = file.with_name("old.db.before-0004")
         assert ask(copy, "SELECT version_num FROM alembic_version") == "0001"
         assert ask(copy, "SELECT lineage FROM meta") == lineage
 

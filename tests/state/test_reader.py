@@ -20,8 +20,9 @@ from tests.state.conftest import now, opened
 SLOW = ("alembic", "psycopg", "sqlalchemy")
 READ = """
 import sys
-from reconciler.state.reader import open_reader
-reader = open_reader("lab", sys.argv[1])
+from datetime import UTC, datetime
+from reconciler.state.reader import read_state
+reader = read_state(sys.argv[1], cluster="lab", clock=lambda: datetime.now(UTC))
 print(reader.read().lineage, reader.history(), reader.locks(), reader.orphans())
 reader.close()
 print(*sys.modules, file=sys.stderr)
@@ -73,6 +74,7 @@ def test_a_file_of_an_older_schema_is_upgraded_first(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("DROP TABLE orphans")
         connection.execute("DROP TABLE cordons")
+        connection.execute("ALTER TABLE applies DROP COLUMN verb")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     with closing(read_state(file, cluster="lab", clock=now)) as reader:
         assert isinstance(reader, SqlStore)

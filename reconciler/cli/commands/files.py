@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib import resources
@@ -19,6 +20,9 @@ from reconciler.spec.schema import MODELS, schema_text
 from reconciler.views.files import schema_view, valid_view, written_view
 
 _STARTERS = {"cluster.yaml": "cluster.yaml", "two-vms.yaml": "slices/two-vms.yaml"}
+_NO_ID = 'id: "00000000"'
+"""What stands for the id of a cluster in its starter."""
+
 _SCHEMAS = {"cluster": "schemas/cluster.json", "slice": "schemas/slice.json"}
 """The files that the first lines of the starters name, for editors."""
 
@@ -35,6 +39,7 @@ def init(
     """
     starters = resources.files("reconciler.cli").joinpath("starters")
     texts = {folder / target: starters.joinpath(name).read_text(encoding="utf-8") for name, target in _STARTERS.items()}
+    texts[folder / "cluster.yaml"] = texts[folder / "cluster.yaml"].replace(_NO_ID, f'id: "{secrets.token_hex(4)}"')
     texts |= {folder / target: schema_text(kind) for kind, target in _SCHEMAS.items()}
     try:
         existing = [str(target) for target in texts if target.exists()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,21 +9,22 @@ import typer
 from reconciler import workflow
 from reconciler.apply.observation.doctor import Examination
 from reconciler.apply.observation.drift import DriftKind
+from reconciler.apply.transport.connection import Connector
 from reconciler.cli.engines import connecting
 from reconciler.cli.interrupt import run_reading
 from reconciler.cli.options import Slices
 from reconciler.cli.session import Session
-from reconciler.errors import StateError
-from reconciler.plan.snapshot import Cordon
+from reconciler.errors import HostOwned, StateBehind, StateError
 from reconciler.spec.models.names import HostName
 from reconciler.verify.verification import Verification
-from reconciler.views.doctor import doctor_view
+from reconciler.views.doctor import StateCheck, doctor_view
 from reconciler.views.drift import drift_view
 from reconciler.views.hosts import hosts_view
 from reconciler.views.orphans import is_drift
 from reconciler.views.verification import verification_view
 from reconciler.workflow.doctor import examine_cluster
 from reconciler.workflow.hosts import HostReport, report_hosts
+from reconciler.workflow.ownership import refuse_foreign_hosts
 from reconciler.workflow.verify import verify as verify_cluster
 
 DRIFTED = 2
@@ -114,17 +114,25 @@ def hosts(session: Session) -> None:
     session.show(hosts_view(found))
 
 
-def _cordoned(session: Session, inputs: workflow.Inputs) -> Mapping[HostName, Cordon]:
-    """Return the cordoned hosts; none if the state cannot be read, because doctor is about hosts."""
+async def _check_state(session: Session, inputs: workflow.Inputs, connector: Connector) -> StateCheck:
+    """Check that the hosts work for the state; one that cannot be read is left out, because doctor is about hosts."""
+    place = session.state_place(inputs.cluster)
     try:
         with session.reader(inputs.cluster) as reader:
-            return reader.cordons()
+            cordoned = reader.cordons()
+            hosts = [HostName(host.name) for host in inputs.cluster.cluster.hosts()]
+            await refuse_foreign_hosts(reader, connector, hosts)
+    except (HostOwned, StateBehind) as error:
+        return StateCheck(place, cordoned, error)
     except StateError:
-        return {}
+        return StateCheck(place, {}, None)
+    return StateCheck(place, cordoned, None)
 
 
 def doctor(session: Session) -> int:
     """Check that every host is ready: login, Open vSwitch, trunk, programs, kernel, space, clock, images. Reads only.
+
+    Also says where the state is, and whether hosts belong to another one.
 
     Exits 0 if every host is ready, warnings allowed, and 1 otherwise.
 
@@ -134,10 +142,11 @@ def doctor(session: Session) -> int:
     """
     inputs = session.inputs()
 
-    async def work() -> tuple[Examination, ...]:
+    async def work() -> tuple[tuple[Examination, ...], StateCheck]:
         async with connecting(session, inputs.cluster.cluster) as connector:
-            return tuple(await examine_cluster(inputs, connector))
+            examined = tuple(await examine_cluster(inputs, connector))
+            return examined, await _check_state(session, inputs, connector)
 
-    examined = run_reading(work())
-    session.show(doctor_view(examined, _cordoned(session, inputs)))
-    return 0 if all(examination.fit for examination in examined) else 1
+    examined, state = run_reading(work())
+    session.show(doctor_view(examined, state))
+    return 0 if all(examination.fit for examination in examined) and state.ownership is None else 1

@@ -36,7 +36,7 @@ def rebuild(session: Session, *, auto_approve: AutoApprove = False) -> int:
             found = runs.run(workflow.examine(engine, inputs, store))
             if not found.changed:
                 session.show(nothing_view(found))
-                return 0
+                return 1 if found.unread else 0
             if not found.slices and found.unread:
                 raise PlanError(
                     f"no slice was found, and {', '.join(sorted(found.unread))} could not be read",
@@ -48,7 +48,7 @@ def rebuild(session: Session, *, auto_approve: AutoApprove = False) -> int:
                     return DECLINED
             else:
                 session.remark(found_blocks(found))
-            backup = backup_place(inputs.cluster.cluster.name, session.state)
+            backup = backup_place(inputs.cluster.cluster, session.state)
             done = runs.run(workflow.perform(engine, inputs, store, found, backup))
     session.show(rebuilt_view(done))
     return 1 if done.untold or found.unread else 0

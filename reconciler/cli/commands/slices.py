@@ -25,13 +25,14 @@ def status(session: Session, *, host: OnHost = None) -> None:
       reconciler status --json
       reconciler status --host worker3
     """
-    with session.reader(session.inputs().cluster) as store:
+    cluster = session.inputs().cluster
+    with session.reader(cluster) as store:
         slices = slice_views(store.read(None))
         there = None if host is None else state_admin.find_host(store, host).values()
     if there is not None:
         keys = {entry.resource.slice for entry in there}
         slices = tuple(one for one in slices if one.key in keys)
-    session.show(status_view(slices))
+    session.show(status_view(slices, session.state_place(cluster)))
 
 
 def show(

@@ -28,6 +28,13 @@ VERBS = (
     Verb("export", "Verbs", __name__, "export_state", "Write the whole state as JSON, without locks."),
     Verb("import", "Verbs", __name__, "import_state", "Replace the state by an exported one."),
     Verb(
+        "restore",
+        "Verbs",
+        "reconciler.cli.commands.restore",
+        "restore",
+        "Restore a copy that was kept before an apply, or list the copies.",
+    ),
+    Verb(
         "rebuild",
         "Verbs",
         "reconciler.cli.commands.rebuild",
@@ -173,7 +180,7 @@ def import_state(
         sys.stderr.write(views.import_warning(export, file))
         if not approved("Import it?", auto_approve=auto_approve):
             return DECLINED
-        backup = state_admin.backup_place(cluster.cluster.name, session.state)
+        backup = state_admin.backup_place(cluster.cluster, session.state)
         imported = state_admin.import_state(store, export, this_process(), backup)
     session.show(views.imported_view(imported, file))
     return 0

@@ -44,6 +44,7 @@ VlanRangeField = Annotated[
 INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
 HOST_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:%-]{0,252}$"
 USER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
+IDENTITY_PATTERN = r"^[0-9a-z]{4,32}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 InterfaceName = Annotated[str, StringConstraints(pattern=INTERFACE_NAME_PATTERN)]
@@ -152,10 +153,14 @@ class User(Model):
 
 
 class Cluster(Model):
-    """A cluster file: hosts, networks, images, flavors and users."""
+    """A cluster file: hosts, networks, images, flavors and users.
+
+    `id` distinguishes the cluster from another one of the same name: the default place of its state has it.
+    """
 
     version: Version
     name: Name
+    id: Annotated[str, StringConstraints(pattern=IDENTITY_PATTERN)] | None = None
     workers: Annotated[tuple[Worker, ...], Field(min_length=1, strict=False)]
     network_node: NetworkNode
     ssh: Login = Login()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from reconciler.spec.models.names import SliceKey
 from reconciler.state import rows
 from reconciler.state.codec import encode_names
 from reconciler.state.sql import schema
-from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry
+from reconciler.state.store import ApplyId, HistoryEntry, Holder, JournalEntry, Verb
 
 _APPLIES, _JOURNAL = schema.applies, schema.journal
 
@@ -37,8 +37,14 @@ def journal(connection: Connection, apply: ApplyId) -> tuple[JournalEntry, ...]:
     return tuple(map(rows.journal_entry, found))
 
 
-def open_apply(
-    connection: Connection, apply: ApplyId, slices: tuple[SliceKey, ...], holder: Holder, now: datetime, digest: str
+def open_apply(  # noqa: PLR0913, PLR0917 - the columns of an apply
+    connection: Connection,
+    apply: ApplyId,
+    slices: tuple[SliceKey, ...],
+    holder: Holder,
+    now: datetime,
+    digest: str,
+    verb: Verb,
 ) -> None:
     """Write that an apply has begun."""
     row = {
@@ -53,6 +59,7 @@ def open_apply(
         "done": 0,
         "failed": 0,
         "skipped": 0,
+        "verb": verb.value,
     }
     connection.execute(insert(_APPLIES), row)
 
@@ -65,10 +72,14 @@ def intend(connection: Connection, apply: ApplyId, steps: Sequence[Step], now: d
 
 
 def record(connection: Connection, apply: ApplyId, results: Sequence[StepResult], now: datetime) -> None:
-    """Close the open journal entry of each step, and count the results; raises StateError as `intend` does."""
+    """Close the open journal entry of each step, and count the results; raises StateError as `intend` does.
+
+    A step that failed before it was attempted, because its host cannot be reached or refuses it, gets an entry too.
+    """
     _scope(connection, apply)
     if not results:
         return
+    intend(connection, apply, list(_unintended(connection, apply, results)), now)
     this = (_JOURNAL.c.apply == apply, _JOURNAL.c.step == bindparam("b_step"), _JOURNAL.c.recorded.is_(None))
     values = {"recorded": now, "outcome": bindparam("b_outcome"), "words": bindparam("b_words")}
     closed = [
@@ -79,6 +90,15 @@ def record(connection: Connection, apply: ApplyId, results: Sequence[StepResult]
     done = sum(result.status is StepStatus.DONE for result in results)
     counts = {"done": _APPLIES.c.done + done, "failed": _APPLIES.c.failed + len(results) - done}
     connection.execute(update(_APPLIES).where(_APPLIES.c.id == apply).values(counts))
+
+
+def _unintended(connection: Connection, apply: ApplyId, results: Sequence[StepResult]) -> Iterator[Step]:
+    """Yield the failed steps that have no open entry."""
+    failed = [result.step for result in results if result.status is not StepStatus.DONE]
+    if failed:
+        this = (_JOURNAL.c.apply == apply, _JOURNAL.c.recorded.is_(None))
+        known = set(connection.execute(select(_JOURNAL.c.step).where(*this)).scalars())
+        yield from (step for step in failed if step.id not in known)
 
 
 def finish(connection: Connection, apply: ApplyId, result: str, skipped: int, now: datetime) -> tuple[SliceKey, ...]:

@@ -133,6 +133,7 @@ applies = Table(
     _set("done", Integer),
     _set("failed", Integer),
     _set("skipped", Integer),
+    Column("verb", Text, nullable=False, server_default="apply"),
 )
 
 journal = Table(

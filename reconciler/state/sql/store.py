@@ -22,11 +22,12 @@ from reconciler.plan.model import Plan, Step
 from reconciler.plan.resources import Resource
 from reconciler.plan.results import StepResult
 from reconciler.plan.snapshot import Cordon, Counters, ResourceState, StateSnapshot
+from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state import rows
 from reconciler.state.codec import decode_allocation
 from reconciler.state.faults import RESTORE, decoding
-from reconciler.state.location import default_place
+from reconciler.state.location import place_of
 from reconciler.state.locks.ttl import TTL, lease_ttl
 from reconciler.state.sql import allocations, cordons, history, locks, orphans, resources, schema
 from reconciler.state.sql.connection import reading, writing
@@ -43,12 +44,11 @@ from reconciler.state.store import (
     OrphanId,
     SeenOrphan,
     StateMarks,
+    Verb,
 )
 
 if TYPE_CHECKING:
     from reconciler.state.export import Export
-
-__all__ = ["SqlStore", "default_place", "open_state", "open_store"]
 
 
 def open_store(
@@ -66,11 +66,11 @@ def open_store(
     return SqlStore(engine, name_of(url), clock, read_only=read_only, ttl=ttl)
 
 
-def open_state(cluster: str, where: str | None, *, read_only: bool = False) -> SqlStore:
+def open_state(cluster: Cluster, where: str | None, *, read_only: bool = False) -> SqlStore:
     """Open a cluster's state at `where`, or at its default place, with this machine's clock."""
     return open_store(
-        where or default_place(cluster),
-        cluster=cluster,
+        place_of(cluster, where),
+        cluster=cluster.name,
         clock=lambda: datetime.now(UTC),
         read_only=read_only,
         ttl=lease_ttl(os.environ),
@@ -204,16 +204,18 @@ class SqlStore:
         with self._reading() as connection:
             transfer.check(self._meta(connection), export)
 
-    def import_state(self, export: Export, holder: Holder, keep: Callable[[Export], object]) -> None:
+    def import_state(
+        self, export: Export, holder: Holder, keep: Callable[[Export], object], *, older: bool = False
+    ) -> None:
         """Replace this state by an exported one, after `keep` has saved what was here.
 
         Raises StateError where the exported state is of another cluster, or where this state is not empty and the
-        exported one is older or of another lineage; StateLocked while any lock is held.
+        exported one is older (unless that is asked for) or of another lineage; StateLocked while any lock is held.
         """
         from reconciler.state.sql import transfer  # noqa: PLC0415 - as above
 
         with self._writing() as (connection, meta):
-            transfer.check(meta, export)
+            transfer.check(meta, export, older=older)
             locks.refuse_held(connection, holder, self._ttl)
             if meta.serial:
                 with decoding(self._place, "what it holds"):
@@ -238,7 +240,7 @@ class SqlStore:
         with self._reading() as connection:
             allocations.check(connection, self._meta(connection), plan)
 
-    def begin(self, plan: Plan, holder: Holder, digest: str) -> ApplyId:
+    def begin(self, plan: Plan, holder: Holder, digest: str, verb: Verb = Verb.APPLY) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan.
 
         Raises StateError, and writes nothing, where two slices would have the same number.
@@ -249,7 +251,7 @@ class SqlStore:
             apply = ApplyId(meta.applies + 1)
             moved = {"given_moved": serial} if allocations.give(connection, plan, serial) else {}
             resources.expect(connection, plan)
-            history.open_apply(connection, apply, plan.slices, holder, self._clock(), digest)
+            history.open_apply(connection, apply, plan.slices, holder, self._clock(), digest, verb)
             values = {"serial": serial, "applies": apply, **_grown(meta, plan.counters), **moved}
             connection.execute(update(schema.meta).values(values))
             return apply
@@ -319,7 +321,7 @@ class SqlStore:
         """Open an apply that deletes orphans of these slices; `finish` closes it."""
         with self._writing() as (connection, meta):
             apply = ApplyId(meta.applies + 1)
-            history.open_apply(connection, apply, tuple(sorted(slices)), holder, self._clock(), digest)
+            history.open_apply(connection, apply, tuple(sorted(slices)), holder, self._clock(), digest, Verb.GC)
             connection.execute(update(schema.meta).values(applies=apply))
             _move(connection, meta, ())
             return apply

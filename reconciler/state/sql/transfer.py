@@ -27,6 +27,7 @@ from reconciler.state.export import (
     claimed,
 )
 from reconciler.state.sql import allocations, cordons, schema
+from reconciler.state.store import Verb
 
 _APPLY = ("id", "user", "host", "pid", "started", "finished", "result", "digest", "done", "failed", "skipped")
 _STEP = tuple(ExportedStep.model_fields)
@@ -65,7 +66,7 @@ def read(connection: Connection, meta: Row[Any]) -> Export:
     )
 
 
-def check(meta: Row[Any], export: Export) -> None:
+def check(meta: Row[Any], export: Export, *, older: bool = False) -> None:
     """Raise StateError where the exported state may not replace this one; it may always replace an empty one."""
     if export.cluster != meta.cluster:
         raise StateError(
@@ -79,7 +80,7 @@ def check(meta: Row[Any], export: Export) -> None:
             f"the exported state is another one (its lineage is {export.lineage}, this one's {meta.lineage})",
             hint="import it into an empty state: name its place with --state",
         )
-    if export.serial < meta.serial:
+    if export.serial < meta.serial and not older:
         raise StateError(
             f"the exported state is older (its serial is {export.serial}, this one's {meta.serial})",
             hint="what was done since would be lost; to inspect it, import it into an empty state with --state",
@@ -144,6 +145,7 @@ def _history(connection: Connection) -> Iterator[ExportedApply]:
         yield ExportedApply(
             **{name: getattr(row, name) for name in _APPLY},
             slices=tuple(json.loads(row.slices)),
+            verb=Verb(row.verb),
             journal=tuple(steps.get(row.id, ())),
         )
 
@@ -169,7 +171,8 @@ def _resource_row(entry: ExportedResource) -> dict[str, Any]:
 
 
 def _apply_row(entry: ExportedApply) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in _APPLY} | {"slices": encode_names(entry.slices)}
+    values = {name: getattr(entry, name) for name in _APPLY}
+    return values | {"slices": encode_names(entry.slices), "verb": entry.verb.value}
 
 
 def _step_row(entry: ExportedApply, step: ExportedStep) -> dict[str, Any]:

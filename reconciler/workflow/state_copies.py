@@ -1,0 +1,89 @@
+"""Lists the copies of a state that were kept before applies, and restores one."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from reconciler.errors import StateError, StateUnreadable, UsageError
+from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.quoting import did_you_mean
+from reconciler.state.copies import copy_database, database_copies, set_aside
+from reconciler.state.export import Export
+from reconciler.state.location import place_of, sqlite_file
+from reconciler.state.sql.store import SqlStore, open_state, open_store
+from reconciler.state.store import Holder
+from reconciler.workflow.state_admin import import_state
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCopy:
+    """A copy of a state: its name, its content, and the file."""
+
+    name: str
+    file: Path
+    export: Export
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A copy that has replaced a state, and where the replaced state was saved (None if there was none)."""
+
+    copy: KeptCopy
+    kept: Path | None
+
+
+def state_file(cluster: Cluster, where: str | None) -> Path:
+    """Return the SQLite file of a state; raises UsageError for a database server, which has backups of its own."""
+    file = sqlite_file(place_of(cluster, where))
+    if file is None:
+        raise UsageError(
+            "only the state in a SQLite file has copies here",
+            hint="restore a database server from its own backups, then run `reconciler state rebuild`",
+        )
+    return file
+
+
+def kept_copies(cluster: Cluster, file: Path) -> list[KeptCopy]:
+    """Return the copies of a state that can be read, newest first."""
+    found = []
+    for path in database_copies(file):
+        try:
+            found.append(_read(cluster, path))
+        except StateError:
+            continue
+    return found
+
+
+def find_copy(cluster: Cluster, file: Path, name: str) -> KeptCopy:
+    """Return a copy by its name, or `latest`; raises UsageError if there is none, StateError if it is damaged."""
+    paths = {path.stem: path for path in database_copies(file)}
+    if name == "latest" and paths:
+        return _read(cluster, next(iter(paths.values())))
+    if name not in paths:
+        raise UsageError(f"there is no copy {name!r} of the state", hint=did_you_mean(name, paths))
+    return _read(cluster, paths[name])
+
+
+def _read(cluster: Cluster, path: Path) -> KeptCopy:
+    clock = datetime.now
+    with closing(open_store(path, cluster=cluster.name, clock=clock, read_only=True)) as store:
+        return KeptCopy(path.stem, path, store.export())
+
+
+def restore(cluster: Cluster, file: Path, copy: KeptCopy, holder: Holder) -> Restored:
+    """Replace the state in a file by a copy; the replaced state is saved first, and a damaged one is renamed."""
+    try:
+        store = open_state(cluster, str(file))
+    except StateUnreadable:
+        kept = set_aside(file)
+        copy_database(copy.file, file)
+        return Restored(copy, kept)
+    with closing(store):
+        return Restored(copy, _replace(store, file, copy, holder))
+
+
+def _replace(store: SqlStore, file: Path, copy: KeptCopy, holder: Holder) -> Path | None:
+    return import_state(store, copy.export, holder, file, older=True).kept
