@@ -1,16 +1,19 @@
 """Builds the seed image that cloud-init's NoCloud reads, in memory; the same input gives the same bytes.
 
-A file system with the label `cidata` holds `meta-data` and `user-data`; without `network-config` cloud-init asks for
-DHCP by itself (https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html).
+A file system with the label `cidata` holds `meta-data`, `user-data`, `vendor-data` and `network-config`
+(https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html). Without the last one cloud-init would bring
+up the first NIC only.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from reconciler.plan.resources import Seed
+from reconciler.plan.resources import Seed, Vm
 
 if TYPE_CHECKING:
     from pycdlib import PyCdlib
@@ -32,14 +35,53 @@ _DAY: Final = bytes((126, 1, 1, 0, 0, 0, 0))
 """The date of every file, as a directory has it (9.1.5): the first of January 2026, UTC."""
 
 
-def seed_image(seed: Seed, user_data: bytes) -> bytes:
-    """Return an ISO 9660 image with Rock Ridge and Joliet names, so that every guest finds the files by theirs."""
-    from pycdlib import PyCdlib  # noqa: PLC0415 - only for VMs with user-data
+_VENDOR_DATA: Final = b"#cloud-config\nupdates: {network: {when: [boot]}}\n"
+"""Lets a guest read its network configuration at every boot: a VM may get more NICs."""
 
-    meta_data = f"instance-id: {seed.instance_id}\nlocal-hostname: {seed.hostname}\n".encode()
+_NO_USER_DATA: Final = b"#cloud-config\n{}\n"
+
+
+def seed_image(seed: Seed, user_data: bytes) -> bytes:
+    """Return the image of a VM with user-data."""
+    return _image(seed.instance_id, seed.hostname, seed.macs, user_data)
+
+
+@lru_cache(maxsize=64)
+def network_image(vm: Vm) -> bytes:
+    """Return the image of a VM without user-data, which tells its guest its name and its network."""
+    return _image(str(vm.vm_id), vm.hostname, [nic.mac for nic in vm.nics], _NO_USER_DATA)
+
+
+def network_config(macs: Sequence[str]) -> bytes:
+    """Return a network configuration, version 2, that names each NIC as the slice file does, and asks for DHCP on it.
+
+    JSON is YAML. A guest does not wait for addresses: a link may have no DHCP. Its MTU comes with the address.
+    """
+    nics = {
+        f"eth{number}": {
+            "match": {"macaddress": mac},
+            "set-name": f"eth{number}",
+            "dhcp4": True,
+            "optional": True,
+        }
+        for number, mac in enumerate(macs)
+    }
+    return json.dumps({"version": 2, "ethernets": nics}).encode() + b"\n"
+
+
+def _image(instance: str, hostname: str, macs: Sequence[str], user_data: bytes) -> bytes:
+    """Return an ISO 9660 image with Rock Ridge and Joliet names, so that every guest finds the files by theirs."""
+    from pycdlib import PyCdlib  # noqa: PLC0415 - only where VMs are created
+
+    files = (
+        ("meta-data", f"instance-id: {instance}\nlocal-hostname: {hostname}\n".encode()),
+        ("user-data", user_data),
+        ("vendor-data", _VENDOR_DATA),
+        ("network-config", network_config(macs)),
+    )
     image = PyCdlib()
     image.new(interchange_level=3, vol_ident=_LABEL, joliet=_JOLIET, rock_ridge="1.09")
-    for name, content in (("meta-data", meta_data), ("user-data", user_data)):
+    for name, content in files:
         plain = name.partition("-")[0].upper()
         image.add_fp(
             io.BytesIO(content),

@@ -24,11 +24,16 @@ from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Change, Plan, Step
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.snapshot import SHARED, StateSnapshot
-from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import Lock, Verb
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
-from reconciler.workflow.ownership import claims_with_copies, refuse_foreign_hosts, settle_copies
+from reconciler.workflow.ownership import (
+    claims_with_copies,
+    refuse_foreign_hosts,
+    release_unused,
+    settle_copies,
+)
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
 from reconciler.workflow.refresh import (
     NOT_REFRESHED,
@@ -184,6 +189,9 @@ async def perform(
     if prepared.plan.empty:
         state = await engine.worker.run(engine.store.read, ())
         if not _numbers_moved(prepared.plan, state):
+            if prepared.asked.destroy:  # it may have been killed after its last step
+                hosts = [HostName(host.name) for host in prepared.inputs.cluster.cluster.hosts()]
+                await release_unused(engine, prepared.locks, hosts)
             return ApplyResult(
                 prepared.plan, approved=True, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
             )
@@ -198,8 +206,8 @@ async def perform(
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
             known=prepared.refreshed.known,
             claims=await claims_with_copies(engine, opened, current),
+            settle=partial(settle_copies, engine, opened, current),
         )
-        await settle_copies(engine, opened, current)
     return ApplyResult(
         current, approved=True, report=report, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
     )

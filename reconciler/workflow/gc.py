@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from reconciler.apply.execution.events import ApplyReport
 from reconciler.apply.observation.orphans import Orphan, Owner, Unread, free_of_use, removal_steps
@@ -167,9 +168,14 @@ async def _remove(engine: Engine, orphans: Sequence[Orphan], store: StateStore, 
     opened = OpenApply(lineage, number, store, locks)
     hosts = {step.host for step in steps}
     journal = _RemovalJournal(store, number, going, engine.worker)
-    report = await run_steps(engine, opened, steps, journal, claims=await claims(engine, opened, hosts))
-    await release_unused(engine, opened, hosts)
-    return report
+    return await run_steps(
+        engine,
+        opened,
+        steps,
+        journal,
+        claims=await claims(engine, opened, hosts),
+        settle=partial(release_unused, engine, locks, hosts),
+    )
 
 
 class _RemovalJournal:

@@ -26,7 +26,7 @@ from reconciler.plan.snapshot import SliceAllocation, StateSnapshot
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state.hostcopy import StateCopy, encode_copy
-from reconciler.state.store import ApplyId, StateMarks, StateReader
+from reconciler.state.store import ApplyId, Lock, StateMarks, StateReader
 from reconciler.workflow.steps import OpenApply
 
 REBUILD = "`reconciler state rebuild` recovers what is on the hosts"
@@ -203,14 +203,14 @@ def _corrections(
     ]
 
 
-async def release_unused(engine: Engine, opened: OpenApply, hosts: Iterable[HostName]) -> None:
+async def release_unused(engine: Engine, locks: Iterable[Lock], hosts: Iterable[HostName]) -> None:
     """Free the hosts on which this state has nothing."""
     if engine.origin is None:
         return
     state = await engine.worker.run(engine.store.read, None)
     used = {entry.resource.host for entry in state.resources.values()}
-    fence = _fence(opened)
-    await asyncio.gather(*(_run(engine, host, fence, [release(opened.lineage)]) for host in set(hosts) - used))
+    fence = Fence(state.lineage, {lock.name: lock.token for lock in locks})
+    await asyncio.gather(*(_run(engine, host, fence, [release(state.lineage)]) for host in set(hosts) - used))
 
 
 async def _run(engine: Engine, host: HostName, fence: Fence, commands: Sequence[Command]) -> None:

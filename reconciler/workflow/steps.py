@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,8 +44,12 @@ async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
     private: Private | None = None,
     known: Mapping[HostName, KnownFacts] | None = None,
     claims: Mapping[HostName, Claim] | None = None,
+    settle: Callable[[], Awaitable[None]] | None = None,
 ) -> ApplyReport:
-    """Run steps on the hosts and close their apply; if several things fail, the first error is raised."""
+    """Run steps on the hosts and close their apply; if several things fail, the first error is raised.
+
+    `settle` is awaited in between: an apply that is killed there counts as unfinished.
+    """
     try:
         report = await execute(
             steps,
@@ -66,6 +70,8 @@ async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
         with suppress(StateError):  # if the state is what failed, the error being raised says so already
             await engine.worker.run(opened.store.finish, opened.number, "interrupted", 0)
         raise
+    if settle is not None and report.lock_lost is None:
+        await settle()
     if report.lock_lost is not None:
         report = replace(report, lock_lost=await engine.worker.run(_new_holder, report.lock_lost, opened))
     with suppress(StateLost):  # the report says so; the history shows the apply as unfinished, as after a kill

@@ -4,29 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+from dataclasses import replace
 
 from pycdlib import PyCdlib
 
-from reconciler.apply.seed_image import seed_image
-from tests.apply.drivers.sample import SEED
+from reconciler.apply.seed_image import network_image, seed_image
+from reconciler.plan.resources import Nic
+from tests.apply.drivers.sample import SEED, VM
 
+CONFIG = {
+    "version": 2,
+    "ethernets": {
+        "eth0": {
+            "match": {"macaddress": "52:54:00:03:e9:00"},
+            "set-name": "eth0",
+            "dhcp4": True,
+            "optional": True,
+        },
+        "eth1": {
+            "match": {"macaddress": "52:54:00:03:e9:01"},
+            "set-name": "eth1",
+            "dhcp4": True,
+            "optional": True,
+        },
+    },
+}
+TWO_NICS = replace(VM, nics=tuple(Nic(f"tap{number}", mac) for number, mac in enumerate(SEED.macs)))
 USER_DATA = b"#!/bin/sh\necho hello\n"
 
 
-def test_every_guest_finds_the_files_by_their_names() -> None:
+def read(content: bytes) -> dict[str, bytes]:
+    """Return the files of an image by name, which both sorts of names must show alike."""
     image = PyCdlib()
-    image.open_fp(io.BytesIO(seed_image(SEED, USER_DATA)))
+    image.open_fp(io.BytesIO(content))
     assert image.pvd.volume_identifier.rstrip() == b"cidata"
-    meta_data = f"instance-id: {SEED.instance_id}\nlocal-hostname: web\n".encode()
-    for name, content in (("user-data", USER_DATA), ("meta-data", meta_data)):
+    files: dict[str, bytes] = {}
+    for name in ("user-data", "meta-data", "vendor-data", "network-config"):
         for names in ("rr_path", "joliet_path"):
             found = io.BytesIO()
             image.get_file_from_iso_fp(found, **{names: f"/{name}"})
-            assert found.getvalue() == content
+            assert files.setdefault(name, found.getvalue()) == found.getvalue()
     image.close()
+    return files
+
+
+def test_every_guest_finds_the_files_by_their_names() -> None:
+    files = read(seed_image(SEED, USER_DATA))
+    assert files["user-data"] == USER_DATA
+    assert files["meta-data"] == f"instance-id: {SEED.instance_id}\nlocal-hostname: web\n".encode()
+    assert files["vendor-data"].startswith(b"#cloud-config\n")
+
+
+def test_each_nic_is_configured_by_its_mac_with_and_without_user_data() -> None:
+    with_user_data, without = read(seed_image(SEED, USER_DATA)), read(network_image(TWO_NICS))
+    assert json.loads(with_user_data["network-config"]) == json.loads(without["network-config"]) == CONFIG
+    assert without["user-data"].startswith(b"#cloud-config\n")
+    assert without["meta-data"] == b"instance-id: 1001\nlocal-hostname: web\n"
+
+
+def test_the_instance_is_the_same_whatever_nics_it_has() -> None:
+    fewer = read(seed_image(replace(SEED, macs=SEED.macs[:1]), USER_DATA))
+    assert fewer["meta-data"] == read(seed_image(SEED, USER_DATA))["meta-data"]
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:
     # Made on another day: whatever of today were in it would tell.
     digest = hashlib.sha256(seed_image(SEED, USER_DATA)).hexdigest()
-    assert digest == "920c9dfb2d499a7d4b98a941452f25be1b2866b5e0d11bd34e0b0884c4af2fd6"
+    assert digest == "9357340accfdd3efe636a8456b6909045cf076c2d09e3306d44c2c958f2d0179"

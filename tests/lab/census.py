@@ -46,7 +46,7 @@ ip neighbour show nud permanent
 cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/netns tmpfs'
 echo == files
 find /var/lib/reconciler -maxdepth 1 -type f ! -name lock
-find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*'
+find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*' ! -path '/var/lib/reconciler/state/*'
 """
 _NOISE: Final = ("sshd", "sh -euc", "ssh-")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")

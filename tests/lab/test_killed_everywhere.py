@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.state.copies import copies_folder
 from reconciler.state.sql.store import open_store
 from tests.conftest import Tell
 from tests.lab.census import Census, census, settled
@@ -201,6 +203,7 @@ def undisturbed(site: Site) -> Sequence[Part]:
 
 def start_again(site: Site) -> None:
     """Delete the state: a new one gives the same numbers again."""
+    shutil.rmtree(copies_folder(site.state), ignore_errors=True)
     for file in site.folder.glob("state.db*"):
         file.unlink()
 

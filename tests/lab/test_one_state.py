@@ -97,6 +97,8 @@ def test_a_second_state_is_refused_before_its_first_step(busy: Site) -> None:
     busy.in_sync(write(busy, "lab1"))
 
     busy.destroy("lab1")
+    for host in ("worker1", "worker2", "worker3", "gateway"):
+        assert on_host(busy.lab, host, "ls /var/lib/reconciler/state 2> /dev/null || :") == "", "the host is free"
     other.apply(file)
     other.destroy("lab2")
 

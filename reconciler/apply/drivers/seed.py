@@ -21,24 +21,24 @@ from reconciler.plan.resources import ROOT, Seed
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, VmId, VmName
 
-# Five lines for each path: whether it exists, whether an upload left files, owner, the digest of its user-data, whether
-# file and mode are unchanged since it was created.
+# Six lines for each path: whether it exists, whether an upload left files, owner, the digest of its user-data, whether
+# file and mode are unchanged since it was created, the MACs in it.
 PROBE = """
 for path do
-    present= left= owner= digest= sum= same=
+    present= left= owner= digest= sum= same= macs=
     if [ -e "$path" ]; then present=yes; fi
     for part in "$path.new"*; do
         if [ -e "$part" ]; then left=yes; fi
     done
     if [ -e "$path.owner" ]; then
-        { IFS= read -r owner; IFS= read -r digest; IFS= read -r sum; } < "$path.owner" || :
+        { IFS= read -r owner; IFS= read -r digest; IFS= read -r sum; IFS= read -r macs; } < "$path.owner" || :
     fi
     if [ -n "$present" ] && [ -n "$sum" ]; then
         found=$(stat -c %a:%u -- "$path" && sha256sum < "$path")
         if [ "$found" = "600:0
 $sum" ]; then same=yes; fi
     fi
-    printf '%s\\n' "$present" "$left" "$owner" "$digest" "$same"
+    printf '%s\\n' "$present" "$left" "$owner" "$digest" "$same" "$macs"
 done
 """
 
@@ -46,7 +46,7 @@ done
 PLACE = """
 umask 077
 sum=$(sha256sum < "$1.new")
-printf '%s\\n' "$2" "$3" "$sum" > "$1.owner"
+printf '%s\\n' "$2" "$3" "$sum" "$4" > "$1.owner"
 mv -fT -- "$1.new" "$1"
 rm -f -- "$1.new."*
 """
@@ -59,12 +59,16 @@ if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
 
 @dataclass(frozen=True, slots=True)
 class SeedFact:
-    """What exists at a seed's path. `cloud_init` is empty unless the file is unchanged since it was created."""
+    """What exists at a seed's path. `cloud_init` is empty unless the file is unchanged since it was created.
+
+    `macs` are those in it; a seed that an earlier version made has none.
+    """
 
     present: bool
     left: bool
     owner: str
     cloud_init: str
+    macs: tuple[str, ...] = ()
 
 
 def probe(seeds: Sequence[Seed]) -> tuple[Command, ...]:
@@ -74,19 +78,22 @@ def probe(seeds: Sequence[Seed]) -> tuple[Command, ...]:
 
 def parse(seeds: Sequence[Seed], results: Sequence[Result]) -> Mapping[Address, SeedFact]:
     """Read one fact for each seed."""
-    found = output.records(seeds[0].host, results[0], count=len(seeds), width=5)
+    found = output.records(seeds[0].host, results[0], count=len(seeds), width=6)
     return {
-        seed.address: SeedFact(present == "yes", left == "yes", owner, digest if same == "yes" else "")
-        for seed, (present, left, owner, digest, same) in zip(seeds, found, strict=True)
+        seed.address: SeedFact(
+            present == "yes", left == "yes", owner, digest if same == "yes" else "", tuple(macs.split())
+        )
+        for seed, (present, left, owner, digest, same, macs) in zip(seeds, found, strict=True)
     }
 
 
 def ensure(seed: Seed, fact: SeedFact, _before: Seed | None) -> tuple[Operation, ...]:
     """Upload the seed unless it exists unchanged. A guest that has an earlier one open keeps it until it stops."""
     stop_at(_obstacle(seed, fact))
-    if fact.present and fact.cloud_init == seed.cloud_init:
+    if fact.present and (fact.cloud_init, fact.macs) == (seed.cloud_init, seed.macs):
         return ()
-    return PrivateUpload(f"{seed.path}.new", seed.address), script(PLACE, seed.path, seed.address, seed.cloud_init)
+    place = script(PLACE, seed.path, seed.address, seed.cloud_init, " ".join(seed.macs))
+    return PrivateUpload(f"{seed.path}.new", seed.address), place
 
 
 def remove(seed: Seed, fact: SeedFact) -> tuple[Operation, ...]:
@@ -98,10 +105,10 @@ def remove(seed: Seed, fact: SeedFact) -> tuple[Operation, ...]:
 
 
 def observed(seed: Seed, fact: SeedFact) -> Mapping[str, Any] | None:
-    """Return the path, and the digest of the user-data, which is empty if the file was changed."""
+    """Return the path, the digest of the user-data, which is empty if the file was changed, and the MACs."""
     if not fact.present or _obstacle(seed, fact):
         return None
-    return {"path": seed.path, "cloud_init": fact.cloud_init}
+    return {"path": seed.path, "cloud_init": fact.cloud_init, "macs": list(fact.macs)}
 
 
 def _obstacle(seed: Seed, fact: SeedFact) -> ForeignObject | None:

@@ -6,14 +6,17 @@ SIGTERM makes QEMU write its buffers to the disk and exit, as if the guest's pow
 
 from __future__ import annotations
 
+import base64
+import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import refuse, slice_of, stop_at, tagged
+from reconciler.apply.seed_image import network_image
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject, HostError
@@ -62,6 +65,9 @@ show $(printf '%s/qemu.pid\\n' "$@" | grep -lszFx -f - /proc/[0-9]*/cmdline)
 START = """
 directory=$1
 shift
+case $* in
+*"$directory/network.iso"*) (umask 077; base64 -d | gzip -d > "$directory/network.iso") ;;
+esac
 rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$directory/serial.sock"
 exec "$@"
 """
@@ -89,7 +95,7 @@ done
 """
 
 CLEAN = """
-rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log"
+rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log" "$1/network.iso"
 """
 
 # Two lines for each directory in which a process left files: its path, and the owner of the overlay in it. Then a line
@@ -168,6 +174,9 @@ def launch(vm: Vm) -> tuple[str, ...]:
         # The serial number shows which seed the guest was started with: the file may be newer by now.
         argv += ["-drive", f"file={_escaped(vm.seed)},format=raw,if=none,id=seed0,readonly=on"]
         argv += ["-device", f"{_SEED},serial={vm.cloud_init}"]
+    else:
+        argv += ["-drive", f"file={_escaped(vm.network_seed)},format=raw,if=none,id=network0,readonly=on"]
+        argv += ["-device", f"{_SEED.replace('seed0', 'network0')}"]
     for index, nic in enumerate(vm.nics):
         # Without vnet_hdr the guest sends complete packets with checksums: a switch in user space cannot add them.
         netdev = f"tap,id=net{index},ifname={nic.tap},script=no,downscript=no,vnet_hdr=off"
@@ -191,7 +200,15 @@ def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
     stop_at(_obstacle(vm, fact))
     if fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm)):
         return ()
-    return (*_stop(vm, fact), script(START, vm.directory, *launch(vm)))
+    return (*_stop(vm, fact), _start(vm))
+
+
+def _start(vm: Vm) -> Command:
+    """Return the command that starts the process; a VM without user-data gets a disk with its network configuration."""
+    command = script(START, vm.directory, *launch(vm))
+    if vm.cloud_init is not None:
+        return command
+    return replace(command, stdin=base64.b64encode(gzip.compress(network_image(vm), mtime=0)).decode())
 
 
 def remove(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @noun
 class Seed(Resource):
-    """A read-only disk with one VM's user-data, in the format of cloud-init's NoCloud source.
+    """A read-only disk with one VM's user-data and network configuration, in the format of cloud-init's NoCloud source.
 
     `cloud_init` is the start of a scrypt digest of the user-data (slow to brute-force). No resource contains the
-    user-data itself.
+    user-data itself. `macs` are those of the VM's NICs, in order.
     """
 
     kind: ClassVar[Kind] = Kind("seed")
@@ -30,6 +30,7 @@ class Seed(Resource):
     vm_id: Annotated[VmId, FIXED]
     hostname: Annotated[str, FIXED]
     cloud_init: Annotated[str, LIVE]
+    macs: Annotated[tuple[str, ...], LIVE] = ()
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
@@ -44,6 +45,7 @@ class Seed(Resource):
                     vm_id=vm.given.id,
                     hostname=vm.name,
                     cloud_init=vm.user_data,
+                    macs=tuple([nic.mac for nic in vm.nics]),
                 )
 
     @property

@@ -94,6 +94,16 @@ class Vm(Resource):
         return f"{self.directory}/seed.iso"
 
     @property
+    def network_seed(self) -> str:
+        """The path of the disk that a VM without user-data gets instead: it has only its name and its network."""
+        return f"{self.directory}/network.iso"
+
+    @property
+    def hostname(self) -> str:
+        """The name of its guest."""
+        return self.address.rpartition("/")[2]
+
+    @property
     def serial(self) -> str:
         """The path of the serial console's socket on the host."""
         return f"{self.directory}/serial.sock"

@@ -141,8 +141,8 @@ class SqlStore:
 
     @property
     def place(self) -> str:
-        """The file or the URL of the state, without a password."""
-        return self._place
+        """The file or the URL of the state, without a password, as a user may write it."""
+        return self._place.replace("postgresql+psycopg://", "postgresql://", 1)
 
     @property
     def ttl(self) -> timedelta:

@@ -114,6 +114,8 @@ SEEDS = (
     State("fresh", SEED),
     State("right", SEED, (SEED,)),
     State("of other user-data", replace(SEED, cloud_init="f" * 20), (SEED,), before=SEED),
+    State("with fewer NICs", SEED, (replace(SEED, macs=SEED.macs[:1]),), before=replace(SEED, macs=SEED.macs[:1])),
+    State("of an earlier version", SEED, (SEED,), f"sed -i 4d {SEED.path}.owner", before=replace(SEED, macs=())),
     State("written to by hand", SEED, (SEED,), f"echo more >> {SEED.path}"),
     State("to be read by everybody", SEED, (SEED,), f"chmod 644 {SEED.path}"),
     State("deleted by hand", SEED, (SEED,), f"rm {SEED.path}"),

@@ -114,6 +114,7 @@ SEED = Seed(
     vm_id=VmId(1001),
     hostname="web",
     cloud_init="0123456789abcdef0123",
+    macs=("52:54:00:03:e9:00", "52:54:00:03:e9:01"),
 )
 
 
