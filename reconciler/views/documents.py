@@ -198,9 +198,14 @@ class Nic(Model):
 
 
 class SliceVm(Model):
-    """One VM of a slice; `vnc` is an address on the loopback of its worker."""
+    """One VM of a slice; `vnc` is an address on the loopback of its worker.
+
+    `health` is what its worker says of it: healthy, missing, the run state of a guest that does not run, or unknown.
+    It is null if the worker was not asked.
+    """
 
     name: str
+    health: str | None = None
     id: int
     worker: str
     status: str

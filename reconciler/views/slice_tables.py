@@ -74,6 +74,7 @@ def _vm_row(vm: VmView) -> dict[str, Any]:
         "id": vm.id,
         "worker": vm.worker,
         "status": vm.status,
+        **({} if vm.health is None else {"health": vm.health}),
         "addresses": [nic.ip for nic in vm.nics if nic.ip] or None,
         "vnc": vm.vnc,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -35,7 +35,7 @@ class NicView:
 
 @dataclass(frozen=True, slots=True)
 class VmView:
-    """One VM; `vnc` is an address on its worker's loopback."""
+    """One VM; `vnc` is an address on its worker's loopback. `health` is None if its worker was not asked."""
 
     name: VmName
     id: int
@@ -48,6 +48,7 @@ class VmView:
     vnc: str
     serial: str
     nics: tuple[NicView, ...]
+    health: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,11 @@ def slice_views(state: StateSnapshot) -> tuple[SliceView, ...]:
         _slice(key, state.allocations[key], state.resources, by_slice.get(key, []))
         for key in sorted(state.allocations, key=natural)
     )
+
+
+def with_health(view: SliceView, health: Mapping[VmName, str]) -> SliceView:
+    """Return a slice with what its workers say of its VMs."""
+    return replace(view, vms=tuple(replace(vm, health=health.get(vm.name, "missing")) for vm in view.vms))
 
 
 def _slice(

@@ -41,7 +41,7 @@ def _paused(resource: Vm, fact: vm.VmFact, before: Vm | None) -> tuple[Operation
     """Ask for what the driver asks for, with QEMU's `-S`: do not start the guest's processors."""
     asked = [operation for operation in vm.ensure(resource, fact, before) if isinstance(operation, Command)]
     return tuple(
-        replace(command, argv=(*command.argv, "-S")) if "-daemonize" in command.argv else command for command in asked
+        replace(command, argv=(*command.argv, "-S")) if "-pidfile" in command.argv else command for command in asked
     )
 
 

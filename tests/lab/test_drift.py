@@ -28,6 +28,15 @@ links:
 DRIFTED = 2
 
 
+def monitor(site: Site, vm: Vm, *commands: str) -> str:
+    """Send commands to a VM's monitor, as its worker's root can, and return the answers."""
+    send = " ".join(f'syswrite($m, q({{"execute": "{one}"}})); sysread($m, $a, 9999); $all .= $a;' for one in commands)
+    text = f"""perl -MSocket -e 'socket($m, PF_UNIX, SOCK_STREAM, 0);
+        connect($m, sockaddr_un("/var/lib/reconciler/vms/{vm.data["id"]}/qmp.sock")) or die "$!";
+        sysread($m, $all, 9999); {send} select(undef, undef, undef, 0.2); print $all'"""
+    return on_host(site.lab, vm.worker, text)
+
+
 @dataclass(frozen=True)
 class Afloat:
     """The slice that every test breaks, and finds whole."""
@@ -147,6 +156,24 @@ def test_what_was_broken_is_found_and_repaired(
     if breaking in {kill_dnsmasq, delete_namespace}:
         served = afloat.a.guest.run("udhcpc -n -q -t 5 -i eth1 2>&1", check=False)
         assert f"lease of {afloat.a.ip('eth1')} obtained" in served
+
+
+def test_a_paused_guest_is_drift_and_goes_on_without_a_restart(afloat: Afloat) -> None:
+    pid = afloat.a.pid
+    monitor(afloat.site, afloat.a, "qmp_capabilities", "stop")
+    told = afloat.drift()
+    assert re.search(r"^changed: vm/admin/adrift/a on worker1\n  run_state = running -> paused$", told, re.MULTILINE), (
+        told
+    )
+    shown = json.loads(afloat.site.do("show", "--refresh", "adrift", "--json").out)
+    assert {vm["name"]: vm["health"] for vm in shown["vms"]} == {"a": "paused", "b": "healthy"}
+    assert "paused" in afloat.site.do("show", "--refresh", "adrift").out
+    assert json.loads(afloat.site.do("show", "adrift", "--json").out)["vms"][0]["health"] is None
+
+    assert "0 destroyed" in afloat.apply()
+    assert '"status": "running"' in monitor(afloat.site, afloat.a, "qmp_capabilities", "query-status")
+    assert afloat.a.pid == pid
+    afloat.whole()
 
 
 def test_an_apply_without_refresh_trusts_the_state(afloat: Afloat) -> None:

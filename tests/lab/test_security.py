@@ -177,6 +177,22 @@ async def _greetings(cluster: Path, places: list[str]) -> list[bytes]:
     return heard
 
 
+def test_qemu_has_no_capability_and_cannot_start_a_program(site: Site) -> None:
+    site.apply(site.write(SLICE))
+    (vm,) = site.vms("locked").values()
+    status = dict(
+        line.split(":", 1)
+        for line in on_host(site.lab, vm.worker, f"cat /proc/{vm.pid}/status").splitlines()
+        if line.startswith(("Cap", "NoNewPrivs", "Seccomp:"))
+    )
+    assert {name: value.strip() for name, value in status.items()} == {
+        **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0" * 16),
+        "NoNewPrivs": "1",
+        "Seccomp": "2",  # a filter: QEMU's own, which allows neither fork nor exec
+    }
+    assert "spawn=deny" in on_host(site.lab, vm.worker, f"tr '\\0' ' ' < /proc/{vm.pid}/cmdline")
+
+
 def test_a_slice_is_applied_through_the_gate_and_noted(gated: Login, site: Site, tmp_path: Path) -> None:
     through = Site(site.lab, site.folder, behind(gated, tmp_path))
     through.apply(through.write(SLICE))

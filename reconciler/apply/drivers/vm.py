@@ -21,6 +21,7 @@ from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk, Nic, Vm, address
+from reconciler.plan.resources.vm import RUNNING
 from reconciler.spec.models.names import Address, Bytes, VmId
 
 _VMS = f"{ROOT}/vms"
@@ -29,6 +30,8 @@ _FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and th
 _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
 _SEED = "virtio-blk-pci,drive=seed0,addr=0x02.2"
+_STOPPED = frozenset({"paused", "io-error", "watchdog"})
+_CRASHED = frozenset({"guest-panicked", "internal-error", "shutdown"})
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
 # Prints the given command lines in /proc whose processes root started in this PID namespace: another user can give a
@@ -44,9 +47,105 @@ show() {
 }
 """
 
-# A line for each directory: whether a process left files in it. Then a line `--`, and the command lines of processes
-# whose option names a pidfile there. Processes may run although that file, or the directory, is gone. grep reads the
-# patterns from a pipe, so that it does not find itself.
+# Speaks to QEMU's monitors in Perl, which every Debian has: `ask` sends a command and returns the answer. A monitor has
+# one client at a time: to another one it does not answer. The shell has this text in single quotes.
+_MONITOR = """
+use Socket;
+$SIG{ALRM} = sub { die "it does not answer: another program uses it\\n" };
+sub attach {
+    my ($directory) = @_;
+    socket($monitor, PF_UNIX, SOCK_STREAM, 0) or die "$!\\n";
+    connect($monitor, sockaddr_un("$directory/qmp.sock")) or die "$!\\n";
+    $said = "";
+    ask("qmp_capabilities");
+}
+sub ask {
+    my ($what) = @_;
+    syswrite($monitor, "{\\"execute\\": \\"$what\\"}\\n") or die "$!\\n";
+    while (1) {
+        while ($said =~ s/^(.*)\\n//) {
+            my $line = $1;
+            return $line if $line =~ /^\\{"return"/;
+            die(($line =~ /"desc": "(.*)"/ ? $1 : $line) . "\\n") if $line =~ /^\\{"error"/;
+        }
+        sysread($monitor, $said, 65536, length($said)) or die "QEMU has ended\\n";
+    }
+}
+sub run_state { return ask("query-status") =~ /"status": "([a-z-]+)"/ ? $1 : ""; }
+"""
+
+# Prints the run state of the guest of each directory, or nothing where no monitor answers.
+_RUN_STATES = (
+    _MONITOR
+    + """
+for my $directory (@ARGV) {
+    my $state = "";
+    if (-S "$directory/qmp.sock") { eval { alarm(3); attach($directory); $state = run_state(); }; alarm(0); }
+    print "$state\\n";
+}
+"""
+)
+
+# Waits until the monitor of a new process answers, which shows that all its devices are ready.
+_READY = (
+    _MONITOR
+    + """
+for (1 .. 1500) {
+    exit 0 if eval { alarm(30); attach($ARGV[0]); 1 };
+    exit 1 unless -e "/proc/$ARGV[1]/stat";
+    select(undef, undef, undef, 0.02);
+}
+exit 1;
+"""
+)
+
+# The process has no capability and gets none, and its system calls are filtered: it cannot start another program. Such
+# a process cannot make a daemon of itself, so it is put into the background here. What it says until it is ready is the
+# error; later there is no reader, and QEMU ignores that.
+START = (
+    """
+directory=$1
+shift
+case $* in
+*"$directory/network.iso"*) (umask 077; base64 -d | gzip -d > "$directory/network.iso") ;;
+esac
+errors=$directory/errors
+rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$directory/serial.sock" "$errors"
+mkfifo -m 600 -- "$errors"
+trap 'rm -f -- "$errors" "$errors.txt"' EXIT
+cat < "$errors" > "$errors.txt" &
+reader=$!
+setsid setpriv --no-new-privs --bounding-set -all --inh-caps -all -- "$@" > /dev/null 2> "$errors" &
+process=$!
+if ! perl -e '"""
+    + _READY
+    + """' -- "$directory" "$process"; then
+    kill "$process" 2> /dev/null || :
+    wait "$reader" || :
+    cat -- "$errors.txt" >&2
+    exit 1
+fi
+kill "$reader" 2> /dev/null || :
+"""
+)
+
+# Lets the guest of a directory go on, and checks that it does: QEMU stops it again if its disk still has no space.
+CONTINUE = (
+    _MONITOR
+    + """
+eval { alarm(10); attach($ARGV[0]); ask("cont"); select(undef, undef, undef, 0.3); $state = run_state(); };
+if ($@) { print STDERR "the monitor in $ARGV[0]: $@"; exit 1; }
+if ($state ne "running") {
+    print STDERR "the guest stopped again: $state\\n";
+    print STDERR "QEMU cannot write its disk: make room on this host, then run apply again\\n" if $state eq "io-error";
+    exit 1;
+}
+"""
+)
+
+# A line for each directory: whether a process left files in it. Then a line for each: the run state. Then a line `--`,
+# and the command lines of processes whose option names a pidfile there. Processes may run although that file, or the
+# directory, is gone. grep reads the patterns from a pipe, so that it does not find itself.
 PROBE = (
     _SHOW
     + """
@@ -57,20 +156,13 @@ for directory do
     done
     printf '%s\\n' "$left"
 done
+perl -e '"""
+    + _RUN_STATES
+    + """' -- "$@"
 echo --
 show $(printf '%s/qemu.pid\\n' "$@" | grep -lszFx -f - /proc/[0-9]*/cmdline)
 """
 )
-
-START = """
-directory=$1
-shift
-case $* in
-*"$directory/network.iso"*) (umask 077; base64 -d | gzip -d > "$directory/network.iso") ;;
-esac
-rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$directory/serial.sock"
-exec "$@"
-"""
 
 # A process gets SIGTERM, and SIGKILL after ten seconds. A zombie has an empty command line.
 STOP = """
@@ -131,10 +223,14 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class VmFact:
-    """The processes that run from a VM's directory, normally one at most, and whether there are files of a process."""
+    """The processes that run from a VM's directory, normally one at most, and whether there are files of a process.
+
+    `run_state` is empty where no monitor answers.
+    """
 
     processes: tuple[Process, ...]
     left: bool
+    run_state: str = ""
 
     @property
     def whole(self) -> bool:
@@ -151,21 +247,22 @@ def parse(vms: Sequence[Vm], results: Sequence[Result]) -> Mapping[Address, VmFa
     """Read one fact for each VM."""
     host = vms[0].host
     lines = output.text(host, results[0]).split("\n")
-    end = len(vms)
+    count, end = len(vms), 2 * len(vms)
     if len(lines) <= end or lines[end] != "--":
         raise HostError(host, "the probe of VMs printed something unexpected")
     running: dict[str, list[Process]] = {}
     for process in _processes(lines[end + 1 :]):
         running.setdefault(_pidfile(process), []).append(process)
     return {
-        vm.address: VmFact(tuple(running.get(f"{vm.directory}/qemu.pid", ())), left == "yes")
-        for vm, left in zip(vms, lines[:end], strict=True)
+        vm.address: VmFact(tuple(running.get(f"{vm.directory}/qemu.pid", ())), left == "yes", state)
+        for vm, left, state in zip(vms, lines[:count], lines[count:end], strict=True)
     }
 
 
 def launch(vm: Vm) -> tuple[str, ...]:
     """Return QEMU's command line for a VM: only the devices listed here, all sockets in the VM's directory."""
     argv = ["qemu-system-x86_64", "-name", f"guest={guest(vm)},debug-threads=on", "-nodefaults", "-no-user-config"]
+    argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     argv += ["-machine", f"pc,accel={vm.accelerator}", "-cpu", "host" if vm.accelerator == "kvm" else "max"]
     argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
     argv += ["-display", "none", "-device", _SCREEN]
@@ -187,7 +284,7 @@ def launch(vm: Vm) -> tuple[str, ...]:
     argv += ["-qmp", f"unix:{directory}/qmp.sock,server=on,wait=off"]
     serial = f"path={directory}/serial.sock,server=on,wait=off,logfile={directory}/serial.log"
     argv += ["-chardev", f"socket,id=serial0,{serial}", "-serial", "chardev:serial0"]
-    return (*argv, "-pidfile", f"{vm.directory}/qemu.pid", "-daemonize")
+    return (*argv, "-pidfile", f"{vm.directory}/qemu.pid")
 
 
 def guest(vm: Vm) -> str:
@@ -196,10 +293,13 @@ def guest(vm: Vm) -> str:
 
 
 def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
-    """Run the VM as described. A process that differs, or has lost its files, is stopped first."""
+    """Run the VM as described. A process that differs, has lost its files or has a crashed guest is stopped first."""
     stop_at(_obstacle(vm, fact))
     if fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm)):
-        return ()
+        if fact.run_state in _STOPPED:
+            return (Command(("perl", "-e", CONTINUE, "--", vm.directory)),)
+        if fact.run_state not in _CRASHED:
+            return ()
     return (*_stop(vm, fact), _start(vm))
 
 
@@ -223,7 +323,9 @@ def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
     if not fact.whole or _obstacle(vm, fact):
         return None
     seed = {} if vm.cloud_init is None else {"cloud_init": None}
-    return {"vm_id": vm.vm_id, "directory": vm.directory} | seed | _settings(fact.processes[0].arguments)
+    state = fact.run_state if fact.run_state in _STOPPED | _CRASHED else RUNNING
+    own = {"vm_id": vm.vm_id, "directory": vm.directory, "run_state": state}
+    return own | seed | _settings(fact.processes[0].arguments)
 
 
 def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:

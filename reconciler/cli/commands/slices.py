@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,12 @@ import typer
 from reconciler import workflow
 from reconciler.cli.options import OnHost
 from reconciler.cli.session import Session
+from reconciler.spec.load import ClusterFile
+from reconciler.spec.models.names import SliceKey, VmName
+from reconciler.state.store import StateReader
 from reconciler.views.plan import plan_view
 from reconciler.views.slice_tables import slice_view, status_view
-from reconciler.views.slices import slice_views
+from reconciler.views.slices import slice_views, with_health
 from reconciler.workflow import state_admin
 from reconciler.workflow.saved_plans import find_saved, read_saved
 
@@ -40,18 +44,42 @@ def show(
     name: Annotated[
         str, typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name or name; or a plan that plan -o saved.")
     ],
+    *,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", envvar="RECONCILER_REFRESH", help="Ask the workers how the VMs are."),
+    ] = False,
 ) -> None:
     """Show one slice: its VMs with worker, addresses and VNC, and its links with VLAN and subnet; or a saved plan.
 
+    With --refresh, the workers are asked for the health of each VM: healthy, missing, unknown, or the state in which
+    QEMU has stopped its guest, such as paused or io-error.
+
     Examples:
       reconciler show admin/two-vms
+      reconciler show --refresh two-vms
       reconciler show two-vms --json
       reconciler show two-vms.plan
     """
     if (saved := find_saved([Path(name)])) is not None:
         session.show(plan_view(read_saved(saved).plan))
         return
-    with session.reader(session.inputs().cluster) as store:
+    cluster = session.inputs().cluster
+    with session.reader(cluster) as store:
         (key,) = workflow.find_slices(store, [name])
         found = next(one for one in slice_views(store.read({key})) if one.key == key)
+        if refresh:
+            found = with_health(found, _health(session, cluster, store, key))
     session.show(slice_view(found))
+
+
+def _health(session: Session, cluster: ClusterFile, store: StateReader, key: SliceKey) -> Mapping[VmName, str]:
+    from reconciler.cli.engines import connecting  # noqa: PLC0415 - asyncio and drivers: `show` reads the state alone
+    from reconciler.cli.interrupt import run_reading  # noqa: PLC0415 - as above
+    from reconciler.workflow.health import vm_health  # noqa: PLC0415 - as above
+
+    async def work() -> Mapping[VmName, str]:
+        async with connecting(session, cluster.cluster) as connector:
+            return await vm_health(store, connector, key)
+
+    return run_reading(work())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import immutable, noun
-from reconciler.plan.resources.base import FIXED, RESTART, GraphRole, Kind, Resource, Unit, Use, address
+from reconciler.plan.resources.base import FIXED, LIVE, RESTART, GraphRole, Kind, Resource, Unit, Use, address
 from reconciler.plan.resources.disk import Disk
 from reconciler.plan.resources.image import image_address
 from reconciler.plan.resources.port import Port, port_address
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from reconciler.plan.model import Change
 
 
+RUNNING = "running"
+"""The run state of a guest whose processors run."""
+
+
 @immutable
 class Nic:
     """One NIC of a VM, in the order in which the guest numbers them."""
@@ -35,7 +39,8 @@ class Nic:
 class Vm(Resource):
     """One QEMU process. `directory` contains its pidfile and sockets; `vnc` is a TCP port on the host's loopback.
 
-    `cloud_init` is the digest of its seed's user-data, or None without a seed.
+    `cloud_init` is the digest of its seed's user-data, or None without a seed. `run_state` is what QEMU says of the
+    guest: it may be paused, or stopped by an error, while its process exists.
     """
 
     kind: ClassVar[Kind] = Kind("vm")
@@ -58,6 +63,7 @@ class Vm(Resource):
     vnc: Annotated[int, RESTART]
     accelerator: Annotated[str, RESTART]
     cloud_init: Annotated[str | None, update_policy(spec.Vm, "cloud_init")] = None
+    run_state: Annotated[str, LIVE] = RUNNING
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:

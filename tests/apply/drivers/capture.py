@@ -57,6 +57,15 @@ class State:
 
 
 _VMS = f"{ROOT}/vms/1001"
+QMP_STOP = """perl -MSocket -e '
+    socket(my $monitor, PF_UNIX, SOCK_STREAM, 0) or die "$!";
+    connect($monitor, sockaddr_un($ARGV[0])) or die "$!";
+    for (qw(qmp_capabilities stop)) {
+        syswrite($monitor, "{\\"execute\\": \\"$_\\"}");
+        sysread($monitor, my $said, 9999);
+    }
+    select(undef, undef, undef, 0.2);
+'"""
 _SEGMENT_FILE = f"{ROOT}/routers/slice-1000/conf.d/seg1.conf"
 _INSIDE = "ip netns exec slice-1000"
 _HOSTS = f"{ROOT}/uplink/hosts.d"
@@ -227,6 +236,7 @@ VMS = (
         (*_RUNNING[:-1], replace(VM, address=address(type(VM), "bob/lab2/web"))),
         end="refused",
     ),
+    State("paused", VM, _RUNNING, f"{QMP_STOP} {_VMS}/qmp.sock"),
     State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
     State("pidfile names another and it still runs", VM, _RUNNING, f"echo 1 > {_VMS}/qemu.pid"),
     State("directory deleted by hand and it still runs", VM, _RUNNING, f"rm -r {_VMS}", end="unmet"),
