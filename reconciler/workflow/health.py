@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.observation.observe import observe
 from reconciler.apply.transport.connection import Connector
-from reconciler.plan.resources import Vm
+from reconciler.plan.resources.base import GraphRole
 from reconciler.plan.resources.vm import RUNNING
 from reconciler.spec.models.names import SliceKey, VmName
 from reconciler.state.store import StateReader
@@ -20,11 +20,11 @@ HEALTHY, MISSING, UNKNOWN = "healthy", "missing", "unknown"
 async def vm_health(reader: StateReader, connector: Connector, key: SliceKey) -> Mapping[VmName, str]:
     """Return, for each VM that the state has as present: healthy, missing, unknown, or the run state of its guest."""
     present = await asyncio.to_thread(present_resources, reader, {key})
-    vms = [resource for resource in present if isinstance(resource, Vm)]
+    vms = [resource for resource in present if resource.graph_role is GraphRole.NODE]
     observed = await observe(connector, vms, DRIVERS)
     found: dict[VmName, str] = {}
     for vm in vms:
-        name, place = VmName(vm.hostname), (vm.host, vm.address)
+        name, place = VmName(vm.address.rpartition("/")[2]), (vm.host, vm.address)
         seen = observed.attributes.get(place, {})
         if seen is None:
             found[name] = MISSING

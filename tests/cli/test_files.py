@@ -23,6 +23,17 @@ def test_init_writes_files_that_validate_and_plan(cli: Cli, folder: Path) -> Non
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("wrote cluster.yaml\nwrote slices/two-vms.yaml\n")
     assert sorted(path.name for path in folder.rglob("*.yaml")) == ["cluster.yaml", "two-vms.yaml"]
+    told = cli("validate")
+    assert told.code == 1, "its images have no checksum yet"
+    assert [
+        line.partition(": error[image]: ")[2].partition(":")[0] for line in told.err.splitlines() if "error" in line
+    ] == [
+        "image cirros has no checksum yet",
+        "image ubuntu has no checksum yet",
+    ]
+    assert "hint: `sha256sum images/cirros.qcow2` prints it" in told.err
+    cluster = folder / "cluster.yaml"
+    cluster.write_text(cluster.read_text().replace("0" * 64, "07" * 32))
     assert cli("validate").out == "Valid: cluster campus, 1 slice: admin/two-vms.\n"
     assert "1 restart" not in cli("plan").out
     assert cli("plan").out.splitlines()[-1] == "Plan: 19 to add, 0 to change, 0 to replace, 0 to destroy."
@@ -45,7 +56,7 @@ def test_init_writes_where_it_is_told(cli: Cli, folder: Path) -> None:
         "format_version": 1,
         "written": [f"new/place/{target}" for target in (*_STARTERS.values(), *_SCHEMAS.values())],
     }
-    assert cli("validate", "--cluster", "new/place/cluster.yaml").code == 0
+    assert cli("plan", "--cluster", "new/place/cluster.yaml", "new/place/slices").code == 0
 
 
 @pytest.mark.parametrize("existing", _STARTERS.values())

@@ -13,8 +13,9 @@ import typer
 
 from reconciler.cli.options import Paths
 from reconciler.cli.session import Session
-from reconciler.errors import FileWriteError, UsageError
+from reconciler.errors import FileWriteError, SpecError, UsageError
 from reconciler.files import SHARED, replacing
+from reconciler.spec.check.images import placeholders
 from reconciler.spec.quoting import shown
 from reconciler.spec.schema import MODELS, schema_text
 from reconciler.views.files import schema_view, valid_view, written_view
@@ -66,13 +67,15 @@ def _write_all(texts: Mapping[Path, str]) -> None:
 
 
 def validate(session: Session, paths: Paths = None) -> None:
-    """Report every problem in the files. Contacts no host.
+    """Report every problem in the files, also checksums of images that were never filled in. Contacts no host.
 
     Examples:
       reconciler validate
       reconciler validate slices/two-vms.yaml
     """
     inputs = session.slice_inputs(paths or [])
+    if found := list(placeholders(inputs.cluster)):
+        raise SpecError(found)
     session.show(valid_view(inputs.cluster.cluster.name, [file.slice.key for file in inputs.slices]))
 
 

@@ -170,10 +170,10 @@ class _Allocator:
         asked = topology.slice.vlans or size
         pool = list(had.pool) if had else []
         used = {link.vlan for link in had.links.values()} if had else set()
-        while (len(pool) - 1) * size >= asked and not any(pool[-1].first <= vlan <= pool[-1].last for vlan in used):
+        while _count(pool[:-1]) >= asked and not any(pool[-1].first <= vlan <= pool[-1].last for vlan in used):
             pool.pop()
-        while len(pool) * size < asked:
-            pool.append(self._blocks.give(slice_id, topology.key, asked))
+        while (missing := asked - _count(pool)) > 0:
+            pool.append(self._blocks.give(slice_id, topology.key, min(size, missing), asked))
         return tuple(pool)
 
     def _links(
@@ -269,3 +269,7 @@ class _Allocator:
         for host in internet.subnet.hosts():
             if host != internet.gateway and Claim("internet", "", str(host)) not in self._taken:
                 yield str(host)
+
+
+def _count(pool: Sequence[Block]) -> int:
+    return sum(block.last - block.first + 1 for block in pool)

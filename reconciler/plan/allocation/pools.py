@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import NamedTuple
@@ -11,20 +11,22 @@ from reconciler.errors import Limit, LimitError
 from reconciler.plan.snapshot import FIRST_SLICE_ID, Block, StateSnapshot
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceId, SliceKey, VlanId
+from reconciler.spec.quoting import plural
 
 _LINK_PREFIX = 24
 
 
 class VlanBlocks:
-    """The cluster's VLAN range in blocks of `per_slice`. The taken VLANs are the bits of one integer."""
+    """The cluster's VLAN range, given out in blocks of at most `per_slice`. Taken VLANs are the bits of one integer."""
 
     def __init__(self, cluster: Cluster, state: StateSnapshot) -> None:
         self.range = cluster.vlans.range
         self.size = cluster.vlans.per_slice
         self._starts = range(self.range.first, self.range.last - self.size + 2, self.size)
-        self._taken = 0
+        self._reserved = 0
         for vlan in (cluster.internet.vlan, *cluster.vlans.reserved):
-            self._taken |= 1 << vlan
+            self._reserved |= 1 << vlan
+        self._taken = self._reserved
         for had in state.allocations.values():
             for block in had.pool:
                 self._take(block.first, block.last)
@@ -34,30 +36,48 @@ class VlanBlocks:
             if claim.kind == "vlan-block":
                 self._take(int(claim.value), int(claim.value) + self.size - 1)
 
-    def give(self, slice_id: SliceId, key: SliceKey, asked: int) -> Block:
-        """Take the block that the slice's id prefers, or the first free one; raises LimitError if none is left.
+    def give(self, slice_id: SliceId, key: SliceKey, count: int, asked: int) -> Block:
+        """Take a block of `count` VLANs; raises LimitError if none is left.
 
-        A block that contains a reserved VLAN is never given.
+        A whole block is the one that the slice's id prefers, or the first free one. A smaller one begins at the first
+        VLAN with enough free ones after it. A block that contains a reserved VLAN is never given.
         """
-        preferred = self.range.first + self.size * (slice_id - FIRST_SLICE_ID)
-        for start in (preferred, *self._starts) if preferred in self._starts else self._starts:
-            if self._is_free(start):
-                self._take(start, start + self.size - 1)
-                return Block(VlanId(start), VlanId(start + self.size - 1))
+        for start in self._whole(slice_id) if count == self.size else range(self.range.first, self.range.last + 1):
+            if start + count - 1 <= self.range.last and not _bits(self._taken, start, count):
+                self._take(start, start + count - 1)
+                return Block(VlanId(start), VlanId(start + count - 1))
+        every = self.range.last - self.range.first + 1
+        reserved = _bits(self._reserved, self.range.first, every).bit_count()
+        taken = _bits(self._taken, self.range.first, every).bit_count()
         raise LimitError(
             Limit.VLAN_RANGE,
             f"VLANs of range {self.range} for {key}",
-            maximum=len(self._starts) * self.size,
-            used=sum(not self._is_free(start) for start in self._starts) * self.size,
+            maximum=every - reserved,
+            used=taken - reserved,
             asked=asked,
-            hint="destroy a slice, or widen vlans.range in the cluster file",
+            hint=self._remark(reserved, count, every - taken)
+            + "destroy a slice, or widen vlans.range in the cluster file",
         )
 
-    def _is_free(self, start: int) -> bool:
-        return not self._taken >> start & ((1 << self.size) - 1)
+    def _whole(self, slice_id: SliceId) -> Iterator[int]:
+        preferred = self.range.first + self.size * (slice_id - FIRST_SLICE_ID)
+        if preferred in self._starts:
+            yield preferred
+        yield from self._starts
+
+    def _remark(self, reserved: int, count: int, free: int) -> str:
+        """Say what the numbers of a limit do not: which VLANs are reserved, and that free ones are not in one piece."""
+        told = (
+            f"{plural(reserved, 'VLAN')} of the range {'is' if reserved == 1 else 'are'} reserved; " if reserved else ""
+        )
+        return told + (f"no {count} free ones are in one block; " if free >= count else "")
 
     def _take(self, first: int, last: int) -> None:
         self._taken |= ((1 << (last - first + 1)) - 1) << first
+
+
+def _bits(number: int, start: int, count: int) -> int:
+    return number >> start & ((1 << count) - 1)
 
 
 def vlans_of(pool: Sequence[Block], limit: int) -> list[VlanId]:

@@ -93,8 +93,6 @@ def _limit(file: SliceFile, excess: Excess) -> Problem:
 
 
 def usage(whole: ExpandedSlice, cluster: Cluster) -> Usage:
-    """Count what a slice will use, by its file: VLANs are given out in blocks of `per_slice`."""
-    block = cluster.vlans.per_slice
-    blocks = -(-(whole.vlans or block) // block)
+    """Count what a slice will use, by its file."""
     sized = [with_flavor(vm, cluster.flavors) for vm in whole.vms.values()]
-    return slice_usage(sized, blocks * block)
+    return slice_usage(sized, whole.vlans or cluster.vlans.per_slice)

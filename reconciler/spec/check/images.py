@@ -20,6 +20,16 @@ def used_images(cluster: ClusterFile, slices: Iterable[SliceFile]) -> tuple[str,
     return tuple(sorted({vm.image for vm in vms if vm.image is not None} & cluster.cluster.images.keys()))
 
 
+def placeholders(cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield a problem for each image whose checksum is still that of the template: all zeros."""
+    for name, image in cluster.cluster.images.items():
+        if not image.sha256.strip("0"):
+            summary = f"image {name} has no checksum yet: its sha256 is all zeros, as `reconciler init` writes it"
+            yield cluster.source.problem(
+                Code.IMAGE, summary, ("images", name, "sha256"), f"`sha256sum {image.file}` prints it"
+            )
+
+
 def check_images(
     cluster: ClusterFile, slices: Sequence[SliceFile], headers: Mapping[str, tuple[str, bytes]]
 ) -> Iterator[Problem]:
