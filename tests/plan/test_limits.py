@@ -43,7 +43,13 @@ def test_the_clusters_range() -> None:
     on = cluster(vlans={"range": "390-439"})
     state = replay(EMPTY, plan(lab([]), on=on))
     found = refusal(lab([], key=LAB2), on=on, state=state)
-    assert found.summary == "VLANs of range 390-439 for bob/lab2 exhausted: limit 40, used 40, asked 20, free 0"
+    assert found.summary == "VLANs of range 390-439 for bob/lab2 exhausted: limit 49, used 20, asked 20, free 29"
+    assert found.hint == (
+        "not counted: 1 reserved VLAN; no 20 free ones are in one block; "
+        "destroy a slice, or widen vlans.range in the cluster file"
+    )
+    few = plan(lab([], key=LAB2, vlans=4), on=on, state=state)
+    assert [str(block) for block in few.allocations[LAB2].pool] == ["390-393"], "what is free is given in small blocks"
 
 
 @pytest.mark.parametrize(

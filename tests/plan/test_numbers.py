@@ -109,7 +109,7 @@ def test_fault_2_no_pool_contains_the_internet_vlan() -> None:
     with pytest.raises(LimitError) as caught:
         plan(lab([], key="alice/more"), state=state)
     assert caught.value.summary == (
-        "VLANs of range 100-3999 for alice/more exhausted: limit 3900, used 3900, asked 20, free 0"
+        "VLANs of range 100-3999 for alice/more exhausted: limit 3899, used 3880, asked 20, free 19"
     )
 
 
@@ -235,9 +235,25 @@ def test_a_vm_whose_worker_is_no_longer_written_stays_there() -> None:
 def test_a_larger_pool_grows_by_free_blocks_and_shrinks_again() -> None:
     state = applied(lab([]), lab([], key=LAB2))
     grown = replay(state, plan(lab([], vlans=45), state=state))
-    assert [str(block) for block in grown.allocations[LAB1].pool] == ["100-119", "140-159", "160-179"]
+    assert [str(block) for block in grown.allocations[LAB1].pool] == ["100-119", "140-159", "160-164"]
     shrunk = plan(lab([]), state=grown)
     assert [str(block) for block in shrunk.allocations[LAB1].pool] == ["100-119"]
+
+
+def test_a_slice_reserves_as_many_vlans_as_it_asks_for() -> None:
+    state = EMPTY
+    pools: list[Block] = []
+    for number in range(60):
+        key = SliceKey(f"alice/lab{number}")
+        made = plan(lab([], key=key, vlans=4), state=state)
+        state = replay(state, made)
+        pools += made.allocations[key].pool
+    assert [str(pool) for pool in pools[:6]] == ["100-103", "104-107", "108-111", "112-115", "116-119", "120-123"]
+    assert max(pool.last for pool in pools) == 100 + 4 * 60 - 1
+    whole = plan(lab([], key="bob/whole"), state=state).allocations[SliceKey("bob/whole")]
+    assert [str(pool) for pool in whole.pool] == ["1300-1319"], "a whole block is the one that its id prefers"
+    grown = plan(lab([], key="alice/lab0", vlans=6), state=state).allocations[SliceKey("alice/lab0")]
+    assert [str(pool) for pool in grown.pool] == ["100-103", "340-341"], "what it has stays"
 
 
 def test_a_pool_keeps_a_block_that_a_link_uses() -> None:
@@ -245,7 +261,7 @@ def test_a_pool_keeps_a_block_that_a_link_uses() -> None:
     tiny: dict[str, Any] = {"vlans": {"range": "100-199", "per_slice": 2}}
     state = applied(lab(links=links, vlans=3), **tiny)
     made = plan(lab(links=links), on=cluster(**tiny), state=state)
-    assert [str(block) for block in made.allocations[LAB1].pool] == ["100-101", "102-103"]
+    assert [str(block) for block in made.allocations[LAB1].pool] == ["100-101", "102-102"]
 
 
 def test_a_written_subnet_is_taken_and_an_allocated_one_gives_way() -> None:

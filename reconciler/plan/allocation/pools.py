@@ -66,10 +66,8 @@ class VlanBlocks:
         yield from self._starts
 
     def _remark(self, reserved: int, count: int, free: int) -> str:
-        """Say what the numbers of a limit do not: which VLANs are reserved, and that free ones are not in one piece."""
-        told = (
-            f"{plural(reserved, 'VLAN')} of the range {'is' if reserved == 1 else 'are'} reserved; " if reserved else ""
-        )
+        """Say what the numbers do not: how many VLANs are reserved, and that free ones are not in one piece."""
+        told = f"not counted: {plural(reserved, 'reserved VLAN')}; " if reserved else ""
         return told + (f"no {count} free ones are in one block; " if free >= count else "")
 
     def _take(self, first: int, last: int) -> None:
