@@ -23,11 +23,13 @@ def duration(text: str) -> float:
 
 Paths = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="PATH", help="Slice files, or folders of them. (default: the cluster file's folder)"),
+    typer.Argument(
+        metavar="PATH", help="Slice files, folders of them, or names of slices. (default: the cluster file's folder)"
+    ),
 ]
 Slices = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SLICE", help="Slices, as owner/name or name. (default: all)"),
+    typer.Argument(metavar="SLICE", help="Slices, as owner/name, name or file. (default: all)"),
 ]
 AutoApprove = Annotated[
     bool, typer.Option("--auto-approve", envvar="RECONCILER_AUTO_APPROVE", help="Do not ask before changing anything.")

@@ -48,8 +48,29 @@ class Session(GlobalOptions):
         return workflow.load(cluster, paths, documents=workflow.document_cache(cluster))
 
     def slice_inputs(self, paths: Sequence[Path]) -> workflow.Inputs:
-        """Load the cluster file and slice files, by default those in the folder of the cluster file."""
-        return self.inputs(paths or [_near(self.cluster_path().resolve().parent)])
+        """Load the cluster file and slice files, by default those in the folder of the cluster file.
+
+        A path where nothing is may be the name of a slice whose file is in that folder.
+        """
+        folder = _near(self.cluster_path().resolve().parent)
+        return self.inputs(self._files(paths, folder) or [folder])
+
+    def slice_names(self, names: Sequence[str]) -> list[str]:
+        """Return names of slices, where the path of a slice file stands for its slice."""
+        return [self._key(Path(name)) if _is_slice_file(name) else name for name in names]
+
+    def _key(self, path: Path) -> str:
+        (file,) = self.inputs([path]).slices
+        return file.slice.key
+
+    def _files(self, paths: Sequence[Path], folder: Path) -> list[Path]:
+        if all(path.exists() or path.suffix for path in paths):
+            return list(paths)
+        try:
+            known = {str(file.slice.key): Path(file.path) for file in self.inputs([folder]).slices}
+        except ReconcilerError:  # the files that are named may still be in order
+            return list(paths)
+        return [path if path.exists() else _by_name(str(path), known) or path for path in paths]
 
     def state_place(self, cluster: ClusterFile) -> str:
         """Return the file or the URL of the state, without a password."""
@@ -91,6 +112,16 @@ class Session(GlobalOptions):
     def ask_about(self, blocks: Iterable[Block]) -> None:
         """Print what a question is about, before it is asked."""
         output.ask_about(self, blocks)
+
+
+def _is_slice_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) and Path(name).is_file()
+
+
+def _by_name(name: str, known: Mapping[str, Path]) -> Path | None:
+    """Return the file of the one slice with this name, as owner/name or name."""
+    found = [path for key, path in known.items() if name in {key, key.partition("/")[2]}]
+    return found[0] if len(found) == 1 else None
 
 
 def _near(path: Path) -> Path:

@@ -114,7 +114,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
 
 def destroy(
     session: Session,
-    slices: Annotated[list[str], typer.Argument(metavar="SLICE", help="Slices, as owner/name or name.")],
+    slices: Annotated[list[str], typer.Argument(metavar="SLICE", help="Slices, as owner/name, name or file.")],
     *,
     auto_approve: AutoApprove = False,
     lock_timeout: LockTimeout = 0.0,
@@ -127,10 +127,10 @@ def destroy(
       reconciler destroy --auto-approve two-vms triangle
     """
     _require_approval(auto_approve=auto_approve)
-    inputs = session.inputs()
+    inputs, names = session.inputs(), session.slice_names(slices)
 
     async def prepare(engine: Engine) -> PreparedApply:
-        found = await engine.worker.run(workflow.find_slices, engine.store, slices, unfinished=True)
+        found = await engine.worker.run(workflow.find_slices, engine.store, names, unfinished=True)
         return await workflow.prepare(engine, inputs, workflow.Asked(destroy=found))
 
     return _apply(session, inputs, _Options(auto_approve, parallelism, lock_timeout), prepare)

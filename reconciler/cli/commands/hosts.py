@@ -47,7 +47,7 @@ def drift(session: Session, slices: Slices = None) -> int:
     """
     inputs = session.inputs()
     with session.reader(inputs.cluster) as store:
-        scope = workflow.find_slices(store, slices) if slices else None
+        scope = workflow.find_slices(store, session.slice_names(slices)) if slices else None
         count = len(workflow.present_resources(store, scope))
 
         async def work() -> workflow.ClusterDrift:
@@ -82,7 +82,7 @@ def verify(
     """
     inputs = session.inputs()
     with session.reader(inputs.cluster) as store:
-        scope = workflow.find_slices(store, slices) if slices else None
+        scope = workflow.find_slices(store, session.slice_names(slices)) if slices else None
 
         async def work() -> Verification:
             async with connecting(session, inputs.cluster.cluster) as connector:

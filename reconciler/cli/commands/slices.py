@@ -42,7 +42,8 @@ def status(session: Session, *, host: OnHost = None) -> None:
 def show(
     session: Session,
     name: Annotated[
-        str, typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name or name; or a plan that plan -o saved.")
+        str,
+        typer.Argument(metavar="SLICE|FILE", help="A slice, as owner/name, name or file; or a saved plan."),
     ],
     *,
     refresh: Annotated[
@@ -66,7 +67,7 @@ def show(
         return
     cluster = session.inputs().cluster
     with session.reader(cluster) as store:
-        (key,) = workflow.find_slices(store, [name])
+        (key,) = workflow.find_slices(store, session.slice_names([name]))
         found = next(one for one in slice_views(store.read({key})) if one.key == key)
         if refresh:
             found = with_health(found, _health(session, cluster, store, key))

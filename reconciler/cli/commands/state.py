@@ -111,7 +111,7 @@ def list_resources(session: Session, slices: Slices = None, *, host: OnHost = No
       reconciler state list admin/two-vms --json | jq -r '.[].address'
     """
     with session.reader(session.inputs().cluster) as store:
-        scope = set(workflow.find_slices(store, slices)) if slices else None
+        scope = set(workflow.find_slices(store, session.slice_names(slices))) if slices else None
         found = store.read(scope).resources if host is None else state_admin.find_host(store, host)
     session.show(
         views.list_view(
