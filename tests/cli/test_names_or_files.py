@@ -34,9 +34,7 @@ def applied(project: Path) -> Path:
 
 
 @pytest.mark.usefixtures("applied")
-@pytest.mark.parametrize(
-    "verb", [("show",), ("show", "--json"), ("state", "list"), ("plan",), ("validate",)], ids=" ".join
-)
+@pytest.mark.parametrize("verb", ["show", "show --json", "state list", "plan", "validate"])
 def test_both_say_the_same(cli: Cli, verb: str) -> None:
     by_file = cli(*verb.split(), FILE)
     assert by_file.code == 0, by_file.err
