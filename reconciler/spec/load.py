@@ -26,6 +26,7 @@ _HINTS = {
 }
 
 _USER_DATA = "#cloud-config"
+_KERNEL = ("/proc/", "/sys/", "/dev/")
 _SUFFIXES = (".yaml", ".yml")
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -80,10 +81,15 @@ class Documents(Protocol):
 
 
 class _Found(NamedTuple):
-    """A file to read. `named` is false if it was found in a folder: then cluster files and user-data are left out."""
+    """A file to read, and the folder that it was found in: there, cluster files and user-data are left out."""
 
     path: str
-    named: bool
+    folder: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether it was named itself."""
+        return self.folder is None
 
 
 def load_cluster(tree: FileTree, path: FilePath) -> ClusterFile:
@@ -120,7 +126,7 @@ def read_slices(
             source = Source(tree.name(found.path), text)
             known = None if documents is None else documents.get(digest)
             data = _document(source) if known is None else known
-            if not found.named and (_is_cluster(data) or _is_foreign(data)):
+            if not found.named and (_is_cluster(data) or _foreign_tool(data)):
                 continue
             file = _slice_file(data, source, digest, found.path, tree)
             files.append(file)
@@ -154,21 +160,26 @@ def _is_cluster(data: Any) -> bool:
     return isinstance(data, dict) and "workers" in data
 
 
-def _is_foreign(data: Any) -> bool:
-    """Whether a document is a file of another tool: no slice file looks like that, whatever is wrong with it."""
+def _foreign_tool(data: Any) -> str | None:
+    """Return what a document is if it is of another tool: no slice file looks like that, whatever is wrong with it."""
     if isinstance(data, list):
-        return any(isinstance(play, dict) and "hosts" in play for play in data)
-    return (
-        isinstance(data, dict)
-        and not _SLICE_KEYS & data.keys()
-        and ("services" in data or {"apiVersion", "kind"} <= data.keys())
-    )
+        plays = any(isinstance(play, dict) and "hosts" in play for play in data)
+        return "an Ansible playbook" if plays else None
+    if not isinstance(data, dict) or _SLICE_KEYS & data.keys():
+        return None
+    if "services" in data:
+        return "a Docker Compose file"
+    return "a Kubernetes manifest" if {"apiVersion", "kind"} <= data.keys() else None
 
 
 def _slice_file(data: Any, source: Source, digest: str, path: str, tree: FileTree | None) -> SliceFile:
     if _is_cluster(data) and "vms" not in data:
         summary = f"{source.file} is a cluster file, not a slice file"
         raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "name slice files here, and it with --cluster")])
+    if tool := _foreign_tool(data):
+        summary = f"{source.file} is {tool}, not a slice file"
+        hint = "a slice file has `name`, `owner` and `vms`: `reconciler init` writes one to start from"
+        raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), hint)])
     user_data = extract_user_data(data, source, lambda name: _attached(tree, folder_of(path), name))
     try:
         model = _validate(Slice, data, source)
@@ -186,10 +197,22 @@ def _attached(tree: FileTree | None, folder: str, name: str) -> bytes:
     """Read a file that a slice file names: it must be below that file's folder, symbolic links followed."""
     if tree is None:
         raise Unreadable("only a slice file in a folder can name other files")
-    path = tree.resolve(join_path(folder, name))
-    if not is_within(path, tree.resolve(folder)):
+    path, top = tree.resolve(join_path(folder, name)), tree.resolve(folder)
+    if not is_within(path, top):
         raise Unreadable("it is outside the folder of this slice file", "name a file in the same folder or below")
+    if _is_hidden(name) or _is_hidden(_below(path, top)):
+        raise Unreadable("it is hidden", "guests get only files that are not hidden, such as web.yaml")
     return tree.read(path)
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a path has a hidden part, such as `.git`."""
+    return any(part.startswith(".") and part not in {".", ".."} for part in path.split("/"))
+
+
+def _below(path: str, folder: str) -> str:
+    """Return a resolved path relative to a resolved folder that it is within."""
+    return path if folder == "." else path.removeprefix(folder.rstrip("/")).lstrip("/")
 
 
 def _cluster_file(source: Source, path: str, digest: str) -> ClusterFile:
@@ -224,6 +247,7 @@ def _find(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> It
     for each in _candidates(tree, paths, problems):
         try:
             file = tree.resolve(each.path)
+            _refuse_stray(tree, each, file)
         except Unreadable as error:
             problems.append(_unreadable(tree, each.path, error))
             continue
@@ -232,12 +256,30 @@ def _find(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> It
     yield from sorted(found.values(), key=lambda each: each.path)
 
 
+def _refuse_stray(tree: FileTree, found: _Found, file: str) -> None:
+    """Raise Unreadable for a file that is no slice file whatever it contains; its content is not quoted.
+
+    These are links in a folder to files outside of it or to hidden ones, and hidden files and those of the kernel that
+    are named.
+    """
+    if found.folder is not None:
+        top = tree.resolve(found.folder)
+        if not is_within(file, top):
+            raise Unreadable("this is a link to a file outside of its folder", "copy the file, or name it itself")
+        if _is_hidden(_below(file, top)):
+            raise Unreadable("this is a link to a hidden file", "copy the file, or remove the link")
+    elif file.startswith(_KERNEL):
+        raise Unreadable("this is not a file of a disk", "name slice files, or folders of them")
+    elif _is_hidden(found.path.rpartition("/")[2]) or "/.git/" in f"/{found.path}":
+        raise Unreadable("this is a hidden file", "slice files are not hidden: rename it, such as web.yaml")
+
+
 def _candidates(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[_Found]:
     for path in paths:
         if tree.kind(path) is Kind.FOLDER:
-            yield from (_Found(each, named=False) for each in _walk(tree, path, problems))
+            yield from (_Found(each, path) for each in _walk(tree, path, problems))
         else:
-            yield _Found(path, named=True)
+            yield _Found(path)
 
 
 def _walk(tree: FileTree, folder: str, problems: list[Problem]) -> Iterator[str]:

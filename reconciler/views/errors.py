@@ -21,7 +21,7 @@ _NAMED: Final = re.compile(r"\b(vms|groups)\.[^\s.\[\]]+|\b(links)\[\d+\]")
 
 
 def problems_text(problems: Sequence[Problem]) -> str:
-    """Return all problems, and how many there are if there are several; of many equal ones, the first with all places."""
+    """Return all problems, and how many there are; of many equal ones, the first with the places of the others."""
     groups: dict[tuple[Code, str, str | None], list[Problem]] = {}
     for problem in problems:
         kind = _NAMED.sub(r"\1\2.*", problem.summary)

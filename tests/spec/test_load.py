@@ -107,7 +107,54 @@ def test_files_of_other_tools_in_a_folder_are_left_out(folder: Path, text: str) 
     before = load_slices(DISK, [folder])
     (folder / "docker-compose.yml").write_text(text)
     assert load_slices(DISK, [folder]) == before
-    assert problems(folder / "docker-compose.yml") != []
+    ((code, summary),) = problems(folder / "docker-compose.yml")
+    assert (code, summary.endswith(", not a slice file")) == (Code.WRONG_TYPE, True), summary
+
+
+CANARY = "canary: of-the-operator"
+
+
+@pytest.fixture
+def elsewhere(folder: Path) -> Path:
+    """Put a file beside the folder of slices, and a hidden one into it, which no slice may show."""
+    slices = folder / "deep"
+    (folder / "secret.yaml").write_text(CANARY)
+    (slices / ".git").mkdir()
+    (slices / ".git" / "config").write_text(CANARY)
+    return slices
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("../secret.yaml", "this is a link to a file outside of its folder"),
+        (".git/config", "this is a link to a hidden file"),
+        ("/proc/self/environ", "this is a link to a file outside of its folder"),
+    ],
+)
+def test_a_link_in_a_folder_leads_nowhere_else(elsewhere: Path, target: str, reason: str) -> None:
+    (elsewhere / "innocent.yaml").symlink_to(target)
+    with pytest.raises(SpecError) as raised:
+        load_slices(DISK, [elsewhere])
+    (problem,) = raised.value.problems()
+    assert (problem.code, problem.summary, problem.excerpt) == (Code.FILE_UNREADABLE, reason, None)
+    assert CANARY not in str(raised.value.problems())
+
+
+def test_a_link_within_its_folder_is_followed(elsewhere: Path) -> None:
+    before = len(load_slices(DISK, [elsewhere]))
+    (elsewhere / "again.yaml").symlink_to("a.yml")
+    assert len(load_slices(DISK, [elsewhere])) == before, "and the file is read once"
+
+
+@pytest.mark.parametrize("name", [".git/config", ".hidden.yaml", "/proc/self/environ", "/dev/null"])
+def test_hidden_files_and_those_of_the_kernel_are_refused_unread(elsewhere: Path, name: str) -> None:
+    (elsewhere / ".hidden.yaml").write_text(CANARY)
+    with pytest.raises(SpecError) as raised:
+        load_slices(DISK, [elsewhere / name])
+    (problem,) = raised.value.problems()
+    assert (problem.code, problem.excerpt) == (Code.FILE_UNREADABLE, None)
+    assert CANARY not in str(raised.value.problems())
 
 
 @pytest.mark.parametrize("text", ["- vms\n", "vmz: {}\n", "services: {}\nowner: admin\n", "kind: slice\n", "{}\n"])
@@ -177,7 +224,7 @@ def test_nothing_outside_the_root_is_read(folder: Path) -> None:
     assert [file.path for file in load_slices(tree, ["."])] == ["a.yml", "deeper/c.yaml"]
     (inner / "link.yaml").symlink_to(folder / "b.yaml")
     outside = [(Code.FILE_UNREADABLE, f"this path leads outside {inner}")]
-    assert problems(".", tree=tree) == outside
+    assert problems(".", tree=tree) == [(Code.FILE_UNREADABLE, "this is a link to a file outside of its folder")]
     assert problems("../b.yaml", tree=tree) == outside
     assert problems(folder / "b.yaml", tree=tree) == outside
 

@@ -77,6 +77,16 @@ def test_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
         assert "outside the folder of this slice file" in message
 
 
+@pytest.mark.parametrize("name", [".git/config", "./.git/config", "link", ".env"])
+def test_a_hidden_file_is_given_to_no_guest(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".git").mkdir()
+    for hidden in (".git/config", ".env"):
+        (tmp_path / hidden).write_text(CANARY)
+    (tmp_path / "link").symlink_to(".git/config")
+    message = refusal(tmp_path, f'vms:\n  a:\n    cloud_init: {{file: "{name}"}}\n')
+    assert ("it is hidden" in message, CANARY in message) == (True, False), message
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b" \n", "is empty"), (b"x" * (MAX_BYTES + 1), "larger than"), (None, "no such file")],
