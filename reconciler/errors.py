@@ -48,6 +48,7 @@ class Code(StrEnum):
     WRONG_VALUE = "wrong-value"
     BAD_NAME = "bad-name"
     UNKNOWN_NAME = "unknown-name"
+    OWNER = "owner"
     DUPLICATE_NAME = "duplicate-name"
     CONFUSABLE_NAME = "confusable-name"
     LINK_TO_ITSELF = "link-to-itself"

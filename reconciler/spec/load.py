@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,7 +44,8 @@ class SliceFile:
     """A slice file that was read: `digest` is the SHA-256 of its bytes in hexadecimal.
 
     If the file contains user-data, the digest is a scrypt digest, which is slow to brute-force. `attached` has such a
-    digest of each file of user-data that the slice file names, by that file's path.
+    digest of each file of user-data that the slice file names, by that file's path. `place` is the path with symbolic
+    links followed, empty where it is in no tree.
     """
 
     path: str
@@ -52,6 +53,7 @@ class SliceFile:
     digest: str
     source: Source
     attached: Mapping[str, str] = field(default_factory=dict)
+    place: str = ""
 
     def locate(self, path: Path) -> Location:
         """Return the position in the file of a value of the expanded slice."""
@@ -60,12 +62,13 @@ class SliceFile:
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """A cluster file that was read: `digest` is the SHA-256 of its bytes in hexadecimal."""
+    """A cluster file that was read: `digest` is the SHA-256 of its bytes in hexadecimal, `place` as of a slice file."""
 
     path: str
     cluster: Cluster
     digest: str
     source: Source
+    place: str = ""
 
 
 class Documents(Protocol):
@@ -95,7 +98,8 @@ class _Found(NamedTuple):
 def load_cluster(tree: FileTree, path: FilePath) -> ClusterFile:
     """Read a cluster file; raises SpecError with every problem."""
     text, digest = _read(tree, str(path))
-    return _cluster_file(Source(tree.name(str(path)), text), str(path), digest)
+    found = _cluster_file(Source(tree.name(str(path)), text), str(path), digest)
+    return replace(found, place=tree.resolve(str(path)))
 
 
 def load_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[SliceFile, ...]:
@@ -129,7 +133,7 @@ def read_slices(
             if not found.named and (_is_cluster(data) or _foreign_tool(data)):
                 continue
             file = _slice_file(data, source, digest, found.path, tree)
-            files.append(file)
+            files.append(replace(file, place=tree.resolve(found.path)))
             if documents is not None and file.digest == digest and not file.attached:
                 documents.put(digest, data)
         except SpecError as error:

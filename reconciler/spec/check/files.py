@@ -6,8 +6,10 @@ in one_slice.py and one_cluster.py.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.check.one_cluster import check_cluster
@@ -17,6 +19,8 @@ from reconciler.spec.load import ClusterFile, SliceFile
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import skeleton
 from reconciler.spec.quota import Excess, Usage, excesses, quotas, slice_usage, total
+from reconciler.spec.quoting import escape
+from reconciler.spec.tree import folder_of
 
 
 def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, ...]:
@@ -31,6 +35,7 @@ def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, .
     single = list(_each_name_once(ordered, found))
     found += _confusable(single)
     found += _over_quota(single, cluster.cluster)
+    found += _elsewhere(single, cluster)
     return tuple(sorted(found, key=_by_position))
 
 
@@ -60,6 +65,29 @@ def _confusable(slices: Iterable[SliceFile]) -> Iterator[Problem]:
             where = other.source.locate(("name",))
             summary = f"slice name {each.slice.name} is too similar to {other.slice.name} in {where}"
             yield each.source.problem(Code.CONFUSABLE_NAME, summary, ("name",), "choose names that differ clearly")
+
+
+def _elsewhere(slices: Iterable[SliceFile], cluster: ClusterFile) -> Iterator[Problem]:
+    """Yield a problem for each file that names an owner whose slices are in other folders."""
+    top = folder_of(cluster.place)
+    for each in slices:
+        user = cluster.cluster.users.get(each.slice.owner)
+        if user is None or not user.paths or not each.place:
+            continue
+        path = each.place.removeprefix(f"{top}/") if top != "." else each.place
+        if not any(_pattern(pattern).fullmatch(path) for pattern in user.paths):
+            places = " or ".join(map(escape, user.paths))
+            summary = f"slices of {each.slice.owner} must be in {places}, below the cluster file's folder"
+            hint = "move the file, or correct its owner"
+            yield each.source.problem(Code.OWNER, summary, ("owner",), hint)
+
+
+@lru_cache(maxsize=2**10)
+def _pattern(text: str) -> re.Pattern[str]:
+    """Read a pattern: `**/` is any folders, `**` anything, `*` and `?` any text and any character of one name."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", text.removeprefix("./"))
+    meant = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(meant.get(part, re.escape(part)) for part in parts))
 
 
 _NOUNS = {"slices": "slices", "vms": "VMs", "vcpus": "virtual CPUs", "memory": "memory", "vlans": "VLANs"}

@@ -147,9 +147,14 @@ class Flavor(Model):
 
 
 class User(Model):
-    """A user, who can own slices."""
+    """A user, who can own slices.
+
+    With `paths`, slice files of this owner must be there: patterns relative to the cluster file's folder, where `*` is
+    any part of a name and `**` any folders, such as `slices/alice/**`.
+    """
 
     quota: Quota = Quota()
+    paths: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(default=(), strict=False)
 
 
 class Cluster(Model):
