@@ -16,11 +16,11 @@ from reconciler.cli import output
 from reconciler.cli.errors import print_error
 from reconciler.cli.global_options import GLOBALS, GlobalOptions
 from reconciler.errors import ReconcilerError, UsageError
-from reconciler.spec.load import ClusterFile
+from reconciler.spec.load import ClusterFile, read_slices
 from reconciler.state.location import place_of, sqlite_file
 from reconciler.state.reader import open_reader
 from reconciler.state.store import StateReader
-from reconciler.trees import find_cluster
+from reconciler.trees import DISK, find_cluster
 from reconciler.views.view import Block, View
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ class Session(GlobalOptions):
     def _files(self, paths: Sequence[Path], folder: Path) -> list[Path]:
         if all(path.exists() or path.suffix for path in paths):
             return list(paths)
-        try:
-            known = {str(file.slice.key): Path(file.path) for file in self.inputs([folder]).slices}
-        except ReconcilerError:  # the files that are named may still be in order
-            return list(paths)
+        files, _ = read_slices(DISK, [folder])  # problems of other files are not this command's
+        known = {str(file.slice.key): Path(file.path) for file in files}
         return [path if path.exists() else _by_name(str(path), known) or path for path in paths]
 
     def state_place(self, cluster: ClusterFile) -> str:
