@@ -228,8 +228,8 @@ VMS = (
     State("with one card fewer", replace(VM, nics=VM.nics[:2]), _RUNNING, before=VM),
     State("on another VNC port", replace(VM, vnc=5907), _RUNNING, before=VM),
     State("killed", VM, _RUNNING, f"kill -9 $(cat {_VMS}/qemu.pid); sleep 0.3"),
-    State("pidfile names a process that is none of ours", VM, (DISK,), f"echo 1 > {_VMS}/qemu.pid"),
-    State("pidfile holds no number", VM, (DISK,), f"echo '1; reboot' > {_VMS}/qemu.pid"),
+    State("pidfile names a process that is none of ours", VM, _STOPPED, f"echo 1 > {_VMS}/qemu.pid"),
+    State("pidfile holds no number", VM, _STOPPED, f"echo '1; reboot' > {_VMS}/qemu.pid"),
     State(
         "another guest runs from the directory",
         VM,
