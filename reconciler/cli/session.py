@@ -64,11 +64,11 @@ class Session(GlobalOptions):
         return file.slice.key
 
     def _files(self, paths: Sequence[Path], folder: Path) -> list[Path]:
-        if all(path.exists() or path.suffix for path in paths):
+        if all(path.suffix or not _is_missing(path) for path in paths):
             return list(paths)
         files, _ = read_slices(DISK, [folder])  # problems of other files are not this command's
         known = {str(file.slice.key): Path(file.path) for file in files}
-        return [path if path.exists() else _by_name(str(path), known) or path for path in paths]
+        return [_by_name(str(path), known) or path if _is_missing(path) else path for path in paths]
 
     def state_place(self, cluster: ClusterFile) -> str:
         """Return the file or the URL of the state, without a password."""
@@ -112,8 +112,19 @@ class Session(GlobalOptions):
         output.ask_about(self, blocks)
 
 
+def _is_missing(path: Path) -> bool:
+    """Whether nothing is at a path that may be one."""
+    try:
+        return not path.exists()
+    except (OSError, ValueError):  # too long, or with a NUL: the error about it comes when it is read
+        return False
+
+
 def _is_slice_file(name: str) -> bool:
-    return name.endswith((".yaml", ".yml")) and Path(name).is_file()
+    try:
+        return name.endswith((".yaml", ".yml")) and Path(name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _by_name(name: str, known: Mapping[str, Path]) -> Path | None:
