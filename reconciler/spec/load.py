@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -14,7 +14,8 @@ from reconciler.spec.expand import ExpandedSlice, expand
 from reconciler.spec.messages import describe, problems_of
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.secret import Secret
-from reconciler.spec.models.slice import Slice
+from reconciler.spec.models.slice import Link, Slice
+from reconciler.spec.salvage import Salvaged, salvage
 from reconciler.spec.tree import ABSENT, TOO_LARGE, FileTree, Kind, Unreadable, folder_of, is_within, join_path
 from reconciler.spec.user_data import extract_user_data
 from reconciler.spec.yaml.document import Path, Refused, read_document
@@ -55,9 +56,27 @@ class SliceFile:
     attached: Mapping[str, str] = field(default_factory=dict)
     place: str = ""
 
+    @property
+    def links(self) -> Mapping[int, Link]:
+        """The links by their index in the file."""
+        return dict(enumerate(self.slice.links))
+
     def locate(self, path: Path) -> Location:
         """Return the position in the file of a value of the expanded slice."""
         return self.source.locate(self.slice.origin(path))
+
+
+class PartialFile(NamedTuple):
+    """A slice file of which a part is not valid: its other parts can be checked too."""
+
+    source: Source
+    valid: Salvaged
+    place: str
+
+    @property
+    def slice(self) -> ExpandedSlice:
+        """The valid parts, as of a slice file."""
+        return self.valid.slice
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,14 @@ class Documents(Protocol):
     def put(self, digest: str, data: Any) -> None:
         """Keep the document of a file, which is never one with user-data."""
         ...
+
+
+class _PartlyValid(SpecError):
+    """A slice file has problems, and parts that are valid."""
+
+    def __init__(self, found: Sequence[Problem], source: Source, valid: Salvaged) -> None:
+        super().__init__(found)
+        self.source, self.valid = source, valid
 
 
 class _Found(NamedTuple):
@@ -111,14 +138,18 @@ def load_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[SliceFile,
 
 
 def read_slices(
-    tree: FileTree, paths: Collection[FilePath], documents: Documents | None = None
+    tree: FileTree,
+    paths: Collection[FilePath],
+    documents: Documents | None = None,
+    partial: list[PartialFile] | None = None,
 ) -> tuple[tuple[SliceFile, ...], tuple[Problem, ...]]:
     """Read slice files, and folders of them to any depth; return the well-formed files and the problems of the others.
 
     Files are sorted by path, so the order of `paths` makes no difference. In folders, only `*.yaml` and `*.yml` files
     are read; hidden files, cluster files, user-data and files of other tools (Compose, Kubernetes, Ansible) are left
     out. A file that is named is always read as a slice.
-    With `documents`, a file whose document is known is not parsed again.
+    With `documents`, a file whose document is known is not parsed again. What is valid of the other files is appended
+    to `partial`.
     """
     files: list[SliceFile] = []
     problems: list[Problem] = []
@@ -138,6 +169,8 @@ def read_slices(
                 documents.put(digest, data)
         except SpecError as error:
             problems.extend(error.found)
+            if partial is not None and isinstance(error, _PartlyValid):
+                partial.append(PartialFile(error.source, error.valid, tree.resolve(found.path)))
     return tuple(files), tuple(problems)
 
 
@@ -185,16 +218,26 @@ def _slice_file(data: Any, source: Source, digest: str, path: str, tree: FileTre
         hint = "a slice file has `name`, `owner` and `vms`: `reconciler init` writes one to start from"
         raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), hint)])
     user_data = extract_user_data(data, source, lambda name: _attached(tree, folder_of(path), name))
-    try:
-        model = _validate(Slice, data, source)
-    except SpecError as error:
-        raise SpecError([*error.found, *user_data.problems]) from None
-    if user_data.problems:
-        raise SpecError(user_data.problems)
+    model = _slice(data, source, user_data.problems)
     if user_data.inline:
         digest = Secret(source.text.encode()).digest(model.key)
     attached = {join_path(folder_of(path), name): one.digest(model.key) for name, one in user_data.files.items()}
     return SliceFile(path, expand(model), digest, source, attached)
+
+
+def _slice(data: Any, source: Source, also: Sequence[Problem]) -> Slice:
+    """Return the model of a slice file's document; raises SpecError with its problems and those in `also`."""
+    _expect_mapping(Slice, data, source)
+    try:
+        model = Slice.model_validate(data)
+    except ValidationError as error:
+        found = [*problems_of(error, Slice, source), *also]
+        valid = salvage(data, error)
+        raise (SpecError(found) if valid is None else _PartlyValid(found, source, valid)) from None
+    if also:
+        expanded = expand(model)
+        raise _PartlyValid(also, source, Salvaged(expanded, dict(enumerate(model.links)), frozenset()))
+    return model
 
 
 def _attached(tree: FileTree | None, folder: str, name: str) -> bytes:
@@ -235,10 +278,14 @@ def _document(source: Source) -> Any:
         raise SpecError([source.problem_at(refusal.code, refusal.summary, location, refusal.hint)]) from None
 
 
-def _validate(model: type[_Model], data: Any, source: Source) -> _Model:
+def _expect_mapping(model: type[BaseModel], data: Any, source: Source) -> None:
     if not isinstance(data, dict):
         summary = f"a {model.__name__.lower()} file must be a mapping of keys and values, not {describe(data)}"
         raise SpecError([source.problem(Code.WRONG_TYPE, summary, (), "start it with `version: 1`")])
+
+
+def _validate(model: type[_Model], data: Any, source: Source) -> _Model:
+    _expect_mapping(model, data, source)
     try:
         return model.model_validate(data)
     except ValidationError as error:

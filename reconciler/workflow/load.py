@@ -10,7 +10,7 @@ from pathlib import Path
 from reconciler.errors import SpecError, UsageError
 from reconciler.spec.check.files import check
 from reconciler.spec.check.images import check_images, used_images
-from reconciler.spec.load import ClusterFile, SliceFile, load_cluster, read_slices
+from reconciler.spec.load import ClusterFile, PartialFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.qcow2 import HEADER
 from reconciler.spec.tree import FileTree
 from reconciler.trees import DISK
@@ -36,15 +36,16 @@ class Inputs:
 def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK, documents: DocumentCache | None = None) -> Inputs:
     """Read and check the files of a tree; raises SpecError with every problem, UsageError if there is no slice file.
 
-    Well-formed files are checked against the cluster and each other even if other files are not well formed. With
+    What is valid is checked against the cluster even if other files, or other parts of a file, are not valid. With
     `documents`, files that a run before has parsed are not parsed again.
     """
-    slices, malformed = read_slices(tree, paths, documents)
+    partial: list[PartialFile] = []
+    slices, malformed = read_slices(tree, paths, documents, partial)
     try:
         cluster_file = load_cluster(tree, cluster)
     except SpecError as error:
         raise SpecError([*error.found, *malformed]) from None
-    if problems := [*malformed, *check(cluster_file, slices)]:
+    if problems := [*malformed, *check(cluster_file, slices, partial)]:
         raise SpecError(problems)
     if problems := list(check_images(cluster_file, slices, _image_headers(cluster_file, slices))):
         raise SpecError(problems)

@@ -172,3 +172,45 @@ def test_a_file_whose_name_is_not_utf8_is_one_error(cli: Cli, folder: Path, argu
         "slices/caf\\udce9.yaml:1:1: error[file-unreadable]: the name of this file is not valid UTF-8\n"
         "hint: rename the file\n"
     )
+
+
+@pytest.mark.usefixtures("project")
+def test_wrong_values_hide_no_wrong_reference(cli: Cli, write: Write) -> None:
+    write(
+        "slices/one.yaml",
+        """version: 1
+name: one
+owner: nobody
+vms:
+  web: {flavor: cirrus, wroker: w}
+  db: {vcpus: many, group: g}
+  mail: 5
+links:
+  - [web:eth0, db]
+  - [web:eth1, mial]
+  - {endpoints: [web:eth1, mail], mtu: small}
+  - {endpoints: [web, db], subnet: 10.60.7.0/24}
+""",
+    )
+    problems = cli("validate", "slices", "--json").data["error"]["problems"]
+    assert [(problem["line"], problem["summary"][:46]) for problem in problems] == [
+        (3, "the cluster has no user nobody"),
+        (5, "the cluster has no flavor cirrus"),
+        (5, "unknown key 'wroker' in vms.web"),
+        (6, "vms.db.vcpus must be a whole number, not the t"),
+        (6, "this file has no group g"),
+        (7, "vms.mail must be a mapping of keys and values,"),
+        (9, "links[0].endpoints[0] cannot be the text 'web:"),
+        (10, "this slice has no VM mial"),
+        (11, "web:eth1 is already in use (line 10, column 6)"),
+        (11, "links[2].mtu must be a whole number, not the t"),
+        (12, "subnet 10.60.7.0/24 overlaps the cluster's int"),
+    ]
+
+
+def test_an_owner_is_bound_in_a_file_with_other_problems(cli: Cli, project: Path, write: Write) -> None:
+    file = project / "cluster.yaml"
+    file.write_text(file.read_text().replace("  admin: {", "  alice: {paths: [slices/alice/**]}\n  admin: {"))
+    write("slices/stolen.yaml", "version: 1\nname: a\nowner: alice\nvms: {web: {flavor: cirros, wroker: w}}\n")
+    problems = cli("validate", "slices/stolen.yaml", "--json").data["error"]["problems"]
+    assert [(problem["line"], problem["column"]) for problem in problems] == [(3, 8), (4, 29)]

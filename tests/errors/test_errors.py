@@ -10,7 +10,7 @@ import pytest
 from reconciler.errors import Problem, SpecError
 from reconciler.spec.check.files import check
 from reconciler.spec.diagnostics import format_problem
-from reconciler.spec.load import load_cluster, load_slices
+from reconciler.spec.load import PartialFile, load_cluster, load_slices, read_slices
 from reconciler.spec.yaml import events
 from reconciler.trees import DISK
 
@@ -61,3 +61,12 @@ def test_the_right_cluster_has_no_problem() -> None:
 def test_every_golden_text_has_its_file() -> None:
     texts = {path.relative_to(HERE).with_suffix("") for path in HERE.rglob("*.txt")}
     assert texts == {path.with_suffix("") for path in SLICES + CLUSTERS}
+
+
+@pytest.mark.parametrize("path", SLICES, ids=lambda path: path.stem)
+def test_the_valid_parts_of_a_wrong_slice_can_be_checked(path: Path) -> None:
+    partial: list[PartialFile] = []
+    files, problems = read_slices(DISK, [path], partial=partial)
+    found = check(load_cluster(DISK, RIGHT_CLUSTER), files, partial)
+    assert problems or found
+    assert len(set(found)) == len(found)

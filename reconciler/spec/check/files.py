@@ -13,9 +13,9 @@ from functools import lru_cache
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.check.one_cluster import check_cluster
-from reconciler.spec.check.one_slice import check_slice
+from reconciler.spec.check.one_slice import check_partial, check_slice
 from reconciler.spec.expand import ExpandedSlice, with_flavor
-from reconciler.spec.load import ClusterFile, SliceFile
+from reconciler.spec.load import ClusterFile, PartialFile, SliceFile
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import skeleton
 from reconciler.spec.quota import Excess, Usage, excesses, quotas, slice_usage, total
@@ -23,8 +23,10 @@ from reconciler.spec.quoting import escape
 from reconciler.spec.tree import folder_of
 
 
-def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, ...]:
-    """Return every problem of files whose single fields are valid, sorted by position.
+def check(
+    cluster: ClusterFile, slices: Sequence[SliceFile], partial: Sequence[PartialFile] = ()
+) -> tuple[Problem, ...]:
+    """Return every problem of files whose single fields are valid, and of the valid parts of others, by position.
 
     Quotas are checked for these files only; the plan checks them with the slices in the state too.
     """
@@ -32,10 +34,13 @@ def check(cluster: ClusterFile, slices: Sequence[SliceFile]) -> tuple[Problem, .
     ordered = sorted(slices, key=lambda each: each.path)
     for each in ordered:
         found += check_slice(each, cluster.cluster)
+    for one in partial:
+        found += check_partial(one, cluster.cluster)
     single = list(_each_name_once(ordered, found))
     found += _confusable(single)
     found += _over_quota(single, cluster.cluster)
     found += _elsewhere(single, cluster)
+    found += _elsewhere([one for one in partial if "owner" not in one.valid.lost], cluster)
     return tuple(sorted(found, key=_by_position))
 
 
@@ -67,7 +72,7 @@ def _confusable(slices: Iterable[SliceFile]) -> Iterator[Problem]:
             yield each.source.problem(Code.CONFUSABLE_NAME, summary, ("name",), "choose names that differ clearly")
 
 
-def _elsewhere(slices: Iterable[SliceFile], cluster: ClusterFile) -> Iterator[Problem]:
+def _elsewhere(slices: Iterable[SliceFile | PartialFile], cluster: ClusterFile) -> Iterator[Problem]:
     """Yield a problem for each file that names an owner whose slices are in other folders."""
     top = folder_of(cluster.place)
     for each in slices:

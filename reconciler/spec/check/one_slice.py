@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.expand import ExpandedSlice, ExpandedVm
-from reconciler.spec.load import SliceFile
+from reconciler.spec.load import PartialFile, SliceFile
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import MAX_INTERFACES, VmName, skeleton
 from reconciler.spec.models.slice import Endpoint, Link, VmDefaults
@@ -35,17 +35,31 @@ class _Checked(NamedTuple):
     source: Source
     cluster: Cluster
     vms: Mapping[VmName, ExpandedVm]
+    links: Mapping[int, Link]
 
 
 def check_slice(file: SliceFile, cluster: Cluster) -> Iterator[Problem]:
     """Yield every problem of a slice file whose single fields are valid."""
-    checked = _Checked(file.slice, file.source, cluster, file.slice.vms)
+    checked = _Checked(file.slice, file.source, cluster, file.slice.vms, file.links)
     yield from _owner(checked)
     yield from _known_names(checked)
     yield from _complete(checked)
     yield from _confusable(checked)
     yield from _links(checked)
     yield from _pool(checked)
+    yield from _subnets(checked)
+
+
+def check_partial(file: PartialFile, cluster: Cluster) -> Iterator[Problem]:
+    """Yield the problems of the valid parts of a slice file; what counts or needs the whole file is not checked."""
+    valid = file.valid
+    checked = _Checked(valid.slice, file.source, cluster, valid.slice.vms, valid.links)
+    if "owner" not in valid.lost:
+        yield from _owner(checked)
+    yield from _known_names(checked, groups="groups" not in valid.lost)
+    yield from _confusable(checked)
+    if not valid.lost & {"vms", "links"}:
+        yield from _endpoints(checked)
     yield from _subnets(checked)
 
 
@@ -56,7 +70,7 @@ def _owner(checked: _Checked) -> Iterator[Problem]:
         yield checked.source.problem(Code.UNKNOWN_NAME, f"the cluster has no user {owner}", ("owner",), hint)
 
 
-def _known_names(checked: _Checked) -> Iterator[Problem]:
+def _known_names(checked: _Checked, *, groups: bool = True) -> Iterator[Problem]:
     whole = checked.slice.written
     yield from _known_sizes(checked, ("defaults",), whole.defaults)
     for name, group in whole.groups.items():
@@ -69,7 +83,8 @@ def _known_names(checked: _Checked) -> Iterator[Problem]:
         if vm.worker is None and vm.group is None:
             continue
         yield from _known(checked, (*path, "worker"), "the cluster has no worker", vm.worker, workers)
-        yield from _known(checked, (*path, "group"), "this file has no group", vm.group, whole.groups)
+        if groups:
+            yield from _known(checked, (*path, "group"), "this file has no group", vm.group, whole.groups)
 
 
 def _known_sizes(checked: _Checked, path: Path, layer: VmDefaults) -> Iterator[Problem]:
@@ -109,17 +124,25 @@ def _confusable(checked: _Checked) -> Iterator[Problem]:
 
 
 def _links(checked: _Checked) -> Iterator[Problem]:
-    taken: dict[Endpoint, tuple[int, int]] = {}
-    ends: dict[str, int] = defaultdict(int)
     too_high: set[str] = set()
-    for index, link in enumerate(checked.slice.links):
+    yield from _endpoints(checked, too_high)
+    ends: dict[str, int] = defaultdict(int)
+    for link in checked.links.values():
+        for end in link.endpoints:
+            ends[end.vm] += 1
+    yield from _counts(checked, ends, too_high)
+
+
+def _endpoints(checked: _Checked, too_high: set[str] | None = None) -> Iterator[Problem]:
+    """Check each endpoint, and add the VMs that lack an interface which a link names to `too_high`."""
+    taken: dict[Endpoint, tuple[int, int]] = {}
+    for index, link in checked.links.items():
         one, other = link.endpoints
         if one.vm == other.vm:
             path: Path = ("links", index, "endpoints", 1)
             summary = f"this link connects {one.vm} to itself"
             yield checked.source.problem(Code.LINK_TO_ITSELF, summary, path, "a link connects two different VMs")
         for position, end in enumerate(link.endpoints):
-            ends[end.vm] += 1
             vm = checked.vms.get(VmName(end.vm))
             if vm is None:
                 hint = did_you_mean(end.vm, checked.vms) or "add it under `vms`"
@@ -130,11 +153,11 @@ def _links(checked: _Checked) -> Iterator[Problem]:
                 first = taken.setdefault(end, here)
                 highest = MAX_INTERFACES if vm.interfaces is None else vm.interfaces
                 if int(end.interface[3:]) > highest:
-                    too_high.add(end.vm)
+                    if too_high is not None:
+                        too_high.add(end.vm)
                     yield _no_interface(checked, end, here, vm.interfaces)
                 if first != here:
                     yield _in_use(checked, end, here, first)
-    yield from _counts(checked, ends, too_high)
 
 
 def _no_interface(checked: _Checked, end: Endpoint, here: tuple[int, int], limit: int | None) -> Problem:
@@ -187,7 +210,7 @@ def _pool(checked: _Checked) -> Iterator[Problem]:
 def _subnets(checked: _Checked) -> Iterator[Problem]:
     given: list[tuple[IPv4Network, int]] = []
     internet = checked.cluster.internet.subnet
-    for index, link in enumerate(checked.slice.links):
+    for index, link in checked.links.items():
         if link.subnet is None:
             continue
         given.append((link.subnet, index))
