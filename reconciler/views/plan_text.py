@@ -132,9 +132,8 @@ def _change(change: Change) -> Iterator[str]:
     place = f"on {subject.host}"
     if change.action is Action.REPLACE and change.before and change.before.host != subject.host:
         place = f"from {change.before.host} to {subject.host}"
-    kind, _, name = change.address.partition("/")
     reason = f"{change.reason}; its data is lost" if change.data_lost and change.reason != DATA_LOST else change.reason
-    yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {kind} {name} {place}  # {change.action}: {reason}"
+    yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {change.address} {place}  # {change.action}: {reason}"
     if change.action is Action.CREATE:
         yield f"          {essence(subject)}"
     yield from (line for item in change.attributes for line in _attribute(item))
@@ -150,5 +149,4 @@ def _attribute(item: AttributeChange) -> Iterator[str]:
 
 
 def _disturbance(item: Disturbance) -> str:
-    kind, _, name = item.address.partition("/")
-    return f"  {DISTURBED:>{_WIDTH}} {kind} {name}  # unchanged, but {item.reason}"
+    return f"  {DISTURBED:>{_WIDTH}} {item.address}  # unchanged, but {item.reason}"

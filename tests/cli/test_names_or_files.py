@@ -47,7 +47,7 @@ def test_both_say_the_same(cli: Cli, verb: str) -> None:
 @pytest.mark.parametrize("given", [FILE, "two-vms"])
 def test_a_destroy_finds_its_slice_by_either(cli: Cli, given: str) -> None:
     done = cli("destroy", "--auto-approve", given)
-    assert "disk admin/two-vms/web" in done.out, done.err
+    assert "disk/admin/two-vms/web" in done.out, done.err
 
 
 @pytest.mark.usefixtures("project")

@@ -120,6 +120,14 @@ def test_a_plan_of_many_files_uses_caches_and_prints_the_same(cli: Cli, project:
 def test_full_shows_every_resource_of_many_vms(cli: Cli, project: Path) -> None:
     place = write_cluster(project / "ten", "ten", ["ten"])
     argv = ["plan", "--cluster", str(place / "cluster.yaml"), str(place / "ten.yaml")]
-    assert " port admin/ten/vm1:eth1 " not in cli(*argv).out
-    assert " port admin/ten/vm1:eth1 " in cli(*argv, "--full").out
+    assert " port/admin/ten/vm1:eth1 " not in cli(*argv).out
+    assert " port/admin/ten/vm1:eth1 " in cli(*argv, "--full").out
     assert cli(*argv, "--json").data == cli(*argv, "--full", "--json").data
+
+
+def test_a_plan_prints_addresses_as_replace_takes_them(cli: Cli, project: Path) -> None:
+    assert (project / "slices/two-vms.yaml").exists()
+    text, changes = cli("plan", "--full").out, cli("plan", "--json").data["resource_changes"]
+    assert changes
+    for change in changes:
+        assert f" {change['address']} on " in text

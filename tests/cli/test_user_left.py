@@ -40,7 +40,7 @@ def left(project: Path, write: Write) -> Path:
 @pytest.mark.usefixtures("left")
 def test_slices_of_others_are_planned(cli: Cli) -> None:
     done = cli("plan", "slices/other.yaml")
-    assert (done.code, "vm bob/other/a" in done.out) == (0, True), done.err
+    assert (done.code, "vm/bob/other/a" in done.out) == (0, True), done.err
     assert cli("status").code == 0
     assert cli("show", "admin/two-vms").code == 0
 
@@ -48,7 +48,7 @@ def test_slices_of_others_are_planned(cli: Cli) -> None:
 @pytest.mark.usefixtures("left")
 def test_what_is_left_can_be_destroyed(cli: Cli) -> None:
     done = cli("destroy", "--auto-approve", "admin/two-vms")
-    assert "- disk admin/two-vms/web" in done.out, done.err
+    assert "- disk/admin/two-vms/web" in done.out, done.err
 
 
 @pytest.mark.usefixtures("left")

@@ -49,7 +49,7 @@ def test_a_disk_grows_and_keeps_its_content(own_site: Callable[..., Site]) -> No
     pid = site.vms("growing")["web"].pid
     site.write(SLICE.format(size="1500MiB"))
     planned = site.do("plan", path).out
-    assert "~ disk admin/growing/web on worker1  # update: size changed" in planned
+    assert "~ disk/admin/growing/web on worker1  # update: size changed" in planned
     assert planned.endswith("Plan: 0 to add, 1 to change, 0 to replace, 0 to destroy.\n")
     site.do("apply", "--auto-approve", path)
     assert sizes(site, disk) == (1500 * MIB, True)

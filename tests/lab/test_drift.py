@@ -197,7 +197,7 @@ def test_a_changed_image_is_restored_and_overlays_stay(afloat: Afloat) -> None:
     told = afloat.drift()
     assert re.search(r"^changed: image/\S+@worker2 on worker2\n  sha256 = [0-9a-f]{64} -> not verified\n", told)
     done = afloat.apply()
-    assert "! vm admin/adrift/b  # unchanged, but may have read image/" in done
+    assert "! vm/admin/adrift/b  # unchanged, but may have read image/" in done
     assert afloat.sh("worker2", f"sha256sum {where}; stat -c %i {disk_of(afloat.b)}") == before
     assert afloat.b.pid == pid
     afloat.whole(carries=False)
@@ -211,7 +211,7 @@ def test_an_overlay_is_created_again_only_if_its_loss_is_accepted(afloat: Afloat
     disk, path = disk_of(afloat.b), afloat.site.folder / "adrift.yaml"
     afloat.sh("worker2", f"rm {disk}")
     assert "missing: disk/admin/adrift/b on worker2" in afloat.drift()
-    words = "disk admin/adrift/b on worker2  # create: overlay missing: its data is gone; a new, empty disk is made"
+    words = "disk/admin/adrift/b on worker2  # create: overlay missing: its data is gone; a new, empty disk is made"
     planned = afloat.site.do("plan", "--refresh", path).out
     assert words in planned
     assert "1 VM loses its data." in planned.splitlines()[-1]

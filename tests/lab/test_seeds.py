@@ -128,7 +128,7 @@ def test_a_guest_finds_its_user_data(site: Site, file: Path) -> None:
 
     file.write_text(TEXT.replace("/run/hello", "/run/bye"))
     planned = site.do("plan", file).out
-    assert "~ vm admin/seeds/written on worker1  # update: cloud_init changed" in planned
+    assert "~ vm/admin/seeds/written on worker1  # update: cloud_init changed" in planned
     assert "cloud_init = (secret) -> another  # cloud_init: restarts the VM" in planned
     assert "0 to add, 2 to change, 0 to replace, 0 to destroy. 1 VM restarts." in planned
     site.apply(file)

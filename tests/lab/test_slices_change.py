@@ -68,7 +68,7 @@ def test_a_vm_gets_memory_and_is_then_removed_while_its_neighbour_runs_on(site: 
     memory = int(before["right"].run("grep MemTotal /proc/meminfo").split()[1])
 
     planned = site.do("plan", site.write(LARGER))
-    assert "~ vm admin/growing/right" in planned.out
+    assert "~ vm/admin/growing/right" in planned.out
     assert "1 VM restarts" in planned.out
     site.apply(site.folder)
     after = running(site)

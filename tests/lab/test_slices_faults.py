@@ -180,8 +180,8 @@ def test_a_plan_with_refresh_shows_what_an_apply_would_repair(site: Site) -> Non
     assert blind.code == 0, "the state does not know it"
     seen = site.run("plan", "--refresh", "--detailed-exitcode", TWO_VMS)
     assert seen.code == 2, seen.told
-    assert f"port admin/two-vms/web:eth1 on {vm.worker}  # create: gone from {vm.worker}" in seen.out
-    assert "vm admin/two-vms/web on" in seen.out
+    assert f"port/admin/two-vms/web:eth1 on {vm.worker}  # create: gone from {vm.worker}" in seen.out
+    assert "vm/admin/two-vms/web on" in seen.out
     pid = vm.pid
     site.apply(TWO_VMS)
     assert vm.pid != pid, "a guest whose TAP is created again is started again"

@@ -43,7 +43,7 @@ def state_of(made: Plan) -> StateSnapshot:
 
 def test_its_resources_are_in_the_text_and_the_json_of_a_plan() -> None:
     made = plan(lab(["a"]))
-    assert f"    + beacon alice/lab1/a on worker1  # create: not in the state\n{' ' * 10}path " in render_text(made)
+    assert f"    + beacon/alice/lab1/a on worker1  # create: not in the state\n{' ' * 10}path " in render_text(made)
     assert f"{' ' * 10}path /var/lib/reconciler/beacons/1001, text a has 1 vCPU\n" in render_text(made)
     shown = next(item for item in json.loads(render_json(made))["resource_changes"] if item["address"] == WHERE)
     assert (shown["type"], shown["slice"], shown["host"]) == ("beacon", LAB1, "worker1")

@@ -50,10 +50,10 @@ def test_the_whole_text_of_a_plan(path: Path, golden: Golden) -> None:
 
 def test_every_kind_of_change_has_a_scenario() -> None:
     text = "".join(path.with_suffix(".txt").read_text(encoding="utf-8") for path in SCENARIOS)
-    for symbol in ("    + vm", "    ~ vm", "    - vm", "  -/+ vm", "    ! vm", "No changes."):
-        assert f"{symbol} " in text
+    for symbol in ("    + vm/", "    ~ vm/", "    - vm/", "  -/+ vm/", "    ! vm/", "No changes. "):
+        assert symbol in text
     for noun in KINDS.values():
-        assert f"+ {noun.kind} " in text
+        assert f"+ {noun.kind}/" in text
 
 
 def data_of(made: Plan) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def test_a_lost_disk_is_marked_in_text_and_data() -> None:
     state = replay(EMPTY, plan(lab(["a", "b"])))
     seen = state.seen({Address(f"disk/{LAB1}/{vm}"): ResourceDrift(gone=True) for vm in ("a", "b")})
     found = plan(lab(["a", "b"]), state=seen)
-    line = "disk alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
+    line = "disk/alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
     assert line in render_text(found)
     assert summary(found).endswith("2 to replace, 0 to destroy. 2 VMs lose their data.")
     lost = {item["address"] for item in data_of(found)["resource_changes"] if item["data_lost"]}
@@ -204,12 +204,12 @@ def test_a_plan_of_many_vms_is_grouped_by_vm() -> None:
     made = plan(lab(SIX | {"a": {"internet": True}}, RING))
     lines = render_text(made).splitlines()
     assert len(lines) <= 40
-    place = lines.index("    + vm alice/lab1/a on worker1  # create: not in the state")
+    place = lines.index("    + vm/alice/lab1/a on worker1  # create: not in the state")
     assert lines[place + 1] == f"{' ' * 10}{essence(made_of(made, 'vm/alice/lab1/a'))}; 1 reservation, 1 disk, 3 ports"
     assert "    + 1 router, 4 trunks, 6 segments  # create: not in the state" in lines
     assert lines[-3:] == ["`reconciler plan --full` shows every resource.", "", summary(made)]
     whole = render_text(made, full=True)
-    assert all(f" {item.subject.kind} {item.name} " in whole for item in made.changes)
+    assert all(f" {item.address} " in whole for item in made.changes)
     assert "--full" not in whole
 
 
@@ -218,9 +218,9 @@ def test_in_a_grouped_plan_lost_data_and_changes_are_shown() -> None:
     found = plan(lab({"z": {"memory": "512MiB"}}), state=state)
     lines = render_text(found).splitlines()
     for name in SIX:
-        (line,) = (line for line in lines if f"- vm alice/lab1/{name} on " in line)
+        (line,) = (line for line in lines if f"- vm/alice/lab1/{name} on " in line)
         assert line.endswith("  # delete: no longer in the file; its data is lost")
-    assert any("~ vm alice/lab1/z on " in line for line in lines)
+    assert any("~ vm/alice/lab1/z on " in line for line in lines)
     assert any("memory = 256MiB -> 512MiB" in line for line in lines)
     assert not any("- disk" in line for line in lines)
     assert lines[-1].endswith("6 VMs lose their data.")
