@@ -66,6 +66,7 @@ def _globals(  # noqa: PLR0913 - one parameter for each global option
     *,
     cluster: global_options.Cluster = None,
     state: global_options.State = None,
+    slice_folder: global_options.SliceFolder = None,
     json: global_options.Json = False,
     no_color: global_options.NoColor = False,
     verbose: global_options.Verbose = False,
@@ -73,4 +74,4 @@ def _globals(  # noqa: PLR0913 - one parameter for each global option
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    context.obj = global_options.GlobalOptions(cluster, state, json, no_color, verbose)
+    context.obj = global_options.GlobalOptions(cluster, state, slice_folder, json, no_color, verbose)

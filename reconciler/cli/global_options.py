@@ -29,6 +29,16 @@ State = Annotated[
         rich_help_panel=GLOBAL_PANEL,
     ),
 ]
+SliceFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--slice-folder",
+        metavar="DIR",
+        envvar="RECONCILER_SLICE_FOLDER",
+        help="The slice files to read where none are named. (default: slices, beside the cluster file)",
+        rich_help_panel=GLOBAL_PANEL,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", envvar="RECONCILER_JSON", help="Print JSON.", rich_help_panel=GLOBAL_PANEL),
@@ -57,6 +67,7 @@ class GlobalOptions:
 
     cluster: Path | None = None
     state: str | None = None
+    slice_folder: Path | None = None
     json: bool = False
     no_color: bool = False
     verbose: bool = False
@@ -65,6 +76,7 @@ class GlobalOptions:
 GLOBALS: tuple[tuple[str, Any, Any], ...] = (
     ("cluster", Cluster, None),
     ("state", State, None),
+    ("slice_folder", SliceFolder, None),
     ("json", Json, False),
     ("no_color", NoColor, False),
     ("verbose", Verbose, False),

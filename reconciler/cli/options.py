@@ -23,9 +23,7 @@ def duration(text: str) -> float:
 
 Paths = Annotated[
     list[Path] | None,
-    typer.Argument(
-        metavar="PATH", help="Slice files, folders of them, or names of slices. (default: the cluster file's folder)"
-    ),
+    typer.Argument(metavar="PATH", help="Slice files, folders of them, or names of slices. (default: --slice-folder)"),
 ]
 Slices = Annotated[
     list[str] | None,

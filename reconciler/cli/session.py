@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -25,6 +25,10 @@ from reconciler.views.view import Block, View
 
 if TYPE_CHECKING:
     from reconciler.state.sql.store import SqlStore
+
+
+SLICES: Final = "slices"
+"""The folder of slice files beside a cluster file."""
 
 
 class Session(GlobalOptions):
@@ -47,13 +51,19 @@ class Session(GlobalOptions):
         cluster = self.cluster_path()
         return workflow.load(cluster, paths, documents=workflow.document_cache(cluster))
 
-    def slice_inputs(self, paths: Sequence[Path]) -> workflow.Inputs:
-        """Load the cluster file and slice files, by default those in the folder of the cluster file.
+    def slice_inputs(self, paths: Sequence[Path], *, whole: bool = False) -> workflow.Inputs:
+        """Load the cluster file and slice files, by default those of the slice folder.
 
-        A path where nothing is may be the name of a slice whose file is in that folder.
+        With `whole` the default is everything below the cluster file's folder too: a prune must see every slice file.
+        A path where nothing is may be the name of a slice whose file is there.
         """
-        folder = _near(self.cluster_path().resolve().parent)
-        return self.inputs(self._files(paths, folder) or [folder])
+        return self.inputs(self._files(paths) or self._default_paths(whole=whole))
+
+    def _default_paths(self, *, whole: bool) -> list[Path]:
+        top = self.cluster_path().resolve().parent
+        usual = top / SLICES
+        folder = self.slice_folder or (usual if usual.is_dir() else top)
+        return [_near(each) for each in ((folder, top) if whole else (folder,))]
 
     def slice_names(self, names: Sequence[str]) -> list[str]:
         """Return names of slices, where the path of a slice file stands for its slice."""
@@ -63,10 +73,10 @@ class Session(GlobalOptions):
         (file,) = self.inputs([path]).slices
         return file.slice.key
 
-    def _files(self, paths: Sequence[Path], folder: Path) -> list[Path]:
+    def _files(self, paths: Sequence[Path]) -> list[Path]:
         if all(path.suffix or not _is_missing(path) for path in paths):
             return list(paths)
-        files, _ = read_slices(DISK, [folder])  # problems of other files are not this command's
+        files, _ = read_slices(DISK, self._default_paths(whole=True))  # problems of other files are not this command's
         known = {str(file.slice.key): Path(file.path) for file in files}
         return [_by_name(str(path), known) or path if _is_missing(path) else path for path in paths]
 

@@ -37,7 +37,7 @@ def read_settings(verbs: Any, start: Path | None = None) -> dict[str, Any]:
     return _keyed(settings, found.parent)
 
 
-_PATHS = ("cluster", "state")
+_PATHS = ("cluster", "state", "slice_folder", "slice-folder")
 """Settings that may be paths, relative to the folder of the settings file."""
 
 

@@ -214,3 +214,14 @@ def test_an_owner_is_bound_in_a_file_with_other_problems(cli: Cli, project: Path
     write("slices/stolen.yaml", "version: 1\nname: a\nowner: alice\nvms: {web: {flavor: cirros, wroker: w}}\n")
     problems = cli("validate", "slices/stolen.yaml", "--json").data["error"]["problems"]
     assert [(problem["line"], problem["column"]) for problem in problems] == [(3, 8), (4, 29)]
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("verb", ["validate", "plan"])
+def test_the_slice_folder_is_read_where_no_path_is_given(cli: Cli, write: Write, verb: str) -> None:
+    write("elsewhere/bad.yaml", "version: 1\nname: bad\nowner: nobody\n")
+    assert cli(verb).code == 0
+    assert "elsewhere/bad.yaml:3:8: error[unknown-name]" in cli(verb, "--slice-folder", "elsewhere").err
+    write("reconciler.toml", 'slice-folder = "elsewhere"\n')
+    assert "elsewhere/bad.yaml:3:8: error[unknown-name]" in cli(verb).err
+    assert cli(verb, "slices").code == 0

@@ -19,7 +19,7 @@ EVIL = [
     *("../elsewhere", "a\nb", "a\0b", "\r", "\x1b[2Jcleared", "\u202eabc", "\x9b31m", "a" * 300, "w\u0435b", "名前"),
     *("'", '"', "${IFS}", "a b", "\udcff", ""),
 ]
-GLOBAL = {"cluster", "state", "json", "no_color", "verbose", "help"}
+GLOBAL = {"cluster", "state", "slice_folder", "json", "no_color", "verbose", "help"}
 PATHS = {"directory", "folder", "paths", "file", "out", "output", "path"}
 """Parameters that take any path of this machine: what is asked for is done, and nothing else."""
 
@@ -77,7 +77,7 @@ def test_every_parameter_of_every_verb(
 
 
 @pytest.mark.usefixtures("project")
-@pytest.mark.parametrize("option", ["cluster", "state"])
+@pytest.mark.parametrize("option", ["cluster", "state", "slice-folder"])
 def test_global_options(cli: Cli, tmp_path: Path, option: str) -> None:
     for evil in EVIL:
         done = cli("plan", f"--{option}={evil}")

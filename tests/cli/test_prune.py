@@ -119,3 +119,11 @@ def test_a_saved_plan_prunes_nothing_more(cli: Cli, record: Record) -> None:
     done = cli("apply", "--auto-approve", "--prune", "x.plan")
     assert (done.code, done.out) == (1, "")
     assert done.err == "error[usage]: x.plan is a saved plan, which is applied as it is\nhint: leave out --prune\n"
+
+
+def test_a_prune_sees_slice_files_outside_the_slice_folder(project: Path, cli: Cli, record: Record) -> None:
+    record(2)
+    (project / "other").mkdir()
+    (project / "slices/lab1.yaml").rename(project / "other/lab1.yaml")
+    assert doomed(cli("plan", "--prune", "--json")) == set()
+    assert doomed(cli("plan", "--prune", "--json", "slices")) == {"admin/lab1"}

@@ -100,7 +100,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
             option = "--replace" if replace else "--prune"
             raise UsageError(f"{saved} is a saved plan, which is applied as it is", hint=f"leave out {option}")
         return _apply_saved(session, saved, options)
-    inputs = session.slice_inputs(paths or [])
+    inputs = session.slice_inputs(paths or [], whole=prune)
 
     async def prepare(engine: Engine) -> PreparedApply:
         store, call = engine.store, engine.worker.run

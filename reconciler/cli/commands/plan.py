@@ -87,7 +87,7 @@ def plan(  # noqa: PLR0913 - one parameter for each option
     """
     if rehearse and refresh:
         raise UsageError("--rehearse uses the state only, and --refresh uses the hosts", hint="use one of them")
-    inputs = session.slice_inputs(paths or [])
+    inputs = session.slice_inputs(paths or [], whole=prune)
     if out is not None:
         check_place(out, inputs)
     with session.reader(inputs.cluster) as reader:
