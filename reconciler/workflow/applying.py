@@ -6,9 +6,9 @@ stay held, and a thread renews them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,11 @@ from reconciler.engine import Engine
 from reconciler.errors import DataLoss, NumbersTaken, StateMoved
 from reconciler.plan.data_loss import losses_text, unasked_losses
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
-from reconciler.plan.model import Change, Plan, Step
+from reconciler.plan.model import Action, Change, Plan, Step
 from reconciler.plan.planfile import plan_digest
-from reconciler.plan.snapshot import SHARED, StateSnapshot
+from reconciler.plan.resources import Vm
+from reconciler.plan.resources.base import kind_in
+from reconciler.plan.snapshot import SHARED, Cordon, StateSnapshot
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import Lock, Verb
 from reconciler.workflow.journal import StoreJournal
@@ -82,6 +84,7 @@ class PreparedApply:
     """A plan, under the locks of its slices; leaving the context releases them.
 
     `refreshed` is how the hosts differed from the state, and what was read there. A `saved` plan is never made again.
+    `cordoned` are the hosts that the plan passed over for its new VMs.
     """
 
     plan: Plan
@@ -93,6 +96,7 @@ class PreparedApply:
     held: AsyncExitStack
     saved: bool = False
     renumbered: bool = False
+    cordoned: Mapping[HostName, Cordon] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -133,8 +137,13 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         if seen.drifted or seen.down:
             planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted, seen.down)
             seen = concerning(inputs, seen, planned)
-        return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all())
+        cordoned = await engine.worker.run(engine.store.cordons) if _creates_vms(planned) else {}
+        return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all(), cordoned=cordoned)
     raise AssertionError  # the stack suppresses no exception
+
+
+def _creates_vms(planned: Plan) -> bool:
+    return any(change.action is Action.CREATE and kind_in(change.address) == Vm.kind for change in planned.changes)
 
 
 async def _refuse_foreign_hosts(engine: Engine, inputs: Inputs, planned: Plan) -> None:

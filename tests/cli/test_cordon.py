@@ -48,3 +48,12 @@ def test_a_pinned_vm_on_a_cordoned_worker_is_an_error(cli: Cli, write: Write) ->
     done = cli("plan", "pinned.yaml")
     assert done.code == 1
     assert "error[plan]: admin/pinned/a has `worker: worker2`, which is cordoned by " in done.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("project")
+def test_apply_names_the_cordoned_workers(cli: Cli) -> None:
+    cli("cordon", "worker1")
+    done = cli("apply", "--auto-approve", "--no-color")
+    assert done.out.startswith("worker1 is cordoned by ")
+    assert ": it takes no new VMs.\n" in done.out

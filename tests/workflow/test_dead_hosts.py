@@ -90,11 +90,39 @@ async def test_without_any_worker_every_step_says_so_and_the_vms_are_placed_agai
 async def test_a_dead_host_is_not_left_with_vms_that_were_never_begun(cluster: Cluster) -> None:
     cluster.write("one", ["a: {worker: worker2}"])
     cluster.down("worker2")
-    assert not (await cluster.apply("one")).ok
+    unrefreshed = workflow.Asked(refresh=False)
+    assert not (await workflow.apply(cluster.engine, cluster.inputs("one"), unrefreshed)).ok
     assert cluster.workers("one") == "2"
     cluster.write("one", ["a: {}"])
     assert (await cluster.apply("one")).ok
     assert cluster.workers("one") != "2"
+
+
+async def test_a_new_vm_pinned_to_a_dead_host_is_one_error_and_nothing_is_begun(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {}", "b: {worker: worker2}", "c: {worker: worker2}"])
+    cluster.down("worker2")
+    with pytest.raises(PlanError) as caught:
+        await cluster.apply("one")
+    assert caught.value.summary == (
+        "admin/one/b has `worker: worker2`, which could not be reached (it refuses connections)"
+    )
+    assert caught.value.hint == "take it out of the slice file, or repair worker2"
+    assert cluster.simulated.store.history() == ()
+    assert cluster.simulated.objects() == {}
+    cluster.down("worker2", down=False)
+    assert (await cluster.apply("one")).ok
+    assert cluster.workers("one") == "122"
+
+
+async def test_a_vm_that_is_on_a_dead_host_may_stay_pinned_there(cluster: Cluster) -> None:
+    cluster.write("one", ["a: {worker: worker2}"])
+    await cluster.apply("one")
+    cluster.down("worker2")
+    cluster.write("one", ["a: {worker: worker2}", "b: {}"])
+    result = await cluster.apply("one")
+    assert result.report is not None
+    assert result.report.ok
+    assert cluster.workers("one") == "21"
 
 
 async def test_what_a_dead_host_still_has_stops_no_other_slice(cluster: Cluster) -> None:
@@ -129,6 +157,18 @@ async def test_a_cordoned_worker_keeps_its_vms_and_gets_no_new_ones(cluster: Clu
     assert caught.value.hint == "take it out of the slice file, or run `reconciler uncordon worker2`"
     cluster.simulated.store.uncordon(WORKERS[1])
     assert (await cluster.apply("two")).ok
+
+
+async def test_an_apply_names_cordoned_hosts_where_it_places_vms(cluster: Cluster) -> None:
+    cluster.simulated.store.cordon(WORKERS[1], "anna")
+    cluster.write("one", ["a: {}"])
+    async with await workflow.prepare(cluster.engine, cluster.inputs("one")) as prepared:
+        assert list(prepared.cordoned) == ["worker2"]
+    await cluster.apply("one")
+    cluster.write("one", ["a: {memory: 512MiB}"])
+    async with await workflow.prepare(cluster.engine, cluster.inputs("one")) as prepared:
+        assert not prepared.plan.empty
+        assert prepared.cordoned == {}
 
 
 async def test_without_an_open_worker_the_cordons_are_named(cluster: Cluster) -> None:

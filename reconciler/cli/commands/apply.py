@@ -205,12 +205,12 @@ def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepar
 
 def _announce(session: Session, prepared: PreparedApply) -> None:
     """Show a plan that is applied without a question; with --json, only the result is printed."""
-    session.remark(plan_view(prepared.plan, prepared.refreshed.unseen).text())
+    session.remark(plan_view(prepared.plan, prepared.refreshed.unseen, prepared.cordoned).text())
 
 
 def _ask(session: Session, prepared: PreparedApply) -> bool:
     """Show a plan, and ask if it changes anything."""
-    session.ask_about(plan_view(prepared.plan, prepared.refreshed.unseen).text())
+    session.ask_about(plan_view(prepared.plan, prepared.refreshed.unseen, prepared.cordoned).text())
     return prepared.plan.empty or confirm("Do this?")
 
 
