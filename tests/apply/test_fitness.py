@@ -33,6 +33,8 @@ clock 1700000000.500000000
 user 0 root
 switch yes ovs-vswitchd (Open vSwitch) 3.1.0
 bridge yes ens4 tap1001-1
+mode-of-failure yes secure
+unkept no
 holder yes br-int
 mode yes [] [] [100, 4094]
 opened yes []
@@ -80,6 +82,13 @@ def test_a_fit_host_has_nothing_to_be_done(required: Requirements) -> None:
             "add-br br-int",
         ),
         (
+            "mode-of-failure yes secure",
+            "mode-of-failure yes",
+            "bridge",
+            "br-int has fail_mode []: it forwards all frames without flows",
+            "set-fail-mode br-int secure",
+        ),
+        (
             "holder yes br-int",
             "holder no no port named ens4",
             "trunk",
@@ -109,6 +118,18 @@ def test_what_makes_a_worker_unfit(line: str, instead: str, check: str, found: s
     assert (finding.verdict, finding.found) == (Verdict.FAIL, found)
     assert finding.remedy is not None
     assert remedy in finding.remedy
+
+
+def test_a_bridge_whose_keeper_has_ended_is_a_warning() -> None:
+    finding = judged(WORKER, FINE.replace("unkept no", "unkept yes"), "bridge")
+    assert finding.verdict is Verdict.WARN
+    assert finding.found == "br-int fails closed, but would not get its flows back by itself"
+    assert finding.remedy
+    assert "flows/keep watch br-int" in finding.remedy
+
+
+def test_a_bridge_without_a_keeper_yet_is_fit() -> None:
+    assert judged(WORKER, FINE.replace("unkept no\n", ""), "bridge").verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Lists everything on the hosts of a lab, so that it can be compared with what was there before.
 
 It leaves out what differs between runs without any meaning: process ids, MACs of the host's own interfaces, numbers of
-switch ports, counters. It also leaves out folders that a host's first slice creates and that stay, and the tokens that
-hosts keep: they must outlive the slice, so that a holder that lost its lock is always refused.
+switch ports, counters. It also leaves out what a host's first slice creates and that stays, such as folders, the base
+flow of the bridge and the process that keeps its flows, and the tokens that hosts keep: they must outlive the slice, so
+that a holder that lost its lock is always refused.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ echo == switch
 ovs-vsctl --format=csv --no-headings --columns=name,tag,vlan_mode,trunks,protected,other_config,external_ids list port
 ovs-vsctl --format=csv --no-headings --columns=name,type,error list interface
 echo == flows
-ovs-ofctl --names --no-stats dump-flows br-int | grep actions=
+ovs-ofctl --names --no-stats dump-flows br-int | grep actions= | grep -v ' priority=0 actions=NORMAL'
 echo == namespaces
 ls /run/netns
 for namespace in $(ls /run/netns); do
@@ -46,9 +47,11 @@ ip neighbour show nud permanent
 cut -d ' ' -f 2,3 /proc/mounts | grep -v '^/run/netns tmpfs'
 echo == files
 find /var/lib/reconciler -maxdepth 1 -type f ! -name lock
-find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*' ! -path '/var/lib/reconciler/state/*'
+find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*' ! -path '/var/lib/reconciler/state/*' \
+    ! -path '/var/lib/reconciler/flows/*'
 """
-_NOISE: Final = ("sshd", "sh -euc", "ssh-")
+_KEEPER: Final = ("sh /var/lib/reconciler/flows/keep", "ovs-ofctl", "timeout 0.1 cat", "cat ", "sleep 0.05")
+_NOISE: Final = ("sshd", "sh -euc", "ssh-", *_KEEPER)
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
 _SETTLE_WITHIN: Final = 8.0  # seconds; processes that were told to end take some time
 

@@ -9,6 +9,9 @@ from reconciler.plan.resources import ROOT
 CLAIMS = f"{ROOT}/claims"
 """Tags of TAPs that have none yet: a file is written before a TAP is created, and deleted when the TAP is tagged."""
 
+FLOWS = f"{ROOT}/flows"
+"""The keeper of our flows, which loads them again when the switch restarts, and the flows of each bridge."""
+
 UPLINK = f"{ROOT}/uplink"
 """Files of the internet gateway: of its DHCP server, and the settings from before it existed."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.drivers import paths, switch
+from reconciler.apply.drivers import bridge, paths, switch
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import Flow, SwitchPort
@@ -87,6 +87,7 @@ done
 class PortFact:
     """A TAP as the kernel has it, its port as the switch has it, and the flows of its cookie.
 
+    `guarded` is whether its bridge fails closed, with its flows loaded.
     `device` is `tap`, `other` for an interface of another kind, or empty. `claim` is the address that was written
     before the TAP was created, until the alias has it.
     """
@@ -98,6 +99,7 @@ class PortFact:
     up: bool
     port: SwitchPort | None
     flows: frozenset[Flow]
+    guarded: bool
 
     @property
     def owner(self) -> str:
@@ -108,7 +110,7 @@ class PortFact:
 def probe(ports: Sequence[Port]) -> tuple[Command, ...]:
     """Return the commands that read the TAPs, the switch's ports, and the flows of each bridge."""
     taps = [port.tap for port in ports]
-    flows = [switch.probe_flows(bridge) for bridge in sorted({port.bridge for port in ports})]
+    flows = [switch.probe_flows(name) for name in sorted({port.bridge for port in ports})]
     return script(PROBE, paths.CLAIMS, *taps), switch.probe_ports(taps), *flows
 
 
@@ -118,7 +120,7 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
     devices = output.records(host, results[0], count=len(ports), width=5)
     on_switch = switch.parse_ports(host, results[1])
     bridges = sorted({port.bridge for port in ports})
-    flows = {bridge: switch.parse_flows(host, result) for bridge, result in zip(bridges, results[2:], strict=True)}
+    flows = {name: switch.parse_flows(host, result) for name, result in zip(bridges, results[2:], strict=True)}
     return {
         port.address: PortFact(
             device=device,
@@ -128,6 +130,7 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
             up=bool(output.number(flags, 16) & _UP),
             port=on_switch.get(port.tap),
             flows=flows[port.bridge].get(switch.cookie(port.tap), frozenset()),
+            guarded=bridge.guarded(flows[port.bridge]),
         )
         for port, (device, alias, claim, mtu, flags) in zip(ports, devices, strict=True)
     }
@@ -137,6 +140,9 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
     """Create or correct TAP, port and flows. What is correct is not touched, so a running guest keeps its NIC."""
     stop_at(_obstacle(port, fact))
     operations: list[Operation] = []
+    unguarded = port.vlan is not None and not fact.guarded
+    if unguarded:
+        operations.append(bridge.secure(port.bridge))
     stale = fact.port is not None and (port.vlan is None or _unusable(port, fact, fact.port))
     if stale and fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
@@ -147,8 +153,9 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
     if port.vlan is not None and not _connected(port, found):
         operations.append(switch.transact(*_connection(port)))
     wanted = guard(port)
-    if fact.flows != wanted or (found is None and wanted):
-        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), fact.flows, wanted))
+    if fact.flows != wanted or (found is None and wanted) or unguarded:
+        earlier = wanted if unguarded else fact.flows
+        operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), earlier, wanted))
     return tuple(operations)
 
 
@@ -176,7 +183,8 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu, "vlan": None, "gateway_mac": None, "ip": None}
     if fact.port is None:
         return found
-    works = fact.up and fact.port.ofport > 0 and fact.port.mode == "access" and not fact.port.trunks
+    access = fact.port.mode == "access" and not fact.port.trunks
+    works = fact.up and fact.port.ofport > 0 and access and fact.guarded
     mac, gateway, ip = _enforced(port.tap, fact.flows)
     return found | {
         "bridge": fact.port.bridge,

@@ -18,6 +18,9 @@ from reconciler.errors import HostError
 _SECONDS = 10
 _COOKIE_PREFIX = 0x7263 << 48
 _COOKIE_MASK = 0xFFFF << 48
+OURS = f"cookie={_COOKIE_PREFIX:#x}/{_COOKIE_MASK:#x}"
+"""Matches our flows in `ovs-ofctl dump-flows`: those whose cookie has our prefix."""
+
 _SECTIONS = (
     ("Port", "_uuid,name,tag,vlan_mode,trunks,protected,external_ids"),
     ("Interface", "name,type,ofport,error"),
@@ -147,9 +150,8 @@ def _mirror(row: Mapping[str, Any], names: Mapping[str, str], holders: Mapping[s
 
 
 def probe_flows(bridge: str) -> Command:
-    """Return the command that reads our flows of a bridge: those whose cookie has our prefix."""
-    cookie = f"cookie={_COOKIE_PREFIX:#x}/{_COOKIE_MASK:#x}"
-    return Command(("ovs-ofctl", f"--timeout={_SECONDS}", "--names", "--no-stats", "dump-flows", bridge, cookie))
+    """Return the command that reads our flows of a bridge."""
+    return Command(("ovs-ofctl", f"--timeout={_SECONDS}", "--names", "--no-stats", "dump-flows", bridge, OURS))
 
 
 def parse_flows(host: str, result: Result) -> Mapping[int, frozenset[Flow]]:

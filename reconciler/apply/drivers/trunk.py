@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.apply.drivers import switch
+from reconciler.apply.drivers import bridge, switch
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged
 from reconciler.apply.drivers.switch import Flow
@@ -47,18 +47,20 @@ ovs-vsctl --timeout=10 add-port "$bridge" "$port" trunks="$parking"
 class TrunkFact:
     """A trunk port: the VLANs that it carries, their owners, and the flows of this trunk's cookie.
 
-    `present` is whether the port exists at all; `owners` maps VLANs to addresses.
+    `present` is whether the port exists at all; `owners` maps VLANs to addresses; `guarded` is whether its bridge fails
+    closed, with its flows loaded.
     """
 
     present: bool
     carried: frozenset[int]
     owners: Mapping[int, str]
     flows: frozenset[Flow]
+    guarded: bool
 
 
 def probe(trunks: Sequence[Trunk]) -> tuple[Command, ...]:
     """Return the commands that read the trunk ports and the flows of each bridge."""
-    flows = [switch.probe_flows(bridge) for bridge in sorted({trunk.bridge for trunk in trunks})]
+    flows = [switch.probe_flows(name) for name in sorted({trunk.bridge for trunk in trunks})]
     return switch.probe_ports(trunk.port for trunk in trunks), *flows
 
 
@@ -67,7 +69,7 @@ def parse(trunks: Sequence[Trunk], results: Sequence[Result]) -> Mapping[Address
     host = trunks[0].host
     ports = switch.parse_ports(host, results[0])
     bridges = sorted({trunk.bridge for trunk in trunks})
-    flows = {bridge: switch.parse_flows(host, result) for bridge, result in zip(bridges, results[1:], strict=True)}
+    flows = {name: switch.parse_flows(host, result) for name, result in zip(bridges, results[1:], strict=True)}
     found = {}
     for trunk in trunks:
         port = ports.get(trunk.port)
@@ -77,6 +79,7 @@ def parse(trunks: Sequence[Trunk], results: Sequence[Result]) -> Mapping[Address
             carried=port.trunks if present and port is not None else frozenset(),
             owners=_owners(port.tags) if present and port is not None else {},
             flows=flows[trunk.bridge].get(switch.cookie(trunk.address), frozenset()),
+            guarded=bridge.guarded(flows[trunk.bridge]),
         )
     return found
 
@@ -87,12 +90,13 @@ def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operati
     A port that is not on the bridge is put there first. Other slices' VLANs return when those slices are applied.
     """
     stop_at(_obstacle(trunk, fact))
-    operations: list[Operation] = []
+    operations: list[Operation] = [] if fact.guarded else [bridge.secure(trunk.bridge)]
     if not fact.present:
         operations.append(script(ATTACH, trunk.bridge, trunk.port, str(PARKING_VLAN)))
     wanted = guard(trunk)
-    if fact.flows != wanted:
-        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), fact.flows, wanted))
+    if fact.flows != wanted or (wanted and not fact.guarded):
+        earlier = fact.flows if fact.guarded else fact.flows | wanted
+        operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), earlier, wanted))
     missing: set[int] = {vlan for vlan in trunk.vlans if vlan not in fact.carried or vlan not in fact.owners}
     gone = _ours(trunk, fact) | {vlan for vlan in (before.vlans if before else ()) if vlan not in fact.owners}
     changes = _changes(trunk, fact, add=missing, take_off=(gone & _known(fact)) - {*trunk.vlans})
@@ -111,7 +115,10 @@ def remove(trunk: Trunk, fact: TrunkFact) -> tuple[Operation, ...]:
 
 
 def observed(trunk: Trunk, fact: TrunkFact) -> Mapping[str, Any] | None:
-    """Return the VLANs that the port carries for this trunk, and the only gateway whose frames may enter."""
+    """Return the VLANs that the port carries for this trunk, and the only gateway whose frames may enter.
+
+    A bridge that does not fail closed counts as one that carries none of them.
+    """
     vlans = sorted(_ours(trunk, fact) & fact.carried)
     if not vlans:
         return None
@@ -121,7 +128,7 @@ def observed(trunk: Trunk, fact: TrunkFact) -> Mapping[str, Any] | None:
     return {
         "bridge": trunk.bridge,
         "port": trunk.port,
-        "vlans": vlans,
+        "vlans": vlans if fact.guarded else [],
         "gateway_mac": gateway if whole else None,
     }
 

@@ -101,6 +101,8 @@ for program do
 done
 ask switch ovs-appctl -T 5 -t ovs-vswitchd version
 ask bridge ovs-vsctl --timeout=5 list-ports "$bridge"
+ask mode-of-failure ovs-vsctl --timeout=5 get-fail-mode "$bridge"
+if [ -e "$root/flows/$bridge.lock" ]; then ask unkept flock -n "$root/flows/$bridge.lock" true; fi
 ask holder ovs-vsctl --timeout=5 port-to-br "$trunk"
 ask mode ovs-vsctl --timeout=5 --if-exists get Port "$trunk" tag vlan_mode trunks
 ask opened ovs-vsctl --timeout=5 --if-exists get Interface "$trunk" error
@@ -224,12 +226,24 @@ def _switch(probed: ProbeOutput) -> Finding:
 
 
 def _bridge(required: Requirements, probed: ProbeOutput) -> Finding:
+    """Check the bridge: it exists, forwards nothing without flows, and gets them back when the switch restarts."""
+    bridge = required.bridge
+    result = partial(Finding, "bridge")
+    secure = f"set-fail-mode {bridge} secure"
     exists, message = probed.one("bridge")
-    if exists:
-        return Finding("bridge", Verdict.OK, f"{required.bridge} exists")
-    return Finding(
-        "bridge", Verdict.FAIL, message or f"there is no {required.bridge}", f"ovs-vsctl add-br {required.bridge}"
-    )
+    if not exists:
+        remedy = f"ovs-vsctl add-br {bridge} -- {secure}"
+        return result(Verdict.FAIL, message or f"there is no {bridge}", remedy)
+    mode = probed.one("mode-of-failure")[1]
+    if mode != "secure":
+        remedy = f"apply a slice with VMs on this host, which keeps its flows; or, where no VM runs: ovs-vsctl {secure}"
+        return result(
+            Verdict.FAIL, f"{bridge} has fail_mode {mode or '[]'}: it forwards all frames without flows", remedy
+        )
+    if probed.all("unkept") and probed.one("unkept")[0]:
+        remedy = f"setsid -f sh {ROOT}/flows/keep watch {bridge} > /dev/null 2>&1"
+        return result(Verdict.WARN, f"{bridge} fails closed, but would not get its flows back by itself", remedy)
+    return result(Verdict.OK, f"{bridge} exists and fails closed")
 
 
 def _trunk(required: Requirements, probed: ProbeOutput) -> Finding:

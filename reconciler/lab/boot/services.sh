@@ -21,7 +21,11 @@ ovs-vsctl --no-wait -- init -- set Open_vSwitch . external_ids:system-id="$name"
 ovs-vswitchd $quiet --pidfile --detach --no-chdir --log-file
 
 # An existing trunk keeps its VLANs: the disk survives a power cut. A new one gets 4094; none would mean all.
-ovs-vsctl br-exists br-int || ovs-vsctl add-br br-int -- set bridge br-int datapath_type=netdev
+# A new bridge forwards; one that was there forwards nothing until its flows are loaded.
+if ! ovs-vsctl br-exists br-int; then
+    ovs-vsctl add-br br-int -- set bridge br-int datapath_type=netdev -- set-fail-mode br-int secure
+    ovs-ofctl add-flow br-int priority=0,actions=NORMAL
+fi
 ovs-vsctl list port ens4 > /dev/null 2>&1 || ovs-vsctl add-port br-int ens4 trunks=4094
 
 touch /run/lab/ready

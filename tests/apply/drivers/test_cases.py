@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.apply.drivers import (
+    bridge,
     dhcp,
     disk,
     image,
@@ -31,7 +32,7 @@ from tests.apply.drivers.capture import STATES, path_of
 from tests.conftest import Golden
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
-MODULES = (dhcp, disk, image, port, reservation, router, seed, segment, switch, trunk, uplink, vm)
+MODULES = (bridge, dhcp, disk, image, port, reservation, router, seed, segment, switch, trunk, uplink, vm)
 SCRIPTS = {
     text: f"{module.__name__.rpartition('.')[2]}.{name.lstrip('_')}"
     for module in MODULES

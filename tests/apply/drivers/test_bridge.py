@@ -1,0 +1,82 @@
+"""A bridge in use is made to fail closed with all its flows, and gets them back when the switch restarts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.apply.drivers.bridge import BASE_COOKIE, secure
+from reconciler.apply.drivers.switch import cookie
+from tests.apply.drivers.realhost import RealHost, real_host
+
+pytestmark = pytest.mark.lab
+
+OURS = cookie("a port")
+RESTART = """
+kill -9 $(pidof ovs-vswitchd)
+while pidof ovs-vswitchd > /dev/null; do sleep 0.01; done
+ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --log-file=/run/openvswitch/log
+"""
+
+
+@pytest.fixture
+def host() -> Iterator[RealHost]:
+    with real_host() as one:
+        yield one
+
+
+def flows(host: RealHost) -> list[str]:
+    return sorted(host.sh("ovs-ofctl --names --no-stats dump-flows br-int").split("\n"))
+
+
+def flows_become(host: RealHost, expected: list[str]) -> list[str]:
+    """Wait some seconds until the flows are as expected, and return them."""
+    deadline = time.monotonic() + 5
+    while (found := flows(host)) != expected and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def in_use(host: RealHost) -> None:
+    """Give the bridge a flow of ours and one of somebody else."""
+    host.sh(f"ovs-ofctl add-flow br-int cookie={OURS:#x},priority=190,in_port=ens4,dl_vlan=400,actions=drop")
+    host.sh("ovs-ofctl add-flow br-int priority=7,in_port=ens4,dl_vlan=77,actions=drop")
+
+
+def test_a_bridge_in_use_is_converted_with_all_its_flows(host: RealHost) -> None:
+    in_use(host)
+    before = flows(host)
+    host.perform([secure("br-int")])
+    assert host.sh("ovs-vsctl get-fail-mode br-int").strip() == "secure"
+    base = f" cookie={BASE_COOKIE:#x}, priority=0 actions=NORMAL"
+    assert flows(host) == sorted([base, *(line for line in before if line != " priority=0 actions=NORMAL")])
+    host.perform([secure("br-int")])
+    host.sh("sleep 0.5")
+    assert host.sh("pgrep -fc --parent 1 '^sh /var/lib/reconciler/flows/keep'").strip() == "1", (
+        "a bridge has one keeper"
+    )
+
+
+def test_the_keeper_loads_our_flows_when_the_switch_has_restarted(host: RealHost) -> None:
+    host.perform([secure("br-int")])
+    time.sleep(0.5)
+    in_use(host)
+    ours = [line for line in flows(host) if "priority=7" not in line]
+    time.sleep(0.5)
+    for _ in range(2):
+        host.sh(RESTART)
+        assert flows_become(host, ours) == ours
+
+
+def test_flows_are_loaded_although_a_port_is_gone(host: RealHost) -> None:
+    host.perform([secure("br-int")])
+    host.sh("ovs-vsctl add-port br-int gone -- set Interface gone type=internal")
+    host.sh(f"ovs-ofctl add-flow br-int cookie={OURS:#x},priority=9,in_port=gone,actions=drop")
+    in_use(host)
+    ours = [line for line in flows(host) if "priority=7" not in line and "gone" not in line]
+    time.sleep(0.5)
+    host.sh("kill -9 $(pidof ovs-vswitchd); ovs-vsctl --no-wait del-port gone")
+    host.sh("ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --log-file=/run/openvswitch/log")
+    assert flows_become(host, ours) == ours
