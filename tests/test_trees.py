@@ -100,12 +100,14 @@ def test_the_same_files_are_found_and_read(tree: FileTree) -> None:
     files, problems = read_slices(tree, ["slices"])
     assert [(file.path, file.slice.name) for file in files] == [
         ("slices/deep/two.yml", "two"),
-        ("slices/link.yaml", "three"),
         ("slices/one.yaml", "one"),
     ]
     assert [(problem.code, problem.summary) for problem in problems] == [
-        (Code.FILE_UNREADABLE, "this file cannot be read: Too many levels of symbolic links")
+        (Code.FILE_UNREADABLE, "this is a link to a file outside of its folder"),
+        (Code.FILE_UNREADABLE, "this file cannot be read: Too many levels of symbolic links"),
     ]
+    (named,), none = read_slices(tree, ["slices/link.yaml"])
+    assert (named.slice.name, none) == ("three", ()), "a link that is named is followed"
 
 
 def test_files_that_a_slice_names_come_from_the_same_tree(tree: FileTree) -> None:
