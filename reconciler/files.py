@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,14 @@ def create_beside(path: Path, *, mode: int = PRIVATE) -> Path:
     fresh = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.new")
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     return fresh
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file's name is one that `create_beside` makes."""
+    return _DRAFT.fullmatch(name) is not None
+
+
+_DRAFT: Final = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.new")
 
 
 def sync(path: Path) -> None:

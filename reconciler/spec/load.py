@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reconciler.errors import Code, Location, Problem, SpecError
+from reconciler.files import is_draft
 from reconciler.spec.expand import ExpandedSlice, expand
 from reconciler.spec.messages import describe, problems_of
 from reconciler.spec.models.cluster import Cluster
@@ -321,8 +322,14 @@ def _refuse_stray(tree: FileTree, found: _Found, file: str) -> None:
             raise Unreadable("this is a link to a hidden file", "copy the file, or remove the link")
     elif file.startswith(_KERNEL):
         raise Unreadable("this is not a file of a disk", "name slice files, or folders of them")
-    elif _is_hidden(found.path.rpartition("/")[2]) or "/.git/" in f"/{found.path}":
+    elif _names_hidden(found.path):
         raise Unreadable("this is a hidden file", "slice files are not hidden: rename it, such as web.yaml")
+
+
+def _names_hidden(path: str) -> bool:
+    """Whether a path is of a hidden file, other than a draft that this program has written itself."""
+    name = path.rpartition("/")[2]
+    return "/.git/" in f"/{path}" or (_is_hidden(name) and not is_draft(name))
 
 
 def _candidates(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[_Found]:
