@@ -58,7 +58,7 @@ class Placement:
 
     The rules: `round-robin` takes workers in turn, `spread` the one with the fewest VMs, `pack` the first of the file
     with room, `locality` the one that has the most of the VM's slice, then the one with the fewest VMs. Workers in
-    `closed` take no new VMs, and to pin one there is an error.
+    `closed` take no new VMs, except those that are pinned to one that is down: its steps fail, and others are done.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class Placement:
         """
         asked = (1, vcpus, memory)
         candidates = [self._by_name[HostName(pinned)]] if pinned is not None else self._candidates(key)
-        if pinned is not None and (why := self._closed.get(HostName(pinned))):
-            reopen = f"run `reconciler uncordon {pinned}`" if why.cordoned else f"repair {pinned}"
+        closed = self._closed if pinned is None else {}
+        if pinned is not None and (why := self._closed.get(HostName(pinned))) and why.cordoned:
             raise PlanError(
                 f"{key}/{vm} has `worker: {pinned}`, which {why}",
-                hint=f"take it out of the slice file, or {reopen}",
+                hint=f"take it out of the slice file, or run `reconciler uncordon {pinned}`",
             )
-        usable = (place for place, load in enumerate(candidates) if load.name not in self._closed and load.holds(asked))
+        usable = (place for place, load in enumerate(candidates) if load.name not in closed and load.holds(asked))
         position = next(usable, None)
         if position is None:
-            raise _no_room(f"{key}/{vm}", self._loads if pinned is None else candidates, asked, self._closed)
+            raise _no_room(f"{key}/{vm}", self._loads if pinned is None else candidates, asked, closed)
         if pinned is None and self._rule == "round-robin":
             self.turn += position + 1
         worker = candidates[position].name
