@@ -77,17 +77,22 @@ class Session(GlobalOptions):
         if all(path.suffix or not _is_missing(path) for path in paths):
             return list(paths)
         files, _ = read_slices(DISK, self._default_paths(whole=True))  # problems of other files are not this command's
-        known = {str(file.slice.key): Path(file.path) for file in files}
-        return [_by_name(str(path), known) or path if _is_missing(path) else path for path in paths]
+        known = {file.slice.key: Path(file.path) for file in files}
+
+        def file_of(path: Path) -> Path:
+            found = workflow.slices_named(str(path), known) if _is_missing(path) else []
+            return known[found[0]] if len(found) == 1 else path
+
+        return [file_of(path) for path in paths]
 
     def state_place(self, cluster: ClusterFile) -> str:
         """Return the file or the URL of the state, without a password."""
         place = place_of(cluster.cluster, self.state)
         if file := sqlite_file(place):
             return str(file)
-        from reconciler.state.sql.url import name_of, to_url  # noqa: PLC0415 - SQLAlchemy: most states are files
+        from reconciler.state.sql.url import place_name, to_url  # noqa: PLC0415 - SQLAlchemy: most states are files
 
-        return name_of(to_url(place))
+        return place_name(to_url(place))
 
     @contextmanager
     def reader(self, cluster: ClusterFile) -> Iterator[StateReader]:
@@ -135,12 +140,6 @@ def _is_slice_file(name: str) -> bool:
         return name.endswith((".yaml", ".yml")) and Path(name).is_file()
     except (OSError, ValueError):
         return False
-
-
-def _by_name(name: str, known: Mapping[str, Path]) -> Path | None:
-    """Return the file of the one slice with this name, as owner/name or name."""
-    found = [path for key, path in known.items() if name in {key, key.partition("/")[2]}]
-    return found[0] if len(found) == 1 else None
 
 
 def _near(path: Path) -> Path:

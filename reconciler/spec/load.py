@@ -17,7 +17,7 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.secret import Secret
 from reconciler.spec.models.slice import Link, Slice
 from reconciler.spec.salvage import Salvaged, salvage
-from reconciler.spec.tree import ABSENT, TOO_LARGE, FileTree, Kind, Unreadable, folder_of, is_within, join_path
+from reconciler.spec.tree import ABSENT, TOO_LARGE, FileTree, Kind, Unreadable, below, folder_of, is_within, join_path
 from reconciler.spec.user_data import extract_user_data
 from reconciler.spec.yaml.document import Path, Refused, read_document
 from reconciler.spec.yaml.source import Source
@@ -112,10 +112,14 @@ class _PartlyValid(SpecError):
 
 
 class _Found(NamedTuple):
-    """A file to read, and the folder that it was found in: there, cluster files and user-data are left out."""
+    """A file to read: its path and its place, which is the path with symbolic links followed.
+
+    `folder` is the place of the folder that it was found in: there, cluster files and user-data are left out.
+    """
 
     path: str
-    folder: str | None = None
+    place: str
+    folder: str | None
 
     @property
     def named(self) -> bool:
@@ -165,13 +169,13 @@ def read_slices(
             if not found.named and (_is_cluster(data) or _foreign_tool(data)):
                 continue
             file = _slice_file(data, source, digest, found.path, tree)
-            files.append(replace(file, place=tree.resolve(found.path)))
+            files.append(replace(file, place=found.place))
             if documents is not None and file.digest == digest and not file.attached:
                 documents.put(digest, data)
         except SpecError as error:
             problems.extend(error.found)
             if partial is not None and isinstance(error, _PartlyValid):
-                partial.append(PartialFile(error.source, error.valid, tree.resolve(found.path)))
+                partial.append(PartialFile(error.source, error.valid, found.place))
     return tuple(files), tuple(problems)
 
 
@@ -248,7 +252,7 @@ def _attached(tree: FileTree | None, folder: str, name: str) -> bytes:
     path, top = tree.resolve(join_path(folder, name)), tree.resolve(folder)
     if not is_within(path, top):
         raise Unreadable("it is outside the folder of this slice file", "name a file in the same folder or below")
-    if _is_hidden(name) or _is_hidden(_below(path, top)):
+    if _is_hidden(name) or _is_hidden(below(path, top)):
         raise Unreadable("it is hidden", "guests get only files that are not hidden, such as web.yaml")
     return tree.read(path)
 
@@ -256,11 +260,6 @@ def _attached(tree: FileTree | None, folder: str, name: str) -> bytes:
 def _is_hidden(path: str) -> bool:
     """Whether a path has a hidden part, such as `.git`."""
     return any(part.startswith(".") and part not in {".", ".."} for part in path.split("/"))
-
-
-def _below(path: str, folder: str) -> str:
-    """Return a resolved path relative to a resolved folder that it is within."""
-    return path if folder == "." else path.removeprefix(folder.rstrip("/")).lstrip("/")
 
 
 def _cluster_file(source: Source, path: str, digest: str) -> ClusterFile:
@@ -296,31 +295,30 @@ def _validate(model: type[_Model], data: Any, source: Source) -> _Model:
 def _find(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[_Found]:
     """Yield the files that the paths name or contain, each once and sorted; append a problem for each missing one."""
     found: dict[str, _Found] = {}
-    for each in _candidates(tree, paths, problems):
+    for path, folder in _candidates(tree, paths, problems):
         try:
-            file = tree.resolve(each.path)
-            _refuse_stray(tree, each, file)
+            each = _Found(path, tree.resolve(path), folder)
+            _refuse_stray(each)
         except Unreadable as error:
-            problems.append(_unreadable(tree, each.path, error))
+            problems.append(_unreadable(tree, path, error))
             continue
-        if each.named or file not in found:
-            found[file] = each
+        if each.named or each.place not in found:
+            found[each.place] = each
     yield from sorted(found.values(), key=lambda each: each.path)
 
 
-def _refuse_stray(tree: FileTree, found: _Found, file: str) -> None:
+def _refuse_stray(found: _Found) -> None:
     """Raise Unreadable for a file that is no slice file whatever it contains; its content is not quoted.
 
     These are links in a folder to files outside of it or to hidden ones, and hidden files and those of the kernel that
     are named.
     """
     if found.folder is not None:
-        top = tree.resolve(found.folder)
-        if not is_within(file, top):
+        if not is_within(found.place, found.folder):
             raise Unreadable("this is a link to a file outside of its folder", "copy the file, or name it itself")
-        if _is_hidden(_below(file, top)):
+        if _is_hidden(below(found.place, found.folder)):
             raise Unreadable("this is a link to a hidden file", "copy the file, or remove the link")
-    elif file.startswith(_KERNEL):
+    elif found.place.startswith(_KERNEL):
         raise Unreadable("this is not a file of a disk", "name slice files, or folders of them")
     elif _names_hidden(found.path):
         raise Unreadable("this is a hidden file", "slice files are not hidden: rename it, such as web.yaml")
@@ -332,12 +330,14 @@ def _names_hidden(path: str) -> bool:
     return "/.git/" in f"/{path}" or (_is_hidden(name) and not is_draft(name))
 
 
-def _candidates(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[_Found]:
+def _candidates(tree: FileTree, paths: Collection[str], problems: list[Problem]) -> Iterator[tuple[str, str | None]]:
+    """Yield each path that may be of a slice file, and the place of the folder that it was found in, if it was."""
     for path in paths:
         if tree.kind(path) is Kind.FOLDER:
-            yield from (_Found(each, path) for each in _walk(tree, path, problems))
+            folder = tree.resolve(path)
+            yield from ((each, folder) for each in _walk(tree, path, problems))
         else:
-            yield _Found(path)
+            yield path, None
 
 
 def _walk(tree: FileTree, folder: str, problems: list[Problem]) -> Iterator[str]:

@@ -83,6 +83,11 @@ def is_within(path: str, folder: str) -> bool:
     return folder in {path, "."} or path.startswith(folder.rstrip("/") + "/")
 
 
+def below(path: str, folder: str) -> str:
+    """Return a resolved path relative to a resolved folder that it is within; other paths stay as they are."""
+    return path if folder == "." else path.removeprefix(folder.rstrip("/") + "/")
+
+
 class ListedTree:
     """A tree whose paths are known beforehand, such as a revision in Git; contents are fetched when read.
 

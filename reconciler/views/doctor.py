@@ -29,6 +29,11 @@ class StateCheck:
     ownership: ReconcilerError | None
 
 
+def all_fit(examined: Sequence[Examination], state: StateCheck) -> bool:
+    """Whether every host is ready and works for this state."""
+    return all(examination.fit for examination in examined) and state.ownership is None
+
+
 def doctor_view(examined: Sequence[Examination], state: StateCheck) -> View:
     """Show the checks of every host, whether all hosts are ready, which take no new VMs, and where the state is."""
     return View(
@@ -57,7 +62,7 @@ def _document(examined: Sequence[Examination], state: StateCheck) -> documents.D
     ]
     closed = [documents.CordonedHost.model_validate(each) for each in cordons_data(state.cordoned)]
     return documents.DoctorDocument(
-        fit=all(host.fit for host in hosts) and state.ownership is None,
+        fit=all_fit(examined, state),
         hosts=hosts,
         hosts_cordoned=closed,
         state=state.place,

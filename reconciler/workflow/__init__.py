@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.workflow.documents import document_cache
 from reconciler.workflow.load import Inputs, load
-from reconciler.workflow.planning import NOTHING_ELSE, Asked, asked, find_slices, plan, plan_unsettled, undescribed
+from reconciler.workflow.planning import (
+    NOTHING_ELSE,
+    Asked,
+    asked,
+    find_slices,
+    plan,
+    plan_unsettled,
+    slices_named,
+    undescribed,
+)
 from reconciler.workflow.settled import settled_slices
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ __all__ = [
     "present_resources",
     "renumber",
     "settled_slices",
+    "slices_named",
     "undescribed",
 ]
 

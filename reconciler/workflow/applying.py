@@ -198,7 +198,7 @@ async def perform(
     if prepared.plan.empty:
         state = await engine.worker.run(engine.store.read, ())
         if not _numbers_moved(prepared.plan, state):
-            await _release(prepared)
+            await release_unused(engine, prepared.locks, _freed(prepared))
             return ApplyResult(
                 prepared.plan, approved=True, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
             )
@@ -213,23 +213,18 @@ async def perform(
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
             known=prepared.refreshed.known,
             claims=await claims_with_copies(engine, opened, current),
-            settle=partial(_settle, prepared, opened, current),
+            settle=partial(settle_copies, engine, opened, current, _freed(prepared)),
         )
     return ApplyResult(
         current, approved=True, report=report, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
     )
 
 
-async def _settle(prepared: PreparedApply, opened: OpenApply, current: Plan) -> None:
-    await settle_copies(prepared.engine, opened, current)
-    await _release(prepared)
-
-
-async def _release(prepared: PreparedApply) -> None:
-    """Free the hosts on which a destroy left nothing; an earlier one may have been killed after its last step."""
-    if prepared.asked.destroy:
-        hosts = [HostName(host.name) for host in prepared.inputs.cluster.cluster.hosts()]
-        await release_unused(prepared.engine, prepared.locks, hosts)
+def _freed(prepared: PreparedApply) -> list[HostName]:
+    """Return the hosts to free if they have nothing: for a destroy all, as an earlier one may have been killed."""
+    if not prepared.asked.destroy:
+        return []
+    return [HostName(host.name) for host in prepared.inputs.cluster.cluster.hosts()]
 
 
 async def apply(

@@ -26,9 +26,6 @@ async def vm_health(reader: StateReader, connector: Connector, key: SliceKey) ->
     for vm in vms:
         name, place = VmName(vm.address.rpartition("/")[2]), (vm.host, vm.address)
         seen = observed.attributes.get(place, {})
-        if seen is None:
-            found[name] = MISSING
-        else:
-            state = seen.get("run_state")
-            found[name] = UNKNOWN if state is None else HEALTHY if state == RUNNING else str(state)
+        state = MISSING if seen is None else str(seen.get("run_state", UNKNOWN))
+        found[name] = HEALTHY if state == RUNNING else state
     return found

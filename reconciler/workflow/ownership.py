@@ -27,7 +27,7 @@ from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state.hostcopy import StateCopy, encode_copy
 from reconciler.state.store import ApplyId, Lock, StateMarks, StateReader
-from reconciler.workflow.steps import OpenApply
+from reconciler.workflow.steps import OpenApply, fence_of
 
 REBUILD = "`reconciler state rebuild` recovers what is on the hosts"
 
@@ -171,25 +171,22 @@ def _copy(
     )
 
 
-async def settle_copies(engine: Engine, opened: OpenApply, plan: Plan) -> None:
+async def settle_copies(engine: Engine, opened: OpenApply, plan: Plan, freed: Iterable[HostName] = ()) -> None:
     """Bring the copies on hosts up to date after an apply that deleted something, and free hosts that have nothing.
 
-    A host that cannot be reached keeps its older copies: `state rebuild` compares them with what is there.
+    Of the hosts in `freed`, those are freed too that the plan does not concern. A host that cannot be reached keeps its
+    older copies: `state rebuild` compares them with what is there.
     """
     deleting = {step.host for step in plan.steps if step.action is Action.DELETE}
-    if engine.origin is None or not deleting:
+    if engine.origin is None or not {*deleting, *freed}:
         return
     state = await engine.worker.run(engine.store.read, None)
-    used = {entry.resource.host for entry in state.resources.values()}
+    used = _used(state)
     copies = settled_copies(state, plan, opened)
-    fence = _fence(opened)
+    hosts = deleting | (set(freed) - used)
     await asyncio.gather(
-        *(_run(engine, host, fence, _corrections(opened.lineage, host, used, copies)) for host in deleting)
+        *(_run(engine, host, opened.fence, _corrections(opened.lineage, host, used, copies)) for host in hosts)
     )
-
-
-def _fence(opened: OpenApply) -> Fence:
-    return Fence(opened.lineage, {lock.name: lock.token for lock in opened.locks})
 
 
 def _corrections(
@@ -204,13 +201,17 @@ def _corrections(
 
 
 async def release_unused(engine: Engine, locks: Iterable[Lock], hosts: Iterable[HostName]) -> None:
-    """Free the hosts on which this state has nothing."""
+    """Free the hosts on which this state has nothing; this waits for hosts that do not answer."""
     if engine.origin is None:
         return
     state = await engine.worker.run(engine.store.read, None)
-    used = {entry.resource.host for entry in state.resources.values()}
-    fence = Fence(state.lineage, {lock.name: lock.token for lock in locks})
-    await asyncio.gather(*(_run(engine, host, fence, [release(state.lineage)]) for host in set(hosts) - used))
+    fence = fence_of(state.lineage, locks)
+    unused = set(hosts) - _used(state)
+    await asyncio.gather(*(_run(engine, host, fence, [release(state.lineage)]) for host in unused))
+
+
+def _used(state: StateSnapshot) -> set[HostName]:
+    return {entry.resource.host for entry in state.resources.values()}
 
 
 async def _run(engine: Engine, host: HostName, fence: Fence, commands: Sequence[Command]) -> None:

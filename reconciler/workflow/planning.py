@@ -126,8 +126,13 @@ def _unfinished(reader: StateReader) -> Iterator[SliceKey]:
         settled.update(applied.slices)
 
 
+def slices_named(name: str, known: Iterable[SliceKey]) -> list[SliceKey]:
+    """Return the slices that a name, as owner/name or name, may mean."""
+    return [key for key in known if name in {key, key.partition("/")[2]}]
+
+
 def _find_slice(name: str, known: Sequence[SliceKey]) -> SliceKey:
-    found = [key for key in known if name in {key, key.partition("/")[2]}]
+    found = slices_named(name, known)
     if len(found) == 1:
         return found[0]
     if found:

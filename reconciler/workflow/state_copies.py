@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from reconciler.errors import StateError, StateUnreadable, UsageError
@@ -13,18 +12,22 @@ from reconciler.spec.quoting import did_you_mean
 from reconciler.state.copies import copy_database, database_copies, set_aside
 from reconciler.state.export import Export
 from reconciler.state.location import place_of, sqlite_file
-from reconciler.state.sql.store import SqlStore, open_state, open_store
+from reconciler.state.sql.store import open_state
 from reconciler.state.store import Holder
 from reconciler.workflow.state_admin import import_state
 
 
 @dataclass(frozen=True, slots=True)
 class KeptCopy:
-    """A copy of a state: its name, its content, and the file."""
+    """A copy of a state: the file and its content."""
 
-    name: str
     file: Path
     export: Export
+
+    @property
+    def name(self) -> str:
+        """The name by which the copy is restored: when it was made."""
+        return self.file.stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,8 @@ def find_copy(cluster: Cluster, file: Path, name: str) -> KeptCopy:
 
 
 def _read(cluster: Cluster, path: Path) -> KeptCopy:
-    clock = datetime.now
-    with closing(open_store(path, cluster=cluster.name, clock=clock, read_only=True)) as store:
-        return KeptCopy(path.stem, path, store.export())
+    with closing(open_state(cluster, str(path), read_only=True)) as store:
+        return KeptCopy(path, store.export())
 
 
 def restore(cluster: Cluster, file: Path, copy: KeptCopy, holder: Holder) -> Restored:
@@ -82,8 +84,4 @@ def restore(cluster: Cluster, file: Path, copy: KeptCopy, holder: Holder) -> Res
         copy_database(copy.file, file)
         return Restored(copy, kept)
     with closing(store):
-        return Restored(copy, _replace(store, file, copy, holder))
-
-
-def _replace(store: SqlStore, file: Path, copy: KeptCopy, holder: Holder) -> Path | None:
-    return import_state(store, copy.export, holder, file, older=True).kept
+        return Restored(copy, import_state(store, copy.export, holder, file, older=True).kept)

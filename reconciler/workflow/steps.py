@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,16 @@ class OpenApply:
     number: ApplyId
     store: StateStore
     locks: tuple[Lock, ...]
+
+    @property
+    def fence(self) -> Fence:
+        """What hosts compare before they do anything for this apply."""
+        return fence_of(self.lineage, self.locks)
+
+
+def fence_of(lineage: str, locks: Iterable[Lock]) -> Fence:
+    """Return what hosts compare before they do anything for the holder of these locks."""
+    return Fence(lineage, {lock.name: lock.token for lock in locks})
 
 
 async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
@@ -63,7 +73,7 @@ async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
             observer=engine.observer,
             stop=engine.stop,
             monotonic=time.monotonic,
-            fence=Fence(opened.lineage, {lock.name: lock.token for lock in opened.locks}),
+            fence=opened.fence,
             claims=claims,
         )
     except BaseException:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from reconciler import workflow
-from reconciler.plan.results import StepResult, StepStatus
-from reconciler.state.location import default_place
-from reconciler.state.sql.store import open_store
-from reconciler.state.store import Holder
+from tests.cli.applied import put_applied
 from tests.cli.running import Cli, Write
-from tests.fresh import make_state
 
 FILE = "slices/two-vms.yaml"
 
@@ -22,14 +15,7 @@ FILE = "slices/two-vms.yaml"
 @pytest.fixture
 def applied(project: Path) -> Path:
     """Put two-vms into the state as if it was applied."""
-    inputs = workflow.load(project / "cluster.yaml", [project / FILE])
-    make_state(default_place("campus"), "campus")
-    with closing(open_store(default_place("campus"), cluster="campus", clock=lambda: datetime.now(UTC))) as store:
-        planned = workflow.plan(inputs, store)
-        number = store.begin(planned, Holder("admin", "here", 1), "")
-        store.intend(number, planned.steps)
-        store.record(number, [StepResult(step, StepStatus.DONE) for step in planned.steps])
-        store.finish(number, "done", 0)
+    put_applied(project, FILE)
     return project
 
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from reconciler import workflow
 from reconciler.cli.app import VERBS
 from reconciler.cli.commands.state import VERBS as STATE_VERBS
-from reconciler.plan.results import StepResult, StepStatus
-from reconciler.state.location import default_place
-from reconciler.state.sql.store import open_store
-from reconciler.state.store import Holder
+from tests.cli.applied import put_applied
 from tests.cli.running import Cli, Done
-from tests.fresh import make_state
 
 GONE = "worker1"
 SLICE = "slices/two-vms.yaml"
@@ -73,17 +65,8 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
 @pytest.fixture
 def without(project: Path) -> Path:
     """Put two-vms into the state as if it was applied, then take one of its workers out of the cluster file."""
+    assert any(step.host == GONE for step in put_applied(project, SLICE).steps)
     cluster = project / "cluster.yaml"
-    inputs = workflow.load(cluster, [project / SLICE])
-    place = default_place("campus")
-    make_state(place, "campus")
-    with closing(open_store(place, cluster="campus", clock=lambda: datetime.now(UTC))) as store:
-        planned = workflow.plan(inputs, store)
-        assert any(step.host == GONE for step in planned.steps)
-        number = store.begin(planned, Holder("admin", "here", os.getpid()), "")
-        store.intend(number, planned.steps)
-        store.record(number, [StepResult(step, StepStatus.DONE) for step in planned.steps])
-        store.finish(number, "done", 0)
     yaml = YAML(typ="safe")
     data = yaml.load(cluster)
     data["workers"] = [worker for worker in data["workers"] if worker["name"] != GONE]

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from reconciler import workflow
-from reconciler.plan.results import StepResult, StepStatus
-from reconciler.state.location import default_place
-from reconciler.state.sql.store import open_store
-from reconciler.state.store import Holder
+from tests.cli.applied import put_applied
 from tests.cli.running import Cli, Write
-from tests.fresh import make_state
 
 OTHER = "version: 1\nname: other\nowner: bob\ndefaults: {flavor: cirros}\nvms: {a: {internet: true}, b: {}}\n"
 
@@ -22,14 +15,7 @@ OTHER = "version: 1\nname: other\nowner: bob\ndefaults: {flavor: cirros}\nvms: {
 @pytest.fixture
 def left(project: Path, write: Write) -> Path:
     """Put a slice of admin into the state, then take admin out of the cluster file and add bob."""
-    inputs = workflow.load(project / "cluster.yaml", [project / "slices/two-vms.yaml"])
-    make_state(default_place("campus"), "campus")
-    with closing(open_store(default_place("campus"), cluster="campus", clock=lambda: datetime.now(UTC))) as store:
-        planned = workflow.plan(inputs, store)
-        number = store.begin(planned, Holder("admin", "here", 1), "")
-        store.intend(number, planned.steps)
-        store.record(number, [StepResult(step, StepStatus.DONE) for step in planned.steps])
-        store.finish(number, "done", 0)
+    put_applied(project, "slices/two-vms.yaml")
     cluster = project / "cluster.yaml"
     text = cluster.read_text()
     cluster.write_text(text[: text.index("users:")] + "users:\n  bob: {quota: {vms: 2}}\n")

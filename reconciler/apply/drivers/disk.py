@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.apply.drivers import paths
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
+from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
@@ -57,37 +58,19 @@ mv -- "$path.partial" "$path"
     .replace("FEATURES", "?" * 143)
 )
 
-# QEMU locks the overlay of a running VM, so only QEMU itself can grow it. It is asked through its monitor, in Perl,
-# which every Debian has. The monitor has one client at a time: to another one it does not answer.
-GROW = """
-path=$1 address=$2 backing=$3 size=$4 monitor=$5
-ask() {
-perl -MSocket -e '
-    my ($there, $size) = @ARGV;
-    sub fail { print STDERR "$_[0]\\n"; exit 1; }
-    $SIG{ALRM} = sub { fail("$there does not answer: another program uses the monitor of this VM") };
-    alarm(10);
-    socket(my $monitor, PF_UNIX, SOCK_STREAM, 0) or fail("$there: $!");
-    connect($monitor, sockaddr_un($there)) or $!{ENOENT} || $!{ECONNREFUSED} ? exit 3 : fail("$there: $!");
-    my $said = "";
-    sub ask {
-        my ($what) = @_;
-        syswrite($monitor, "$what\\n") or fail("$there: $!");
-        while (1) {
-            while ($said =~ s/^(.*)\\n//) {
-                my $line = $1;
-                return if $line =~ /^\\{"return"/;
-                fail($line =~ /"desc": "(.*)"/ ? $1 : $line) if $line =~ /^\\{"error"/;
-            }
-            sysread($monitor, $said, 65536, length($said)) or fail("$there: QEMU has ended");
-        }
-    }
-    ask("{\\"execute\\": \\"qmp_capabilities\\"}");
-    ask("{\\"execute\\": \\"block_resize\\", \\"arguments\\": {\\"device\\": \\"disk0\\", \\"size\\": $size}}");
-' "$monitor" "$size"
-}
+# QEMU locks the overlay of a running VM, so only QEMU itself can grow it.
+GROW = (
+    """
+path=$1 address=$2 backing=$3 size=$4 directory=$5
 status=0
-ask || status=$?
+perl -e '"""
+    + MONITOR
+    + """
+my ($directory, $size) = @ARGV;
+eval { alarm(10); attach($directory); ask("block_resize", "{\\"device\\": \\"disk0\\", \\"size\\": $size}"); };
+exit 3 if $absent;
+if ($@) { print STDERR $@; exit 1; }
+' "$directory" "$size" || status=$?
 case $status in
     0) ;;
     3) qemu-img resize -q -f qcow2 -- "$path" "$size" ;;
@@ -97,6 +80,7 @@ umask 022
 printf '%s\\n' "$address" "$backing" "$size" > "$path.owner.new"
 mv -- "$path.owner.new" "$path.owner"
 """
+)
 
 REMOVE = """
 rm -f -- "$1" "$1.partial" "$1.owner.new" "$1.owner"
@@ -136,7 +120,7 @@ def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation,
     if not fact.present:
         return (script(CREATE, *described, paths.parent(disk.path)),)
     if fact.backing == disk.backing and fact.size < disk.size:
-        return (script(GROW, *described, f"{paths.parent(disk.path)}/qmp.sock"),)
+        return (script(GROW, *described, paths.parent(disk.path)),)
     if (fact.backing, fact.size) != (disk.backing, disk.size):
         raise HostError(
             disk.host,

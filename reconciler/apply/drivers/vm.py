@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
+from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import refuse, slice_of, stop_at, tagged
 from reconciler.apply.seed_image import network_image
 from reconciler.apply.transport import output
@@ -29,7 +30,6 @@ _VNC_BASE = 5900  # RFB's port for display 0
 _FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and the disk's
 _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
-_SEED = "virtio-blk-pci,drive=seed0,addr=0x02.2"
 _STOPPED = frozenset({"paused", "io-error", "watchdog"})
 _CRASHED = frozenset({"guest-panicked", "internal-error", "shutdown"})
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
@@ -47,36 +47,9 @@ show() {
 }
 """
 
-# Speaks to QEMU's monitors in Perl, which every Debian has: `ask` sends a command and returns the answer. A monitor has
-# one client at a time: to another one it does not answer. The shell has this text in single quotes.
-_MONITOR = """
-use Socket;
-$SIG{ALRM} = sub { die "it does not answer: another program uses it\\n" };
-sub attach {
-    my ($directory) = @_;
-    socket($monitor, PF_UNIX, SOCK_STREAM, 0) or die "$!\\n";
-    connect($monitor, sockaddr_un("$directory/qmp.sock")) or die "$!\\n";
-    $said = "";
-    ask("qmp_capabilities");
-}
-sub ask {
-    my ($what) = @_;
-    syswrite($monitor, "{\\"execute\\": \\"$what\\"}\\n") or die "$!\\n";
-    while (1) {
-        while ($said =~ s/^(.*)\\n//) {
-            my $line = $1;
-            return $line if $line =~ /^\\{"return"/;
-            die(($line =~ /"desc": "(.*)"/ ? $1 : $line) . "\\n") if $line =~ /^\\{"error"/;
-        }
-        sysread($monitor, $said, 65536, length($said)) or die "QEMU has ended\\n";
-    }
-}
-sub run_state { return ask("query-status") =~ /"status": "([a-z-]+)"/ ? $1 : ""; }
-"""
-
 # Prints the run state of the guest of each directory, or nothing where no monitor answers.
 _RUN_STATES = (
-    _MONITOR
+    MONITOR
     + """
 for my $directory (@ARGV) {
     my $state = "";
@@ -88,7 +61,7 @@ for my $directory (@ARGV) {
 
 # Waits until the monitor of a new process answers, which shows that all its devices are ready.
 _READY = (
-    _MONITOR
+    MONITOR
     + """
 for (1 .. 1500) {
     exit 0 if eval { alarm(30); attach($ARGV[0]); 1 };
@@ -131,10 +104,10 @@ kill "$reader" 2> /dev/null || :
 
 # Lets the guest of a directory go on, and checks that it does: QEMU stops it again if its disk still has no space.
 CONTINUE = (
-    _MONITOR
+    MONITOR
     + """
 eval { alarm(10); attach($ARGV[0]); ask("cont"); select(undef, undef, undef, 0.3); $state = run_state(); };
-if ($@) { print STDERR "the monitor in $ARGV[0]: $@"; exit 1; }
+if ($@) { print STDERR $@; exit 1; }
 if ($state ne "running") {
     print STDERR "the guest stopped again: $state\\n";
     print STDERR "QEMU cannot write its disk: make room on this host, then run apply again\\n" if $state eq "io-error";
@@ -267,13 +240,12 @@ def launch(vm: Vm) -> tuple[str, ...]:
     argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
     argv += ["-display", "none", "-device", _SCREEN]
     argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0", "-device", _DISK]
+    # The serial number shows which seed the guest was started with: the file may be newer by now.
+    name, file, serial = ("network0", vm.network_seed, "")
     if vm.cloud_init is not None:
-        # The serial number shows which seed the guest was started with: the file may be newer by now.
-        argv += ["-drive", f"file={_escaped(vm.seed)},format=raw,if=none,id=seed0,readonly=on"]
-        argv += ["-device", f"{_SEED},serial={vm.cloud_init}"]
-    else:
-        argv += ["-drive", f"file={_escaped(vm.network_seed)},format=raw,if=none,id=network0,readonly=on"]
-        argv += ["-device", f"{_SEED.replace('seed0', 'network0')}"]
+        name, file, serial = ("seed0", vm.seed, f",serial={vm.cloud_init}")
+    argv += ["-drive", f"file={_escaped(file)},format=raw,if=none,id={name},readonly=on"]
+    argv += ["-device", f"virtio-blk-pci,drive={name},addr=0x02.2{serial}"]
     for index, nic in enumerate(vm.nics):
         # Without vnet_hdr the guest sends complete packets with checksums: a switch in user space cannot add them.
         netdev = f"tap,id=net{index},ifname={nic.tap},script=no,downscript=no,vnet_hdr=off"

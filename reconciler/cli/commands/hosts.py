@@ -17,7 +17,7 @@ from reconciler.cli.session import Session
 from reconciler.errors import HostOwned, StateBehind, StateError
 from reconciler.spec.models.names import HostName
 from reconciler.verify.verification import Verification
-from reconciler.views.doctor import StateCheck, doctor_view
+from reconciler.views.doctor import StateCheck, all_fit, doctor_view
 from reconciler.views.drift import drift_view
 from reconciler.views.hosts import hosts_view
 from reconciler.views.orphans import is_drift
@@ -149,4 +149,4 @@ def doctor(session: Session) -> int:
 
     examined, state = run_reading(work())
     session.show(doctor_view(examined, state))
-    return 0 if all(examination.fit for examination in examined) and state.ownership is None else 1
+    return 0 if all_fit(examined, state) else 1

@@ -20,7 +20,7 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import skeleton
 from reconciler.spec.quota import Excess, Usage, excesses, quotas, slice_usage, total
 from reconciler.spec.quoting import escape
-from reconciler.spec.tree import folder_of
+from reconciler.spec.tree import below, folder_of
 
 
 def check(
@@ -79,7 +79,7 @@ def _elsewhere(slices: Iterable[SliceFile | PartialFile], cluster: ClusterFile) 
         user = cluster.cluster.users.get(each.slice.owner)
         if user is None or not user.paths or not each.place:
             continue
-        path = each.place.removeprefix(f"{top}/") if top != "." else each.place
+        path = below(each.place, top)
         if not any(_pattern(pattern).fullmatch(path) for pattern in user.paths):
             places = " or ".join(map(escape, user.paths))
             summary = f"slices of {each.slice.owner} must be in {places}, below the cluster file's folder"

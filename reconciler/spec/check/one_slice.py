@@ -59,7 +59,7 @@ def check_partial(file: PartialFile, cluster: Cluster) -> Iterator[Problem]:
     yield from _known_names(checked, groups="groups" not in valid.lost)
     yield from _confusable(checked)
     if not valid.lost & {"vms", "links"}:
-        yield from _endpoints(checked)
+        yield from _endpoints(checked, set())
     yield from _subnets(checked)
 
 
@@ -133,7 +133,7 @@ def _links(checked: _Checked) -> Iterator[Problem]:
     yield from _counts(checked, ends, too_high)
 
 
-def _endpoints(checked: _Checked, too_high: set[str] | None = None) -> Iterator[Problem]:
+def _endpoints(checked: _Checked, too_high: set[str]) -> Iterator[Problem]:
     """Check each endpoint, and add the VMs that lack an interface which a link names to `too_high`."""
     taken: dict[Endpoint, tuple[int, int]] = {}
     for index, link in checked.links.items():
@@ -153,8 +153,7 @@ def _endpoints(checked: _Checked, too_high: set[str] | None = None) -> Iterator[
                 first = taken.setdefault(end, here)
                 highest = MAX_INTERFACES if vm.interfaces is None else vm.interfaces
                 if int(end.interface[3:]) > highest:
-                    if too_high is not None:
-                        too_high.add(end.vm)
+                    too_high.add(end.vm)
                     yield _no_interface(checked, end, here, vm.interfaces)
                 if first != here:
                     yield _in_use(checked, end, here, first)

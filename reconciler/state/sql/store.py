@@ -33,7 +33,7 @@ from reconciler.state.sql import allocations, cordons, history, locks, orphans, 
 from reconciler.state.sql.connection import reading, writing
 from reconciler.state.sql.faults import mapped
 from reconciler.state.sql.opening import open_engine
-from reconciler.state.sql.url import name_of, to_url
+from reconciler.state.sql.url import name_of, place_name, to_url
 from reconciler.state.store import (
     ApplyId,
     HistoryEntry,
@@ -142,7 +142,7 @@ class SqlStore:
     @property
     def place(self) -> str:
         """The file or the URL of the state, without a password, as a user may write it."""
-        return self._place.replace("postgresql+psycopg://", "postgresql://", 1)
+        return place_name(self._engine.url)
 
     @property
     def ttl(self) -> timedelta:

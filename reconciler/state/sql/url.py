@@ -41,6 +41,11 @@ def file_of(url: URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
+def place_name(url: URL) -> str:
+    """Return where a state is as a user writes it, without a password."""
+    return name_of(url.set(drivername=url.get_backend_name()))
+
+
 def name_of(url: URL) -> str:
     """Name a state for people: its file, or its URL without the password."""
     return str(file_of(url) or masked(url))
