@@ -26,8 +26,8 @@ from reconciler.spec.models.names import HostName
 from reconciler.trees import DISK
 
 DIGEST = "c" * 64
-WORKER = Requirements("br-int", "ens4", ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
-NODE = Requirements("br-int", "ens4", ("ip", "nft"), None, {}, "ens3")
+WORKER = Requirements("br-int", "ens4", 1500, ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
+NODE = Requirements("br-int", "ens4", 1500, ("ip", "nft"), None, {}, "ens3", "10.60.7.0/24", "inet400")
 FINE = f"""\
 clock 1700000000.500000000
 user 0 root
@@ -38,12 +38,14 @@ unkept no
 holder yes br-int
 mode yes [] [] [100, 4094]
 opened yes []
+mtu 1500
 kvm yes
 tun yes
 namespace yes
 nat yes
 link yes 3: ens3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP
 route yes default via 203.0.113.1 dev ens3
+overlap
 space yes      Avail {LITTLE_SPACE}
 image {DIGEST}
 """
@@ -110,6 +112,13 @@ def test_a_fit_host_has_nothing_to_be_done(required: Requirements) -> None:
             "ens4 cannot be opened: could not open network device ens4",
             "ip link show ens4",
         ),
+        (
+            "mtu 1500",
+            "mtu 1496",
+            "trunk",
+            "ens4 has MTU 1496, less than the 1500 of links",
+            "ip link set ens4 mtu 1500",
+        ),
         ("user 0 root", "user 0 root\nmissing qemu-img", "programs", "missing: qemu-img", "apt-get install qemu-utils"),
     ],
 )
@@ -140,6 +149,12 @@ def test_a_bridge_without_a_keeper_yet_is_fit() -> None:
         ("LOWER_UP>", "NO-CARRIER>", "uplink", "ens3 is down"),
         ("dev ens3", "dev ens30", "uplink", "no default route uses ens3; found: default via 203.0.113.1 dev ens30"),
         ("route yes default via 203.0.113.1 dev ens3", "route yes", "uplink", "no default route uses ens3"),
+        (
+            "overlap",
+            "overlap 10.60.7.0/24 dev ens5 proto kernel",
+            "internet",
+            "10.60.7.0/24 overlaps a route of this host: 10.60.7.0/24 dev ens5",
+        ),
         ("link yes 3:", "link no Device does not exist:", "uplink", "Device does not exist: ens3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Parses the output of `ip -json`, and quotes interface names for nftables rules."""
+"""Parses the output of `ip -json`, finds overlapping routes, and quotes interface names for nftables rules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.errors import HostError
+
+# Prints the first route of this host into a network, or into one around it that is directly connected. Routes of the
+# given interface do not count.
+OVERLAP = """
+overlap() {
+    {
+        ip -4 -o route show root "$1"
+        ip -4 -o route show match "$1" scope link
+        ip -4 -o route show table local root "$1"
+    } | grep -v -e '^default' -e " dev $2 " | head -n 1
+}
+"""
 
 _INTERFACE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}")
 

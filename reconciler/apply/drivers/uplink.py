@@ -65,6 +65,18 @@ done
 """
 )
 
+# The node would send what it has for these networks to the guests: its own default gateway may be there.
+FREE = (
+    network.OVERLAP
+    + """
+found=$(overlap "$1" "$2")
+if [ -n "$found" ]; then
+    echo "internet.subnet $1 overlaps a route of this host: $found" >&2
+    exit 1
+fi
+"""
+)
+
 # The owner file is written first: it has the owner, and the uplink's earlier forwarding setting. Forwarding is switched
 # on last, when the rules are loaded.
 CREATE = """
@@ -182,6 +194,8 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
     """Create or correct the gateway. Rules are loaded in one transaction, and nothing is forwarded before that."""
     stop_at(_obstacle(uplink, fact))
     operations: list[Operation] = []
+    if not _placed(uplink, fact):
+        operations.append(script(FREE, str(IPv4Interface(uplink.ip).network), uplink.interface))
     create = fact.port is None or fact.link is None or fact.port.ofport <= 0 or fact.port.bridge != uplink.bridge
     if create and fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, uplink.interface)))

@@ -8,8 +8,10 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
+from reconciler.apply.drivers.network import OVERLAP
 from reconciler.apply.transport.command import Command, script
 from reconciler.plan.resources import ROOT
+from reconciler.plan.resources.uplink import gateway_interface
 from reconciler.spec.models.cluster import PARKING_VLAN, Cluster
 from reconciler.spec.models.names import HostName
 
@@ -63,14 +65,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What a host needs: `accelerator` and `images` (SHA-256 by name) of a worker, `uplink` of the network node."""
+    """What a host needs: `accelerator` and `images` (SHA-256 by name) of a worker, the rest of the network node.
+
+    `internet` is the subnet of guests with internet, and `gateway` the interface of its gateway.
+    """
 
     bridge: str
     trunk: str
+    trunk_mtu: int
     programs: tuple[str, ...]
     accelerator: str | None
     images: Mapping[str, str]
     uplink: str | None
+    internet: str = ""
+    gateway: str = ""
 
 
 def requirements(cluster: Cluster, host: HostName) -> Requirements:
@@ -80,18 +88,23 @@ def requirements(cluster: Cluster, host: HostName) -> Requirements:
     return Requirements(
         bridge=cluster.bridge.name,
         trunk=cluster.bridge.trunk,
+        trunk_mtu=cluster.bridge.trunk_mtu,
         programs=(*_EVERYWHERE, *(_ON_WORKERS if works else ()), *(_ON_THE_NODE if routes else ())),
         accelerator=cluster.accelerator if works else None,
         images={name: image.sha256 for name, image in cluster.images.items()} if works else {},
         uplink=cluster.network_node.uplink if routes else None,
+        internet=str(cluster.internet.subnet),
+        gateway=gateway_interface(cluster.internet.vlan),
     )
 
 
 # One line for each answer: a key and text. A failure has `no` and the program's message. The script changes nothing:
 # rules are checked and not loaded, and the namespace ends with the shell that created it.
-PROBE: Final = """
-root=$1 bridge=$2 trunk=$3 uplink=$4
-shift 4
+PROBE: Final = (
+    OVERLAP
+    + """
+root=$1 bridge=$2 trunk=$3 uplink=$4 internet=$5 gateway=$6
+shift 6
 say() { printf '%s %s\\n' "$1" "$(printf %s "$2" | tr '\\n' ' ')"; }
 ask() { key=$1; shift; if text=$("$@" 2>&1); then say "$key" "yes $text"; else say "$key" "no $text"; fi; }
 say clock "$(date +%s.%N)"
@@ -106,6 +119,7 @@ if [ -e "$root/flows/$bridge.lock" ]; then ask unkept flock -n "$root/flows/$bri
 ask holder ovs-vsctl --timeout=5 port-to-br "$trunk"
 ask mode ovs-vsctl --timeout=5 --if-exists get Port "$trunk" tag vlan_mode trunks
 ask opened ovs-vsctl --timeout=5 --if-exists get Interface "$trunk" error
+if [ -e "/sys/class/net/$trunk/mtu" ]; then say mtu "$(cat "/sys/class/net/$trunk/mtu")"; fi
 ask kvm sh -c ': <>/dev/kvm'
 ask tun sh -c ': <>/dev/net/tun'
 ask namespace unshare --net true
@@ -117,6 +131,7 @@ END
 if [ -n "$uplink" ]; then
     ask link ip -o link show dev "$uplink"
     ask route ip -o -4 route show default
+    say overlap "$(overlap "$internet" "$gateway")"
 fi
 place=$root
 while ! [ -d "$place" ]; do
@@ -132,11 +147,21 @@ for sums in "$root"/images/*.qcow2.sha256; do
     fi
 done
 """
+)
 
 
 def probe(required: Requirements) -> Command:
     """Return the read-only command that reads all of it."""
-    return script(PROBE, ROOT, required.bridge, required.trunk, required.uplink or "", *required.programs)
+    return script(
+        PROBE,
+        ROOT,
+        required.bridge,
+        required.trunk,
+        required.uplink or "",
+        required.internet,
+        required.gateway,
+        *required.programs,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +213,7 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
     yield _switch(probed)
     yield _bridge(required, probed)
     yield _trunk(required, probed)
+    yield from _mtu(required, probed)
     if required.accelerator is not None:
         yield _accelerator(required.accelerator, probed)
         yield _feature("taps", probed.one("tun"), "/dev/net/tun opens", "modprobe tun")
@@ -195,6 +221,7 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
         yield _feature("namespaces", probed.one("namespace"), "can be created", "use a kernel with CONFIG_NET_NS")
         yield _feature("nat", probed.one("nat"), "nftables masquerades", "modprobe nft_chain_nat nft_masq nft_ct")
         yield _uplink(required.uplink, probed)
+        yield _internet(required.internet, probed)
     yield _space(probed)
     yield _clock(skew)
     absent = lacking(required, probed)
@@ -270,6 +297,17 @@ def _trunk(required: Requirements, probed: ProbeOutput) -> Finding:
     return result(Verdict.OK, f"{port} is on {bridge}, VLANs {trunks}")
 
 
+def _mtu(required: Requirements, probed: ProbeOutput) -> Iterator[Finding]:
+    """Check that the trunk carries the packets that links may have; without a trunk that is reported already."""
+    port, needed = required.trunk, required.trunk_mtu
+    for mtu in probed.all("mtu"):
+        if mtu.isdecimal() and int(mtu) >= needed:
+            yield Finding("mtu", Verdict.OK, f"{port} carries packets of {mtu} bytes")
+        else:
+            remedy = f"ip link set {port} mtu {needed}; or correct bridge.trunk_mtu in the cluster file"
+            yield Finding("mtu", Verdict.FAIL, f"{port} has MTU {mtu}, and links need {needed}", remedy)
+
+
 def _mode(message: str) -> tuple[str, str, str]:
     """Parse the columns tag, vlan_mode and trunks from ovs-vsctl; `[]` is an empty one."""
     first, _, rest = message.partition(" ")
@@ -305,6 +343,15 @@ def _uplink(uplink: str, probed: ProbeOutput) -> Finding:
         found = f"no default route uses {uplink}" + (f"; found: {routes}" if routes else "")
         return result(Verdict.FAIL, found, f"ip route add default via GATEWAY dev {uplink}")
     return result(Verdict.OK, f"{uplink} is up with a default route")
+
+
+def _internet(subnet: str, probed: ProbeOutput) -> Finding:
+    """Check that no network of the node is in the subnet of guests: the node would send its packets to them."""
+    route = next((line.strip() for line in probed.all("overlap") if line.strip()), "")
+    if not route:
+        return Finding("internet", Verdict.OK, f"{subnet} is free for guests")
+    remedy = "choose another internet.subnet in the cluster file, a private network that nothing else uses"
+    return Finding("internet", Verdict.FAIL, f"{subnet} overlaps a route of this host: {route}", remedy)
 
 
 def _space(probed: ProbeOutput) -> Finding:

@@ -51,7 +51,7 @@ class Uplink(Resource):
                 host=design.node,
                 after=(internet_trunk_address(design.node),),
                 bridge=cluster.bridge.name,
-                interface=f"inet{internet.vlan}",
+                interface=gateway_interface(internet.vlan),
                 vlan=VlanId(internet.vlan),
                 ip=f"{internet.gateway}/{internet.subnet.prefixlen}",
                 mac=GATEWAY_MAC,
@@ -84,6 +84,11 @@ class Uplink(Resource):
     def name_on_host(self) -> str:
         """Its interface."""
         return self.interface
+
+
+def gateway_interface(vlan: int) -> str:
+    """Return the interface of the internet VLAN's gateway on the network node."""
+    return f"inet{vlan}"
 
 
 def uplink_address(cluster: Cluster) -> Address:

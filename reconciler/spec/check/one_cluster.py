@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.load import ClusterFile
 from reconciler.spec.models.cluster import Cluster, Host
 from reconciler.spec.models.names import skeleton
-from reconciler.spec.quoting import did_you_mean
+from reconciler.spec.quoting import did_you_mean, plural
 from reconciler.spec.yaml.document import Path
 
 LINK_PREFIX = 24
@@ -83,6 +84,32 @@ def _internet(file: ClusterFile) -> Iterator[Problem]:
         summary = f"the internet gateway {gateway} is not a host address of {subnet}"
         path: Path = ("internet", "gateway") if "gateway" in given else ("internet", "subnet")
         yield file.source.problem(Code.WRONG_VALUE, summary, path, f"use, for example, {subnet.network_address + 1}")
+    yield from _internet_of_hosts(file)
+
+
+def _internet_of_hosts(file: ClusterFile) -> Iterator[Problem]:
+    """Yield a problem if the internet subnet has addresses of hosts: the network node would take over their network."""
+    subnet = file.cluster.internet.subnet
+    paths: dict[str, Path] = {}
+    for path, host in _host_paths(file.cluster):
+        if host.address in subnet:
+            paths.setdefault(f"{host.name} ({host.address})", (*path, "address"))
+        elif (login := _address(host.ssh.host)) is not None and login in subnet:
+            paths.setdefault(f"{host.name} ({login})", (*path, "ssh", "host"))
+    if paths:
+        first, path = next(iter(paths.items()))
+        others = f" and of {plural(len(paths) - 1, 'other host')}" if len(paths) > 1 else ""
+        summary = f"the internet subnet {subnet} contains the address of {first}{others}"
+        if "subnet" in file.cluster.internet.model_fields_set:
+            path = ("internet", "subnet")
+        yield file.source.problem(Code.SUBNET_OVERLAP, summary, path, "choose a private network that nothing else uses")
+
+
+def _address(host: str | None) -> IPv4Address | None:
+    try:
+        return None if host is None else IPv4Address(host)
+    except ValueError:  # a name, or IPv6
+        return None
 
 
 def _link_subnets(file: ClusterFile) -> Iterator[Problem]:

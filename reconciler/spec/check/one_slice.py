@@ -48,6 +48,7 @@ def check_slice(file: SliceFile, cluster: Cluster) -> Iterator[Problem]:
     yield from _links(checked)
     yield from _pool(checked)
     yield from _subnets(checked)
+    yield from _mtus(checked)
 
 
 def check_partial(file: PartialFile, cluster: Cluster) -> Iterator[Problem]:
@@ -61,6 +62,7 @@ def check_partial(file: PartialFile, cluster: Cluster) -> Iterator[Problem]:
     if not valid.lost & {"vms", "links"}:
         yield from _endpoints(checked, set())
     yield from _subnets(checked)
+    yield from _mtus(checked)
 
 
 def _owner(checked: _Checked) -> Iterator[Problem]:
@@ -219,6 +221,16 @@ def _subnets(checked: _Checked) -> Iterator[Problem]:
             summary = f"subnet {link.subnet} overlaps the cluster's internet subnet {internet}"
             yield checked.source.problem(Code.SUBNET_OVERLAP, summary, path, "choose another subnet, or leave it out")
     yield from _overlaps(checked, sorted(given))
+
+
+def _mtus(checked: _Checked) -> Iterator[Problem]:
+    """Yield a problem for each link whose packets would be lost between two hosts."""
+    most = checked.cluster.bridge.trunk_mtu
+    for index, link in checked.links.items():
+        if link.mtu > most:
+            summary = f"a link with MTU {link.mtu} does not fit the trunks of the hosts, which carry {most}"
+            hint = f"write `mtu: {most}`; or, where trunks carry more, raise bridge.trunk_mtu in the cluster file"
+            yield checked.source.problem(Code.LIMIT, summary, ("links", index, "mtu"), hint)
 
 
 def _usable(checked: _Checked, link: Link, subnet: IPv4Network, path: Path) -> Iterator[Problem]:

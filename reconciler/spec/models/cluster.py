@@ -101,10 +101,14 @@ class NetworkNode(Host):
 
 
 class Bridge(Model):
-    """The Open vSwitch bridge of every host, and its port towards the other hosts."""
+    """The Open vSwitch bridge of every host, and its port towards the other hosts.
+
+    `trunk_mtu` is the largest packet in bytes that the trunks, and what is between them, carry inside a VLAN.
+    """
 
     name: InterfaceName = "br-int"
     trunk: InterfaceName
+    trunk_mtu: Annotated[int, Field(ge=576, le=9216)] = 1500
 
 
 class Vlans(Model):
