@@ -115,8 +115,8 @@ def test_a_fit_host_has_nothing_to_be_done(required: Requirements) -> None:
         (
             "mtu 1500",
             "mtu 1496",
-            "trunk",
-            "ens4 has MTU 1496, less than the 1500 of links",
+            "mtu",
+            "ens4 has MTU 1496, and links need 1500",
             "ip link set ens4 mtu 1500",
         ),
         ("user 0 root", "user 0 root\nmissing qemu-img", "programs", "missing: qemu-img", "apt-get install qemu-utils"),
