@@ -118,12 +118,12 @@ def _known(
     """Return the resources that the plan may change: those of its slices, and shared ones that no other slice needs.
 
     What slices share on a host that the cluster file does not have stays as it is: nothing can be changed there. So
-    does what no slice needs any more on a host that is down.
+    does what no slice needs any more on a host that is down. What a move left on a host that is gone is gone with it.
     """
     hosts = {host.name for host in cluster.hosts()}
     up = hosts.difference(state.down)
     return {
-        where: entry
+        where: entry.within(hosts)
         for where, entry in state.resources.items()
         if (
             entry.resource.slice in scope

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reconciler.errors import PlanError
@@ -83,13 +84,20 @@ def _delete(known: ResourceState, destroyed: Collection[str]) -> Change:
     else:
         reason = ASKED_FOR if known.resource.slice in destroyed else "no longer in the file"
     lost = _holds_data(known)
-    return Change(Action.DELETE, known.resource.address, known.may_exist(), None, reason, data_lost=lost)
+    return Change(
+        Action.DELETE, known.resource.address, known.may_exist(), None, reason, data_lost=lost, leftover=known.leftover
+    )
 
 
 def _compare(known: ResourceState, wanted: Resource) -> Change | None:
     if known.status is Status.PRESENT and known.resource == wanted:
         return _restore(known, wanted)
     found = attribute_changes(known.resource, wanted)
+    if _can_move(known, wanted, found):
+        reason = "moved with its data" if known.resource.host != wanted.host else UNFINISHED
+        # Nothing is made again, not even where the host changes.
+        found = tuple(item if item.name != "host" else replace(item, policy=UpdatePolicy.LIVE) for item in found)
+        return Change(Action.UPDATE, wanted.address, known.resource, wanted, reason, found, leftover=known.leftover)
     if any(item.policy in _NEW_RESOURCE_POLICIES for item in found):
         return _replace(known, wanted, _why(found, UpdatePolicy.RECREATE), found)
     if known.status is Status.PRESENT and known.gone:
@@ -98,6 +106,14 @@ def _compare(known: ResourceState, wanted: Resource) -> Change | None:
         return _create(wanted, UNFINISHED)
     reason = _why(found, UpdatePolicy.RESTART) if found else UNFINISHED
     return Change(Action.UPDATE, wanted.address, known.may_exist(), wanted, reason, found)
+
+
+def _can_move(known: ResourceState, wanted: Resource, found: Sequence[AttributeChange]) -> bool:
+    """Whether a resource that holds data can be copied to another host, or an unfinished copy can be completed."""
+    if not wanted.holds_data or known.gone or not (known.leftover or known.resource.host != wanted.host):
+        return False
+    kept = {item.name for item in found if item.policy in _NEW_RESOURCE_POLICIES} <= {"host"}
+    return kept and known.status in {Status.PRESENT, Status.UNKNOWN}
 
 
 def _restore(known: ResourceState, wanted: Resource) -> Change | None:
@@ -118,7 +134,16 @@ def _restore(known: ResourceState, wanted: Resource) -> Change | None:
 
 def _replace(known: ResourceState, wanted: Resource, reason: str, found: tuple[AttributeChange, ...] = ()) -> Change:
     lost = _holds_data(known)
-    return Change(Action.REPLACE, wanted.address, known.may_exist(), wanted, reason, found, data_lost=lost)
+    return Change(
+        Action.REPLACE,
+        wanted.address,
+        known.may_exist(),
+        wanted,
+        reason,
+        found,
+        data_lost=lost,
+        leftover=known.leftover,
+    )
 
 
 def _holds_data(known: ResourceState) -> bool:

@@ -50,7 +50,8 @@ ASKED_FOR = "asked for"
 class Change:
     """What happens to one resource, and why. `before` is None for a creation, `after` for a deletion.
 
-    `data_lost` says that what a guest has written is gone afterwards.
+    `data_lost` says that what a guest has written is gone afterwards. `leftover` is what an unfinished move left on
+    another host than `before`, and is deleted first.
     """
 
     action: Action
@@ -60,6 +61,7 @@ class Change:
     reason: str
     attributes: tuple[AttributeChange, ...] = ()
     data_lost: bool = False
+    leftover: Resource | None = None
 
     @property
     def subject(self) -> Resource:
@@ -72,6 +74,11 @@ class Change:
     def in_place(self) -> bool:
         """Whether the resource stays and is updated."""
         return self.action is Action.UPDATE
+
+    @property
+    def moves(self) -> bool:
+        """Whether the resource is copied to another host with its content, and then deleted where it was."""
+        return self.in_place and self.before is not None and self.before.host != self.subject.host
 
     @property
     def restarts(self) -> bool:
@@ -99,7 +106,10 @@ class Disturbance:
 
 @immutable
 class Step:
-    """One task on one host: create, update or delete. A replacement is two steps. `needs` are the steps before it."""
+    """One task on one host: create, update or delete. A replacement is two steps. `needs` are the steps before it.
+
+    A move is two steps too: an update, on the new host, whose `before` is on the old one, and a deletion there.
+    """
 
     id: StepId
     action: Action
@@ -115,6 +125,11 @@ class Step:
         found = self.after or self.before
         assert found is not None, "a step has at least one side"  # noqa: S101 - an invariant of construction
         return found
+
+    @property
+    def moves(self) -> bool:
+        """Whether the step copies the resource from another host."""
+        return self.action is Action.UPDATE and self.before is not None and self.before.host != self.host
 
 
 @dataclass(frozen=True, slots=True)

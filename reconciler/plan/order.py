@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 from reconciler.errors import PlanError
 from reconciler.plan.model import Action, Change, Step, StepId
@@ -40,24 +40,39 @@ def order(changes: Sequence[Change]) -> tuple[Step, ...]:
 
 
 class _Halves:
-    """The future steps, numbered from 0: of each change its removal, its creation or update, or both."""
+    """The future steps, numbered from 0: of each change its removals, its creation or update, or both.
+
+    `gone` has what each removal removes. Of one address, `clearings` are of what an unfinished move left, and
+    `departures` of what a move has copied.
+    """
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self.changes: list[Change] = []
-        self.removals: dict[Address, int] = {}
+        self.gone: dict[int, Resource] = {}
+        self.removals: dict[Address, list[int]] = {}
+        self.clearings: dict[Address, int] = {}
+        self.departures: dict[Address, int] = {}
         self.creations: dict[Address, int] = {}
-        self.replaced: list[Address] = []
         for change in changes:
-            if change.action is Action.DELETE or change.action is Action.REPLACE:
-                self._add(self.removals, change)
+            if change.leftover is not None:
+                self.clearings[change.address] = self._remove(change, change.leftover)
+            if change.action in {Action.DELETE, Action.REPLACE}:
+                assert change.before is not None, "only what exists is removed"  # noqa: S101 - an invariant of changes
+                self._remove(change, change.before)
             if change.action is not Action.DELETE:
-                self._add(self.creations, change)
-            if change.action is Action.REPLACE:
-                self.replaced.append(change.address)
+                self.creations[change.address] = self._add(change)
+            if change.moves and change.before is not None:
+                self.departures[change.address] = self._remove(change, change.before)
 
-    def _add(self, halves: dict[Address, int], change: Change) -> None:
-        halves[change.address] = len(self.changes)
+    def _add(self, change: Change) -> int:
         self.changes.append(change)
+        return len(self.changes) - 1
+
+    def _remove(self, change: Change, resource: Resource) -> int:
+        half = self._add(change)
+        self.gone[half] = resource
+        self.removals.setdefault(change.address, []).append(half)
+        return half
 
 
 def _dependencies(resource: Resource | None) -> tuple[Address, ...]:
@@ -75,24 +90,34 @@ def _creation_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
 
 
 def _removal_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
-    for half in halves.removals.values():
-        for need in _dependencies(halves.changes[half].before):
-            if need in halves.removals:
-                yield half, halves.removals[need]
+    for half, resource in halves.gone.items():
+        for need in _dependencies(resource):
+            for other in halves.removals.get(need, ()):
+                yield half, other
 
 
 def _replacement_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
-    for where in halves.replaced:
-        yield halves.removals[where], halves.creations[where]
+    """Order the steps of one address: what a move left, what goes, what comes, and what was copied."""
+    for where, removals in halves.removals.items():
+        departure = halves.departures.get(where)
+        steps = [half for half in removals if half != departure]
+        steps += [half for half in (halves.creations.get(where), departure) if half is not None]
+        yield from pairwise(steps)
 
 
 def _release_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
+    """Order an update before the removal of what it lets go, and a move after the removal of what uses the content."""
     for half in halves.creations.values():
         change = halves.changes[half]
         if change.action is Action.UPDATE and change.before:
             for need in change.before.needs:
-                if need in halves.removals and need not in halves.creations:
-                    yield half, halves.removals[need]
+                if need not in halves.creations:
+                    yield from ((half, other) for other in halves.removals.get(need, ()))
+    if halves.departures:
+        for half, resource in halves.gone.items():
+            for need in resource.needs:
+                if need in halves.departures:
+                    yield half, halves.creations[need]
 
 
 def _sorted(before: Sequence[Sequence[int]], following: Sequence[Sequence[int]]) -> list[int]:
@@ -123,11 +148,8 @@ def _circle(before: Sequence[Sequence[int]], done: Collection[int]) -> list[int]
 def _step(halves: _Halves, half: int, numbers: Sequence[int], before: Iterable[int]) -> Step:
     change, number = halves.changes[half], StepId(numbers[half])
     needs = tuple(sorted([StepId(numbers[other]) for other in before])) if before else ()
-    if change.action is Action.CREATE:
-        return Step(number, Action.CREATE, change.address, change.subject.host, None, change.after, needs)
-    if halves.removals.get(change.address) == half:
-        assert change.before is not None, "only what exists is removed"  # noqa: S101 - an invariant of changes
-        return Step(number, Action.DELETE, change.address, change.before.host, change.before, None, needs)
+    if (gone := halves.gone.get(half)) is not None:
+        return Step(number, Action.DELETE, change.address, gone.host, gone, None, needs)
     assert change.after is not None, "only what is desired is created"  # noqa: S101 - an invariant of changes
     updates = change.action is Action.UPDATE
     before_it = change.before if updates else None

@@ -116,7 +116,7 @@ def _change_data(change: Change) -> dict[str, Any]:
         "after": _resource_data(change.after),
         "attributes": [asdict(item) for item in change.attributes],
         "data_lost": change.data_lost,
-    }
+    } | ({} if change.leftover is None else {"leftover": to_data(change.leftover)})
 
 
 def _change(data: Mapping[str, Any]) -> Change:
@@ -129,6 +129,7 @@ def _change(data: Mapping[str, Any]) -> Change:
         reason=data["reason"],
         attributes=tuple(AttributeChange(**item) for item in attributes),
         data_lost=data["data_lost"],
+        leftover=_resource(data.get("leftover")),
     )
 
 

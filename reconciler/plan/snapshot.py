@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -164,7 +164,8 @@ def shared_claims(vm: VmAllocation) -> Iterator[Claim]:
 class ResourceState:
     """A resource of the state.
 
-    `pending` is what an unfinished step was about to change it to. `drift` is set if a refresh found that the host
+    `pending` is what an unfinished step was about to change it to; of a move, the side that does not count: the copy
+    until it is complete, and then what it was copied from. `drift` is set if a refresh found that the host
     differs from the state.
     """
 
@@ -178,9 +179,19 @@ class ResourceState:
         """Whether a refresh found that it is missing on its host."""
         return self.drift is not None and self.drift.gone
 
+    @property
+    def leftover(self) -> Resource | None:
+        """What an unfinished move may have left on another host than that of the resource, which has the content."""
+        return self.pending if self.pending is not None and self.pending.host != self.resource.host else None
+
+    def within(self, hosts: Collection[str]) -> ResourceState:
+        """Return it without what an unfinished move left on a host that is not among these."""
+        gone = self.leftover is not None and self.leftover.host not in hosts
+        return replace(self, pending=None) if gone else self
+
     def may_exist(self) -> Resource:
-        """Return the most that may exist on the host, where a change of it is unfinished."""
-        return self.resource.merged(self.pending)
+        """Return the most that may exist on the host of the resource, where a change of it is unfinished."""
+        return self.resource if self.leftover else self.resource.merged(self.pending)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from reconciler.apply.observation.observe import Drivers
 from reconciler.apply.transport.batch import Batch, BatchEvents
-from reconciler.apply.transport.connection import Connection, Connector, Progress, Source
+from reconciler.apply.transport.connection import Connection, Connector, Progress, Source, Stream
 from reconciler.errors import HostError, HostMoved, HostUnreachable
 from reconciler.simulation.drivers import DRIVERS
 from reconciler.simulation.hosts import Host, HostObject, ObjectName, Running
@@ -200,14 +200,29 @@ class _Connection:
             raise HostUnreachable(self.host, "the connection was lost")
 
     async def put(self, source: Source, path: str, _progress: Progress | None = None, *, private: bool = False) -> None:
-        if not (private and isinstance(source, bytes)):
+        if not private or isinstance(source, Path):
             raise HostError(self.host, f"the model accepts only placeholder contents, and {path} is a file")
+        if isinstance(source, Stream):
+            source = b"".join([piece async for piece in source.pieces])
         for what, content in (("was receiving", source[:-1]), ("had received", source)):
             await asyncio.sleep(0)
             self._reach()
             self.simulated.hosts[self.host].receive(path, content)
             self.simulated.on_point(f"when {self.host} {what} {path}")
             self._lose_after_one(self.simulated.hosts[self.host])
+
+    @asynccontextmanager
+    async def get(self, path: str) -> AsyncIterator[Stream]:
+        self._reach()
+        found = self.simulated.hosts[self.host].objects.get(path)
+        if found is None or not found.complete:
+            raise HostError(self.host, f"there is no {path}")
+        yield Stream(len(found.data), self._pieces(found.data))
+
+    async def _pieces(self, data: bytes) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0)
+        self._reach()
+        yield data
 
     def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
         raise HostError(self.host, f"the model has no sockets, so {path} cannot be forwarded")

@@ -14,7 +14,7 @@ from typing import Any, Final
 from reconciler.apply.drivers.driver import Driver
 from reconciler.apply.drivers.ownership import refuse
 from reconciler.apply.execution.attempt import Private
-from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, RemoteFile, Result, Transfer
 from reconciler.errors import HostError
 from reconciler.plan.diff import attribute_changes
 from reconciler.plan.model import Step
@@ -36,8 +36,10 @@ def _parse(resources: Sequence[Resource], results: Sequence[Result]) -> Mapping[
     return {resource.address: found for resource, found in zip(resources, parsed, strict=True)}
 
 
-def _ensure(resource: Resource, fact: HostObject | None, _before: Resource | None) -> tuple[Operation, ...]:
+def _ensure(resource: Resource, fact: HostObject | None, before: Resource | None) -> tuple[Operation, ...]:
     _refuse_foreign(resource, fact)
+    if before is not None and before.host != resource.host:
+        return _copied(resource, fact, before)
     if fact is not None and fact.complete and fact.resource == resource:
         return ()
     if fact is not None and fact.complete and resource.holds_data and not _grows(resource, fact.resource):
@@ -46,6 +48,13 @@ def _ensure(resource: Resource, fact: HostObject | None, _before: Resource | Non
     claim = [] if fact is not None else [_command("claim", text)]
     copy = [] if content_of(resource) is None else [PrivateUpload(object_name(resource), resource.address)]
     return (*claim, *copy, _command("make", text))
+
+
+def _copied(resource: Resource, fact: HostObject | None, before: Resource) -> tuple[Operation, ...]:
+    if fact is not None and fact.complete:
+        raise HostError(resource.host, f"{resource.name_on_host} is there already")
+    text, copy = write_resource(resource), Transfer(object_name(resource), RemoteFile(before.host, object_name(before)))
+    return (_command("claim", text), copy, _command("make", text))
 
 
 def _grows(resource: Resource, found: Resource) -> bool:

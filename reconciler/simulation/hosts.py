@@ -16,7 +16,7 @@ from reconciler.apply.transport.batch import (
     failure_message,
 )
 from reconciler.apply.transport.command import Command, Result
-from reconciler.plan.resources import Resource, from_data, to_data
+from reconciler.plan.resources import GraphRole, Resource, from_data, to_data
 from reconciler.spec.models.names import HostName
 
 ObjectName = str
@@ -27,13 +27,15 @@ ObjectName = str
 class HostObject:
     """An object on a host: its owner, its resource, and whether it is complete or was interrupted.
 
-    `upload` is the content that was uploaded for it so far, and is not in use yet.
+    `upload` is the content that was uploaded for it so far, and is not in use yet. `data` is what its guest wrote when
+    it ran for the first time: only a disk that was copied has that of another host.
     """
 
     owner: str
     resource: Resource
     complete: bool = True
     upload: bytes | None = None
+    data: bytes = b""
 
 
 @lru_cache(maxsize=2**14)  # the same few resources are read at every point
@@ -155,7 +157,8 @@ class Host:
             case "make":
                 if refusal := next(self._refusals(resource), None):
                     return Result(1, refusal)
-                self.objects[name] = HostObject(resource.address, resource)
+                self.objects[name] = HostObject(resource.address, resource, data=_data(current))
+                self._write(resource)
             case "clear":
                 if user := next(self._users(resource), None):
                     return Result(1, f"{name} is in use by {user}")
@@ -165,6 +168,13 @@ class Host:
             case _:
                 raise ValueError(f"unknown command of the model: {verb}")
         return Result(0, "")
+
+    def _write(self, resource: Resource) -> None:
+        """Let a guest that was just started write to its disk where it first runs."""
+        for name in _used_by(resource) if resource.graph_role is GraphRole.NODE else ():
+            disk = self.objects[name]
+            if not disk.data:
+                self.objects[name] = replace(disk, data=first_data(disk.resource))
 
     def receive(self, name: ObjectName, content: bytes) -> None:
         """Store a file, or the part that has arrived; raises KeyError if no object has claimed its name."""
@@ -189,6 +199,18 @@ class Host:
         for found in self.objects.values():
             if found.complete and found.owner != resource.address and name in _used_by(found.resource):
                 yield found.owner
+
+
+def first_data(resource: Resource) -> bytes:
+    """Return what a guest writes to a resource when it runs for the first time; empty if it holds no data."""
+    return f"written on {resource.host}".encode() if resource.holds_data else b""
+
+
+def _data(current: HostObject | None) -> bytes:
+    """Return the data of an object that is made: it stays, or it was copied from another host."""
+    if current is None or not current.resource.holds_data:
+        return b""
+    return current.data if current.complete or current.upload is None else current.upload
 
 
 def _report(found: HostObject | None) -> list[object] | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from reconciler.apply.observation.observe import Drivers
+from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import Status
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
-from reconciler.simulation.hosts import Host, HostObject, object_name
+from reconciler.simulation.hosts import Host, HostObject, first_data, object_name
 from reconciler.spec.models.cluster import Cluster
 from reconciler.state.image import Image
 
@@ -19,8 +20,14 @@ def simulated_copy(cluster: Cluster, image: Image, drivers: Drivers = DRIVERS) -
     simulated = SimulatedCluster([host.name for host in cluster.hosts()], drivers)
     simulated.store.restore(image.unlocked())
     for entry in simulated.store.read().resources.values():
-        resource = entry.may_exist()
-        found = HostObject(resource.address, resource, complete=entry.status is Status.PRESENT)
-        # A host of other slices may no longer be in the cluster file.
-        simulated.hosts.setdefault(resource.host, Host()).objects[object_name(resource)] = found
+        complete = entry.status is Status.PRESENT or entry.leftover is not None
+        _put(simulated, entry.may_exist(), complete=complete)
+        if entry.leftover is not None:
+            _put(simulated, entry.leftover, complete=False)
     return simulated
+
+
+def _put(simulated: SimulatedCluster, resource: Resource, *, complete: bool) -> None:
+    """Put the object of a resource on its host, which may no longer be in the cluster file."""
+    found = HostObject(resource.address, resource, complete, data=first_data(resource) if complete else b"")
+    simulated.hosts.setdefault(resource.host, Host()).objects[object_name(resource)] = found

@@ -30,7 +30,7 @@ from reconciler.state import refusals, rows, staleness
 from reconciler.state.image import Entry, HeldLock, Image, Meta, SliceMark
 from reconciler.state.locks import process
 from reconciler.state.locks.ttl import TTL
-from reconciler.state.status import status_after
+from reconciler.state.status import deletes_leftover, status_after
 from reconciler.state.store import (
     ApplyId,
     HistoryEntry,
@@ -449,6 +449,8 @@ def _intend(draft: Image, steps: Sequence[Step]) -> None:
             draft.resources[step.address] = _attempted(step, before.get(step.address))
     for step in steps:
         if step.address in before and step.action is not Action.CREATE:
+            if deletes_leftover(step, before[step.address].state.resource.host):
+                continue
             change: dict[str, Any] = (
                 {"status": Status.DELETING}
                 if step.action is Action.DELETE
@@ -472,12 +474,18 @@ def _attempted(step: Step, had: Entry | None) -> Entry:
 def _record(draft: Image, results: Sequence[StepResult]) -> None:
     """Write the status of resources after these steps; for one address, the last result counts."""
     for address, result in {result.step.address: result for result in results}.items():
-        status = status_after(result)
-        if status is None:
+        status, entry = status_after(result), draft.resources.get(address)
+        if entry is not None and deletes_leftover(result.step, entry.state.resource.host):
+            if result.status is StepStatus.DONE:
+                draft.resources[address] = Entry(ResourceState(entry.state.resource), due=False)
+        elif result.step.moves and result.status is StepStatus.DONE:
+            moved = ResourceState(result.step.subject, Status.UNKNOWN, result.step.before)
+            draft.resources[address] = Entry(moved, due=True)
+        elif status is None:
             draft.resources.pop(address, None)
         elif status is Status.PRESENT:
             draft.resources[address] = Entry(ResourceState(result.step.subject), due=False)
-        elif (entry := draft.resources.get(address)) is not None:
+        elif entry is not None:
             draft.resources[address] = replace(entry, state=replace(entry.state, status=status))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.plan.model import Action
+from reconciler.plan.model import Action, Step
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import Status
 
@@ -14,7 +14,17 @@ _AFTERWARDS = {
 """The status of a resource once its step is done, and while it is not; None where the resource is confirmed gone."""
 
 
+def deletes_leftover(step: Step, host: str) -> bool:
+    """Whether a step deletes what a move left on another host than the one where the state has the resource."""
+    return step.action is Action.DELETE and step.host != host
+
+
 def status_after(result: StepResult) -> Status | None:
-    """Return the status of a step's resource after the step; None where it is confirmed gone."""
+    """Return the status of a step's resource after the step; None where it is confirmed gone.
+
+    A move has another step: the resource is present once it is deleted where it was.
+    """
+    if result.step.moves:
+        return Status.UNKNOWN
     done, otherwise = _AFTERWARDS[result.step.action]
     return done if result.status is StepStatus.DONE else otherwise

@@ -17,6 +17,7 @@ from typing import Self
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.execution.attempt import Private
 from reconciler.apply.execution.events import ApplyReport
+from reconciler.apply.transport.command import RemoteFile
 from reconciler.engine import Engine
 from reconciler.errors import DataLoss, NumbersTaken, StateMoved
 from reconciler.plan.data_loss import losses_text, unasked_losses
@@ -24,10 +25,10 @@ from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Action, Change, Plan, Step
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import Vm
-from reconciler.plan.resources.base import kind_in
-from reconciler.plan.snapshot import SHARED, Cordon, StateSnapshot
+from reconciler.plan.resources.base import GraphRole, kind_in
+from reconciler.plan.snapshot import SHARED, Cordon, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
-from reconciler.state.store import Lock, Verb
+from reconciler.state.store import Lock, StateReader, Verb
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
 from reconciler.workflow.ownership import (
@@ -209,7 +210,7 @@ async def perform(
             opened,
             current.steps,
             StoreJournal(opened.store, opened.number, engine.worker),
-            uploads=_uploads(prepared.inputs),
+            uploads=await engine.worker.run(_uploads, prepared.inputs, engine.store),
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
             known=prepared.refreshed.known,
             claims=await claims_with_copies(engine, opened, current),
@@ -321,9 +322,18 @@ async def _shared_lock(prepared: PreparedApply, current: Plan) -> AsyncIterator[
     yield prepared.locks
 
 
-def _uploads(inputs: Inputs) -> dict[str, Path]:
+def _uploads(inputs: Inputs, reader: StateReader) -> dict[str, Path | RemoteFile]:
+    """Return the files of images by their digest: those of the cluster file, and earlier ones that hosts still have.
+
+    A disk that moves stays on its image, of which there may be no local file any more.
+    """
+    found: dict[str, Path | RemoteFile] = {}
+    for entry in reader.read(()).resources.values():
+        resource = entry.resource
+        if resource.graph_role is GraphRole.BASE and resource.content_digest and entry.status is Status.PRESENT:
+            found[resource.content_digest] = RemoteFile(resource.host, resource.name_on_host)
     images = inputs.cluster.cluster.images
-    return {images[name].sha256: path for name, path in image_files(inputs.cluster).items()}
+    return found | {images[name].sha256: path for name, path in image_files(inputs.cluster).items()}
 
 
 def _private_contents(inputs: Inputs, steps: Sequence[Step]) -> Private:

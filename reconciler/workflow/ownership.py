@@ -27,6 +27,7 @@ from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state.hostcopy import StateCopy, encode_copy
 from reconciler.state.store import ApplyId, Lock, StateMarks, StateReader
+from reconciler.workflow.refresh import all_resources
 from reconciler.workflow.steps import OpenApply, fence_of
 
 REBUILD = "`reconciler state rebuild` recovers what is on the hosts"
@@ -211,7 +212,7 @@ async def release_unused(engine: Engine, locks: Iterable[Lock], hosts: Iterable[
 
 
 def _used(state: StateSnapshot) -> set[HostName]:
-    return {entry.resource.host for entry in state.resources.values()}
+    return {resource.host for resource in all_resources(state)}
 
 
 async def _run(engine: Engine, host: HostName, fence: Fence, commands: Sequence[Command]) -> None:

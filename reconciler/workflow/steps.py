@@ -15,6 +15,7 @@ from reconciler.apply.execution.executor import execute
 from reconciler.apply.execution.journal import Journal
 from reconciler.apply.observation.observe import KnownFacts
 from reconciler.apply.transport.claim import Claim
+from reconciler.apply.transport.command import RemoteFile
 from reconciler.apply.transport.fence import Fence
 from reconciler.engine import Engine
 from reconciler.errors import StateError, StateLost
@@ -50,7 +51,7 @@ async def run_steps(  # noqa: PLR0913 - what the executor needs, each by name
     steps: Sequence[Step],
     journal: Journal,
     *,
-    uploads: Mapping[str, Path] | None = None,
+    uploads: Mapping[str, Path | RemoteFile] | None = None,
     private: Private | None = None,
     known: Mapping[HostName, KnownFacts] | None = None,
     claims: Mapping[HostName, Claim] | None = None,

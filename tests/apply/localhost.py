@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reconciler.apply.transport.batch import Batch, BatchEvents
-from reconciler.apply.transport.connection import Progress, Source
+from reconciler.apply.transport.connection import Progress, Source, Stream
 from reconciler.apply.transport.shell import run_in_shell
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.resources import ROOT
@@ -130,7 +130,7 @@ class Localhost:
         if private:
             partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            content = source if isinstance(source, bytes) else await asyncio.to_thread(source.read_bytes)
+            content = await _content(source)
             mode = 0o600 if private else 0o644
             descriptor = await asyncio.to_thread(os.open, partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
             with os.fdopen(descriptor, "wb") as file:
@@ -141,6 +141,17 @@ class Localhost:
         if progress is not None:
             progress(size, size)
         partial.replace(path)  # noqa: ASYNC240 - a test's file
+
+    @asynccontextmanager
+    async def get(self, path: str) -> AsyncIterator[Stream]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield content
+
+        try:
+            content = await asyncio.to_thread(Path(path).read_bytes)
+        except FileNotFoundError as error:
+            raise HostError(self.host, f"there is no file {path}") from error
+        yield Stream(len(content), pieces())
 
     @asynccontextmanager
     async def forward(self, path: str) -> AsyncIterator[Path]:
@@ -154,6 +165,12 @@ class Localhost:
             local = Path(folder) / "socket"
             async with await asyncio.start_unix_server(relay, local):
                 yield local
+
+
+async def _content(source: Source) -> bytes:
+    if isinstance(source, Stream):
+        return b"".join([piece async for piece in source.pieces])
+    return source if isinstance(source, bytes) else await asyncio.to_thread(source.read_bytes)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,7 @@ from time import perf_counter
 from reconciler import lab as labs
 from reconciler import workflow
 from reconciler.apply.transport.batch import Batch, BatchEvents
-from reconciler.apply.transport.connection import Connection, Progress, Source
+from reconciler.apply.transport.connection import Connection, Progress, Source, Stream
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.engine import Engine
 from reconciler.spec.models.names import HostName, SliceKey
@@ -79,6 +79,9 @@ class _Counted:
 
     async def put(self, source: Source, path: str, progress: Progress | None = None, *, private: bool = False) -> None:
         await self.connection.put(source, path, progress, private=private)
+
+    def get(self, path: str) -> AbstractAsyncContextManager[Stream]:
+        return self.connection.get(path)
 
     def forward(self, path: str) -> AbstractAsyncContextManager[Path]:
         return self.connection.forward(path)

@@ -151,3 +151,20 @@ async def test_a_port_of_the_hosts_loopback_is_reached(connection: ShellConnecti
     async with await asyncio.start_server(echo, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         assert await ask(connection, f"localhost:{port}") == b"HELLO\n"
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+async def test_a_file_can_be_read_and_put_elsewhere(connection: ShellConnection, tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "there").write_bytes(content)
+    async with connection.get(str(tmp_path / "there")) as stream:
+        assert stream.size == size
+        await connection.put(stream, str(tmp_path / "copy"), private=True)
+    assert (tmp_path / "copy").read_bytes() == content
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_file_that_is_not_there_cannot_be_read(connection: ShellConnection, tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="there is no file"):
+        async with connection.get(str(tmp_path / "none")):
+            pass

@@ -230,6 +230,35 @@ class TestSteps:
         store.record(apply, [StepResult(todo[0], StepStatus.FAILED, "no")])
         assert resource_states(store)[port(100).address] == ResourceState(port(100), Status.UNKNOWN, port(101))
 
+    def test_a_move_has_what_counts_and_what_is_left_over_until_that_is_deleted(self, store: SqlStore) -> None:
+        here, there = port(100), replace(port(100), host=HostName("worker9"))
+        perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, here))))
+        copy, departure = steps((here, there), (here, None))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=(copy, departure)), ANNA, "")
+        store.intend(apply, [copy])
+        assert resource_states(store) == {here.address: ResourceState(here, Status.UNKNOWN, there)}
+        store.record(apply, done((copy,)))
+        moved = ResourceState(there, Status.UNKNOWN, here)
+        assert resource_states(store) == {here.address: moved}
+        assert moved.leftover == here
+        store.intend(apply, [departure])
+        store.record(apply, [StepResult(departure, StepStatus.FAILED, "no")])
+        assert resource_states(store) == {here.address: moved}
+        store.record(apply, done((departure,)))
+        assert resource_states(store) == {here.address: ResourceState(there)}
+
+    def test_what_an_unfinished_move_left_is_deleted_and_the_resource_stays(self, store: SqlStore) -> None:
+        here, there = port(100), replace(port(100), host=HostName("worker9"))
+        perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, here))))
+        copy, clearing = steps((here, there), (there, None))
+        apply = store.begin(plan(store, {LAB1: allocation()}, todo=(copy,)), ANNA, "")
+        store.intend(apply, [copy])
+        store.record(apply, [StepResult(copy, StepStatus.UNKNOWN, "connection lost")])
+        assert resource_states(store) == {here.address: ResourceState(here, Status.UNKNOWN, there)}
+        store.intend(apply, [clearing])
+        store.record(apply, done((clearing,)))
+        assert resource_states(store) == {here.address: ResourceState(here)}
+
     def test_a_deletion_is_deleting_then_gone(self, store: SqlStore) -> None:
         perform(store, plan(store, {LAB1: allocation()}, todo=steps((None, router()))))
         todo = steps((router(), None))

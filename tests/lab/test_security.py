@@ -244,7 +244,8 @@ def test_the_gate_opens_no_terminal_no_port_and_no_copy(gated: Login) -> None:
 def test_the_lists_name_the_same_commands() -> None:
     gate, sudoers = ((ON_HOSTS / name).read_text() for name in ("reconciler-gate", "sudoers"))
     listed = [line.partition("^-s ")[2].rstrip(", \\") for line in sudoers.splitlines() if "/bin/sh ^-s " in line]
-    assert [f"{name}='{one}'" in gate for name, one in zip(("PUT", "FORWARD"), listed, strict=True)] == [True, True]
+    named = zip(("PUT", "GET", "FORWARD"), listed, strict=True)
+    assert [f"{name}='{one}'" in gate for name, one in named] == [True] * 3
     assert f"    {' '.join(SHELL)}, \\\n" in sudoers
     assert f"'{' '.join(ALLOWED)}')" in gate
     assert BEGIN.rstrip("\n") in gate

@@ -18,8 +18,13 @@ def replay(state: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bo
     count = len(plan.steps) if done is None else done
     resources = dict(state.resources)
     for step in plan.steps[:count]:
-        if step.after is None:
+        known = resources.get(step.address)
+        if step.after is None and known is not None and known.resource.host != step.host:
+            resources[step.address] = ResourceState(known.resource)
+        elif step.after is None:
             del resources[step.address]
+        elif step.moves:
+            resources[step.address] = ResourceState(step.after, Status.UNKNOWN, step.before)
         else:
             resources[step.address] = ResourceState(step.after)
     left = plan.steps[count:]
@@ -31,6 +36,8 @@ def replay(state: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bo
 def _begun(step: Step, known: ResourceState | None) -> ResourceState:
     if step.action is Action.CREATE or known is None:
         return ResourceState(step.subject, Status.CREATING)
+    if step.action is Action.DELETE and known.resource.host != step.host:
+        return known
     if step.action is Action.DELETE:
         return replace(known, status=Status.DELETING)
     return ResourceState(known.resource, Status.UNKNOWN, step.after)

@@ -10,7 +10,6 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.data_loss import unasked_losses
 from reconciler.plan.model import Plan
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
-from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.views.plan_json import plan_data
 from reconciler.views.plan_text import render_text, summary
@@ -31,16 +30,8 @@ def unasked(found: Plan) -> set[str]:
     return {change.address for change in unasked_losses(found)}
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        lab({"a": {"worker": "worker1", "image": "ubuntu"}, "b": {"image": "ubuntu"}}),
-        lab({"a": {"worker": "worker3"}, "b": {"worker": "worker1"}}),
-    ],
-    ids=["another image", "a pinned worker"],
-)
-def test_a_change_that_replaces_disks_was_not_asked_for(wanted: ExpandedSlice) -> None:
-    found = plan(wanted, state=STATE)
+def test_a_change_that_replaces_disks_was_not_asked_for() -> None:
+    found = plan(lab({"a": {"worker": "worker1", "image": "ubuntu"}, "b": {"image": "ubuntu"}}), state=STATE)
     assert lost(found) == unasked(found) == {A, B}
     assert found.counts.lost == 2
     assert summary(found).endswith(" 2 VMs lose their data.")

@@ -180,18 +180,23 @@ def test_nothing_is_made_before_its_needs_nor_removed_while_needed(
 ) -> None:
     on, state, written = edit
     plan = build_plan(on, written, state, destroy=_others(state, written))
-    world = existing(state)
+    world = {(resource.host, where): resource for where, resource in existing(state).items()}
     for step in plan.steps:
+        place = step.host, step.address
         match step.action:
             case Action.DELETE:
-                del world[step.address]
+                del world[place]
             case Action.CREATE:
-                assert step.address not in world
-                world[step.address] = step.subject
+                assert place not in world
+                world[place] = step.subject
             case _:
-                assert step.address in world
-                world[step.address] = step.subject
-        assert all(need in world for resource in world.values() for need in resource.needs), step
+                assert step.before is not None
+                assert (step.before.host, step.address) in world
+                assert (place in world) is not step.moves
+                world[place] = step.subject
+        there = {where for _, where in world}
+        assert all(need in there for resource in world.values() for need in resource.needs), step
+        assert all((vm.host, need) in world for vm in world.values() if vm.runtime for need in vm.needs), step
 
 
 @usual

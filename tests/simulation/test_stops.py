@@ -13,8 +13,9 @@ from reconciler.plan.model import Action
 from reconciler.plan.resources import Disk
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.simulation.drivers import DRIVERS
+from reconciler.simulation.hosts import object_name
 from reconciler.simulation.setup import simulated_copy
-from reconciler.spec.models.names import SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.image import Image
 from reconciler.workflow.simulate import SimulationResult, apply_on, interruption_points, simulate
 from tests.conftest import Tell
@@ -65,6 +66,11 @@ links:
 CHANGED: Final = {"two-vms": TWO_VMS, "triangle": TRIANGLE, "user-data": USER_DATA}
 
 
+def _disk(cluster: SimulatedCluster, vm: str) -> str:
+    resource = cluster.store.read().resources[Address(f"disk/admin/two-vms/{vm}")].resource
+    return object_name(resource)
+
+
 def empty_cluster(inputs: workflow.Inputs) -> SimulatedCluster:
     cluster = inputs.cluster.cluster
     return SimulatedCluster([host.name for host in cluster.hosts()])
@@ -98,6 +104,8 @@ def test_one_more_apply_completes_an_apply_stopped_at_any_point(name: str, tmp_p
     assert apply_on(cluster, first).ok
     changed = complete(simulate(cluster, second))
     assert apply_on(cluster, second).ok
+    if name == "two-vms":
+        assert cluster.objects()[HostName("worker3"), _disk(cluster, "web")].data == b"written on worker2"
     bare, gone = workflow.Inputs(first.cluster), workflow.Asked(destroy=(SliceKey(f"admin/{name}"),))
     destroyed = complete(simulate(cluster, bare, gone))
     assert min(created, changed, destroyed) >= 19  # one for each step of the smallest at least

@@ -15,7 +15,7 @@ from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.apply.transport import output
-from reconciler.apply.transport.command import Command, Operation, Result, script
+from reconciler.apply.transport.command import Command, Operation, RemoteFile, Result, Transfer, script
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk
 from reconciler.spec.models.names import Address, Bytes
@@ -82,8 +82,18 @@ mv -- "$path.owner.new" "$path.owner"
 """
 )
 
+# Before a copy from another host arrives, atomically, and after it. An overlay that is here already is not this one's.
+RECEIVE = """
+path=$1 address=$2 backing=$3 size=$4 directory=$5
+if [ -e "$path" ]; then echo "$path is here already" >&2; exit 1; fi
+if ! [ -e "$backing" ]; then echo "there is no $backing" >&2; exit 1; fi
+umask 022
+[ -d "$directory" ] || mkdir -p -m 0700 -- "$directory"
+printf '%s\\n' "$address" "$backing" "$size" > "$path.owner"
+"""
+
 REMOVE = """
-rm -f -- "$1" "$1.partial" "$1.owner.new" "$1.owner"
+rm -f -- "$1" "$1.partial"* "$1.owner.new" "$1.owner"
 if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
 """
 
@@ -113,9 +123,11 @@ def parse(disks: Sequence[Disk], results: Sequence[Result]) -> Mapping[Address, 
     }
 
 
-def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation, ...]:
-    """Create or grow the overlay; raises HostError rather than replace or shrink one that has data."""
+def ensure(disk: Disk, fact: DiskFact, before: Disk | None) -> tuple[Operation, ...]:
+    """Create, grow or copy the overlay; raises HostError rather than replace or shrink one that has data."""
     stop_at(_obstacle(disk, fact))
+    if before is not None and before.host != disk.host:
+        return _copied(disk, fact, before)
     described = (disk.path, disk.address, disk.backing, str(disk.size))
     if not fact.present:
         return (script(CREATE, *described, paths.parent(disk.path)),)
@@ -129,6 +141,27 @@ def ensure(disk: Disk, fact: DiskFact, _before: Disk | None) -> tuple[Operation,
             hint="it holds a guest's data and was not changed; destroy the VM to have it created again",
         )
     return ()
+
+
+def _copied(disk: Disk, fact: DiskFact, before: Disk) -> tuple[Operation, ...]:
+    """Return how to copy an overlay from the host where it was, and to grow the copy if that is wanted too.
+
+    Raises HostError if an overlay is here: it may be an older one, or a copy of which nobody knows that it is complete.
+    """
+    if fact.present:
+        raise HostError(
+            disk.host,
+            f"{disk.path} is here already, and was not replaced by the one on {before.host}",
+            hint="run apply again: it deletes what an unfinished move left; `reconciler gc` deletes anything else",
+        )
+    directory = paths.parent(disk.path)
+    received = (disk.path, disk.address, disk.backing, str(before.size), directory)
+    grow = (script(GROW, disk.path, disk.address, disk.backing, str(disk.size), directory),)
+    return (
+        script(RECEIVE, *received),
+        Transfer(disk.path, RemoteFile(before.host, before.path)),
+        *(grow if disk.size > before.size else ()),
+    )
 
 
 def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:

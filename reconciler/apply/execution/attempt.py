@@ -13,8 +13,8 @@ from typing import Final, assert_never
 from reconciler.apply.execution.events import UploadProgress
 from reconciler.apply.execution.tracker import StepTracker
 from reconciler.apply.transport.batch import Batch, BatchEvents, Task, TaskEnded, TaskStarted, TaskStatus
-from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Upload
-from reconciler.apply.transport.connection import Connection, message_of, run_batch
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, RemoteFile, Transfer, Upload
+from reconciler.apply.transport.connection import Connection, Connector, Progress, message_of, run_batch
 from reconciler.apply.transport.fence import Fence
 from reconciler.errors import HostError, HostMoved, HostUnreachable, StateLost
 from reconciler.plan.model import Step
@@ -47,10 +47,11 @@ Private = Mapping[Address, Callable[[], bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What can be copied to hosts: local files by their SHA-256, and private contents by resource."""
+    """What can be copied to hosts: files by SHA-256, private contents by resource, and files of other hosts."""
 
-    uploads: Mapping[str, Path]
+    uploads: Mapping[str, Path | RemoteFile]
     private: Private
+    connector: Connector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +151,12 @@ class Attempt:
                 if isinstance(event, TaskEnded) and event.status is not TaskStatus.DONE:
                     raise HostError(self.connection.host, event.message)
 
-    async def _put(self, step: Step, upload: Upload | PrivateUpload) -> None:
+    async def _put(self, step: Step, upload: Upload | PrivateUpload | Transfer) -> None:
         match upload:
             case Upload():
                 await self._put_file(step, upload)
+            case Transfer():
+                await self._put_remote(step, upload.source, upload.path, private=True)
             case PrivateUpload():
                 await self._put_private(upload)
             case _:
@@ -166,25 +169,44 @@ class Attempt:
             raise HostError(self.connection.host, f"{upload.address} cannot be made: its user-data is missing")
         await self.connection.put(await asyncio.to_thread(make), upload.path, private=True)
 
+    async def _put_remote(self, step: Step, source: RemoteFile, path: str, *, private: bool) -> None:
+        """Copy a file of another host, through this machine; raises HostError if that host is what failed."""
+        assert self.contents.connector is not None, "the executor gives it"  # noqa: S101 - an invariant
+        try:
+            connection = await self.contents.connector.connect(source.host)
+            async with connection.get(source.path) as content:
+                await self.connection.put(content, path, self._progress(step), private=private)
+        except HostError as error:
+            if error.host == self.connection.host:
+                raise
+            raise HostError(self.connection.host, f"{source.path} on {error.summary}", hint=error.hint) from error
+
+    def _progress(self, step: Step) -> Progress:
+        return lambda sent, size: self.tracker.observer(UploadProgress(step, sent, size))
+
     async def _put_file(self, step: Step, upload: Upload) -> None:
-        """Copy a local file with the required SHA-256; raises HostError if there is none."""
+        """Copy a file with the required SHA-256, from another host if need be; raises HostError if there is none.
+
+        The driver checks what has arrived.
+        """
         host = self.connection.host
         source = self.contents.uploads.get(upload.sha256)
         if source is None:
             raise HostError(host, f"there is no local file for {upload.path} (sha256 {upload.sha256})")
+        if isinstance(source, RemoteFile):
+            await self._put_remote(step, source, upload.path, private=False)
+            return
         try:
             digest = await asyncio.to_thread(_sha256, source)
             if digest != upload.sha256:
                 raise HostError(host, f"{source} has sha256 {digest}, but {upload.sha256} is required")
-            await self.connection.put(
-                source, upload.path, lambda sent, size: self.tracker.observer(UploadProgress(step, sent, size))
-            )
+            await self.connection.put(source, upload.path, self._progress(step))
         except OSError as error:
             raise HostError(host, f"{source} cannot be read: {error.strerror or error}") from error
 
 
 def _upload_among(operations: Sequence[Operation]) -> bool:
-    return any(isinstance(operation, Upload | PrivateUpload) for operation in operations)
+    return any(not isinstance(operation, Command) for operation in operations)
 
 
 def _sha256(source: Path) -> str:

@@ -26,7 +26,7 @@ from reconciler.apply.execution.schedule import Schedule
 from reconciler.apply.execution.tracker import StepTracker
 from reconciler.apply.observation.observe import Drivers, Facts, KnownFacts, read_facts
 from reconciler.apply.transport.claim import Claim
-from reconciler.apply.transport.command import Operation
+from reconciler.apply.transport.command import Operation, RemoteFile
 from reconciler.apply.transport.connection import Connection, Connector, message_of
 from reconciler.apply.transport.fence import Fence
 from reconciler.errors import HostError, HostMoved, HostUnreachable, StateLost
@@ -45,7 +45,7 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
     connector: Connector,
     journal: Journal,
     drivers: Drivers,
-    uploads: Mapping[str, Path],
+    uploads: Mapping[str, Path | RemoteFile],
     parallelism: int,
     observer: Observer,
     stop: asyncio.Event,
@@ -57,15 +57,15 @@ async def execute(  # noqa: PLR0913 - the edges of the world, each given by name
 ) -> ApplyReport:
     """Perform steps in the order of their needs, on at most `parallelism` hosts at once, and report on every one.
 
-    `uploads` maps SHA-256 digests to local files. `private` has a function for the secret content of each resource,
-    which is called when the content is copied. `claims` says for whom each host works. `known` are facts that were read
-    before; old ones are read again. Once `stop` is set, steps in flight are finished and no other step starts. When
-    cancelled, the journal has all known results, and the rest as intents. What the journal raises ends the apply: no
-    step starts without its intent. If the journal raises StateLost, or a host has seen a later holder than `fence` has,
-    the report has that error and the steps that were left.
+    `uploads` maps SHA-256 digests to local files, or to files of hosts. `private` has a function for the secret content
+    of each resource, which is called when the content is copied. `claims` says for whom each host works. `known` are
+    facts that were read before; old ones are read again. Once `stop` is set, steps in flight are finished and no other
+    step starts. When cancelled, the journal has all known results, and the rest as intents. What the journal raises
+    ends the apply: no step starts without its intent. If the journal raises StateLost, or a host has seen a later
+    holder than `fence` has, the report has that error and the steps that were left.
     """
     started = monotonic()
-    edges = _Edges(connector, drivers, Contents(uploads, private or {}), fence, claims or {}, known or {})
+    edges = _Edges(connector, drivers, Contents(uploads, private or {}, connector), fence, claims or {}, known or {})
     run = _Run(steps, journal, observer, monotonic, edges)
     lost = None
     try:

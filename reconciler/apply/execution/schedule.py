@@ -69,7 +69,8 @@ class Schedule:
     def ready(self, host: HostName) -> tuple[Step, ...]:
         """Return the steps that one batch can hold now: all their needs are done, or earlier in the same batch.
 
-        A step that creates again what this batch deletes waits for the next batch: its facts are read in between.
+        A step that creates again what this batch deletes waits for the next batch: its facts are read in between. So
+        does what needs a move: before a guest may change the copy, the state must say that the copy is what counts.
         """
         candidates = list(self._ready[host])
         heapq.heapify(candidates)
@@ -80,7 +81,7 @@ class Schedule:
             if step.id in self._deletion_before and self._deletion_before[step.id] in chosen:
                 continue
             chosen[step.id] = step
-            for dependant in self._dependants.get(step.id, ()):
+            for dependant in () if step.moves else self._dependants.get(step.id, ()):
                 if dependant.host == host and dependant.id in self._waiting[host]:
                     left = open_needs.get(dependant.id, self._open_needs[dependant.id]) - 1
                     open_needs[dependant.id] = left

@@ -49,8 +49,9 @@ class StepTracker:
         """Write that steps are about to be sent, and count them as in flight."""
         addresses = {step.address for step in steps}
         async with self._writing:
-            # A deletion that is written after the intent to create the same address would take that intent away.
-            if any(result.step.address in addresses for result in self._unwritten):
+            # A deletion that is written after the intent to create the same address would take that intent away. And
+            # what follows a move may change the copy: by then the state must say that the copy is what counts.
+            if any(result.step.address in addresses or result.step.moves for result in self._unwritten):
                 await self._write()
             await _to_its_end(self._journal.intend(steps))
         self._intended.update(step.id for step in steps)

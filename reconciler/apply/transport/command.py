@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from reconciler.spec.models.names import Address
+from reconciler.spec.models.names import Address, HostName
 from reconciler.spec.models.secret import MASK as MASK  # noqa: PLC0414 - what masks commands is looked for here
 
 
@@ -54,7 +54,23 @@ class PrivateUpload:
     address: Address
 
 
-Operation = Command | Upload | PrivateUpload
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file on another host."""
+
+    host: HostName
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A file that must be at `path`, readable by root only, with the content of one on another host."""
+
+    path: str
+    source: RemoteFile
+
+
+Operation = Command | Upload | PrivateUpload | Transfer
 """What drivers return: things to do in this order."""
 
 

@@ -1,9 +1,10 @@
-"""Defines what a connection to a host can do: run a batch, copy a file, forward a socket."""
+"""Defines what a connection to a host can do: run a batch, copy a file to it or from it, forward a socket."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +12,16 @@ from reconciler.apply.transport.batch import Batch, BatchEvents, TaskEnded, Task
 from reconciler.errors import HostError
 from reconciler.spec.models.names import HostName
 
-Source = Path | bytes
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Content that arrives in pieces, of `size` bytes in all."""
+
+    size: int
+    pieces: AsyncIterator[bytes]
+
+
+Source = Path | bytes | Stream
 """What is copied to a host: a local file, or content that must not be written to one."""
 
 Progress = Callable[[int, int], None]
@@ -40,6 +50,13 @@ class Connection(Protocol):
 
         With `private`, only root can read it from its first byte on, and only root can enter the folder if that is
         created. Raises HostError if the host cannot store it, OSError if the local file cannot be read.
+        """
+        ...
+
+    def get(self, path: str) -> AbstractAsyncContextManager[Stream]:
+        """Read a file of the host, as root.
+
+        Raises HostError if it cannot be read. Its pieces raise HostUnreachable if the connection is lost.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Defines all that runs as root on a host: a shell that reads a script, and two scripts that read more input.
+"""Defines all that runs as root on a host: a shell that reads a script, and three scripts for files and sockets.
 
 The files in host/ name the same commands: what sudo allows, and what a dedicated key is limited to.
 """
@@ -37,6 +37,20 @@ mv -fT -- "$t" "$2"
 
 PIPE is ignored: an error message to a client that is gone must not end the shell before it deletes the partial file.
 """
+
+GET: Final = (
+    """\
+begin() {
+set -eu
+[ -f "$2" ] && [ ! -L "$2" ] || { echo "there is no file $2"; exit 1; }
+size=$(stat -c %s -- "$2")
+printf 'reconciler: ready\\n%s\\n' "$size"
+exec cat -- "$2"
+}
+"""
+    + BEGIN
+)
+"""`get PATH`: the size of a file in bytes, on a line, and its content."""
 
 FORWARD: Final = (
     """\

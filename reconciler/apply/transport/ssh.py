@@ -8,7 +8,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, Final
 import asyncssh
 
 from reconciler.apply.transport.batch import Batch, BatchEvents
-from reconciler.apply.transport.connection import Progress, Source
+from reconciler.apply.transport.connection import Progress, Source, Stream
 from reconciler.apply.transport.liveness import Liveness
 from reconciler.apply.transport.logins import Target, login_options, target, translated
-from reconciler.apply.transport.rootshell import FORWARD, PUT, READY, SHELL
+from reconciler.apply.transport.rootshell import FORWARD, GET, PUT, READY, SHELL
 from reconciler.apply.transport.shell import run_in_shell
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.spec.models.cluster import Cluster
@@ -200,19 +200,40 @@ class SshConnection:
         With `private`, only root can ever read it there: mktemp(1) creates files so. Raises OSError if the local file
         cannot be read, HostError if the host cannot store it.
         """
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
-            size = content.seek(0, os.SEEK_END)
-            content.seek(0)
+        with _opened(source) as content:
             async with AsyncExitStack() as stack:
-                arguments = ("put", path, str(size), *(["0600"] if private else []))
+                arguments = ("put", path, str(content.size), *(["0600"] if private else []))
                 process, _ = await self._job(stack, PUT, arguments, self._sessions)
                 with translated(self._where):
                     printed = asyncio.create_task(process.stdout.read())
                     stack.push_async_callback(_ended, printed)
-                    await _upload(process, (content, size), printed, progress)
+                    await _upload(process, content, printed, progress)
                     output = await printed
                     await process.wait_closed()
                 self._check(process, _text(output).splitlines())
+
+    @asynccontextmanager
+    async def get(self, path: str) -> AsyncIterator[Stream]:
+        """Read a file of the host; its pieces are those that arrive."""
+        async with AsyncExitStack() as stack:
+            process, first = await self._job(stack, GET, ("get", path), self._sessions)
+            with translated(self._where):
+                while b"\n" not in first and (chunk := await process.stdout.read(_CHUNK)):
+                    first += chunk
+            size, _, first = first.partition(b"\n")
+            if not size.isdigit():
+                raise HostUnreachable(self.host, "the connection was lost")
+            yield Stream(int(size), self._received(process, first))
+
+    async def _received(self, process: asyncssh.SSHClientProcess[bytes], first: bytes) -> AsyncIterator[bytes]:
+        """Yield what a command prints, and check how it ended."""
+        if first:
+            yield first
+        with translated(self._where):
+            while chunk := await process.stdout.read(_CHUNK):
+                yield chunk
+            await process.wait_closed()
+        self._check(process, [])
 
     @asynccontextmanager
     async def forward(self, path: str) -> AsyncIterator[Path]:
@@ -335,22 +356,40 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], text: bytes) -> None:
         process.stdin.write_eof()
 
 
+@contextmanager
+def _opened(source: Source) -> Iterator[Stream]:
+    """Yield the content of a source as a stream; raises OSError if a local file cannot be read."""
+    if isinstance(source, Stream):
+        yield source
+        return
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        yield Stream(size, _pieces(content))
+
+
+async def _pieces(content: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(content.read, _CHUNK):
+        yield chunk
+
+
 async def _upload(
     process: asyncssh.SSHClientProcess[bytes],
-    whole: tuple[BinaryIO, int],
+    content: Stream,
     printed: asyncio.Task[bytes],
     progress: Progress | None,
 ) -> None:
-    """Send a file of a known size and close the command's input; stop early if the command has ended."""
-    content, size = whole
+    """Send content and close the command's input; stop early if the command has ended."""
     sent = 0
-    while not printed.done() and (chunk := await asyncio.to_thread(content.read, _CHUNK)):
+    async for chunk in content.pieces:
         with suppress(OSError, asyncssh.Error):
             process.stdin.write(chunk)
             await process.stdin.drain()
         sent += len(chunk)
         if progress is not None:
-            progress(sent, size)
+            progress(sent, content.size)
+        if printed.done():
+            break
     with suppress(OSError, asyncssh.Error):
         process.stdin.write_eof()
 

@@ -128,11 +128,11 @@ class _Allocator:
         image = size.image
         if had and self._stays(label, vm, had):
             worker, vnc = had.worker, had.vnc
-            if had.image != image and self._keeps_image(label, had, image):
-                image = had.image
         else:
             worker = self._placement.place(topology.key, name, vm.worker, size.vcpus, size.memory)
-            vnc = self._vnc(worker)
+            vnc = self._vnc(worker, had.vnc if had else None)
+        if had and had.image != image and self._keeps_image(label, had, image):
+            image = had.image
         address = self._address(label, had) if vm.internet else None
         return VmAllocation(vm_id, worker, vnc, image, size.vcpus, size.memory, topology.nics[name], internet=address)
 
@@ -233,8 +233,12 @@ class _Allocator:
         self._link_id = LinkId(given + 1)
         return given
 
-    def _vnc(self, worker: HostName) -> int:
+    def _vnc(self, worker: HostName, had: int | None) -> int:
+        """Return a free VNC port of a worker; a VM that moves keeps its own where that is free."""
         port = self._next_vnc.get(worker, FIRST_VNC)
+        if had is not None and had >= port and (claim := Claim("vnc", worker, str(had))) not in self._taken:
+            self._taken.add(claim)
+            return had
         while Claim("vnc", worker, str(port)) in self._taken:
             port += 1
         if port > LAST_VNC:

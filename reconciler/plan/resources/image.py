@@ -34,15 +34,16 @@ class Image(Resource):
 
     @classmethod
     def shared(cls, design: SharedDesign) -> Iterator[Self]:
-        """Return each image once for each worker that has a VM of it."""
-        digests = {image_stem(design.cluster, name): image.sha256 for name, image in design.cluster.images.items()}
+        """Return each image once for each worker that has a VM of it; of an earlier file, the state has the digest."""
+        images = design.cluster.images
+        digests = {image_path(image_stem(design.cluster, name)): image.sha256 for name, image in images.items()}
+        for entry in design.known.values():
+            if isinstance(entry.resource, cls):
+                digests.setdefault(entry.resource.path, entry.resource.sha256)
         for worker, stem in sorted({(vm.worker, vm.image) for vm in design.vms}):
+            path = image_path(stem)
             where = image_address(stem, worker)
-            earlier = design.known.get(where)
-            if stem not in digests and earlier is not None and isinstance(earlier.resource, cls):
-                yield earlier.resource
-            else:
-                yield cls(address=where, slice=None, host=worker, path=image_path(stem), sha256=digests.get(stem, ""))
+            yield cls(address=where, slice=None, host=worker, path=path, sha256=digests.get(path, ""))
 
     @classmethod
     def claimed(cls, cluster: Cluster, claims: Collection[Claim]) -> Iterator[Address]:

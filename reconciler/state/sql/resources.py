@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Executable, Update, bindparam, delete, insert, or_, select, true, update
+from sqlalchemy import Connection, Executable, Update, bindparam, delete, false, insert, null, or_, select, true, update
 
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.resources import Resource
-from reconciler.plan.results import StepResult
+from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import ResourceState, Status
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.state.chunks import CHUNK, chunks
 from reconciler.state.codec import encode_resource
 from reconciler.state.rows import resource_state
 from reconciler.state.sql import schema
-from reconciler.state.status import status_after
+from reconciler.state.status import deletes_leftover, status_after
 
 _ROWS = schema.resources
 _THIS = _ROWS.c.address == bindparam("b_address")
@@ -32,13 +32,15 @@ def expect(connection: Connection, plan: Plan) -> None:
 
 def intend(connection: Connection, steps: Sequence[Step]) -> None:
     """Write the status of resources once these steps may have begun."""
-    known = dict(_due(connection, [step.address for step in steps]))
+    known = dict(_known(connection, [step.address for step in steps]))
     new: list[dict[str, Any]] = []
     leaving: list[dict[str, Any]] = []
     changing: list[dict[str, Any]] = []
     for step in steps:
         if step.action is Action.CREATE or step.address not in known:
-            new.append(_attempted(step, due=known.get(step.address, False)))
+            new.append(_attempted(step, due=step.address in known and known[step.address].due))
+        elif deletes_leftover(step, known[step.address].host):
+            continue
         elif step.action is Action.DELETE:
             leaving.append({"b_address": step.address})
         else:
@@ -50,13 +52,20 @@ def intend(connection: Connection, steps: Sequence[Step]) -> None:
 
 def record(connection: Connection, results: Iterable[StepResult]) -> None:
     """Write the status of resources after these steps; of two steps with one address, the later one counts."""
+    last = {result.step.address: result for result in results}
+    known = dict(_known(connection, [result.step.address for result in last.values() if _deletes(result.step)]))
     gone: list[dict[str, Any]] = []
     done: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
-    for result in {result.step.address: result for result in results}.values():
-        address = {"b_address": result.step.address}
+    cleared: list[dict[str, Any]] = []
+    for where, result in last.items():
+        address = {"b_address": where}
         status = status_after(result)
-        if status is None:
+        if where in known and deletes_leftover(result.step, known[where].host):
+            cleared += [address] if result.status is StepStatus.DONE else []
+        elif result.step.moves and result.status is StepStatus.DONE:
+            done.append(_row(result.step.subject, Status.UNKNOWN, result.step.before, due=True))
+        elif status is None:
             gone.append(address)
         elif status is Status.PRESENT:
             done.append(_row(result.step.subject, Status.PRESENT, None, due=False))
@@ -65,6 +74,7 @@ def record(connection: Connection, results: Iterable[StepResult]) -> None:
     _put(connection, done)
     _each(connection, delete(_ROWS).where(_THIS), gone)
     _each(connection, _set(status=bindparam("b_status")), other)
+    _each(connection, _set(status=Status.PRESENT.value, pending=null(), due=false()), cleared)
 
 
 def forget(connection: Connection, addresses: Collection[Address]) -> dict[Address, ResourceState]:
@@ -92,10 +102,22 @@ def read(connection: Connection, scope: Collection[SliceKey] | None) -> Iterator
             yield row.address, resource_state(row.status, row.attributes, row.pending)
 
 
-def _due(connection: Connection, addresses: Sequence[Address]) -> Iterator[tuple[Address, bool]]:
+class _Known(NamedTuple):
+    """Where the state has a resource, and whether a plan is yet to change it."""
+
+    host: str
+    due: bool
+
+
+def _known(connection: Connection, addresses: Sequence[Address]) -> Iterator[tuple[Address, _Known]]:
+    columns = (_ROWS.c.address, _ROWS.c.host, _ROWS.c.due)
     for some in chunks(addresses):
-        for row in connection.execute(select(_ROWS.c.address, _ROWS.c.due).where(_ROWS.c.address.in_(some))):
-            yield row.address, row.due
+        for row in connection.execute(select(*columns).where(_ROWS.c.address.in_(some))):
+            yield row.address, _Known(row.host, row.due)
+
+
+def _deletes(step: Step) -> bool:
+    return step.action is Action.DELETE
 
 
 def _attempted(step: Step, *, due: bool) -> dict[str, Any]:

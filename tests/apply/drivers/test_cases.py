@@ -25,7 +25,7 @@ from reconciler.apply.drivers import (
     vm,
 )
 from reconciler.apply.drivers.registry import DRIVERS
-from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, Upload
+from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, Transfer, Upload
 from reconciler.errors import HostError
 from reconciler.plan.resources import KINDS, Resource, from_data
 from tests.apply.drivers.capture import STATES, path_of
@@ -56,6 +56,8 @@ def written(operation: Operation) -> dict[str, Any]:
             return {"upload": path, "sha256": sha256}
         case PrivateUpload(path, address):
             return {"private upload": path, "for": address}
+        case Transfer(path, source):
+            return {"copy": path, "from": source.host, "source": source.path}
         case Command(("sh", "-ceu", text, "reconciler", *args)):
             return {"script": SCRIPTS[text], "args": [SCRIPTS.get(argument, argument) for argument in args]}
         case Command(argv, None):
