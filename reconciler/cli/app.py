@@ -42,6 +42,7 @@ VERBS = (
     Verb("hosts", "Hosts", f"{_COMMANDS}.hosts", "hosts", "List the hosts: state, VMs, space, and slices."),
     Verb("cordon", "Hosts", f"{_COMMANDS}.cordons", "cordon", "Place no new VMs on a worker."),
     Verb("uncordon", "Hosts", f"{_COMMANDS}.cordons", "uncordon", "Place new VMs on a worker again."),
+    Verb("evacuate", "Hosts", f"{_COMMANDS}.evacuate", "evacuate", "Move all VMs with their disks to other workers."),
     Verb(
         "forget", "Hosts", f"{_COMMANDS}.state", "forget_host", "Remove a host that does not come back from the state."
     ),

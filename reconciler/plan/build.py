@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from reconciler.errors import PlanError
-from reconciler.plan.allocation.allocator import allocate
+from reconciler.plan.allocation.allocator import NO_HOSTS, allocate
 from reconciler.plan.allocation.quota import check_quota
 from reconciler.plan.desired import shared_by_others, shared_resources, slice_resources
 from reconciler.plan.diff import diff
@@ -19,7 +19,7 @@ from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import ResourceState, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 
 
 def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
@@ -32,6 +32,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     only: Collection[Address] | None = None,
     without: Collection[Address] = (),
     settled: Collection[SliceKey] = (),
+    evacuate: Mapping[HostName, HostName | None] = NO_HOSTS,
     inputs: Mapping[str, str] | None = None,
     tool: str = "",
 ) -> Plan:
@@ -41,14 +42,15 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     resources of the slices given and destroyed, and those that slices share. `replace` are resources to replace
     although they do not differ. With `only`, no new resources are created except these and what they depend on;
     existing ones are updated all the same. Resources in `without` are deleted, or not created. Numbers are allocated
-    for all. `settled` are further slices to carry, whose own resources are known to match and are not compared.
-    Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
+    for all. VMs that no file pins leave the workers in `evacuate`, which must be cordoned, for the worker given there
+    or another one with room. `settled` are further slices to carry, whose own resources are known to match and are not
+    compared. Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
     resource to replace is not in the state.
     """
     scope = {written.key for written in slices}.union(destroy, settled)
     _check_hosts(cluster, state, scope)
     topologies = [build_topology(cluster, written, state.allocations.get(written.key)) for written in slices]
-    allocations, counters = allocate(cluster, topologies, state, destroy, replace)
+    allocations, counters = allocate(cluster, topologies, state, destroy, replace, evacuate)
     check_quota(cluster, state.allocations, allocations)
     desired: dict[Address, Resource] = {}
     for topology in sorted(topologies, key=lambda item: natural(item.key)):

@@ -59,6 +59,7 @@ class Verb(StrEnum):
 
     APPLY = "apply"
     DESTROY = "destroy"
+    EVACUATE = "evacuate"
     GC = "gc"
     REBUILD = "rebuild"
 

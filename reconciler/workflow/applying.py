@@ -22,7 +22,7 @@ from reconciler.engine import Engine
 from reconciler.errors import DataLoss, NumbersTaken, StateMoved
 from reconciler.plan.data_loss import losses_text, unasked_losses
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
-from reconciler.plan.model import Action, Change, Plan, Step
+from reconciler.plan.model import Change, Plan, Step
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import Vm
 from reconciler.plan.resources.base import GraphRole, kind_in
@@ -138,13 +138,18 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         if seen.drifted or seen.down:
             planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted, seen.down)
             seen = concerning(inputs, seen, planned)
-        cordoned = await engine.worker.run(engine.store.cordons) if _creates_vms(planned) else {}
+        cordoned = await engine.worker.run(engine.store.cordons) if _places_vms(planned) else {}
         return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all(), cordoned=cordoned)
     raise AssertionError  # the stack suppresses no exception
 
 
-def _creates_vms(planned: Plan) -> bool:
-    return any(change.action is Action.CREATE and kind_in(change.address) == Vm.kind for change in planned.changes)
+def _places_vms(planned: Plan) -> bool:
+    """Whether a plan has chosen a worker for a VM, which is new or moves."""
+    return any(
+        change.after is not None and (change.before is None or change.before.host != change.after.host)
+        for change in planned.changes
+        if kind_in(change.address) == Vm.kind
+    )
 
 
 async def _refuse_foreign_hosts(engine: Engine, inputs: Inputs, planned: Plan) -> None:
@@ -284,6 +289,8 @@ async def _begun(prepared: PreparedApply) -> AsyncIterator[tuple[Plan, OpenApply
 
 def _verb(prepared: PreparedApply) -> Verb:
     """Return what the history calls an apply: without slice files, all that it does is to destroy."""
+    if prepared.asked.evacuate:
+        return Verb.EVACUATE
     return Verb.DESTROY if prepared.asked.destroy and not prepared.inputs.slices else Verb.APPLY
 
 

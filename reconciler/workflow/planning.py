@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler import __version__
@@ -35,7 +35,7 @@ class Asked:
     """What is asked for beside the files: slices to destroy, and resources to replace although nothing differs.
 
     `only` and `without` limit which resources exist for now, see `build_plan`. Without `refresh`, an apply trusts the
-    state and does not compare the hosts first.
+    state and does not compare the hosts first. VMs leave the hosts in `evacuate`, see `build_plan`.
     """
 
     destroy: tuple[SliceKey, ...] = ()
@@ -43,6 +43,7 @@ class Asked:
     only: tuple[Address, ...] | None = None
     without: tuple[Address, ...] = ()
     refresh: bool = True
+    evacuate: Mapping[HostName, HostName | None] = field(default_factory=dict)
 
 
 NOTHING_ELSE = Asked()
@@ -103,6 +104,7 @@ def _plan(
         only=asked.only,
         without=asked.without,
         settled=settled,
+        evacuate=asked.evacuate,
         inputs=inputs.digests,
         tool=__version__,
     )

@@ -58,6 +58,8 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "cordon": (["cordon", "worker2"], 0, "is cordoned by"),
     "cordon of the host": (["cordon", GONE], 1, "the cluster file has no worker 'worker1'"),
     "uncordon": (["uncordon", "worker2"], 0, "was not cordoned"),
+    "evacuate": (["evacuate", "worker2", "--auto-approve"], 1, REFUSED),
+    "evacuate of the host": (["evacuate", GONE, "--auto-approve"], 1, "the cluster file has no worker 'worker1'"),
     "forget": (["forget", GONE, "--auto-approve"], 0, "loses its data"),
 }
 

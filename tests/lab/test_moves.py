@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 
@@ -80,6 +81,38 @@ def test_a_move_that_is_killed_is_completed_and_loses_nothing(own_site: Callable
     assert holds_pattern(site, "worker2", disk)
     assert only_on(site, "worker2", disk)
     site.in_sync(path)
+
+
+OTHER = """\
+version: 1
+name: other
+owner: admin
+defaults: {flavor: cirros}
+vms: {a: {}, b: {}, c: {}}
+"""
+
+
+def test_a_worker_is_evacuated_to_be_serviced_also_if_that_is_cut_short(own_site: Callable[..., Site]) -> None:
+    site = own_site(workers=3)
+    disk = written(site)
+    unpinned = SLICE.format(worker="worker1", size="1GiB").replace("worker: worker1, ", "")
+    files = [site.write(unpinned.replace("{worker: worker1}", "{}")), site.write(OTHER)]
+    site.apply(*files)
+    running = site.start("evacuate", "worker1", "--auto-approve", *files)
+    running.wait_for_lines(1, "disk/admin/moving/web")
+    running.signal(signal.SIGKILL)
+    assert running.finish().code == -signal.SIGKILL
+    site.do("evacuate", "worker1", "--auto-approve", *files)
+    (vm,) = (each for name, each in site.vms("moving").items() if name == "web")
+    assert vm.worker != "worker1"
+    assert holds_pattern(site, vm.worker, disk)
+    assert on_host(site.lab, "worker1", "ls /var/lib/reconciler/vms 2> /dev/null || :") == ""
+    hosts = {each["host"]: each for each in json.loads(site.do("hosts", "--json").out)}
+    assert (hosts["worker1"]["state"], hosts["worker1"]["vms"]) == ("cordoned", 0)
+    assert [each["verb"] for each in json.loads(site.do("history", "--json").out)][:2] == ["evacuate", "evacuate"]
+    for path in files:
+        site.in_sync(path)
+    assert "No changes" in site.do("evacuate", "worker1", "--auto-approve", *files).out
 
 
 def test_a_move_that_is_taken_back_half_way_keeps_the_disk_where_it_was(own_site: Callable[..., Site]) -> None:

@@ -42,7 +42,7 @@ RENUMBERED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class ApplyOptions:
     """How an apply is approved and performed; `lock_timeout` is in seconds."""
 
     auto_approve: bool
@@ -94,7 +94,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
       reconciler apply --lock-timeout 2m slices/two-vms.yaml
     """
     _require_approval(auto_approve=auto_approve)
-    options = _Options(auto_approve, parallelism, lock_timeout, accept_data_loss)
+    options = ApplyOptions(auto_approve, parallelism, lock_timeout, accept_data_loss)
     if (saved := find_saved(paths or [])) is not None:
         if replace or prune:
             option = "--replace" if replace else "--prune"
@@ -109,7 +109,7 @@ def apply(  # noqa: PLR0913 - one parameter for each option
         )
         return await workflow.prepare(engine, inputs, found)
 
-    return _apply(session, inputs, options, prepare)
+    return run_apply(session, inputs, options, prepare)
 
 
 def destroy(
@@ -133,14 +133,14 @@ def destroy(
         found = await engine.worker.run(workflow.find_slices, engine.store, names, unfinished=True)
         return await workflow.prepare(engine, inputs, workflow.Asked(destroy=found))
 
-    return _apply(session, inputs, _Options(auto_approve, parallelism, lock_timeout), prepare)
+    return run_apply(session, inputs, ApplyOptions(auto_approve, parallelism, lock_timeout), prepare)
 
 
 def _require_approval(*, auto_approve: bool) -> None:
     require_approval(auto_approve=auto_approve, hint="review `reconciler plan`, then add --auto-approve")
 
 
-def _apply_saved(session: Session, path: Path, options: _Options) -> int:
+def _apply_saved(session: Session, path: Path, options: ApplyOptions) -> int:
     """Perform exactly a saved plan; if it is stale, that is an error before any question."""
     saved = read_saved(path)
     inputs = saved_inputs(session.cluster_path(), saved, path)
@@ -148,13 +148,13 @@ def _apply_saved(session: Session, path: Path, options: _Options) -> int:
     async def prepare(engine: Engine) -> PreparedApply:
         return await workflow.prepare_saved(engine, saved.plan, inputs)
 
-    return _apply(session, inputs, options, prepare)
+    return run_apply(session, inputs, options, prepare)
 
 
-def _apply(
+def run_apply(
     session: Session,
     inputs: workflow.Inputs,
-    options: _Options,
+    options: ApplyOptions,
     prepare: Callable[[Engine], Awaitable[PreparedApply]],
 ) -> int:
     """Prepare, show and ask, perform, and print the result; the exit code is returned."""
@@ -178,7 +178,7 @@ def _apply(
     return _print_result(session, result, hosts_lost)
 
 
-def _approve_and_perform(session: Session, options: _Options, runs: Runs, prepared: PreparedApply) -> ApplyResult:
+def _approve_and_perform(session: Session, options: ApplyOptions, runs: Runs, prepared: PreparedApply) -> ApplyResult:
     """Show a plan, ask unless that is not needed, and perform it."""
     if options.auto_approve:
         _announce(session, prepared)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from ipaddress import IPv4Address
+from types import MappingProxyType
 
 from reconciler.errors import Limit, LimitError
 from reconciler.plan.allocation.placement import Placement, closed_hosts
@@ -37,6 +38,8 @@ FIRST_VNC = 5901
 
 LAST_VNC = 65535
 
+NO_HOSTS: Mapping[HostName, HostName | None] = MappingProxyType({})
+
 LAST_VM_ID = 2**24 - 1
 """A MAC address has three bytes for the VM's id."""
 
@@ -47,18 +50,20 @@ def allocate(
     state: StateSnapshot,
     destroy: Collection[SliceKey] = (),
     replace: Collection[Address] = (),
+    evacuate: Mapping[HostName, HostName | None] = NO_HOSTS,
 ) -> tuple[dict[SliceKey, SliceAllocation], Counters]:
     """Return the allocation of every slice of the cluster, and the counters after that.
 
     Slices that are neither given nor destroyed keep theirs. A VM keeps the image that its disk is an overlay of when
-    the file of that image is renewed, unless its disk is in `replace`. Raises LimitError if a pool, the VLAN range or
+    the file of that image is renewed, unless its disk is in `replace`. VMs leave the workers in `evacuate`: for the one
+    that is given with it, or else for any with room. Raises LimitError if a pool, the VLAN range or
     the capacity of the workers is exhausted.
     """
     given = {topology.key: topology for topology in topologies}
     after = {key: had for key, had in state.allocations.items() if key not in given and key not in destroy}
     if not given:
         return after, state.counters
-    allocator = _Allocator(cluster, state, after.values(), frozenset(replace))
+    allocator = _Allocator(cluster, state, after.values(), frozenset(replace), evacuate)
     order = sorted(given, key=natural)
     known = [(given[key], state.allocations[key]) for key in order if key in state.allocations]
     for topology, had in known:
@@ -74,9 +79,15 @@ class _Allocator:
     """Allocates for one slice after the other, and keeps track of what is taken."""
 
     def __init__(
-        self, cluster: Cluster, state: StateSnapshot, others: Iterable[SliceAllocation], replaced: frozenset[Address]
+        self,
+        cluster: Cluster,
+        state: StateSnapshot,
+        others: Iterable[SliceAllocation],
+        replaced: frozenset[Address],
+        evacuate: Mapping[HostName, HostName | None],
     ) -> None:
         self._cluster = cluster
+        self._evacuate = evacuate
         self._resources = state.resources
         self._replaced = replaced
         self._slice_id = state.counters.slice_id
@@ -129,7 +140,8 @@ class _Allocator:
         if had and self._stays(label, vm, had):
             worker, vnc = had.worker, had.vnc
         else:
-            worker = self._placement.place(topology.key, name, vm.worker, size.vcpus, size.memory)
+            pinned = vm.worker or (self._evacuate.get(had.worker) if had else None)
+            worker = self._placement.place(topology.key, name, pinned, size.vcpus, size.memory)
             vnc = self._vnc(worker, had.vnc if had else None)
         if had and had.image != image and self._keeps_image(label, had, image):
             image = had.image
@@ -157,6 +169,8 @@ class _Allocator:
         """Whether a VM stays on its worker; one of which nothing exists leaves a worker that takes no new VMs."""
         if vm.worker not in {None, had.worker} or not self._placement.knows(had.worker):
             return False
+        if had.worker in self._evacuate:
+            return vm.worker is not None
         return vm.worker is not None or had.worker not in self._closed or (label, had.worker) in self._begun
 
     @cached_property

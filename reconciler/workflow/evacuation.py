@@ -1,0 +1,85 @@
+"""Prepares to move all VMs away from a worker, so that it can be serviced."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from reconciler.engine import Engine
+from reconciler.errors import HostUnreachable, PlanError, UsageError
+from reconciler.plan.graph import natural
+from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.models.names import HostName, SliceKey
+from reconciler.spec.quoting import plural
+from reconciler.workflow.applying import PreparedApply, prepare
+from reconciler.workflow.load import Inputs
+from reconciler.workflow.planning import Asked
+from reconciler.workflow.refresh import all_resources
+
+_NAMED = 5
+"""How many slices or VMs an error names."""
+
+
+async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to: HostName | None) -> PreparedApply:
+    """Let a worker take no new VMs, and plan the moves of all that it has, to `to` or to any worker with room.
+
+    Only slices that have VMs there are planned. Raises PlanError if one of them has no file, or if a file pins a VM to
+    the worker, UsageError if `to` takes no new VMs, and HostUnreachable if the worker cannot be reached: then nothing
+    can be copied from it.
+    """
+    state = await engine.worker.run(engine.store.read, None)
+    if to is not None and to in state.cordoned:
+        raise UsageError(f"{to} {state.cordoned[to]}", hint=f"run `reconciler uncordon {to}`, or choose another worker")
+    here = slices_on(state, host)
+    _require_files(here, inputs, host)
+    _refuse_pinned(here, inputs, host)
+    await engine.worker.run(engine.store.cordon, host, engine.holder.user)
+    chosen = replace(inputs, slices=tuple(file for file in inputs.slices if file.slice.key in here))
+    prepared = await prepare(engine, chosen, Asked(evacuate={host: to}))
+    if here and host in prepared.refreshed.down:
+        async with prepared:
+            raise HostUnreachable(
+                host,
+                f"its VMs cannot be copied from it: {prepared.refreshed.down[host]}",
+                hint=f"bring it back; or, if it does not come back: reconciler forget {host}",
+            )
+    return prepared
+
+
+def slices_on(state: StateSnapshot, host: HostName) -> list[SliceKey]:
+    """Return the slices that have VMs on a worker, or something that an unfinished move has left there."""
+    left = {resource.slice for resource in all_resources(state) if resource.host == host}
+    return [
+        key
+        for key in sorted(state.allocations, key=natural)
+        if key in left or any(vm.worker == host for vm in state.allocations[key].vms.values())
+    ]
+
+
+def _require_files(here: Collection[SliceKey], inputs: Inputs, host: HostName) -> None:
+    given = {file.slice.key for file in inputs.slices}
+    if missing := [key for key in here if key not in given]:
+        raise PlanError(
+            f"{host} has VMs of {plural(len(missing), 'slice')} without a file here: {_some(missing)}",
+            hint="name their files too, or destroy those slices",
+        )
+
+
+def _refuse_pinned(here: Collection[SliceKey], inputs: Inputs, host: HostName) -> None:
+    pinned = [
+        f"{file.slice.key}/{name}"
+        for file in inputs.slices
+        if file.slice.key in here
+        for name, vm in file.slice.vms.items()
+        if vm.worker == host
+    ]
+    if pinned:
+        raise PlanError(
+            f"{plural(len(pinned), 'VM')} must stay on {host}, as their files say: {_some(pinned)}",
+            hint=f"take `worker: {host}` out of these files first",
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
