@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.errors import UsageError
-from reconciler.plan.allocation.placement import Placement
+from reconciler.plan.allocation.placement import Amount, Placement
 from reconciler.spec.models.cluster import Cluster, Quota
 from reconciler.spec.models.names import SliceKey, VmName
 
@@ -46,5 +46,5 @@ def with_quota(cluster: Cluster, owner: str, quota: Quota) -> Cluster:
 def next_worker(cluster: Cluster, turn: int) -> tuple[str, int]:
     """Return the address of the worker of this turn, and the next turn."""
     placement = Placement(cluster, (), turn)
-    name = placement.place(SliceKey("any/slice"), VmName("vm"), None, 0, 0)
+    name = placement.place(SliceKey("any/slice"), VmName("vm"), None, Amount(vms=1))
     return str(cluster.host(name).address), placement.turn

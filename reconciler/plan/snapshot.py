@@ -60,7 +60,7 @@ class VmAllocation:
     """The numbers of a VM, kept as long as it exists. `image` is the base's file name on its worker, without suffix.
 
     `vnc` is a TCP port of the worker's loopback. `nics` counts its NICs, eth0 included. `internet` is its address on
-    the internet VLAN, or None.
+    the internet VLAN, or None. `disk` is the virtual size of its disk, 0 in allocations of earlier versions.
     """
 
     id: VmId
@@ -71,6 +71,7 @@ class VmAllocation:
     memory: Bytes
     nics: int
     internet: str | None = None
+    disk: Bytes = Bytes(0)
 
 
 @immutable

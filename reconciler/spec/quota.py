@@ -10,7 +10,7 @@ from reconciler.spec.models.fields import format_size
 
 
 class Sized(Protocol):
-    """A VM with its size, where that is known; memory is in bytes."""
+    """A VM with its size, where that is known; memory and disk are in bytes."""
 
     @property
     def vcpus(self) -> int | None:
@@ -20,14 +20,19 @@ class Sized(Protocol):
     def memory(self) -> int | None:
         """Return the bytes of memory."""
 
+    @property
+    def disk(self) -> int | None:
+        """Return the bytes of its disk."""
+
 
 class Usage(NamedTuple):
-    """What slices use; the fields are those of a quota, and memory is in bytes."""
+    """What slices use; the fields are those of a quota, and memory and disk are in bytes."""
 
     slices: int = 0
     vms: int = 0
     vcpus: int = 0
     memory: int = 0
+    disk: int = 0
     vlans: int = 0
 
 
@@ -41,12 +46,13 @@ class Excess(NamedTuple):
 
     def show(self, number: int) -> str:
         """Return a number of this limit as text, with its unit."""
-        return format_size(number) if self.what == "memory" else str(number)
+        return format_size(number) if self.what in {"memory", "disk"} else str(number)
 
 
 def slice_usage(vms: Collection[Sized], vlans: int) -> Usage:
     """Count what one slice uses."""
-    return Usage(1, len(vms), sum([vm.vcpus or 0 for vm in vms]), sum([vm.memory or 0 for vm in vms]), vlans)
+    vcpus, memory, disk = ([vm.vcpus or 0 for vm in vms], [vm.memory or 0 for vm in vms], [vm.disk or 0 for vm in vms])
+    return Usage(1, len(vms), sum(vcpus), sum(memory), sum(disk), vlans)
 
 
 def total(usages: Iterable[Usage]) -> Usage:

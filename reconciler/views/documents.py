@@ -390,7 +390,7 @@ class Holder(Model):
 
 
 class HistoryDocument(Document):
-    """An entry of `history`; times are UTC. `verb` is apply, destroy, gc or rebuild."""
+    """An entry of `history`; times are UTC. `verb` is apply, destroy, evacuate, gc or rebuild."""
 
     id: int
     verb: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.check.files import usage
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
+from reconciler.spec.models.names import Bytes
 from reconciler.spec.quota import total
-from tests.plan.examples import EMPTY, LAB2, cluster, lab, plan, workers
+from tests.plan.examples import EMPTY, LAB1, LAB2, cluster, lab, plan, workers
 from tests.plan.replay import replay
 
 
@@ -62,6 +64,7 @@ def test_the_clusters_range() -> None:
             {"memory": "300MiB"},
             "quota of alice for memory exhausted: limit 300MiB, used 0B, asked 512MiB, free 300MiB",
         ),
+        ({"disk": "1GiB"}, "quota of alice for disk exhausted: limit 1GiB, used 0B, asked 2GiB, free 1GiB"),
         ({"vlans": 10}, "quota of alice for vlans exhausted: limit 10, used 0, asked 20, free 10"),
     ],
 )
@@ -97,6 +100,10 @@ def test_a_lowered_quota_stops_growth_and_nothing_else() -> None:
     [
         ({"vms": 1}, "VMs of worker1, worker2 for alice/lab1/c exhausted: limit 2, used 2, asked 1, free 0"),
         ({"vcpus": 1}, "vCPUs of worker1, worker2 for alice/lab1/c exhausted: limit 2, used 2, asked 1, free 0"),
+        (
+            {"disk": "1GiB"},
+            "disk space of worker1, worker2 for alice/lab1/c exhausted: limit 2GiB, used 2GiB, asked 1GiB, free 0B",
+        ),
         (
             {"memory": "256MiB"},
             "memory of worker1, worker2 for alice/lab1/c exhausted: limit 512MiB, used 512MiB, asked 256MiB, free 0B",
@@ -179,3 +186,23 @@ def test_vnc_ports(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refused_plan_of_several_slices_names_the_one_that_does_not_fit() -> None:
     on = cluster(vlans={"range": "100-119"})
     assert "for bob/lab2 " in refusal(lab(key=LAB2), lab(), on=on).summary
+
+
+def test_a_disk_that_grows_needs_room_and_one_that_no_worker_can_hold_is_refused() -> None:
+    on = cluster(workers=workers({"disk": "3GiB"}))
+    state = replay(EMPTY, plan(lab({"a": {}, "b": {}}), on=on))
+    assert plan(lab({"a": {"disk": "2GiB"}, "b": {}}), on=on, state=state).counts.change == 1
+    assert refusal(lab({"a": {"disk": "3GiB"}, "b": {}}), on=on, state=state).summary == (
+        "disk space of worker1 for alice/lab1/a exhausted: limit 3GiB, used 2GiB, asked 2GiB, free 1GiB"
+    )
+    assert "disk space of worker1 for alice/lab1/a exhausted: limit 3GiB, used 0B, asked 500TiB" in (
+        refusal(lab({"a": {"disk": "500TiB"}}), on=on).summary
+    )
+
+
+def test_a_vm_of_an_earlier_version_whose_disk_was_not_counted_has_what_its_file_says() -> None:
+    on = cluster(workers=workers({"disk": "2GiB"}))
+    state = replay(EMPTY, plan(lab({"a": {}, "b": {}}), on=on))
+    vms = {name: replace(vm, disk=Bytes(0)) for name, vm in state.allocations[LAB1].vms.items()}
+    old = replace(state, allocations={LAB1: replace(state.allocations[LAB1], vms=vms)})
+    assert plan(lab({"a": {}, "b": {}}), on=on, state=old).empty

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from reconciler.errors import Limit, LimitError
-from reconciler.plan.allocation.placement import Placement, closed_hosts
+from reconciler.plan.allocation.placement import Amount, Placement, closed_hosts
 from reconciler.plan.allocation.pools import Subnets, VlanBlocks, vlans_of
 from reconciler.plan.allocation.sizes import VmSize, image_name
 from reconciler.plan.graph import Topology, natural
@@ -75,6 +75,11 @@ def allocate(
     return after, allocator.counters
 
 
+def _sizes(vm: VmAllocation | VmSize, wanted: VmSize) -> tuple[int, int, int]:
+    """Return vCPUs, memory and disk; an allocation of an earlier version has no disk, and counts as it is wanted."""
+    return vm.vcpus, vm.memory, vm.disk or wanted.disk
+
+
 class _Allocator:
     """Allocates for one slice after the other, and keeps track of what is taken."""
 
@@ -109,13 +114,14 @@ class _Allocator:
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the VMs that stay on their workers, before any VM grows or is placed."""
         for _, kept, size in self._staying(topology, had):
-            self._placement.add(topology.key, kept.worker, min(kept.vcpus, size.vcpus), min(kept.memory, size.memory))
+            self._placement.add(topology.key, kept.worker, Amount(1, *map(min, _sizes(kept, size), _sizes(size, size))))
 
     def grow(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the growth of these VMs; raises LimitError if their workers have no room for it."""
         for name, kept, size in self._staying(topology, had):
-            more = max(size.vcpus - kept.vcpus, 0), max(size.memory - kept.memory, 0)
-            self._placement.grow(f"{topology.key}/{name}", kept.worker, *more)
+            pairs = zip(_sizes(size, size), _sizes(kept, size), strict=True)
+            more = Amount(0, *(max(wanted - had, 0) for wanted, had in pairs))
+            self._placement.grow(f"{topology.key}/{name}", kept.worker, more)
 
     def _staying(self, topology: Topology, had: SliceAllocation) -> Iterator[tuple[VmName, VmAllocation, VmSize]]:
         for name, vm in topology.vms.items():
@@ -141,12 +147,13 @@ class _Allocator:
             worker, vnc = had.worker, had.vnc
         else:
             pinned = vm.worker or (self._evacuate.get(had.worker) if had else None)
-            worker = self._placement.place(topology.key, name, pinned, size.vcpus, size.memory)
+            worker = self._placement.place(topology.key, name, pinned, Amount(1, *_sizes(size, size)))
             vnc = self._vnc(worker, had.vnc if had else None)
         if had and had.image != image and self._keeps_image(label, had, image):
             image = had.image
         address = self._address(label, had) if vm.internet else None
-        return VmAllocation(vm_id, worker, vnc, image, size.vcpus, size.memory, topology.nics[name], internet=address)
+        nics = topology.nics[name]
+        return VmAllocation(vm_id, worker, vnc, image, size.vcpus, size.memory, nics, internet=address, disk=size.disk)
 
     def _keeps_image(self, label: str, had: VmAllocation, image: str) -> bool:
         """Whether an image is only renewed under the same name, and the VM has a disk on the earlier one."""

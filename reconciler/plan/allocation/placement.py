@@ -34,23 +34,32 @@ def closed_hosts(state: StateSnapshot) -> dict[HostName, Closed]:
     return down | {host: Closed(str(cordon), cordoned=True) for host, cordon in state.cordoned.items()}
 
 
+class Amount(NamedTuple):
+    """What VMs take up on a worker; memory and disk are in bytes."""
+
+    vms: int = 0
+    vcpus: int = 0
+    memory: int = 0
+    disk: int = 0
+
+
 class _Load:
     """What a worker carries, and its limits; None is no limit."""
 
     def __init__(self, worker: Worker) -> None:
         capacity = worker.capacity
         self.name = HostName(worker.name)
-        self.limits = (capacity.vms, capacity.vcpus, capacity.memory)
-        self.used = [0, 0, 0]
+        self.limits = (capacity.vms, capacity.vcpus, capacity.memory, capacity.disk)
+        self.used = Amount()
 
-    def holds(self, asked: tuple[int, int, int]) -> bool:
+    def holds(self, asked: Amount) -> bool:
         return all(
             limit is None or not more or used + more <= limit
             for limit, used, more in zip(self.limits, self.used, asked, strict=True)
         )
 
-    def add(self, asked: tuple[int, int, int]) -> None:
-        self.used = [used + more for used, more in zip(self.used, asked, strict=True)]
+    def add(self, asked: Amount) -> None:
+        self.used = Amount(*(used + more for used, more in zip(self.used, asked, strict=True)))
 
 
 class Placement:
@@ -76,35 +85,33 @@ class Placement:
         self._by_name = {load.name: load for load in self._loads}
         for slice_ in others:
             for vm in slice_.vms.values():
-                self._count(vm.worker, (1, vm.vcpus, vm.memory))
+                self._count(vm.worker, Amount(1, vm.vcpus, vm.memory, vm.disk))
 
     def knows(self, worker: HostName) -> bool:
         """Whether the cluster file still has the worker."""
         return worker in self._by_name
 
-    def add(self, key: SliceKey, worker: HostName, vcpus: int, memory: int) -> None:
+    def add(self, key: SliceKey, worker: HostName, taken: Amount) -> None:
         """Count a VM that is on a worker already. Capacity never evicts one."""
         self._together[key, worker] += 1
-        self._count(worker, (1, vcpus, memory))
+        self._count(worker, taken)
 
-    def _count(self, worker: HostName, more: tuple[int, int, int]) -> None:
+    def _count(self, worker: HostName, more: Amount) -> None:
         if load := self._by_name.get(worker):
             load.add(more)
 
-    def grow(self, label: str, worker: HostName, vcpus: int, memory: int) -> None:
+    def grow(self, label: str, worker: HostName, asked: Amount) -> None:
         """Count the growth of a VM that is on a worker already; raises LimitError if the worker has no room for it."""
-        asked = (0, vcpus, memory)
         load = self._by_name[worker]
         if not load.holds(asked):
             raise _no_room(label, [load], asked)
         load.add(asked)
 
-    def place(self, key: SliceKey, vm: VmName, pinned: str | None, vcpus: int, memory: int) -> HostName:
+    def place(self, key: SliceKey, vm: VmName, pinned: str | None, asked: Amount) -> HostName:
         """Return a worker for a new VM and count it there; raises LimitError if no worker has room for it.
 
         A pinned VM takes no turn.
         """
-        asked = (1, vcpus, memory)
         candidates = [self._by_name[HostName(pinned)]] if pinned is not None else self._candidates(key)
         closed = self._closed if pinned is None else {}
         if pinned is not None and (why := self._closed.get(HostName(pinned))) and why.cordoned:
@@ -119,7 +126,7 @@ class Placement:
         if pinned is None and self._rule == "round-robin":
             self.turn += position + 1
         worker = candidates[position].name
-        self.add(key, worker, vcpus, memory)
+        self.add(key, worker, asked)
         return worker
 
     def _candidates(self, key: SliceKey) -> list[_Load]:
@@ -139,7 +146,7 @@ class Placement:
 
 
 def _no_room(
-    label: str, loads: list[_Load], asked: tuple[int, int, int], closed: Mapping[HostName, Closed] = NONE_CLOSED
+    label: str, loads: list[_Load], asked: Amount, closed: Mapping[HostName, Closed] = NONE_CLOSED
 ) -> PlanError:
     """Name the resource that is short: the first of which not even one worker has enough; and the closed workers."""
     shut = "; ".join(f"{load.name} {closed[load.name]}" for load in loads if load.name in closed)
@@ -150,7 +157,7 @@ def _no_room(
     if shut:
         hint = f"{hint}; these workers take no new VMs: {shut}"
     names = ", ".join(load.name for load in loads)
-    for index, what in enumerate(("VMs", "vCPUs", "memory")):
+    for index, what in enumerate(("VMs", "vCPUs", "memory", "disk space")):
         free = {load: limit - load.used[index] for load in loads if (limit := load.limits[index]) is not None}
         if len(free) < len(loads) or max(free.values()) >= asked[index]:
             continue
@@ -164,7 +171,7 @@ def _no_room(
             maximum=sum(load.limits[index] or 0 for load in short),
             used=sum(load.used[index] for load in short),
             asked=asked[index],
-            show=format_size if what == "memory" else str,
+            show=format_size if what in {"memory", "disk space"} else str,
             hint=hint,
         )
     return PlanError(f"no worker of {names} has room for {label}", hint=hint)

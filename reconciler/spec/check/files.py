@@ -95,7 +95,14 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile("".join(meant.get(part, re.escape(part)) for part in parts))
 
 
-_NOUNS = {"slices": "slices", "vms": "VMs", "vcpus": "virtual CPUs", "memory": "memory", "vlans": "VLANs"}
+_NOUNS = {
+    "slices": "slices",
+    "vms": "VMs",
+    "vcpus": "virtual CPUs",
+    "memory": "memory",
+    "disk": "disk space",
+    "vlans": "VLANs",
+}
 
 
 def _over_quota(slices: Iterable[SliceFile], cluster: Cluster) -> Iterator[Problem]:

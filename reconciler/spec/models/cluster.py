@@ -60,6 +60,7 @@ class Capacity(Model):
     vms: Annotated[int, Field(ge=0)] | None = None
     vcpus: Annotated[int, Field(ge=0)] | None = None
     memory: Size | None = None
+    disk: Size | None = None
 
 
 class Quota(Capacity):
