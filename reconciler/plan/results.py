@@ -22,12 +22,17 @@ class StepStatus(StrEnum):
     NOT_STARTED = "not_started"
 
 
+ADOPTED = "adopted: it was there already"
+"""The message of a creation that found the resource as it must be, with our tag."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """How a step ended.
 
-    `message` is the host's own message, or the reason; it is empty where the step is done. `seconds` counts from the
-    step's start, and is 0 where there was nothing to do. `because` is the step whose failure this one was skipped for.
+    `message` is the host's own message, or the reason; of a step that is done it is empty, or ADOPTED. `seconds` counts
+    from the step's start, and is 0 where there was nothing to do. `because` is the step whose failure this one was
+    skipped for.
     """
 
     step: Step
@@ -35,6 +40,11 @@ class StepResult:
     message: str = ""
     seconds: float = 0.0
     because: Step | None = None
+
+    @property
+    def adopted(self) -> bool:
+        """Whether the resource was there already when the step was to create it."""
+        return self.status is StepStatus.DONE and self.message == ADOPTED
 
 
 def skipped(step: Step, because: Step) -> StepResult:

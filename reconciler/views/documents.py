@@ -142,6 +142,12 @@ class Step(Model):
     host: str
 
 
+class DoneStep(Step):
+    """A step that is done; `adopted` says that its resource was there already when it was to be created."""
+
+    adopted: bool
+
+
 class FailedStep(Step):
     """A step that failed or whose result is unknown; `words` is the message of the host."""
 
@@ -178,7 +184,7 @@ class AppliedChanges(Applied):
     renumbered: bool
     seconds: float
     counts: dict[str, int]
-    done: list[Step]
+    done: list[DoneStep]
     failed: list[FailedStep]
     unknown: list[FailedStep]
     skipped: list[SkippedStep]

@@ -22,6 +22,8 @@ def event_line(event: Event, *, verbose: bool) -> str | None:
     match event:
         case StepStarted(step=step):
             return f"{_label(step)}: {step.action}" if verbose else None
+        case StepResult(step=step, adopted=True, message=message):
+            return f"{_label(step)}: {message}"
         case StepResult(step=step, status=StepStatus.DONE, seconds=seconds):
             return f"{_label(step)}: {_PAST[step.action]} in {seconds:.1f} s"
         case StepResult(step=step, status=status, message=message):

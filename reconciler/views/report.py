@@ -12,7 +12,7 @@ from reconciler.apply.execution.events import ApplyReport, HostLost
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.results import StepResult
 from reconciler.spec.quoting import plural
-from reconciler.views.documents import Applied, AppliedChanges, FailedStep, LostHost, SkippedStep, UnknownHost
+from reconciler.views.documents import Applied, AppliedChanges, DoneStep, FailedStep, LostHost, SkippedStep, UnknownHost
 from reconciler.views.documents import Step as StepModel
 from reconciler.views.errors import problems_text
 from reconciler.views.plan import unseen_data, unseen_text
@@ -56,7 +56,9 @@ def report_text(plan: Plan, report: ApplyReport, hosts_lost: Iterable[HostLost] 
     counts = _counts(plan, {result.step.id for result in report.done})
     destroys = bool(plan.slices) and not plan.allocations
     shown = {_VERBS[Action.DELETE]: counts[_VERBS[Action.DELETE]]} if destroys else counts
-    done = ", ".join(f"{count} {verb}" for verb, count in shown.items())
+    adopted = sum(result.adopted for result in report.done)
+    notes = {_VERBS[Action.CREATE]: f" ({adopted} adopted)"} if adopted else {}
+    done = ", ".join(f"{count} {verb}{notes.get(verb, '')}" for verb, count in shown.items())
     verb = "destroy" if destroys else "apply"
     ended = "complete" if report.ok else "incomplete"
     lines.append(f"{verb.capitalize()} {ended} in {report.elapsed:.1f} s: {done}.{_left(report)}")
@@ -81,7 +83,7 @@ def _document(applied: ApplyResult, hosts_lost: Iterable[HostLost]) -> Applied:
         renumbered=applied.renumbered,
         seconds=round(report.elapsed, 3),
         counts=_counts(applied.plan, {result.step.id for result in report.done}),
-        done=[StepModel(**_step(item.step)) for item in report.done],
+        done=[DoneStep(**_step(item.step), adopted=item.adopted) for item in report.done],
         failed=[FailedStep(**_step(item.step), words=item.message) for item in report.failed],
         unknown=[FailedStep(**_step(item.step), words=item.message) for item in report.unknown],
         skipped=[SkippedStep(**_step(item.step), reason=item.message) for item in report.skipped],

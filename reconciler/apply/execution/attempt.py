@@ -73,6 +73,9 @@ class Attempt:
         if since is not None and any(job.uploads for job in jobs):
             await self._run_alone((), since)
             since = None
+        for job in jobs:
+            if not job.operations:
+                self.tracker.adopt(job.step)
         ready = [job for job in [await self._uploaded(job) for job in jobs] if job is not None]
         steps = {job.step.id: job.step for job in ready}
         tasks = [

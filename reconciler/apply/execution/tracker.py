@@ -10,8 +10,8 @@ from typing import Any, Final
 from reconciler.apply.execution.events import Observer, StepStarted
 from reconciler.apply.execution.journal import Journal
 from reconciler.apply.execution.schedule import Schedule
-from reconciler.plan.model import Step, StepId
-from reconciler.plan.results import StepResult, StepStatus
+from reconciler.plan.model import Action, Step, StepId
+from reconciler.plan.results import ADOPTED, StepResult, StepStatus
 
 WRITE_EVERY: Final = 32
 """Results that are written to the journal at once while a host keeps sending them."""
@@ -37,6 +37,7 @@ class StepTracker:
         self._writing = asyncio.Lock()
         self._intended: set[StepId] = set()
         self._begun: dict[StepId, float] = {}
+        self._adopted: set[StepId] = set()
         self._unwritten: list[StepResult] = []
         self._reported = asyncio.Event()
 
@@ -70,7 +71,13 @@ class StepTracker:
     def done(self, step: Step) -> None:
         """Report that a step succeeded."""
         now = self._monotonic()
-        self.end(StepResult(step, StepStatus.DONE, seconds=now - self._begun.get(step.id, now)))
+        message = ADOPTED if step.id in self._adopted else ""
+        self.end(StepResult(step, StepStatus.DONE, message, seconds=now - self._begun.get(step.id, now)))
+
+    def adopt(self, step: Step) -> None:
+        """Note that there is nothing to do for a creation, unless this apply has begun it itself."""
+        if step.action is Action.CREATE and step.id not in self._begun:
+            self._adopted.add(step.id)
 
     def failed(self, step: Step, message: str) -> None:
         """Report that a step failed."""
