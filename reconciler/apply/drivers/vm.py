@@ -17,6 +17,7 @@ from typing import Any
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.serial_log import LOGGER, WAIT_FOR_LOGGER
 from reconciler.apply.seed_image import network_image
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
@@ -30,6 +31,7 @@ _VNC_BASE = 5900  # RFB's port for display 0
 _FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and the disk's
 _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
+_LOG = 3  # the descriptor through which QEMU gets the pipe to its logger
 _STOPPED = frozenset({"paused", "io-error", "watchdog"})
 _CRASHED = frozenset({"guest-panicked", "internal-error", "shutdown"})
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
@@ -74,22 +76,32 @@ exit 1;
 
 # The process has no capability and gets none, and its system calls are filtered: it cannot start another program. Such
 # a process cannot make a daemon of itself, so it is put into the background here. What it says until it is ready is the
-# error; later there is no reader, and QEMU ignores that.
+# error; later there is no reader, and QEMU ignores that, as it does if its logger was killed. It inherits the pipe to
+# its logger, because to open one without a reader it would wait for ever. Neither begins before both ends are open.
 START = (
-    """
+    WAIT_FOR_LOGGER
+    + """
 directory=$1
-shift
+limit=$2
+shift 2
 case $* in
 *"$directory/network.iso"*) (umask 077; base64 -d | gzip -d > "$directory/network.iso") ;;
 esac
 errors=$directory/errors
-rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$directory/serial.sock" "$errors"
-mkfifo -m 600 -- "$errors"
-trap 'rm -f -- "$errors" "$errors.txt"' EXIT
-cat < "$errors" > "$errors.txt" &
+serial=$directory/serial
+rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$errors"
+rm -f -- "$serial.sock" "$serial.pipe" "$serial.log" "$serial.log.1"
+mkfifo -m 600 -- "$errors" "$serial.pipe"
+trap 'rm -f -- "$errors" "$errors.txt" "$serial.pipe"' EXIT
+cat < "$errors" > "$errors.txt" 4<&- &
 reader=$!
-setsid setpriv --no-new-privs --bounding-set -all --inh-caps -all -- "$@" > /dev/null 2> "$errors" &
+apart='setsid setpriv --no-new-privs --bounding-set -all --inh-caps -all --'
+$apart perl -e '"""
+    + LOGGER
+    + """' -- "$directory" "$limit" < "$serial.pipe" > /dev/null 2>&1 &
+$apart "$@" > /dev/null 2> "$errors" 3> "$serial.pipe" 4<&- &
 process=$!
+exec 4<&-
 if ! perl -e '"""
     + _READY
     + """' -- "$directory" "$process"; then
@@ -124,7 +136,7 @@ PROBE = (
     + """
 for directory do
     left=
-    for name in qemu.pid qmp.sock serial.sock serial.log; do
+    for name in qemu.pid qmp.sock serial.sock serial.log serial.log.1 serial.pipe; do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
     printf '%s\\n' "$left"
@@ -159,9 +171,16 @@ while runs "$1" "$2"; do
 done
 """
 
-CLEAN = """
-rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log" "$1/network.iso"
+CLEAN = (
+    """
+[ -d "$1" ] || exit 0
 """
+    + WAIT_FOR_LOGGER
+    + """
+rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log" "$1/serial.log.1" "$1/serial.pipe"
+rm -f -- "$1/network.iso"
+"""
+)
 
 # Two lines for each directory in which a process left files: its path, and the owner of the overlay in it. Then a line
 # `--`, and the command lines of all processes whose pidfile is in such a directory, as above.
@@ -170,7 +189,7 @@ SURVEY_PROCESSES = (
     + """
 for directory in "$1"/*; do
     left= owner=
-    for name in qemu.pid qmp.sock serial.sock serial.log; do
+    for name in qemu.pid qmp.sock serial.sock serial.log serial.log.1 serial.pipe; do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
     [ -n "$left" ] || continue
@@ -254,7 +273,9 @@ def launch(vm: Vm) -> tuple[str, ...]:
     directory = _escaped(vm.directory)
     argv += ["-vnc", f"127.0.0.1:{vm.vnc - _VNC_BASE}"]
     argv += ["-qmp", f"unix:{directory}/qmp.sock,server=on,wait=off"]
-    serial = f"path={directory}/serial.sock,server=on,wait=off,logfile={directory}/serial.log"
+    # QEMU would truncate a log to which it does not append, and a pipe has no length.
+    argv += ["-add-fd", f"fd={_LOG},set={_LOG}"]
+    serial = f"path={directory}/serial.sock,server=on,wait=off,logfile=/dev/fdset/{_LOG},logappend=on"
     argv += ["-chardev", f"socket,id=serial0,{serial}", "-serial", "chardev:serial0"]
     return (*argv, "-pidfile", f"{vm.directory}/qemu.pid")
 
@@ -277,14 +298,14 @@ def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
 
 def _start(vm: Vm) -> Command:
     """Return the command that starts the process; a VM without user-data gets a disk with its network configuration."""
-    command = script(START, vm.directory, *launch(vm))
+    command = script(START, vm.directory, str(vm.serial_log), *launch(vm))
     if vm.cloud_init is not None:
         return command
     return replace(command, stdin=base64.b64encode(gzip.compress(network_image(vm), mtime=0)).decode())
 
 
 def remove(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
-    """Stop the VM and delete its pidfile, sockets and log."""
+    """Stop the VM and delete its pidfile, sockets and logs."""
     stop_at(_obstacle(vm, fact))
     stop = _stop(vm, fact)
     return (*stop, script(CLEAN, vm.directory)) if stop or fact.left else ()

@@ -15,6 +15,7 @@ from reconciler.plan.resources.seed import Seed
 from reconciler.plan.resources.segment import Segment, segment_address
 from reconciler.plan.resources.trunk import Trunk, trunk_of
 from reconciler.spec.models import slice as spec
+from reconciler.spec.models.cluster import SERIAL_LOG
 from reconciler.spec.models.fields import update_policy
 from reconciler.spec.models.names import Address, Bytes, VmId
 
@@ -40,7 +41,8 @@ class Vm(Resource):
     """One QEMU process. `directory` contains its pidfile and sockets; `vnc` is a TCP port on the host's loopback.
 
     `cloud_init` is the digest of its seed's user-data, or None without a seed. `run_state` is what QEMU says of the
-    guest: it may be paused, or stopped by an error, while its process exists.
+    guest: it may be paused, or stopped by an error, while its process exists. `serial_log` is how many bytes of its
+    host's disk the log of its serial port takes at most; another number holds from its next start on.
     """
 
     kind: ClassVar[Kind] = Kind("vm")
@@ -50,7 +52,7 @@ class Vm(Resource):
     follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
     may_precede: ClassVar[frozenset[Kind]] = frozenset({Segment.kind, Reservation.kind})
     summary: ClassVar[tuple[str, ...]] = ("vm_id", "vcpus", "memory", "vnc")
-    sizes: ClassVar[frozenset[str]] = frozenset({"memory"})
+    sizes: ClassVar[frozenset[str]] = frozenset({"memory", "serial_log"})
     secrets: ClassVar[frozenset[str]] = frozenset({"cloud_init"})
     nested: ClassVar[Mapping[str, type]] = {"nics": Nic}
 
@@ -64,11 +66,12 @@ class Vm(Resource):
     accelerator: Annotated[str, RESTART]
     cloud_init: Annotated[str | None, update_policy(spec.Vm, "cloud_init")] = None
     run_state: Annotated[str, LIVE] = RUNNING
+    serial_log: Annotated[Bytes, LIVE] = SERIAL_LOG
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
         """Return each VM. It starts once its host is ready; its guest asks for addresses until the network node is."""
-        accelerator = design.cluster.accelerator
+        accelerator, limits = design.cluster.accelerator, design.cluster.limits
         for vm in design.vms:
             ports = [port_address(nic) for nic in vm.nics]
             seed = () if vm.user_data is None else (address(Seed, vm.label),)
@@ -87,6 +90,7 @@ class Vm(Resource):
                 vnc=vm.given.vnc,
                 accelerator=accelerator,
                 cloud_init=vm.user_data,
+                serial_log=limits.serial_log,
             )
 
     @classmethod

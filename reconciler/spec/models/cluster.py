@@ -6,13 +6,18 @@ import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from reconciler.spec.models.fields import Ipv4, Ipv4Net, Model, Size, Version
-from reconciler.spec.models.names import HostName, Name
+from reconciler.spec.models.fields import Ipv4, Ipv4Net, Model, Size, Version, format_size
+from reconciler.spec.models.names import Bytes, HostName, Name
 
 PARKING_VLAN = 4094
 """Always in a trunk port's `trunks` column and never allocated: an empty column would mean every VLAN."""
+
+SERIAL_LOG = Bytes(2 * 2**20)
+"""How much of a worker's disk the log of a VM's serial port takes, unless the file says otherwise."""
+
+_LEAST_SERIAL_LOG = Bytes(64 * 2**10)
 
 
 class VlanRange(NamedTuple):
@@ -41,6 +46,17 @@ VlanRangeField = Annotated[
     PlainSerializer(str),
     WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}-[1-9][0-9]{0,3}$"}),
 ]
+
+
+def _enough_for_a_log(size: Bytes) -> Bytes:
+    if size < _LEAST_SERIAL_LOG:
+        msg = f"write at least {format_size(_LEAST_SERIAL_LOG)}"
+        raise ValueError(msg)
+    return size
+
+
+LogSize = Annotated[Size, AfterValidator(_enough_for_a_log), PlainSerializer(format_size)]
+
 INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
 HOST_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:%-]{0,252}$"
 USER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
@@ -135,6 +151,16 @@ class LinkSubnets(Model):
     subnets: Ipv4Net = IPv4Network("192.168.0.0/16")
 
 
+class Limits(Model):
+    """The most that each VM can take of its worker beside what its flavor says.
+
+    `serial_log` bounds the log of what its guest writes to its serial port. VMs that run get another limit when they
+    start the next time.
+    """
+
+    serial_log: LogSize = Field(default=SERIAL_LOG, json_schema_extra={"default": format_size(SERIAL_LOG)})
+
+
 class Image(Model):
     """A base image: a QCOW2 file, by a path relative to the cluster file, and its SHA-256."""
 
@@ -180,6 +206,7 @@ class Cluster(Model):
     vlans: Vlans = Vlans()
     internet: Internet = Internet()
     links: LinkSubnets = LinkSubnets()
+    limits: Limits = Limits()
     images: dict[Name, Image] = Field(default_factory=dict)
     flavors: dict[Name, Flavor] = Field(default_factory=dict)
     users: dict[Name, User] = Field(default_factory=dict)

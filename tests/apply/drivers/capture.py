@@ -236,6 +236,7 @@ VMS = (
         (*_RUNNING[:-1], replace(VM, address=address(type(VM), "bob/lab2/web"))),
         end="refused",
     ),
+    State("start cut short", VM, _STOPPED, f"mkfifo {_VMS}/serial.pipe"),
     State("paused", VM, _RUNNING, f"{QMP_STOP} {_VMS}/qmp.sock"),
     State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
     State("pidfile names another and it still runs", VM, _RUNNING, f"echo 1 > {_VMS}/qemu.pid"),
