@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from reconciler.engine import Engine
@@ -11,9 +11,10 @@ from reconciler.plan.graph import natural
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import plural
+from reconciler.state.store import Verb
 from reconciler.workflow.applying import PreparedApply, prepare
 from reconciler.workflow.load import Inputs
-from reconciler.workflow.planning import Asked
+from reconciler.workflow.planning import Asked, unfinished_slices
 from reconciler.workflow.refresh import all_resources
 
 _NAMED = 5
@@ -23,14 +24,15 @@ _NAMED = 5
 async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to: HostName | None) -> PreparedApply:
     """Let a worker take no new VMs, and plan the moves of all that it has, to `to` or to any worker with room.
 
-    Only slices that have VMs there are planned. Raises PlanError if one of them has no file, or if a file pins a VM to
-    the worker, UsageError if `to` takes no new VMs, and HostUnreachable if the worker cannot be reached: then nothing
-    can be copied from it.
+    Only slices that have VMs there are planned, and those whose evacuation was cut short. Raises PlanError if one of
+    them has no file, or if a file pins a VM to the worker, UsageError if `to` takes no new VMs, and HostUnreachable if
+    the worker cannot be reached: then nothing can be copied from it.
     """
     state = await engine.worker.run(engine.store.read, None)
     if to is not None and to in state.cordoned:
         raise UsageError(f"{to} {state.cordoned[to]}", hint=f"run `reconciler uncordon {to}`, or choose another worker")
-    here = slices_on(state, host)
+    cut_short = await engine.worker.run(lambda: set(unfinished_slices(engine.store, {Verb.EVACUATE})))
+    here = sorted({*slices_on(state, host), *(cut_short & state.allocations.keys())}, key=natural)
     _require_files(here, inputs, host)
     _refuse_pinned(here, inputs, host)
     await engine.worker.run(engine.store.cordon, host, engine.holder.user)
@@ -46,14 +48,12 @@ async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to:
     return prepared
 
 
-def slices_on(state: StateSnapshot, host: HostName) -> list[SliceKey]:
-    """Return the slices that have VMs on a worker, or something that an unfinished move has left there."""
+def slices_on(state: StateSnapshot, host: HostName) -> Iterator[SliceKey]:
+    """Yield the slices that have VMs on a worker, or something that an unfinished move has left there."""
     left = {resource.slice for resource in all_resources(state) if resource.host == host}
-    return [
-        key
-        for key in sorted(state.allocations, key=natural)
-        if key in left or any(vm.worker == host for vm in state.allocations[key].vms.values())
-    ]
+    for key, allocation in state.allocations.items():
+        if key in left or any(vm.worker == host for vm in allocation.vms.values()):
+            yield key
 
 
 def _require_files(here: Collection[SliceKey], inputs: Inputs, host: HostName) -> None:

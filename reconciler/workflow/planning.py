@@ -15,7 +15,7 @@ from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import plural
-from reconciler.state.store import StateReader
+from reconciler.state.store import StateReader, Verb
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.settled import Settled, SettledSlices
 
@@ -116,14 +116,15 @@ def find_slices(reader: StateReader, names: Iterable[str], *, unfinished: bool =
     With `unfinished`, slices whose last apply did not complete are found too: they may have left the state before the
     resources that they shared with others were deleted.
     """
-    known = {*reader.read(()).allocations, *(_unfinished(reader) if unfinished else ())}
+    known = {*reader.read(()).allocations, *(unfinished_slices(reader) if unfinished else ())}
     return tuple(_find_slice(name, sorted(known, key=natural)) for name in names)
 
 
-def _unfinished(reader: StateReader) -> Iterator[SliceKey]:
+def unfinished_slices(reader: StateReader, verbs: Collection[Verb] = tuple(Verb)) -> Iterator[SliceKey]:
+    """Yield the slices whose last apply, of one of these verbs, did not complete."""
     settled: set[SliceKey] = set()
     for applied in reader.history(_ALL):
-        if applied.result != DONE:
+        if applied.result != DONE and applied.verb in verbs:
             yield from set(applied.slices) - settled
         settled.update(applied.slices)
 

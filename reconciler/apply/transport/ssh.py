@@ -302,17 +302,17 @@ class SshConnection:
         output = b""
         with translated(self._where):
             process.stdin.write(script.encode())
-            while READY.encode() not in output:
+            chunk = b"-"
+            while chunk and len(output) <= _STRAY_BYTES:
                 chunk = await process.stdout.read(_CHUNK)
                 output += chunk
-                if not chunk or len(output) > _STRAY_BYTES:
-                    break
-            else:
-                return process, output.partition(READY.encode())[2]
+                if READY.encode() in output:
+                    return process, output.partition(READY.encode())[2]
             if not chunk:
                 await process.wait_closed()
                 self._check(process, _text(output).splitlines())
-        raise HostError(self.host, f"`{arguments[0]}` did not start there: {_text(output[:200])}")
+        stray = output[:200].decode(errors="backslashreplace")
+        raise HostError(self.host, f"`{arguments[0]}` did not start there: {stray}")
 
     async def _session(
         self, stack: AsyncExitStack, argv: tuple[str, ...], sessions: asyncio.Semaphore
