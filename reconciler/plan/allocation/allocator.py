@@ -75,9 +75,9 @@ def allocate(
     return after, allocator.counters
 
 
-def _sizes(vm: VmAllocation | VmSize, wanted: VmSize) -> tuple[int, int, int]:
-    """Return vCPUs, memory and disk; an allocation of an earlier version has no disk, and counts as it is wanted."""
-    return vm.vcpus, vm.memory, vm.disk or wanted.disk
+def _amount(vm: VmAllocation | VmSize, wanted: VmSize) -> Amount:
+    """Return what a VM takes up; the disk of an allocation of an earlier version counts as it is wanted."""
+    return Amount(1, vm.vcpus, vm.memory, vm.disk or wanted.disk)
 
 
 class _Allocator:
@@ -114,13 +114,12 @@ class _Allocator:
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the VMs that stay on their workers, before any VM grows or is placed."""
         for _, kept, size in self._staying(topology, had):
-            self._placement.add(topology.key, kept.worker, Amount(1, *map(min, _sizes(kept, size), _sizes(size, size))))
+            self._placement.add(topology.key, kept.worker, _amount(kept, size).least(_amount(size, size)))
 
     def grow(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the growth of these VMs; raises LimitError if their workers have no room for it."""
         for name, kept, size in self._staying(topology, had):
-            pairs = zip(_sizes(size, size), _sizes(kept, size), strict=True)
-            more = Amount(0, *(max(wanted - had, 0) for wanted, had in pairs))
+            more = _amount(size, size).beyond(_amount(kept, size))
             self._placement.grow(f"{topology.key}/{name}", kept.worker, more)
 
     def _staying(self, topology: Topology, had: SliceAllocation) -> Iterator[tuple[VmName, VmAllocation, VmSize]]:
@@ -147,7 +146,7 @@ class _Allocator:
             worker, vnc = had.worker, had.vnc
         else:
             pinned = vm.worker or (self._evacuate.get(had.worker) if had else None)
-            worker = self._placement.place(topology.key, name, pinned, Amount(1, *_sizes(size, size)))
+            worker = self._placement.place(topology.key, name, pinned, _amount(size, size))
             vnc = self._vnc(worker, had.vnc if had else None)
         if had and had.image != image and self._keeps_image(label, had, image):
             image = had.image

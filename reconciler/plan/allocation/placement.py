@@ -42,6 +42,14 @@ class Amount(NamedTuple):
     memory: int = 0
     disk: int = 0
 
+    def least(self, other: Amount) -> Amount:
+        """Return the smaller of both, for each number."""
+        return Amount(*(min(pair) for pair in zip(self, other, strict=True)))
+
+    def beyond(self, other: Amount) -> Amount:
+        """Return by how much each number is larger than the other one."""
+        return Amount(*(max(mine - theirs, 0) for mine, theirs in zip(self, other, strict=True)))
+
 
 class _Load:
     """What a worker carries, and its limits; None is no limit."""
