@@ -1,7 +1,10 @@
 """Passes each connection on a host's port to an `sshd -i` inside the host.
 
 A socket belongs to the network namespace where it was created. The inherited listener therefore stays on the machine's
-loopback, while every session runs in the host's own network. This process ends with the host's PID 1.
+loopback, while every session runs in the host's own network. This process is in the host's PID namespace, so it ends
+with the host's PID 1. It sees the files of the machine, so it can be started again while the host runs.
+
+    acceptor.py PID, with the listener as standard input; PID is the host's PID 1, as the machine numbers it
 """
 
 import os
@@ -10,8 +13,10 @@ import socket
 import sys
 import time
 
-READY = "/run/lab/ready"
-SSHD = ("/usr/bin/nsenter", "--target=1", "--net", "--", "/usr/sbin/sshd", "-i", "-f", "/run/lab/sshd_config")
+HOST = sys.argv[1]
+READY = f"/proc/{HOST}/root/run/lab/ready"
+ENTER = ("/usr/bin/nsenter", f"--target={HOST}", "--mount", "--net", "--")
+SSHD = (*ENTER, "/usr/sbin/sshd", "-i", "-f", "/run/lab/sshd_config")
 POLL = 0.01  # seconds
 
 
@@ -36,6 +41,4 @@ def become_sshd(connection: socket.socket) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
-    serving = socket.socket(fileno=int(sys.argv[1]))
-    os.close(os.open("run/lab/acceptor", os.O_CREAT, 0o600))
-    serve(serving)
+    serve(socket.socket(fileno=0))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,34 +14,9 @@ from reconciler.lab.folder import Folder, Host
 _LAB: Final = Path(__file__).parent
 _READY: Final = "run/lab/ready"
 _INIT: Final = "tini"
-# Below Linux's ephemeral ports (32768 and up), so that no outgoing connection sits on a host's port.
-_PORTS: Final = range(20000, 32000)
-_BACKLOG: Final = 128
 _START_WITHIN: Final = 30.0  # seconds; a host takes about one on an idle machine
 _POLL: Final = 0.02  # seconds
 _GONE_AFTER: Final = 0.5  # seconds; a program that is just being started has no environment to recognise it by
-
-
-def listen(port: int | None) -> socket.socket:
-    """Return a socket that listens on the machine's loopback, on `port` or on any that is free.
-
-    Raises `LabError` if the port is taken.
-    """
-    candidates = [port] if port is not None else secrets.SystemRandom().sample(_PORTS, len(_PORTS))
-    for candidate in candidates:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", candidate))
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-        else:
-            return listener
-    raise LabError(
-        f"port {port} on 127.0.0.1 is taken by another program" if port else "no port on 127.0.0.1 is free",
-        hint="end that program, or remove the lab with `reconciler lab down` and create it again",
-    )
 
 
 def start(folder: Folder, host: Host) -> None:
@@ -56,9 +27,8 @@ def start(folder: Folder, host: Host) -> None:
     for part in ("reconciler", "openvswitch", "root"):
         (disk / part).mkdir(parents=True, exist_ok=True)
     argv = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--propagation=private", "--"]
-    argv += ["sh", str(_LAB / "boot/host.sh"), host.name, str(disk), str(_LAB), os.path.realpath(sys.executable)]
-    with listen(host.port) as listener:
-        process.start(folder, host.name, argv, listener=listener)
+    argv += ["sh", str(_LAB / "boot/host.sh"), host.name, str(disk), str(_LAB)]
+    process.start(folder, host.name, argv)
 
 
 def inits(folder: Folder) -> dict[str, int]:
@@ -67,7 +37,7 @@ def inits(folder: Folder) -> dict[str, int]:
 
 
 def is_ready(pid: int) -> bool:
-    """Return whether the host with this PID 1 runs its switch and accepts logins."""
+    """Return whether the host with this PID 1 has started its switch, so that connections are passed to it."""
     return Path(f"/proc/{pid}/root", _READY).exists()
 
 

@@ -11,12 +11,12 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import LabError
-from reconciler.lab import cluster_files, network, process, requirements
+from reconciler.lab import cluster_files, logins, network, process, requirements
 from reconciler.lab import host as hosts
 from reconciler.lab.folder import MAX_WORKERS, Folder, Host, Settings, locate, locked
 from reconciler.lab.guest import Guest
@@ -37,13 +37,17 @@ class LabInfo:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """The status of one host; `address` is inside the lab, `port` on 127.0.0.1, `pid` its PID 1 on this machine."""
+    """The status of one host; `address` is inside the lab, `port` on 127.0.0.1, `pid` its PID 1 on this machine.
+
+    `login_error` says why a login failed, None if it succeeded or was not tried.
+    """
 
     name: str
     address: str
     port: int
     pid: int | None
     up: bool
+    login_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,20 @@ class LabStatus:
 
     @property
     def up(self) -> bool:
-        """Whether every host is up."""
-        return all(host.up for host in self.hosts)
+        """Whether every host is up, and no login failed."""
+        return all(host.up and host.login_error is None for host in self.hosts)
+
+    @property
+    def remedy(self) -> str | None:
+        """The command that starts hosts that are down and repairs logins, None if there is nothing to do."""
+        return None if self.up else f"reconciler lab up --name {self.name} --workers {len(self.hosts) - 1}"
 
 
 def up(name: str = "lab", workers: int = 3, *, report: Progress) -> LabInfo:
     """Start the lab with all its hosts, and return the path of its cluster file; safe to run again.
 
-    Raises `LabError` if this machine cannot run a lab, if the lab already has more workers than requested, or if a part
-    of it does not start.
+    Hosts that are up keep running; their logins are repaired if they do not work. Raises `LabError` if this machine
+    cannot run a lab, if the lab already has more workers than requested, or if a part of it does not start.
     """
     folder = locate(name)
     requirements.check()
@@ -93,11 +102,16 @@ def down(name: str = "lab", *, report: Progress) -> None:
     report(f"lab {name} is removed" if existed or ended else f"there is no lab {name}")
 
 
-def status(name: str = "lab") -> LabStatus:
-    """Return the status of every host; raises `LabError` if there is no such lab."""
+def status(name: str = "lab", *, try_logins: bool = False) -> LabStatus:
+    """Return the status of every host, and log in to each that is up if wanted; `LabError` if there is no such lab."""
     folder, settings = _existing(name)
     inits = hosts.inits(folder)
-    return LabStatus(name, folder.cluster_file, tuple(_status_of(host, inits) for host in settings.hosts))
+    found = [_status_of(host, inits) for host in settings.hosts]
+    if try_logins:
+        running = [host for host, one in zip(settings.hosts, found, strict=True) if one.up]
+        failures = logins.failures(folder, running)
+        found = [replace(one, login_error=failures.get(one.name)) for one in found]
+    return LabStatus(name, folder.cluster_file, tuple(found))
 
 
 def exec_in(name: str, host: str, argv: Sequence[str]) -> int:
@@ -157,17 +171,20 @@ def _settle(folder: Folder, workers: int) -> Settings:
 def _pick_ports(names: Sequence[str], taken: Mapping[str, int]) -> dict[str, int]:
     """Choose a free port for each host without one; all are held until the last is chosen, so that they differ."""
     with ExitStack() as held:
-        new = {name: held.enter_context(hosts.listen(None)) for name in names if name not in taken}
+        new = {name: held.enter_context(logins.listen(None)) for name in names if name not in taken}
         return {name: listener.getsockname()[1] for name, listener in new.items()}
 
 
 def _start_missing(folder: Folder, settings: Settings, report: Progress) -> None:
-    """Start the hosts that are down, and connect the missing links of hosts that are up."""
+    """Start the hosts that are down; connect missing links of hosts that are up, and repair their logins."""
     inits = hosts.inits(folder)
-    running = {one.name: inits[one.name] for one in settings.hosts if _status_of(one, inits).up}
-    for name, pid in running.items():
-        network.connect(folder, name, pid)
-    missing = [one for one in settings.hosts if one.name not in running]
+    running = [one for one in settings.hosts if _status_of(one, inits).up]
+    for host in running:
+        network.connect(folder, host.name, inits[host.name])
+    if failures := logins.failures(folder, running):
+        report(f"repairing logins to {', '.join(failures)}")
+        logins.repair(folder, [host for host in running if host.name in failures], inits)
+    missing = [one for one in settings.hosts if one not in running]
     if missing:
         report(f"starting {', '.join(one.name for one in missing)}")
         _start(folder, missing)
@@ -178,8 +195,10 @@ def _start(folder: Folder, members: Sequence[Host]) -> None:
     names = [member.name for member in members]
     for member in members:
         hosts.start(folder, member)
-    for name, pid in hosts.wait_until_networked(folder, names).items():
-        network.connect(folder, name, pid)
+    inits = hosts.wait_until_networked(folder, names)
+    for member in members:
+        logins.accept(folder, member, inits[member.name])
+        network.connect(folder, member.name, inits[member.name])
     hosts.wait_until_ready(folder, names)
 
 

@@ -54,10 +54,22 @@ def start(folder: Folder, part: str, argv: Sequence[str], *, listener: socket.so
         )
 
 
-def run(folder: Folder, argv: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a short set-up command to its end; it has the mark too, so that `down` ends it if its `up` is killed."""
+def run(
+    folder: Folder, argv: Sequence[str], text: str = "", within: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a short set-up command to its end; it has the mark too, so that `down` ends it if its `up` is killed.
+
+    Raises `subprocess.TimeoutExpired` if it takes more than `within` seconds.
+    """
     return subprocess.run(
-        argv, input=text, text=True, capture_output=True, check=False, env=_environment(folder, "setup")
+        argv,
+        input=text,
+        text=True,
+        errors="replace",
+        capture_output=True,
+        check=False,
+        env=_environment(folder, "setup"),
+        timeout=within,
     )
 
 
@@ -67,14 +79,14 @@ def find(folder: Folder) -> tuple[LabProcess, ...]:
     return tuple(process for pid in ids if (process := _examine(folder, pid)) is not None)
 
 
-def end(folder: Folder, part: str | None = None) -> int:
+def end(folder: Folder, part: str | None = None, programs: tuple[str, ...] = ("",)) -> int:
     """Kill the lab's processes, or those of one part, and wait until none is left; return how many there were.
 
-    Raises `LabError` if a process does not end.
+    Only programs are killed whose names begin with one of `programs`. Raises `LabError` if a process does not end.
     """
     ended: set[int] = set()
     deadline = time.monotonic() + _END_WITHIN
-    while living := [process for process in find(folder) if part in (None, process.part)]:
+    while living := [one for one in find(folder) if part in (None, one.part) and one.program.startswith(programs)]:
         for process in living:
             _kill(folder, process.pid)
             ended.add(process.pid)

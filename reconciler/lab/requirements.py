@@ -19,6 +19,7 @@ PROGRAMS: Final = {
     "qemu-img": "qemu-utils",
     "dnsmasq": "dnsmasq-base",
     "sshd": "openssh-server",
+    "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sudo": "sudo",
     "nft": "nftables",

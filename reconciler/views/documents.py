@@ -531,12 +531,14 @@ class LabHost(Model):
     ssh: str
     pid: int | None
     up: bool
+    login_error: str | None
 
 
 class LabStatus(LabUp):
-    """`lab status`."""
+    """`lab status`; `up` means that every host is up and can be logged in to, else `remedy` is a command."""
 
     up: bool
+    remedy: str | None
     hosts: list[LabHost]
 
 

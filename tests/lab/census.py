@@ -52,6 +52,7 @@ find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*' ! -pa
 """
 _KEEPER: Final = ("sh /var/lib/reconciler/flows/keep", "ovs-ofctl", "timeout 0.1 cat", "cat ", "sleep 0.05")
 _NOISE: Final = ("sshd", "sh -euc", "ssh-", *_KEEPER)
+_ACCEPTOR: Final = re.compile(r"(/acceptor\.py) [0-9]+")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
 _SETTLE_WITHIN: Final = 8.0  # seconds; processes that were told to end take some time
 
@@ -122,5 +123,6 @@ def _list(lab: labs.LabInfo, host: str) -> HostCensus:
 
 
 def _plain(line: str) -> str:
-    """Write a line the same way each time: nftables lists the elements of a set as they come."""
+    """Write a line the same way each time: without process ids, and with the elements of a set in order."""
+    line = _ACCEPTOR.sub(r"\1", line)
     return _ELEMENTS.sub(lambda match: "elements: " + " ".join(sorted(match[1].split(", "))), line).strip()

@@ -108,6 +108,7 @@ def test_up_restarts_a_dead_host_and_leaves_the_others(own_lab: Callable[..., la
     before = {host.name: host for host in labs.status(name).hosts}
     labs.pull_plug(name, "worker1")
     assert [host.name for host in labs.status(name).hosts if not host.up] == ["worker1"]
+    assert labs.status(name).remedy == f"reconciler lab up --name {name} --workers 2"
     labs.up(name, 2, report=print)
     after = {host.name: host for host in labs.status(name).hosts}
     assert labs.status(name).up

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from reconciler import lab
 from reconciler.cli.help import Verb
 from reconciler.cli.session import Session
+from reconciler.spec.quoting import escape
 from reconciler.views import documents
 from reconciler.views.files import line_view
 from reconciler.views.tables import Table
-from reconciler.views.view import View
+from reconciler.views.view import Block, View
 
 Name = Annotated[str, typer.Option("--name", metavar="NAME", envvar="RECONCILER_LAB_NAME", help="The name of the lab.")]
 
@@ -61,25 +63,13 @@ def down(session: Session, name: Name = "lab") -> None:
 
 
 def status(session: Session, name: Name = "lab") -> int:
-    """Show the hosts of a lab. Exits 1 if one is down.
+    """Show the hosts of a lab, and log in to each. Exits 1 if a host is down or a login fails.
 
     Example:
       reconciler lab status
     """
-    found = lab.status(name)
-    file = str(found.cluster_file)
-    rows = [
-        {"host": host.name, "address": host.address, "ssh": f"127.0.0.1:{host.port}", "pid": host.pid, "up": host.up}
-        for host in found.hosts
-    ]
-    session.show(
-        View(
-            lambda: [Table(rows), f"cluster file: {file}\n"],
-            lambda: documents.LabStatus(
-                name=found.name, cluster=file, up=found.up, hosts=[documents.LabHost(**row) for row in rows]
-            ),
-        )
-    )
+    found = lab.status(name, try_logins=True)
+    session.show(View(lambda: _status_text(found), lambda: _status_document(found)))
     return 0 if found.up else 1
 
 
@@ -100,3 +90,24 @@ def execute(
 
 def _report(line: str) -> None:
     sys.stderr.write(f"{line}\n")
+
+
+def _status_text(found: lab.LabStatus) -> Iterator[Block]:
+    yield Table([_place(host) | {"login": host.login_error is None if host.up else None} for host in found.hosts])
+    yield f"cluster file: {found.cluster_file}\n"
+    for host in found.hosts:
+        if host.login_error is not None:
+            yield f"{host.name}: login failed: {escape(host.login_error)}\n"
+    if found.remedy is not None:
+        yield f"hint: run `{found.remedy}`; hosts that are up keep running, with their guests\n"
+
+
+def _status_document(found: lab.LabStatus) -> documents.LabStatus:
+    hosts = [documents.LabHost(**_place(host), login_error=host.login_error) for host in found.hosts]
+    cluster = str(found.cluster_file)
+    return documents.LabStatus(name=found.name, cluster=cluster, up=found.up, remedy=found.remedy, hosts=hosts)
+
+
+def _place(host: lab.HostStatus) -> dict[str, Any]:
+    ssh = f"127.0.0.1:{host.port}"
+    return {"host": host.name, "address": host.address, "ssh": ssh, "pid": host.pid, "up": host.up}

@@ -1,13 +1,16 @@
 #!/bin/sh
-# Gives a host its own accounts in /etc: those of the machine, and one that may run as root what SUDOERS allows.
-# The machine's files are copied and covered by a mount, never written. Called by host.sh in the new root, before it is entered.
-#   accounts.sh NAME SUDOERS
+# Gives a host what a login needs: the keys and settings in SSH, and its own files in ETC, with the accounts of the machine
+# and one that may run as root what SSH/sudoers allows. Called in the root of the host, while /etc is the machine's.
+#   accounts.sh NAME SSH ETC
 set -eu
-name=$1 sudoers=$2
-own=run/lab/etc
+name=$1 ssh=$2 own=$3
 user=reconciler id=60990
 
-mkdir -m 755 "$own" "$own/sudoers.d"
+mkdir -p "$own" home
+for file in passwd group shadow hosts sudoers sudoers.d; do
+    [ ! -L "$own/$file" ] || rm "$own/$file" # the machine's; a file of the host is kept, because it may be mounted
+done
+mkdir -p "$own/sudoers.d"
 umask 077
 for file in passwd group shadow; do
     grep -v "^$user:" "/etc/$file" > "$own/$file"
@@ -23,12 +26,12 @@ Defaults use_pty
 root ALL=(ALL:ALL) ALL
 @includedir /etc/sudoers.d
 END
-cp "$sudoers" "$own/sudoers.d/$user"
+cp "$ssh/sudoers" "$own/sudoers.d/$user"
 chmod 644 "$own/passwd" "$own/group" "$own/hosts"
 chmod 440 "$own/sudoers" "$own/sudoers.d/$user"
-
-for file in passwd group shadow hosts sudoers sudoers.d; do
-    mount --bind "$own/$file" "etc/$file"
-done
-mkdir -m 755 home
 install -d -m 700 -o "$id" -g "$id" "home/$user"
+
+for file in "$ssh"/*; do
+    install -m 644 "$file" run/lab
+done
+chmod 600 run/lab/host_key

@@ -2,11 +2,10 @@
 # First program of a host, as PID 1 of fresh mount, PID and UTS namespaces: gives the host a root of its own, then its
 # own network. Programs and /etc come read-only from the machine; /var/lib/reconciler and /etc/openvswitch are the
 # host's disk; all else is new at every start.
-#   host.sh NAME DISK LAB PYTHON, with the listening socket of its sshd as standard input
+#   host.sh NAME DISK LAB
 set -eu
-exec 3<&0 < /dev/null
 umask 022
-name=$1 disk=$2 lab=$3 python=$4
+name=$1 disk=$2 lab=$3
 root=$disk/root
 
 hostname "$name"
@@ -27,21 +26,16 @@ for part in bin sbin lib lib32 lib64 libx32 usr etc; do
         mount -o remount,bind,ro "$part"
     fi
 done
-sh "$lab/boot/accounts.sh" "$name" "$disk/ssh/sudoers"
+sh "$lab/boot/accounts.sh" "$name" "$disk/ssh" run/lab/etc
+for file in run/lab/etc/*; do
+    mount --bind "$file" "etc/${file##*/}"
+done
 mount --bind "$disk/openvswitch" etc/openvswitch
 mount --bind "$disk/reconciler" var/lib/reconciler
 mount --rbind /dev dev
 mount -t tmpfs -o mode=1777 lab-shm dev/shm
 mount -t proc proc proc
-cp "$lab/boot/services.sh" "$disk"/ssh/* run/lab
-chmod 600 run/lab/host_key
-
-# Started while the machine's Python is still in reach; it answers no one before /run/lab/ready is there.
-"$python" -I -S "$lab/acceptor.py" 3 &
-exec 3<&-
-
-# The acceptor names its files as it starts: it must have loaded them before they go out of sight.
-until [ -e run/lab/acceptor ]; do sleep 0.01; done
+cp "$lab/boot/services.sh" run/lab
 pivot_root . machine
 umount -l /machine
 rmdir /machine
