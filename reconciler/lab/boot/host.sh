@@ -1,7 +1,7 @@
 #!/bin/sh
 # First program of a host, as PID 1 of fresh mount, PID and UTS namespaces: gives the host a root of its own, then its
-# own network. Programs and /etc come read-only from the machine; /var/lib/reconciler and /etc/openvswitch are the
-# host's disk; all else is new at every start.
+# own network. Programs come read-only from the machine; /var/lib/reconciler and /etc/openvswitch are the host's disk; all
+# else is new at every start.
 #   host.sh NAME DISK LAB
 set -eu
 umask 022
@@ -17,7 +17,7 @@ mkdir -m 700 root
 mkdir -m 1777 tmp var/tmp
 ln -s ../run var/run
 ln -s ../run/lock var/lock
-for part in bin sbin lib lib32 lib64 libx32 usr etc; do
+for part in bin sbin lib lib32 lib64 libx32 usr; do
     if [ -L "/$part" ]; then
         cp -P "/$part" "$part"
     elif [ -d "/$part" ]; then
@@ -26,10 +26,18 @@ for part in bin sbin lib lib32 lib64 libx32 usr etc; do
         mount -o remount,bind,ro "$part"
     fi
 done
-sh "$lab/boot/accounts.sh" "$name" "$disk/ssh" run/lab/etc
-for file in run/lab/etc/*; do
-    mount --bind "$file" "etc/${file##*/}"
-done
+
+# /etc is a folder of the host, with links to the files of the machine. Mounts on files of the machine's /etc would not last:
+# if a package replaces such a file, the kernel removes the mounts on it.
+mkdir etc etc.machine
+mount --rbind /etc etc.machine
+mount -o remount,bind,ro etc.machine
+(cd etc && find ../etc.machine -mindepth 1 -maxdepth 1 ! -name openvswitch -exec ln -s -t . {} +)
+mkdir etc/openvswitch
+sh "$lab/boot/accounts.sh" "$name" "$disk/ssh" etc
+mount --bind etc etc
+mount -o remount,bind,ro etc
+
 mount --bind "$disk/openvswitch" etc/openvswitch
 mount --bind "$disk/reconciler" var/lib/reconciler
 mount --rbind /dev dev
