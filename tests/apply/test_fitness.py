@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from reconciler.apply.observation.fitness import (
     NO_SPACE,
     PACKAGES,
     Finding,
+    ProbeOutput,
     Requirements,
     Verdict,
     clock,
@@ -24,10 +27,12 @@ from reconciler.apply.observation.fitness import (
 from reconciler.spec.load import load_cluster
 from reconciler.spec.models.names import HostName
 from reconciler.trees import DISK
+from tests.apply.drivers.realhost import real_host
 
 DIGEST = "c" * 64
+DROPPING = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}
 WORKER = Requirements("br-int", "ens4", 1500, ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
-NODE = Requirements("br-int", "ens4", 1500, ("ip", "nft"), None, {}, "ens3", "10.60.7.0/24", "inet400")
+NODE = Requirements("br-int", "ens4", 1500, ("ip", "nft"), None, {}, "ens3", "10.60.7.0/24", "inet400", ("9.9.9.9",))
 FINE = f"""\
 clock 1700000000.500000000
 user 0 root
@@ -46,13 +51,18 @@ nat yes
 link yes 3: ens3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP
 route yes default via 203.0.113.1 dev ens3
 overlap
+chains {{"nftables": [{{"chain": {{"table": "reconciler_uplink", "hook": "forward", "policy": "drop"}}}}]}}
 space yes      Avail {LITTLE_SPACE}
 image {DIGEST}
 """
 
 
 def judged(required: Requirements, text: str, check: str, skew: float | None = 0.0) -> Finding:
-    (found,) = [finding for finding in findings(required, parse(text), skew) if finding.check == check]
+    return judged_of(required, parse(text), check, skew)
+
+
+def judged_of(required: Requirements, probed: ProbeOutput, check: str, skew: float | None = 0.0) -> Finding:
+    (found,) = [finding for finding in findings(required, probed, skew) if finding.check == check]
     return found
 
 
@@ -223,3 +233,56 @@ def test_the_probe_runs_where_nothing_is_there(tmp_path: Path) -> None:
     assert clock(probed)
     assert judged(NODE, done.stdout, "programs").verdict is Verdict.FAIL
     assert judged(NODE, done.stdout, "nat").found.endswith("nft: not found")
+
+
+def test_a_dhcp_server_on_all_interfaces_is_named_and_one_on_its_own_interface_is_none_of_ours() -> None:
+    line = 'dhcp UNCONN 0 0 {}:67 0.0.0.0:* users:(("dnsmasq",pid=7,fd=4))'
+    found = judged(NODE, FINE + line.format("*"), "dhcp")
+    assert (found.verdict, found.found) == (Verdict.FAIL, "another program serves DHCP: dnsmasq")
+    assert judged(NODE, FINE + line.format("0.0.0.0%virbr0"), "dhcp").verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (
+            "chains " + json.dumps({"nftables": [{"metainfo": {}}, {"chain": DROPPING}]}),
+            "ip filter FORWARD",
+        ),
+        ("legacy -P INPUT DROP -P FORWARD DROP -P OUTPUT ACCEPT", "iptables-legacy FORWARD, iptables-legacy INPUT"),
+    ],
+    ids=["nftables", "iptables-legacy"],
+)
+def test_a_firewall_that_drops_by_default_is_a_warning_with_the_rules_that_guests_need(line: str, named: str) -> None:
+    found = judged(NODE, f"{FINE}{line}\n", "firewall")
+    assert (found.verdict, found.found) == (Verdict.WARN, f"drop what no rule accepts: {named}")
+    assert found.remedy
+    assert "iptables -I FORWARD -i inet400 -j ACCEPT" in found.remedy
+
+
+def test_guests_without_a_dns_server_are_told() -> None:
+    assert judged(NODE, FINE, "resolver").found == "guests ask 9.9.9.9"
+    assert judged(replace(NODE, dns=()), FINE, "resolver").verdict is Verdict.INFO
+
+
+def test_vnc_ports_of_other_programs_are_a_warning() -> None:
+    line = 'vnc LISTEN 0 5 127.0.0.1:5901 0.0.0.0:* users:(("Xtigervnc",pid=7,fd=4))'
+    found = judged(WORKER, f"{FINE}{line}\n", "vnc")
+    assert (found.verdict, found.found) == (Verdict.WARN, "ports are taken: 5901 by Xtigervnc")
+
+
+LISTEN = "socket(S,PF_INET,SOCK_STREAM,0);bind(S,sockaddr_in(5907,INADDR_LOOPBACK));listen(S,1);sleep 60"
+
+
+@pytest.mark.lab
+def test_the_probe_finds_other_programs_and_rules_on_a_host() -> None:
+    with real_host() as host:
+        host.sh("nft add table ip filter")
+        host.sh("nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'")
+        host.sh("dnsmasq --conf-file=/dev/null --port=0 --dhcp-range=10.9.9.9,static --pid-file")
+        host.sh(f"perl -MSocket -e '{LISTEN}' > /dev/null 2>&1 & sleep 0.3")
+        node = parse(host.run(probe(NODE)).output)
+        worker = parse(host.run(probe(WORKER)).output)
+    assert judged_of(NODE, node, "dhcp").found == "another program serves DHCP: dnsmasq"
+    assert judged_of(NODE, node, "firewall").found == "drop what no rule accepts: ip filter FORWARD"
+    assert judged_of(WORKER, worker, "vnc").found == "ports are taken: 5907 by perl"

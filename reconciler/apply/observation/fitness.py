@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,7 +68,7 @@ class Finding:
 class Requirements:
     """What a host needs: `accelerator` and `images` (SHA-256 by name) of a worker, the rest of the network node.
 
-    `internet` is the subnet of guests with internet, and `gateway` the interface of its gateway.
+    `internet` is the subnet of guests with internet, `gateway` the interface of its gateway, `dns` their DNS servers.
     """
 
     bridge: str
@@ -79,6 +80,7 @@ class Requirements:
     uplink: str | None
     internet: str = ""
     gateway: str = ""
+    dns: tuple[str, ...] = ()
 
 
 def requirements(cluster: Cluster, host: HostName) -> Requirements:
@@ -95,6 +97,7 @@ def requirements(cluster: Cluster, host: HostName) -> Requirements:
         uplink=cluster.network_node.uplink if routes else None,
         internet=str(cluster.internet.subnet),
         gateway=gateway_interface(cluster.internet.vlan),
+        dns=tuple(map(str, cluster.internet.dns)),
     )
 
 
@@ -107,6 +110,14 @@ root=$1 bridge=$2 trunk=$3 uplink=$4 internet=$5 gateway=$6
 shift 6
 say() { printf '%s %s\\n' "$1" "$(printf %s "$2" | tr '\\n' ' ')"; }
 ask() { key=$1; shift; if text=$("$@" 2>&1); then say "$key" "yes $text"; else say "$key" "no $text"; fi; }
+others() {
+    key=$1
+    shift
+    ss -Hlnp "$@" 2> /dev/null | while read -r line; do
+        pid=${line##*pid=}
+        if ! grep -qsF "$root/" "/proc/${pid%%,*}/cmdline"; then say "$key" "$line"; fi
+    done
+}
 say clock "$(date +%s.%N)"
 say user "$(id -u) $(id -un 2>&1 || :)"
 for program do
@@ -132,7 +143,11 @@ if [ -n "$uplink" ]; then
     ask link ip -o link show dev "$uplink"
     ask route ip -o -4 route show default
     say overlap "$(overlap "$internet" "$gateway")"
+    others dhcp -u 'sport = :67'
+    say chains "$(nft -j list chains 2> /dev/null || :)"
+    if grep -qsx filter /proc/net/ip_tables_names; then say legacy "$(iptables-legacy -S 2> /dev/null || :)"; fi
 fi
+others vnc -t 'sport >= :5901 and sport <= :5999'
 place=$root
 while ! [ -d "$place" ]; do
     place=${place%/*}
@@ -216,12 +231,14 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
     yield from _mtu(required, probed)
     if required.accelerator is not None:
         yield _accelerator(required.accelerator, probed)
+        yield from _vnc(probed)
         yield _feature("taps", probed.one("tun"), "/dev/net/tun opens", "modprobe tun")
     if required.uplink is not None:
         yield _feature("namespaces", probed.one("namespace"), "can be created", "use a kernel with CONFIG_NET_NS")
         yield _feature("nat", probed.one("nat"), "nftables masquerades", "modprobe nft_chain_nat nft_masq nft_ct")
         yield _uplink(required.uplink, probed)
         yield _internet(required.internet, probed)
+        yield from _guests(required, probed)
     yield _space(probed)
     yield _clock(skew)
     absent = lacking(required, probed)
@@ -352,6 +369,64 @@ def _internet(subnet: str, probed: ProbeOutput) -> Finding:
         return Finding("internet", Verdict.OK, f"{subnet} is free for guests")
     remedy = "choose another internet.subnet in the cluster file, a private network that nothing else uses"
     return Finding("internet", Verdict.FAIL, f"{subnet} overlaps a route of this host: {route}", remedy)
+
+
+def _guests(required: Requirements, probed: ProbeOutput) -> Iterator[Finding]:
+    """Check what breaks guests on the internet VLAN although the host looks fit."""
+    everywhere = [line for line in probed.all("dhcp") if _local(line) in {"0.0.0.0:67", "*:67"}]
+    if everywhere:
+        remedy = "end it, or let it serve named interfaces only (dnsmasq: interface=, bind-interfaces)"
+        yield Finding("dhcp", Verdict.FAIL, f"another program serves DHCP: {_program(everywhere[0])}", remedy)
+    else:
+        yield Finding("dhcp", Verdict.OK, "no other program serves DHCP on all interfaces")
+    gateway = required.gateway
+    if closed := sorted(_closed_chains(probed)):
+        remedy = (
+            f"let these chains accept what comes from {gateway} and replies to it, for example: "
+            f"iptables -I FORWARD -i {gateway} -j ACCEPT; "
+            f"iptables -I FORWARD -o {gateway} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; "
+            f"iptables -I INPUT -i {gateway} -j ACCEPT"
+        )
+        yield Finding("firewall", Verdict.WARN, f"drop what no rule accepts: {', '.join(closed)}", remedy)
+    else:
+        yield Finding("firewall", Verdict.OK, "no other rules drop packets of guests by default")
+    if required.dns:
+        yield Finding("resolver", Verdict.OK, f"guests ask {', '.join(required.dns)}")
+    else:
+        yield Finding("resolver", Verdict.INFO, "guests get no DNS server: internet.dns in the cluster file is empty")
+
+
+def _closed_chains(probed: ProbeOutput) -> Iterator[str]:
+    """Yield the chains for packets to and through this host that drop by default, other than ours."""
+    for text in probed.all("chains"):
+        try:
+            items = json.loads(text or "{}").get("nftables", [])
+        except ValueError:
+            continue
+        for chain in (item["chain"] for item in items if "chain" in item):
+            own = str(chain.get("table", "")).startswith("reconciler")
+            if chain.get("hook") in {"forward", "input"} and chain.get("policy") == "drop" and not own:
+                yield f"{chain.get('family')} {chain.get('table')} {chain.get('name')}"
+    for text in probed.all("legacy"):
+        yield from (f"iptables-legacy {name}" for name in ("FORWARD", "INPUT") if f"-P {name} DROP" in text)
+
+
+def _vnc(probed: ProbeOutput) -> Iterator[Finding]:
+    taken = [f"{_local(line).rpartition(':')[2]} by {_program(line)}" for line in probed.all("vnc")]
+    if taken:
+        remedy = "end these programs, or move them to ports below 5901: VMs get VNC ports from 5901 on"
+        yield Finding("vnc", Verdict.WARN, f"ports are taken: {', '.join(taken)}", remedy)
+
+
+def _local(line: str) -> str:
+    """Return the local address in a line of ss(8)."""
+    parts = line.split()
+    return parts[3] if len(parts) > 3 else ""  # noqa: PLR2004 - state, two queues, address
+
+
+def _program(line: str) -> str:
+    """Return the program in a line of ss(8)."""
+    return line.partition('(("')[2].partition('"')[0] or "an unknown program"
 
 
 def _space(probed: ProbeOutput) -> Finding:
