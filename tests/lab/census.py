@@ -23,7 +23,7 @@ _SCRIPT: Final = r"""
 exec 2>&1
 echo == processes
 for process in /proc/[0-9]*; do
-    [ "$process" = "/proc/$$" ] || tr '\0' ' ' < "$process/cmdline" 2> /dev/null && echo
+    [ "$process" = "/proc/$$" ] || { tr '\0' ' ' < "$process/cmdline"; } 2> /dev/null && echo
 done
 echo == interfaces
 ip -o link | sed -E 's/^[0-9]+: ([^:@]+)[^<]*<([^>]*)>.*/\1 \2/'
@@ -50,7 +50,7 @@ find /var/lib/reconciler -maxdepth 1 -type f ! -name lock
 find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*' ! -path '/var/lib/reconciler/state/*' \
     ! -path '/var/lib/reconciler/flows/*'
 """
-_KEEPER: Final = ("sh /var/lib/reconciler/flows/keep", "ovs-ofctl", "timeout 0.1 cat", "cat ", "sleep 0.05")
+_KEEPER: Final = ("sh /var/lib/reconciler/flows/keep", "ovs-ofctl", "timeout 0.1 cat", "cat", "sleep 0.05")
 _NOISE: Final = ("sshd", "sh -euc", "ssh-", *_KEEPER)
 _ACCEPTOR: Final = re.compile(r"(/acceptor\.py) [0-9]+")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
