@@ -85,8 +85,10 @@ class VmDefaults(Model):
 class Vm(VmDefaults):
     """One VM of a slice."""
 
-    worker: Annotated[Name | None, RECREATE] = Field(
-        default=None, description="the worker that it must run on; default: chosen by the placement policy"
+    worker: Annotated[Name | None, RESTART] = Field(
+        default=None,
+        description="the worker that it must run on, to which it moves with its disk; default: chosen by the placement "
+        "policy",
     )
     group: Annotated[Name | None, LIVE] = Field(
         default=None, description="a group of this file that it takes settings from"
