@@ -45,9 +45,8 @@ def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK, documents:
         cluster_file = load_cluster(tree, cluster)
     except SpecError as error:
         raise SpecError([*error.found, *malformed]) from None
-    if problems := [*malformed, *check(cluster_file, slices, partial)]:
-        raise SpecError(problems)
-    if problems := list(check_images(cluster_file, slices, _image_headers(cluster_file, slices))):
+    of_images = check_images(cluster_file, slices, _image_headers(cluster_file, slices))
+    if problems := [*malformed, *check(cluster_file, slices, partial), *of_images]:
         raise SpecError(problems)
     if paths and not slices:
         where = ", ".join(str(path) for path in paths)

@@ -79,6 +79,16 @@ def test_a_disk_that_is_smaller_than_its_image_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_they_come_together_with_the_problems_of_other_files_and_other_vms() -> None:
+    Path("other.yaml").write_text("version: 1\nname: [other]\nowner: admin\n")
+    Path("slice.yaml").write_text(f"{SLICE}  three: {{flavor: none}}\n")
+    Path("cirros.qcow2").write_bytes(b"raw")
+    with pytest.raises(SpecError) as caught:
+        workflow.load(Path("cluster.yaml"), [Path("slice.yaml"), Path("other.yaml")])
+    assert {found.code for found in caught.value.problems()} >= {Code.IMAGE, Code.UNKNOWN_NAME, Code.WRONG_TYPE}
+
+
+@pytest.mark.usefixtures("folder")
 def test_images_that_are_not_here_or_not_used_are_not_checked() -> None:
     files = [Path("slice.yaml")]
     assert len(workflow.load(Path("cluster.yaml"), files).slices) == 1
