@@ -39,7 +39,9 @@ def with_limit(site: Site) -> Path:
 def say(site: Site, count: int) -> list[int]:
     """Let the guest write so many lines, and return the sizes of both parts of its log."""
     site.vms("chatty")["a"].run(SAY.format(count=count))
-    assert f"line-{count - 1}-of-many" in on_host(site.lab, "worker1", f"cat {LOG}.1 {LOG} 2>/dev/null | tail -c 1000")
+    newest = on_host(site.lab, "worker1", f"cat {LOG}.1 {LOG} 2>/dev/null | tail -c 1000")
+    # On a busy machine QEMU may log a byte twice: that costs one of these lines, not all.
+    assert any(f"line-{number}-of-many" in newest for number in range(count - 10, count)), newest
     return sizes_of_log(site)
 
 
