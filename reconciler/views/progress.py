@@ -25,7 +25,7 @@ def event_line(event: Event, *, verbose: bool) -> str | None:
         case StepResult(step=step, adopted=True, message=message):
             return f"{_label(step)}: {message}"
         case StepResult(step=step, status=StepStatus.DONE, seconds=seconds):
-            return f"{_label(step)}: {_PAST[step.action]} in {seconds:.1f} s"
+            return f"{_label(step)}: {_past(step)} in {seconds:.1f} s"
         case StepResult(step=step, status=status, message=message):
             return f"{_label(step)}: {status}: {_first(message)}"
         case HostDropped() | HostLost() | Waiting():
@@ -39,6 +39,11 @@ def _trouble(event: HostDropped | HostLost | Waiting) -> str:
         return f"waiting: {event.message}"
     what = "given up" if isinstance(event, HostLost) else "connection lost, trying again"
     return f"{event.host:<10} {what}: {_first(event.message)}"
+
+
+def _past(step: Step) -> str:
+    """Say what a step did."""
+    return f"copied from {step.before.host}" if step.moves and step.before is not None else _PAST[step.action]
 
 
 def _label(step: Step) -> str:

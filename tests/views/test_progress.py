@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.apply.execution.events import (
@@ -42,6 +44,13 @@ def result(status: StepStatus, message: str = "") -> StepResult:
 )
 def test_an_event_is_one_line_or_none(event: Event, line: str | None) -> None:
     assert event_line(event, verbose=False) == line
+
+
+def test_a_move_says_where_the_copy_came_from() -> None:
+    before = router()
+    (moved,) = steps((replace(before, host=HostName("worker9")), before))
+    done = StepResult(moved, StepStatus.DONE, seconds=2.5)
+    assert event_line(done, verbose=False) == f"{LABEL}: copied from worker9 in 2.5 s"
 
 
 def test_the_start_of_a_step_is_told_if_asked_for() -> None:
