@@ -127,9 +127,15 @@ class Step:
         return found
 
     @property
+    def source(self) -> HostName | None:
+        """The host that the step copies the resource from; None where it copies nothing."""
+        moved = self.action is Action.UPDATE and self.before is not None and self.before.host != self.host
+        return self.before.host if moved and self.before is not None else None
+
+    @property
     def moves(self) -> bool:
         """Whether the step copies the resource from another host."""
-        return self.action is Action.UPDATE and self.before is not None and self.before.host != self.host
+        return self.source is not None
 
 
 @dataclass(frozen=True, slots=True)

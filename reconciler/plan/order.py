@@ -42,20 +42,19 @@ def order(changes: Sequence[Change]) -> tuple[Step, ...]:
 class _Halves:
     """The future steps, numbered from 0: of each change its removals, its creation or update, or both.
 
-    `gone` has what each removal removes. Of one address, `clearings` are of what an unfinished move left, and
-    `departures` of what a move has copied.
+    `gone` has what each removal removes: also what an unfinished move left. `departures` are those removals that delete
+    what a move has copied.
     """
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self.changes: list[Change] = []
         self.gone: dict[int, Resource] = {}
         self.removals: dict[Address, list[int]] = {}
-        self.clearings: dict[Address, int] = {}
         self.departures: dict[Address, int] = {}
         self.creations: dict[Address, int] = {}
         for change in changes:
             if change.leftover is not None:
-                self.clearings[change.address] = self._remove(change, change.leftover)
+                self._remove(change, change.leftover)
             if change.action in {Action.DELETE, Action.REPLACE}:
                 assert change.before is not None, "only what exists is removed"  # noqa: S101 - an invariant of changes
                 self._remove(change, change.before)

@@ -51,8 +51,14 @@ class Excess(NamedTuple):
 
 def slice_usage(vms: Collection[Sized], vlans: int) -> Usage:
     """Count what one slice uses."""
-    vcpus, memory, disk = ([vm.vcpus or 0 for vm in vms], [vm.memory or 0 for vm in vms], [vm.disk or 0 for vm in vms])
-    return Usage(1, len(vms), sum(vcpus), sum(memory), sum(disk), vlans)
+    return Usage(
+        slices=1,
+        vms=len(vms),
+        vcpus=sum([vm.vcpus or 0 for vm in vms]),
+        memory=sum([vm.memory or 0 for vm in vms]),
+        disk=sum([vm.disk or 0 for vm in vms]),
+        vlans=vlans,
+    )
 
 
 def total(usages: Iterable[Usage]) -> Usage:

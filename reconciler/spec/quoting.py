@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_SHOWN = 60
 """Characters of a user's text that a message repeats at most."""
@@ -38,9 +38,10 @@ def did_you_mean(word: str, known: Iterable[str], *, else_list: bool = True) -> 
     close = difflib.get_close_matches(word[:MAX_SHOWN], choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
-    return f"known here: {_listed(choices)}" if choices and else_list else None
+    return f"known here: {listed(choices, 12)}" if choices and else_list else None
 
 
-def _listed(words: list[str], most: int = 12) -> str:
+def listed(words: Sequence[str], most: int) -> str:
+    """Return words in one line, and how many there are beyond `most`."""
     more = len(words) - most
     return ", ".join(words[:most]) + (f" and {more} more" if more > 0 else "")

@@ -30,7 +30,7 @@ from reconciler.state import refusals, rows, staleness
 from reconciler.state.image import Entry, HeldLock, Image, Meta, SliceMark
 from reconciler.state.locks import process
 from reconciler.state.locks.ttl import TTL
-from reconciler.state.status import deletes_leftover, status_after
+from reconciler.state.status import deletes_leftover, state_once_done, status_after
 from reconciler.state.store import (
     ApplyId,
     HistoryEntry,
@@ -478,13 +478,10 @@ def _record(draft: Image, results: Sequence[StepResult]) -> None:
         if entry is not None and deletes_leftover(result.step, entry.state.resource.host):
             if result.status is StepStatus.DONE:
                 draft.resources[address] = Entry(ResourceState(entry.state.resource), due=False)
-        elif result.step.moves and result.status is StepStatus.DONE:
-            moved = ResourceState(result.step.subject, Status.UNKNOWN, result.step.before)
-            draft.resources[address] = Entry(moved, due=True)
         elif status is None:
             draft.resources.pop(address, None)
         elif status is Status.PRESENT:
-            draft.resources[address] = Entry(ResourceState(result.step.subject), due=False)
+            draft.resources[address] = Entry(state_once_done(result.step), due=result.step.moves)
         elif entry is not None:
             draft.resources[address] = replace(entry, state=replace(entry.state, status=status))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.plan.model import Action, Step
 from reconciler.plan.results import StepResult, StepStatus
-from reconciler.plan.snapshot import Status
+from reconciler.plan.snapshot import ResourceState, Status
 
 _AFTERWARDS = {
     Action.CREATE: (Status.PRESENT, Status.CREATING),
@@ -19,12 +19,15 @@ def deletes_leftover(step: Step, host: str) -> bool:
     return step.action is Action.DELETE and step.host != host
 
 
-def status_after(result: StepResult) -> Status | None:
-    """Return the status of a step's resource after the step; None where it is confirmed gone.
+def state_once_done(step: Step) -> ResourceState:
+    """Return what the state has of a resource that a step has created or changed.
 
-    A move has another step: the resource is present once it is deleted where it was.
+    A move has another step: until the resource is deleted where it was, that side is pending.
     """
-    if result.step.moves:
-        return Status.UNKNOWN
+    return ResourceState(step.subject, Status.UNKNOWN, step.before) if step.moves else ResourceState(step.subject)
+
+
+def status_after(result: StepResult) -> Status | None:
+    """Return the status of a step's resource after the step; None where it is confirmed gone."""
     done, otherwise = _AFTERWARDS[result.step.action]
     return done if result.status is StepStatus.DONE else otherwise

@@ -130,7 +130,7 @@ def _listed(kinds: Mapping[str, int]) -> str:
 def _change(change: Change) -> Iterator[str]:
     subject = change.subject
     place = f"on {subject.host}"
-    if change.action in {Action.REPLACE, Action.UPDATE} and change.before and change.before.host != subject.host:
+    if change.before and change.before.host != subject.host:
         place = f"from {change.before.host} to {subject.host}"
     reason = f"{change.reason}; its data is lost" if change.data_lost and change.reason != DATA_LOST else change.reason
     yield f"  {SYMBOLS[change.action]:>{_WIDTH}} {change.address} {place}  # {change.action}: {reason}"

@@ -43,7 +43,7 @@ def _trouble(event: HostDropped | HostLost | Waiting) -> str:
 
 def _past(step: Step) -> str:
     """Say what a step did."""
-    return f"copied from {step.before.host}" if step.moves and step.before is not None else _PAST[step.action]
+    return _PAST[step.action] if step.source is None else f"copied from {step.source}"
 
 
 def _label(step: Step) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from reconciler.apply.execution.events import ApplyReport, HostLost
 from reconciler.plan.model import Action, Plan, Step
 from reconciler.plan.results import StepResult
-from reconciler.spec.quoting import plural
+from reconciler.spec.quoting import listed, plural
 from reconciler.views.documents import Applied, AppliedChanges, DoneStep, FailedStep, LostHost, SkippedStep, UnknownHost
 from reconciler.views.documents import Step as StepModel
 from reconciler.views.errors import problems_text
@@ -152,8 +152,7 @@ def _cause(steps: Sequence[Step], what: str) -> str:
 
 
 def _names(steps: Sequence[Step]) -> str:
-    named = ", ".join(step.address for step in steps[:NAMED])
-    return named + (f" and {len(steps) - NAMED} more" if len(steps) > NAMED else "")
+    return listed([step.address for step in steps], NAMED)
 
 
 def _left(report: ApplyReport) -> str:

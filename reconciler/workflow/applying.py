@@ -28,6 +28,7 @@ from reconciler.plan.resources import Vm
 from reconciler.plan.resources.base import GraphRole, kind_in
 from reconciler.plan.snapshot import SHARED, Cordon, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.spec.quoting import listed
 from reconciler.state.store import Lock, StateReader, Verb
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
@@ -215,7 +216,7 @@ async def perform(
             opened,
             current.steps,
             StoreJournal(opened.store, opened.number, engine.worker),
-            uploads=await engine.worker.run(_uploads, prepared.inputs, engine.store),
+            uploads=await engine.worker.run(_uploads, prepared.inputs, current.steps, engine.store),
             private=(engine.contents or partial(_private_contents, prepared.inputs))(current.steps),
             known=prepared.refreshed.known,
             claims=await claims_with_copies(engine, opened, current),
@@ -243,9 +244,8 @@ async def apply(
 
 def _data_loss(lost: Sequence[Change]) -> DataLoss:
     told = [f"{change.address} on {change.subject.host} ({change.action}: {change.reason})" for change in lost]
-    shown = ", ".join(told[:_SHOWN]) + (f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else "")
     return DataLoss(
-        f"{losses_text(len({change.name for change in lost}))}, and nobody asked for that: {shown}",
+        f"{losses_text(len({change.name for change in lost}))}, and nobody asked for that: {listed(told, _SHOWN)}",
         hint="nothing was changed; undo the change or put the file back, or add --accept-data-loss to lose the data",
     )
 
@@ -329,18 +329,22 @@ async def _shared_lock(prepared: PreparedApply, current: Plan) -> AsyncIterator[
     yield prepared.locks
 
 
-def _uploads(inputs: Inputs, reader: StateReader) -> dict[str, Path | RemoteFile]:
+def _uploads(inputs: Inputs, steps: Sequence[Step], reader: StateReader) -> dict[str, Path | RemoteFile]:
     """Return the files of images by their digest: those of the cluster file, and earlier ones that hosts still have.
 
     A disk that moves stays on its image, of which there may be no local file any more.
     """
-    found: dict[str, Path | RemoteFile] = {}
-    for entry in reader.read(()).resources.values():
-        resource = entry.resource
-        if resource.graph_role is GraphRole.BASE and resource.content_digest and entry.status is Status.PRESENT:
-            found[resource.content_digest] = RemoteFile(resource.host, resource.name_on_host)
     images = inputs.cluster.cluster.images
-    return found | {images[name].sha256: path for name, path in image_files(inputs.cluster).items()}
+    found: dict[str, Path | RemoteFile] = {
+        images[name].sha256: path for name, path in image_files(inputs.cluster).items()
+    }
+    bases = [step.after for step in steps if step.after is not None and step.after.graph_role is GraphRole.BASE]
+    if any(base.content_digest not in found for base in bases):
+        for entry in reader.read(()).resources.values():
+            base, digest = entry.resource, entry.resource.content_digest
+            if base.graph_role is GraphRole.BASE and digest and entry.status is Status.PRESENT:
+                found.setdefault(digest, RemoteFile(base.host, base.name_on_host))
+    return found
 
 
 def _private_contents(inputs: Inputs, steps: Sequence[Step]) -> Private:

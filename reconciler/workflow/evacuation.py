@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from reconciler.engine import Engine
@@ -10,7 +10,7 @@ from reconciler.errors import HostUnreachable, PlanError, UsageError
 from reconciler.plan.graph import natural
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.names import HostName, SliceKey
-from reconciler.spec.quoting import plural
+from reconciler.spec.quoting import listed, plural
 from reconciler.state.store import Verb
 from reconciler.workflow.applying import PreparedApply, prepare
 from reconciler.workflow.load import Inputs
@@ -60,7 +60,7 @@ def _require_files(here: Collection[SliceKey], inputs: Inputs, host: HostName) -
     given = {file.slice.key for file in inputs.slices}
     if missing := [key for key in here if key not in given]:
         raise PlanError(
-            f"{host} has VMs of {plural(len(missing), 'slice')} without a file here: {_some(missing)}",
+            f"{host} has VMs of {plural(len(missing), 'slice')} without a file here: {listed(missing, _NAMED)}",
             hint="name their files too, or destroy those slices",
         )
 
@@ -75,11 +75,6 @@ def _refuse_pinned(here: Collection[SliceKey], inputs: Inputs, host: HostName) -
     ]
     if pinned:
         raise PlanError(
-            f"{plural(len(pinned), 'VM')} must stay on {host}, as their files say: {_some(pinned)}",
+            f"{plural(len(pinned), 'VM')} must stay on {host}, as their files say: {listed(pinned, _NAMED)}",
             hint=f"take `worker: {host}` out of these files first",
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

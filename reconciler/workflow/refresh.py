@@ -103,7 +103,7 @@ async def refresh(
 def _hosts(inputs: Inputs, plan: Plan) -> set[HostName]:
     """Return the hosts that a plan concerns: those of VMs, also where something moves away, and the network node."""
     workers = {vm.worker for given in plan.allocations.values() for vm in given.vms.values()}
-    sources = {step.before.host for step in plan.steps if step.moves and step.before is not None}
+    sources = {step.source for step in plan.steps if step.source is not None}
     return workers | sources | {HostName(inputs.cluster.cluster.network_node.name)}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli import run
+from tests.cli.applied import put_applied
 from tests.cli.running import PROGRAM, Cli, Done, Write
 
 
@@ -53,6 +54,13 @@ def project(folder: Path, cli: Cli) -> Path:
     cluster = folder / "cluster.yaml"
     cluster.write_text(re.sub(r"(?m)^id: .*\n", "", cluster.read_text()).replace("0" * 64, "07" * 32))
     return folder
+
+
+@pytest.fixture
+def applied(project: Path) -> Path:
+    """Put two-vms into the state as if it was applied."""
+    put_applied(project, "slices/two-vms.yaml")
+    return project
 
 
 @pytest.fixture

@@ -6,17 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.applied import put_applied
 from tests.cli.running import Cli, Write
 
 SLICE = "slices/two-vms.yaml"
-
-
-@pytest.fixture
-def applied(project: Path) -> Path:
-    """Put two-vms into the state: one VM on worker1, one on worker2."""
-    put_applied(project, SLICE)
-    return project
 
 
 @pytest.mark.usefixtures("applied")

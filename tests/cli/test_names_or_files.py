@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.cli.applied import put_applied
 from tests.cli.running import Cli, Write
 
 FILE = "slices/two-vms.yaml"
-
-
-@pytest.fixture
-def applied(project: Path) -> Path:
-    """Put two-vms into the state as if it was applied."""
-    put_applied(project, FILE)
-    return project
 
 
 @pytest.mark.usefixtures("applied")

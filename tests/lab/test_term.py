@@ -18,23 +18,12 @@ from ruamel.yaml import YAML
 from reconciler import lab as labs
 from tests.lab.idle import idle_image, with_image
 from tests.lab.site import Site, on_host
-from tests.lab.test_one_state import lose
+from tests.lab.test_one_state import LAB, lose
 from tests.lab.test_switch_restart import RESTART
 
 pytestmark = pytest.mark.lab
 
 OWNERS = ("admin", "alice", "bob")
-LAB = """\
-version: 1
-name: {name}
-owner: {owner}
-defaults: {{flavor: cirros}}
-vms:
-  web: {{internet: true}}
-  db: {{}}
-links:
-  - [web:eth1, db:eth1]
-"""
 
 
 def with_changes(site: Site, name: str, change: Callable[[dict[str, Any]], None]) -> Site:

@@ -154,14 +154,12 @@ def _copied(disk: Disk, fact: DiskFact, before: Disk) -> tuple[Operation, ...]:
             f"{disk.path} is here already, and was not replaced by the one on {before.host}",
             hint="run apply again: it deletes what an unfinished move left; `reconciler gc` deletes anything else",
         )
-    directory = paths.parent(disk.path)
-    received = (disk.path, disk.address, disk.backing, str(before.size), directory)
-    grow = (script(GROW, disk.path, disk.address, disk.backing, str(disk.size), directory),)
-    return (
-        script(RECEIVE, *received),
-        Transfer(disk.path, RemoteFile(before.host, before.path)),
-        *(grow if disk.size > before.size else ()),
-    )
+    described, directory = (disk.path, disk.address, disk.backing), paths.parent(disk.path)
+    receive = script(RECEIVE, *described, str(before.size), directory)
+    copy = Transfer(disk.path, RemoteFile(before.host, before.path))
+    if disk.size <= before.size:
+        return receive, copy
+    return receive, copy, script(GROW, *described, str(disk.size), directory)
 
 
 def remove(disk: Disk, fact: DiskFact) -> tuple[Operation, ...]:

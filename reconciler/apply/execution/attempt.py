@@ -51,7 +51,7 @@ class Contents:
 
     uploads: Mapping[str, Path | RemoteFile]
     private: Private
-    connector: Connector | None = None
+    connector: Connector
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,6 @@ class Attempt:
 
     async def _put_remote(self, step: Step, source: RemoteFile, path: str, *, private: bool) -> None:
         """Copy a file of another host, through this machine; raises HostError if that host is what failed."""
-        assert self.contents.connector is not None, "the executor gives it"  # noqa: S101 - an invariant
         try:
             connection = await self.contents.connector.connect(source.host)
             async with connection.get(source.path) as content:

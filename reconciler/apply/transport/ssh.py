@@ -302,12 +302,13 @@ class SshConnection:
         output = b""
         with translated(self._where):
             process.stdin.write(script.encode())
-            chunk = b"-"
-            while chunk and len(output) <= _STRAY_BYTES:
+            while True:
                 chunk = await process.stdout.read(_CHUNK)
                 output += chunk
                 if READY.encode() in output:
                     return process, output.partition(READY.encode())[2]
+                if not chunk or len(output) > _STRAY_BYTES:
+                    break
             if not chunk:
                 await process.wait_closed()
                 self._check(process, _text(output).splitlines())

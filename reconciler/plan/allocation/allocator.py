@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from types import MappingProxyType
 
 from reconciler.errors import Limit, LimitError
-from reconciler.plan.allocation.placement import Amount, Placement, closed_hosts
+from reconciler.plan.allocation.placement import Placement, amount_of, closed_hosts
 from reconciler.plan.allocation.pools import Subnets, VlanBlocks, vlans_of
 from reconciler.plan.allocation.sizes import VmSize, image_name
 from reconciler.plan.graph import Topology, natural
@@ -56,8 +56,8 @@ def allocate(
 
     Slices that are neither given nor destroyed keep theirs. A VM keeps the image that its disk is an overlay of when
     the file of that image is renewed, unless its disk is in `replace`. VMs leave the workers in `evacuate`: for the one
-    that is given with it, or else for any with room. Raises LimitError if a pool, the VLAN range or
-    the capacity of the workers is exhausted.
+    that is given with it, or else for any with room. Raises LimitError if a pool, the VLAN range or the capacity of the
+    workers is exhausted.
     """
     given = {topology.key: topology for topology in topologies}
     after = {key: had for key, had in state.allocations.items() if key not in given and key not in destroy}
@@ -73,11 +73,6 @@ def allocate(
     for key in order:
         after[key] = allocator.serve(given[key], state.allocations.get(key))
     return after, allocator.counters
-
-
-def _amount(vm: VmAllocation | VmSize, wanted: VmSize) -> Amount:
-    """Return what a VM takes up; the disk of an allocation of an earlier version counts as it is wanted."""
-    return Amount(1, vm.vcpus, vm.memory, vm.disk or wanted.disk)
 
 
 class _Allocator:
@@ -114,12 +109,12 @@ class _Allocator:
     def keep(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the VMs that stay on their workers, before any VM grows or is placed."""
         for _, kept, size in self._staying(topology, had):
-            self._placement.add(topology.key, kept.worker, _amount(kept, size).least(_amount(size, size)))
+            self._placement.add(topology.key, kept.worker, amount_of(kept, size.disk).least(amount_of(size)))
 
     def grow(self, topology: Topology, had: SliceAllocation) -> None:
         """Count the growth of these VMs; raises LimitError if their workers have no room for it."""
         for name, kept, size in self._staying(topology, had):
-            more = _amount(size, size).beyond(_amount(kept, size))
+            more = amount_of(size).beyond(amount_of(kept, size.disk))
             self._placement.grow(f"{topology.key}/{name}", kept.worker, more)
 
     def _staying(self, topology: Topology, had: SliceAllocation) -> Iterator[tuple[VmName, VmAllocation, VmSize]]:
@@ -146,7 +141,7 @@ class _Allocator:
             worker, vnc = had.worker, had.vnc
         else:
             pinned = vm.worker or (self._evacuate.get(had.worker) if had else None)
-            worker = self._placement.place(topology.key, name, pinned, _amount(size, size))
+            worker = self._placement.place(topology.key, name, pinned, amount_of(size))
             vnc = self._vnc(worker, had.vnc if had else None)
         if had and had.image != image and self._keeps_image(label, had, image):
             image = had.image

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, assert_never
 
 from reconciler.errors import Limit, LimitError, PlanError
-from reconciler.plan.snapshot import SliceAllocation, StateSnapshot
+from reconciler.plan.allocation.sizes import VmSize
+from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, VmAllocation
 from reconciler.spec.models.cluster import Cluster, Worker
 from reconciler.spec.models.fields import format_size
 from reconciler.spec.models.names import HostName, SliceKey, VmName
@@ -49,6 +50,11 @@ class Amount(NamedTuple):
     def beyond(self, other: Amount) -> Amount:
         """Return by how much each number is larger than the other one."""
         return Amount(*(max(mine - theirs, 0) for mine, theirs in zip(self, other, strict=True)))
+
+
+def amount_of(vm: VmAllocation | VmSize, disk: int = 0) -> Amount:
+    """Return what a VM takes up; `disk` counts where its allocation, of an earlier version, has no disk."""
+    return Amount(1, vm.vcpus, vm.memory, vm.disk or disk)
 
 
 class _Load:
@@ -93,7 +99,7 @@ class Placement:
         self._by_name = {load.name: load for load in self._loads}
         for slice_ in others:
             for vm in slice_.vms.values():
-                self._count(vm.worker, Amount(1, vm.vcpus, vm.memory, vm.disk))
+                self._count(vm.worker, amount_of(vm))
 
     def knows(self, worker: HostName) -> bool:
         """Whether the cluster file still has the worker."""

@@ -16,7 +16,7 @@ from reconciler.state.chunks import CHUNK, chunks
 from reconciler.state.codec import encode_resource
 from reconciler.state.rows import resource_state
 from reconciler.state.sql import schema
-from reconciler.state.status import deletes_leftover, status_after
+from reconciler.state.status import deletes_leftover, state_once_done, status_after
 
 _ROWS = schema.resources
 _THIS = _ROWS.c.address == bindparam("b_address")
@@ -53,7 +53,8 @@ def intend(connection: Connection, steps: Sequence[Step]) -> None:
 def record(connection: Connection, results: Iterable[StepResult]) -> None:
     """Write the status of resources after these steps; of two steps with one address, the later one counts."""
     last = {result.step.address: result for result in results}
-    known = dict(_known(connection, [result.step.address for result in last.values() if _deletes(result.step)]))
+    deleted = [where for where, result in last.items() if result.step.action is Action.DELETE]
+    known = dict(_known(connection, deleted))
     gone: list[dict[str, Any]] = []
     done: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
@@ -63,12 +64,11 @@ def record(connection: Connection, results: Iterable[StepResult]) -> None:
         status = status_after(result)
         if where in known and deletes_leftover(result.step, known[where].host):
             cleared += [address] if result.status is StepStatus.DONE else []
-        elif result.step.moves and result.status is StepStatus.DONE:
-            done.append(_row(result.step.subject, Status.UNKNOWN, result.step.before, due=True))
         elif status is None:
             gone.append(address)
         elif status is Status.PRESENT:
-            done.append(_row(result.step.subject, Status.PRESENT, None, due=False))
+            now = state_once_done(result.step)
+            done.append(_row(now.resource, now.status, now.pending, due=result.step.moves))
         else:
             other.append({**address, "b_status": status.value})
     _put(connection, done)
@@ -114,10 +114,6 @@ def _known(connection: Connection, addresses: Sequence[Address]) -> Iterator[tup
     for some in chunks(addresses):
         for row in connection.execute(select(*columns).where(_ROWS.c.address.in_(some))):
             yield row.address, _Known(row.host, row.due)
-
-
-def _deletes(step: Step) -> bool:
-    return step.action is Action.DELETE
 
 
 def _attempted(step: Step, *, due: bool) -> dict[str, Any]:
