@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from reconciler.errors import PlanError
 from reconciler.plan.allocation.allocator import NO_HOSTS, allocate
 from reconciler.plan.allocation.quota import check_quota
-from reconciler.plan.desired import shared_by_others, shared_resources, slice_resources
+from reconciler.plan.desired import shared_by, shared_by_others, shared_resources, slice_resources
 from reconciler.plan.diff import diff
 from reconciler.plan.disruption import disturbances
 from reconciler.plan.graph import build_topology, natural
@@ -20,6 +20,7 @@ from reconciler.plan.snapshot import ResourceState, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
+from reconciler.spec.quoting import listed
 
 
 def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part by name
@@ -64,6 +65,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     desired = _limited(desired, known, only, without)
     _check_replaced(replace, desired.keys() & known.keys())
     changes = diff(desired, known, destroyed=destroy, replaced=replace)
+    _check_shared(cluster, state, scope, changes)
     disturbed, interrupted = disturbances(changes, state.allocations, state.resources.keys())
     return Plan(
         tool=tool,
@@ -144,6 +146,27 @@ def _check_hosts(cluster: Cluster, state: StateSnapshot, scope: Collection[Slice
                 f"the state has {where} on {entry.resource.host}, which is not in the cluster file",
                 hint=f"add {entry.resource.host} to it again; "
                 f"if the host does not come back: reconciler forget {entry.resource.host}",
+            )
+
+
+def _check_shared(
+    cluster: Cluster, state: StateSnapshot, scope: Collection[SliceKey], changes: Iterable[Change]
+) -> None:
+    """Raise PlanError if something shared becomes another one while slices out of scope still rely on what it was."""
+    for change in changes:
+        if change.subject.slice is not None or change.action is not Action.REPLACE or not change.attributes:
+            continue
+        users = [
+            key
+            for key, had in state.allocations.items()
+            if key not in scope and change.address in shared_by(cluster, had.vms.values())
+        ]
+        if users:
+            what = ", ".join(item.name for item in change.attributes)
+            raise PlanError(
+                f"{change.address} would be replaced ({what} changed) under slices that this plan leaves alone: "
+                f"{listed(sorted(users, key=natural), 5)}",
+                hint="plan all slices together, so that their VMs follow; destroy slices that have no file any more",
             )
 
 

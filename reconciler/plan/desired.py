@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from reconciler.plan.design import SharedDesign, SliceDesign
 from reconciler.plan.graph import Topology
 from reconciler.plan.resources import KINDS, Resource
-from reconciler.plan.snapshot import ResourceState, SliceAllocation, StateSnapshot, shared_claims
+from reconciler.plan.snapshot import Claim, ResourceState, SliceAllocation, StateSnapshot, VmAllocation, shared_claims
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
 
@@ -37,6 +37,10 @@ def shared_resources(
 def shared_by_others(cluster: Cluster, state: StateSnapshot, scope: Collection[SliceKey]) -> set[Address]:
     """Return the shared resources of slices out of scope, by the VMs they have and those they may still have."""
     vms = [vm for key, had in state.allocations.items() if key not in scope for vm in had.vms.values()]
-    claims = {claim for vm in vms for claim in shared_claims(vm)}
-    claims.update(*(held for key, held in state.held.items() if key not in scope))
+    return shared_by(cluster, vms, *(held for key, held in state.held.items() if key not in scope))
+
+
+def shared_by(cluster: Cluster, vms: Iterable[VmAllocation], *held: Iterable[Claim]) -> set[Address]:
+    """Return the shared resources that these VMs have, and those of claims that are still held."""
+    claims = {claim for vm in vms for claim in shared_claims(vm)}.union(*held)
     return {where for noun in KINDS.values() for where in noun.claimed(cluster, claims)}

@@ -36,7 +36,7 @@ def diff(
     changes: dict[Address, Change] = {}
     for where, resource in desired.items():
         known = state.get(where)
-        change = _create(resource, NOT_IN_STATE) if known is None else _compare(known, resource)
+        change = _create(resource, NOT_IN_STATE) if known is None else _compare(_completed(known, state), resource)
         if change is not None:
             changes[where] = change
     for where, known in state.items():
@@ -87,6 +87,16 @@ def _delete(known: ResourceState, destroyed: Collection[str]) -> Change:
     return Change(
         Action.DELETE, known.resource.address, known.may_exist(), None, reason, data_lost=lost, leftover=known.leftover
     )
+
+
+def _completed(known: ResourceState, state: Mapping[Address, ResourceState]) -> ResourceState:
+    """Return it with what earlier versions did not record."""
+
+    def find(where: Address) -> Resource | None:
+        return state[where].resource if where in state else None
+
+    resource = known.resource.completed(find)
+    return known if resource is known.resource else replace(known, resource=resource)
 
 
 def _compare(known: ResourceState, wanted: Resource) -> Change | None:
@@ -161,11 +171,11 @@ def attribute_changes(before: Resource, after: Resource) -> tuple[AttributeChang
 
 
 def entry_changes(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the values that differ inside two lists of structures, before and after, by place: `[1].mac`.
+    """Return the values that differ inside two lists, before and after, by place: `[1].mac`.
 
-    An entry that one list lacks has None there. Empty where the values are not lists of structures.
+    An entry that one list lacks has None there. Empty where the values are not lists of structures or of texts.
     """
-    if not _structures(before) or not _structures(after):
+    if not _listed(before) or not _listed(after):
         return {}
     from deepdiff import DeepDiff  # noqa: PLC0415 - 0.2 s to import, and most plans compare no lists that differ
     from deepdiff.helper import notpresent  # noqa: PLC0415 - likewise
@@ -180,8 +190,8 @@ def entry_changes(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
     return dict(sorted(found.items(), key=lambda item: natural(item[0])))
 
 
-def _structures(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+def _listed(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict | str | None) for item in value)
 
 
 def _why(found: Iterable[AttributeChange], policy: UpdatePolicy) -> str:

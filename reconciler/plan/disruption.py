@@ -76,24 +76,21 @@ def _interrupted(
     key: SliceKey, changes: Iterable[Change], links: Iterable[LinkKey], existing: Collection[Address]
 ) -> dict[LinkKey, str]:
     """Find the existing links that go down for a VM that stays, each with its cause."""
-    down = {
-        change.address: change
-        for change in changes
-        if change.subject.graph_role is not GraphRole.NONE and change.subject.interrupts_links(change)
-    }
-    if not down:
+    of_graph = {change.address: change for change in changes if change.subject.graph_role is not GraphRole.NONE}
+    if not of_graph:
         return {}
-    staying = {where for where in existing if where not in down or down[where].action is not Action.DELETE}
+    staying = {where for where in existing if where not in of_graph or of_graph[where].action is not Action.DELETE}
     from reconciler.plan.link_graph import link_graph  # noqa: PLC0415 - networkx takes 0.2 s; most plans disturb nothing
 
     found: dict[LinkKey, str] = {}
     for one, other, name in link_graph(links).edges(keys=True):
         link = LinkKey(name)
-        nodes = [where for vm in (one, other) for where in _nodes(key, vm)]
-        if staying.isdisjoint(nodes):
+        if staying.isdisjoint(where for vm in (one, other) for where in _nodes(key, vm)):
             continue
-        causes = nodes + [where for vm, nic in ends(link) for where in _ends(key, vm, nic)]
-        if cause := next((down[where] for where in causes if where in down), None):
+        at = [(where, nic) for vm, nic in ends(link) for where in _nodes(key, vm)]
+        at += [(where, nic) for vm, nic in ends(link) for where in _ends(key, vm, nic)]
+        causes = ((of_graph[where], nic) for where, nic in at if where in of_graph)
+        if cause := next((each for each, nic in causes if each.subject.interrupts_link(each, nic)), None):
             found[link] = _cause(cause)
     return found
 
@@ -101,10 +98,15 @@ def _interrupted(
 def _cause(change: Change) -> str:
     """Say what takes a link down."""
     name = change.address.partition("/")[2]
-    verb = {Action.DELETE: "goes", Action.REPLACE: "is replaced"}.get(change.action)
-    if change.subject.graph_role is GraphRole.END and verb is None:
-        return f"{name} is unplugged"
-    return f"{name} {verb or 'restarts'}"
+    match change.action:
+        case Action.DELETE:
+            return f"{name} goes"
+        case Action.REPLACE:
+            return f"{name} is replaced"
+        case _ if change.subject.graph_role is GraphRole.END:
+            return f"{name} is unplugged"
+        case _:
+            return f"{name} restarts" if change.restarts else f"{name} gets another address"
 
 
 def _unchanged_ends(

@@ -15,16 +15,16 @@ from reconciler.spec.models.names import Address
 def order(changes: Sequence[Change]) -> tuple[Step, ...]:
     """Return the steps, numbered in an order in which they can run one by one; each names the steps before it.
 
-    Creations follow `needs`, and `after` but for the kinds that they may precede. Removals run the other way. An update
-    that lets go of a resource comes before that resource's removal. Raises PlanError where resources need each other in
-    a circle, which no file can cause.
+    Creations follow `needs`, and `after` but for what is created of the kinds that they may precede. Removals run the
+    other way. An update that lets go of a resource comes before that resource's removal. Raises PlanError where
+    resources need each other in a circle, which no file can cause.
     """
     halves = _Halves(changes)
     before: list[list[int]] = [[] for _ in halves.changes]
     following: list[list[int]] = [[] for _ in halves.changes]
     edges = [_creation_edges(halves)]
     if halves.removals:
-        edges += [_removal_edges(halves), _replacement_edges(halves), _release_edges(halves)]
+        edges += [_removal_edges(halves), _replacement_edges(halves), _release_edges(halves), _farewell_edges(halves)]
     for one, other in chain.from_iterable(edges):
         if one not in before[other]:
             before[other].append(one)
@@ -82,10 +82,18 @@ def _creation_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
     find = halves.creations.get
     for half in halves.creations.values():
         created = halves.changes[half].after
-        later = frozenset() if created is None else created.may_precede
         for need in _dependencies(created):
-            if (other := find(need)) is not None and not (later and kind_in(need) in later):
+            if (other := find(need)) is not None and not _may_precede(halves.changes[half], halves.changes[other]):
                 yield other, half
+
+
+def _may_precede(change: Change, need: Change) -> bool:
+    """Whether a resource is created without waiting for another one that is created too.
+
+    It waits for a change of what exists: the guest of a new VM would be given the address that its segment had before.
+    """
+    new = change.action is not Action.UPDATE and need.action is Action.CREATE
+    return new and kind_in(need.address) in change.subject.may_precede
 
 
 def _removal_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
@@ -117,6 +125,16 @@ def _release_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
             for need in resource.needs:
                 if need in halves.departures:
                     yield half, halves.creations[need]
+
+
+def _farewell_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
+    """Order the update of a guest that loses an address after the removal of the segment that would give it again."""
+    for half in halves.creations.values():
+        change = halves.changes[half]
+        if change.action is Action.UPDATE and change.before and change.subject.may_precede:
+            for need in change.before.after:
+                if kind_in(need) in change.subject.may_precede and need not in halves.creations:
+                    yield from ((other, half) for other in halves.removals.get(need, ()))
 
 
 def _sorted(before: Sequence[Sequence[int]], following: Sequence[Sequence[int]]) -> list[int]:

@@ -96,6 +96,7 @@ def test_the_last_internet_vm_takes_the_uplink_with_it() -> None:
         "trunk/internet@worker1": Action.DELETE,
         "reservation/alice/lab1/a:eth0": Action.DELETE,
         "port/alice/lab1/a:eth0": Action.UPDATE,
+        "vm/alice/lab1/a": Action.UPDATE,
     }
     last = plan(state=replay(both, first), destroy=[LAB2])
     assert {where for where in actions(last) if "lab2" not in where} == {

@@ -144,7 +144,7 @@ def test_a_plan_without_changes_is_one_line(count: int, message: str) -> None:
             1,
             "2 to change, 0 to replace, 0 to destroy. 2 VMs restart, 1 link interrupted.",
         ),
-        ({"a": {}, "b": {}}, 0, "2 to change, 0 to replace, 5 to destroy. 1 link interrupted."),
+        ({"a": {}, "b": {}}, 0, "4 to change, 0 to replace, 5 to destroy. 1 link interrupted."),
     ],
 )
 def test_the_summary_counts_restarts_and_interruptions(vms: Any, links: int, message: str) -> None:

@@ -128,6 +128,21 @@ if ($state ne "running") {
 """
 )
 
+# Makes a guest ask DHCP again: it sees that these NICs lose their cable and get it back. The time between is long
+# enough for its kernel to report both.
+REPLUG = (
+    MONITOR
+    + """
+my ($directory, @nics) = @ARGV;
+sub plug { ask("set_link", "{\\"name\\": \\"net$_\\", \\"up\\": $_[0]}") for @nics; }
+alarm(20);
+attach($directory);
+eval { plug("false"); select(undef, undef, undef, 1.2); };
+plug("true");
+die $@ if $@;
+"""
+)
+
 # A line for each directory: whether a process left files in it. Then a line for each: the run state. Then a line `--`,
 # and the command lines of processes whose option names a pidfile there. Processes may run although that file, or the
 # directory, is gone. grep reads the patterns from a pipe, so that it does not find itself.
@@ -285,15 +300,22 @@ def guest(vm: Vm) -> str:
     return vm.address.partition("/")[2]
 
 
-def ensure(vm: Vm, fact: VmFact, _before: Vm | None) -> tuple[Operation, ...]:
-    """Run the VM as described. A process that differs, has lost its files or has a crashed guest is stopped first."""
+def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
+    """Run the VM as described. A process that differs, has lost its files or has a crashed guest is stopped first.
+
+    A guest that goes on running asks again for the addresses that DHCP changes.
+    """
     stop_at(_obstacle(vm, fact))
-    if fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm)):
-        if fact.run_state in _STOPPED:
-            return (Command(("perl", "-e", CONTINUE, "--", vm.directory)),)
-        if fact.run_state not in _CRASHED:
-            return ()
-    return (*_stop(vm, fact), _start(vm))
+    same = fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm))
+    if not same or fact.run_state in _CRASHED:
+        return (*_stop(vm, fact), _start(vm))
+    nics = [str(nic) for nic in vm.asks_again(before)] if before is not None else []
+    operations: list[Operation] = []
+    if fact.run_state in _STOPPED:
+        operations.append(Command(("perl", "-e", CONTINUE, "--", vm.directory)))
+    if nics:
+        operations.append(Command(("perl", "-e", REPLUG, "--", vm.directory, *nics)))
+    return tuple(operations)
 
 
 def _start(vm: Vm) -> Command:

@@ -6,7 +6,7 @@ default does not fit. Code outside asks a facet and never which kind a resource 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, NewType, Self, TypeVar
@@ -141,9 +141,9 @@ class Resource:
         return ()
 
     @classmethod
-    def interrupts_links(cls, change: Change) -> bool:
-        """Whether a change to one takes down the links at it; asked of nodes and ends of the graph."""
-        del change
+    def interrupts_link(cls, change: Change, nic: int) -> bool:
+        """Whether a change to one takes down the link at that NIC; asked of nodes and ends of the graph."""
+        del change, nic
         return False
 
     @property
@@ -164,6 +164,11 @@ class Resource:
     def disk_space(self) -> int:
         """How many bytes of its host's disk it may take up, as far as a file says so."""
         return 0
+
+    def completed(self, find: Callable[[Address], Resource | None]) -> Self:
+        """Return it with what earlier versions did not record; `find` finds other resources of the state."""
+        del find
+        return self
 
     def merged(self, pending: Resource | None) -> Resource:
         """Return the most that may exist on the host of an unfinished change from this one to `pending`."""

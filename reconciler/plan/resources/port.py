@@ -66,8 +66,9 @@ class Port(Resource):
                 )
 
     @classmethod
-    def interrupts_links(cls, change: Change) -> bool:
+    def interrupts_link(cls, change: Change, nic: int) -> bool:
         """Whether the NIC leaves its VLAN."""
+        del nic
         return not change.in_place or change.touches("vlan")
 
     def station(self) -> Station:

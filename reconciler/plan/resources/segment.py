@@ -31,6 +31,13 @@ class Lease:
     default_route: bool
 
 
+def lease_text(ip: str, router: str, *, default_route: bool, mtu: int | None = None) -> str:
+    """Write what DHCP tells one NIC; `router` has its prefix length: `10.0.1.2/24 via 10.0.1.1, MTU 1500`."""
+    gateway, _, length = router.partition("/")
+    text = f"{ip}/{length} via {gateway}" if default_route else f"{ip}/{length}"
+    return text if mtu is None else f"{text}, MTU {mtu}"
+
+
 @noun
 class Segment(Resource):
     """One link's VLAN in its slice's router: an internal port of the bridge, an address, and the NICs' DHCP leases.
@@ -124,6 +131,11 @@ class Segment(Resource):
     def leased(self) -> Iterator[tuple[str, str]]:
         """Return its leases."""
         return ((lease.mac, lease.ip) for lease in self.leases)
+
+    def lease_texts(self) -> Iterator[tuple[str, str]]:
+        """Return the MAC of each lease with what DHCP tells that NIC."""
+        for one in self.leases:
+            yield one.mac, lease_text(one.ip, self.ip, default_route=one.default_route, mtu=self.mtu)
 
 
 def segment_address(design: SliceDesign, key: LinkKey | None) -> Address:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import immutable, noun
@@ -12,8 +13,9 @@ from reconciler.plan.resources.image import image_address
 from reconciler.plan.resources.port import Port, port_address
 from reconciler.plan.resources.reservation import Reservation, reservation_address
 from reconciler.plan.resources.seed import Seed
-from reconciler.plan.resources.segment import Segment, segment_address
+from reconciler.plan.resources.segment import Segment, lease_text, segment_address
 from reconciler.plan.resources.trunk import Trunk, trunk_of
+from reconciler.plan.resources.uplink import Uplink
 from reconciler.spec.models import slice as spec
 from reconciler.spec.models.cluster import SERIAL_LOG
 from reconciler.spec.models.fields import update_policy
@@ -42,7 +44,9 @@ class Vm(Resource):
 
     `cloud_init` is the digest of its seed's user-data, or None without a seed. `run_state` is what QEMU says of the
     guest: it may be paused, or stopped by an error, while its process exists. `serial_log` is how many bytes of its
-    host's disk the log of its serial port takes at most; another number holds from its next start on.
+    host's disk the log of its serial port takes at most; another number holds from its next start on. `leases` has what
+    DHCP tells each NIC, None where it tells nothing. If that changes, the guest is made to ask again. It is None in
+    states of earlier versions.
     """
 
     kind: ClassVar[Kind] = Kind("vm")
@@ -67,11 +71,13 @@ class Vm(Resource):
     cloud_init: Annotated[str | None, update_policy(spec.Vm, "cloud_init")] = None
     run_state: Annotated[str, LIVE] = RUNNING
     serial_log: Annotated[Bytes, LIVE] = SERIAL_LOG
+    leases: Annotated[tuple[str | None, ...] | None, LIVE] = None
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
         """Return each VM. It starts once its host is ready; its guest asks for addresses until the network node is."""
         accelerator, limits = design.cluster.accelerator, design.cluster.limits
+        leases = _leases(design)
         for vm in design.vms:
             ports = [port_address(nic) for nic in vm.nics]
             seed = () if vm.user_data is None else (address(Seed, vm.label),)
@@ -91,12 +97,45 @@ class Vm(Resource):
                 accelerator=accelerator,
                 cloud_init=vm.user_data,
                 serial_log=limits.serial_log,
+                leases=tuple([leases.get(nic.mac) for nic in vm.nics]),
             )
 
     @classmethod
-    def interrupts_links(cls, change: Change) -> bool:
-        """Whether the VM stops, permanently or for a restart."""
-        return not change.in_place or change.restarts
+    def interrupts_link(cls, change: Change, nic: int) -> bool:
+        """Whether the VM stops, permanently or for a restart, or the NIC has to ask for its address again."""
+        if not change.in_place or change.restarts:
+            return True
+        return (
+            isinstance(change.before, Vm)
+            and isinstance(change.after, Vm)
+            and nic in change.after.asks_again(change.before)
+        )
+
+    def asks_again(self, before: Vm) -> tuple[int, ...]:
+        """Return the numbers of the NICs to which DHCP tells something else than before."""
+        pairs = zip(before.leases or (), self.leases or (), strict=False)
+        return tuple([nic for nic, (had, gets) in enumerate(pairs) if had != gets])
+
+    def completed(self, find: Callable[[Address], Resource | None]) -> Self:
+        """Return it with the leases that its segments and its reservation had, where the state does not have them."""
+        if self.leases is not None:
+            return self
+        told: dict[str, str] = {}
+        for one in map(find, self.after):
+            if isinstance(one, Segment):
+                told.update(one.lease_texts())
+            elif isinstance(one, Reservation):
+                for uplink in map(find, one.needs):
+                    if isinstance(uplink, Uplink):
+                        told[one.mac] = lease_text(one.ip, uplink.ip, default_route=True)
+        return replace(self, leases=tuple([told.get(nic.mac) for nic in self.nics]))
+
+    def merged(self, pending: Resource | None) -> Self:
+        """Return it without the leases that were about to change: these NICs may have lost their link meanwhile."""
+        if not isinstance(pending, Vm) or not (self.leases and pending.leases):
+            return self
+        changing = pending.asks_again(self)
+        return replace(self, leases=tuple([None if nic in changing else had for nic, had in enumerate(self.leases)]))
 
     @property
     def seed(self) -> str:
@@ -140,6 +179,17 @@ class Vm(Resource):
     def unique_numbers(self) -> Iterator[str]:
         """Return its VNC port on its host."""
         yield f"VNC port {self.vnc} of {self.host}"
+
+
+def _leases(design: SliceDesign) -> dict[str, str]:
+    """Return what DHCP tells each NIC of a slice that gets a lease, by its MAC."""
+    told = {mac: text for segment in Segment.desired(design) for mac, text in segment.lease_texts()}
+    internet = design.cluster.internet
+    router = f"{internet.gateway}/{internet.subnet.prefixlen}"
+    for vm in design.vms:
+        if vm.given.internet is not None:
+            told[vm.nics[0].mac] = lease_text(vm.given.internet, router, default_route=True)
+    return told
 
 
 def _before(design: SliceDesign, vm: VmDesign) -> tuple[Address, ...]:

@@ -74,6 +74,7 @@ _STOPPED = (DISK, *PORTS)
 _RUNNING = (*_STOPPED, VM)
 _LOOKALIKE = f"perl -e 'sleep 60' x -name guest=alice/lab1/web -pidfile {_VMS}/qemu.pid"
 _ASIDE = "> /dev/null 2>&1 & sleep 0.2"
+_TOLD = replace(VM, leases=(None, "192.168.100.2/24 via 192.168.100.1, MTU 1500"))
 _SEEDED = (DISK, SEED, *PORTS)
 _SEEDED_VM = replace(VM, cloud_init=SEED.cloud_init)
 
@@ -238,6 +239,7 @@ VMS = (
     ),
     State("start cut short", VM, _STOPPED, f"mkfifo {_VMS}/serial.pipe"),
     State("paused", VM, _RUNNING, f"{QMP_STOP} {_VMS}/qmp.sock"),
+    State("on a link with another subnet", _TOLD, _RUNNING, before=replace(_TOLD, leases=(None, "10.44.0.2/24"))),
     State("pidfile lost", VM, _RUNNING, f"rm {_VMS}/qemu.pid"),
     State("pidfile names another and it still runs", VM, _RUNNING, f"echo 1 > {_VMS}/qemu.pid"),
     State("directory deleted by hand and it still runs", VM, _RUNNING, f"rm -r {_VMS}", end="unmet"),
