@@ -5,6 +5,7 @@ An nftables set lists the interfaces that are gateways. Segments add themselves 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import ROOT, Router
+from reconciler.plan.resources.router import AS_WRITTEN
 from reconciler.spec.models.names import Address
 
 # Runs inside the namespace: prints whether it forwards, and the rules as nft lists them. A shell reads byte by byte,
@@ -78,6 +80,9 @@ done
 """
 )
 
+# A line for each configuration of a DHCP server that is there: its digest and its path.
+DIGESTS = 'sha256sum -- "$@" 2> /dev/null || :'
+
 CREATE = """
 namespace=$1 directory=$2 address=$3 configuration=$4 load=$5 list=$6 broken=$7
 umask 022
@@ -87,6 +92,11 @@ printf '%s' "$configuration" > "$directory/dnsmasq.conf"
 if [ -n "$broken" ]; then ip netns delete "$namespace"; fi
 [ -e "/run/netns/$namespace" ] || ip netns add "$namespace"
 ip netns exec "$namespace" sh -ceu "$load" reconciler "$directory" "$list"
+"""
+
+CONFIGURE = """
+umask 022
+printf '%s' "$2" > "$1/dnsmasq.conf"
 """
 
 REMOVE = (
@@ -104,7 +114,7 @@ class RouterFact:
     """A namespace: `present` is `usable`, `broken` (a name without a namespace) or empty.
 
     `rules` is whether it filters and forwards as when it was created, `served` whether segments need DHCP there, and
-    `server` whether a DHCP server runs.
+    `server` whether a DHCP server runs. `digest` is that of the DHCP server's configuration, empty without one.
     """
 
     present: str
@@ -112,32 +122,48 @@ class RouterFact:
     rules: bool
     served: bool
     server: bool
+    digest: str
 
 
 def probe(routers: Sequence[Router]) -> tuple[Command, ...]:
-    """Return the command that reads the namespaces, their rules and their DHCP servers."""
+    """Return the commands that read the namespaces, their rules and their DHCP servers."""
     root = paths.parent(paths.router(routers[0].namespace))
-    return (script(PROBE, root, LIST, *(router.namespace for router in routers)),)
+    return (
+        script(PROBE, root, LIST, *(router.namespace for router in routers)),
+        script(DIGESTS, *(_configuration_file(router) for router in routers)),
+    )
 
 
 def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Address, RouterFact]:
     """Read one fact for each router."""
-    found = output.records(routers[0].host, results[0], count=len(routers), width=5)
+    host = routers[0].host
+    found = output.records(host, results[0], count=len(routers), width=5)
+    lines = (line.partition("  ") for line in output.text(host, results[1]).splitlines())
+    digests = {path: digest for digest, _, path in lines}
     return {
-        router.address: RouterFact(present, owner, rules == "yes", served == "yes", server == "yes")
+        router.address: RouterFact(
+            present,
+            owner,
+            rules == "yes",
+            served == "yes",
+            server == "yes",
+            digests.get(_configuration_file(router), ""),
+        )
         for router, (present, owner, rules, served, server) in zip(routers, found, strict=True)
     }
 
 
 def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Operation, ...]:
-    """Create the namespace and its rules; start a DHCP server that should run."""
+    """Create the namespace, its rules and the DHCP server's configuration; start a DHCP server that should run."""
     stop_at(_obstacle(router, fact))
     directory = paths.router(router.namespace)
     operations: list[Operation] = []
     if not _sound(router, fact):
         texts = (configuration(router), LOAD, LIST, "broken" if fact.present == "broken" else "")
         operations.append(script(CREATE, router.namespace, directory, router.address, *texts))
-    if fact.served and not (fact.server and fact.present == "usable"):
+    elif not _configured(router, fact):
+        operations.append(script(CONFIGURE, directory, configuration(router)))
+    if fact.served and not (fact.server and fact.present == "usable" and _configured(router, fact)):
         operations.append(dhcp.restart(directory, router.namespace))
     return tuple(operations)
 
@@ -154,13 +180,21 @@ def observed(router: Router, fact: RouterFact) -> Mapping[str, Any] | None:
     """Return the namespace's name, or None if it does not filter, forward and serve as it should."""
     if not _sound(router, fact) or (fact.served and not fact.server):
         return None
-    return {"namespace": router.namespace}
+    return {"namespace": router.namespace, "dhcp_options": AS_WRITTEN if _configured(router, fact) else "others"}
 
 
 def configuration(router: Router) -> str:
     """Return the part of the DHCP server's configuration that segments do not change."""
     directory = paths.router(router.namespace)
     return dhcp.configuration(directory, ["leasefile-ro", f"conf-dir={directory}/conf.d,*.conf"])
+
+
+def _configuration_file(router: Router) -> str:
+    return f"{paths.router(router.namespace)}/dnsmasq.conf"
+
+
+def _configured(router: Router, fact: RouterFact) -> bool:
+    return fact.digest == hashlib.sha256(configuration(router).encode()).hexdigest()
 
 
 def _sound(router: Router, fact: RouterFact) -> bool:

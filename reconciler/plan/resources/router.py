@@ -6,21 +6,29 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import noun
-from reconciler.plan.resources.base import FIXED, Kind, Resource, address
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, address
 
 if TYPE_CHECKING:
     from reconciler.plan.design import SliceDesign
 
 
+AS_WRITTEN = "as written"
+"""What the configuration of a DHCP server is unless somebody, or an earlier version, wrote another one."""
+
+
 @noun
 class Router(Resource):
-    """A network namespace of one slice on the network node. It forwards between its segments and nowhere else."""
+    """A network namespace of one slice on the network node. It forwards between its segments and nowhere else.
+
+    `dhcp_options` is whether its DHCP server has the configuration that all our servers share.
+    """
 
     kind: ClassVar[Kind] = Kind("router")
     verified: ClassVar[bool] = True
     summary: ClassVar[tuple[str, ...]] = ("namespace",)
 
     namespace: Annotated[str, FIXED]
+    dhcp_options: Annotated[str, LIVE] = AS_WRITTEN
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:

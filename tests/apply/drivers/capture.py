@@ -279,6 +279,12 @@ ROUTERS = (
         (ROUTER, SEGMENT),
         f"ip netns delete slice-1000; rm -r {ROOT}/routers/slice-1000",
     ),
+    State(
+        "DHCP server configured by an earlier version",
+        ROUTER,
+        (ROUTER, SEGMENT),
+        f"sed -i /dhcp-ignore-clid/d {ROOT}/routers/slice-1000/dnsmasq.conf",
+    ),
     State("foreign namespace", ROUTER, by_hand="ip netns add slice-1000", end="refused"),
     State("another's namespace", ROUTER, (replace(ROUTER, address=address(type(ROUTER), "bob/lab2")),), end="refused"),
 )
