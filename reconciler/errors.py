@@ -51,6 +51,7 @@ class Code(StrEnum):
     OWNER = "owner"
     DUPLICATE_NAME = "duplicate-name"
     CONFUSABLE_NAME = "confusable-name"
+    RENAME = "rename"
     LINK_TO_ITSELF = "link-to-itself"
     INTERFACE_IN_USE = "interface-in-use"
     INTERFACE_MISSING = "interface-missing"

@@ -12,11 +12,12 @@ from reconciler.plan.allocation.quota import check_quota
 from reconciler.plan.desired import shared_by, shared_by_others, shared_resources, slice_resources
 from reconciler.plan.diff import diff
 from reconciler.plan.disruption import disturbances
-from reconciler.plan.graph import build_topology, natural
+from reconciler.plan.graph import Topology, build_topology, natural
 from reconciler.plan.model import Action, Change, Counts, Plan
 from reconciler.plan.order import order
+from reconciler.plan.renames import find_renames, refuse_names_in_use, renamed_state
 from reconciler.plan.resources import Resource
-from reconciler.plan.snapshot import ResourceState, StateSnapshot
+from reconciler.plan.snapshot import ResourceState, SliceAllocation, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName, SliceKey
@@ -45,21 +46,18 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     existing ones are updated all the same. Resources in `without` are deleted, or not created. Numbers are allocated
     for all. VMs that no file pins leave the workers in `evacuate`, which must be cordoned, for the worker given there
     or another one with room. `settled` are further slices to carry, whose own resources are known to match and are not
-    compared. Raises LimitError; or PlanError if the state names a host that the cluster file does not have, or if a
-    resource to replace is not in the state.
+    compared. Raises LimitError; or PlanError if the state names a host that the cluster file does not have, if a
+    resource to replace is not in the state, or if slices out of scope rely on something shared that is replaced.
     """
+    renames = find_renames(cluster, slices, state.allocations)
+    state = renamed_state(state, renames)
+    refuse_names_in_use(slices, state)
     scope = {written.key for written in slices}.union(destroy, settled)
     _check_hosts(cluster, state, scope)
     topologies = [build_topology(cluster, written, state.allocations.get(written.key)) for written in slices]
     allocations, counters = allocate(cluster, topologies, state, destroy, replace, evacuate)
     check_quota(cluster, state.allocations, allocations)
-    desired: dict[Address, Resource] = {}
-    for topology in sorted(topologies, key=lambda item: natural(item.key)):
-        for resource in slice_resources(cluster, topology, allocations[topology.key]):
-            desired[resource.address] = resource
-    carried = {key: had for key, had in allocations.items() if key in scope}
-    for resource in shared_resources(cluster, carried, state.resources):
-        desired[resource.address] = resource
+    desired = _desired(cluster, topologies, allocations, scope, state)
     others = shared_by_others(cluster, state, scope) - desired.keys()
     known = _known(cluster, state, scope, others, desired)
     desired = _limited(desired, known, only, without)
@@ -78,8 +76,27 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
         counters=counters,
         allocations={key: allocations[key] for key in sorted(scope, key=natural) if key in allocations},
         disturbed=disturbed,
+        renames=renames,
         inputs=dict(sorted((inputs or {}).items())),
     )
+
+
+def _desired(
+    cluster: Cluster,
+    topologies: Iterable[Topology],
+    allocations: Mapping[SliceKey, SliceAllocation],
+    scope: Collection[SliceKey],
+    state: StateSnapshot,
+) -> dict[Address, Resource]:
+    """Return the resources of the slices, and what the slices in scope share."""
+    desired: dict[Address, Resource] = {}
+    for topology in sorted(topologies, key=lambda item: natural(item.key)):
+        for resource in slice_resources(cluster, topology, allocations[topology.key]):
+            desired[resource.address] = resource
+    carried = {key: had for key, had in allocations.items() if key in scope}
+    for resource in shared_resources(cluster, carried, state.resources):
+        desired[resource.address] = resource
+    return desired
 
 
 def _limited(
@@ -189,4 +206,5 @@ def _count(changes: Iterable[Change], interrupted: int) -> Counts:
         restarts=sum([change.restarts for change in every]) if actions[Action.UPDATE] else 0,
         interrupted=interrupted,
         lost=len({change.name for change in every if change.data_lost}),
+        renamed=sum([change.renames for change in every]) if actions[Action.UPDATE] else 0,
     )

@@ -62,7 +62,7 @@ class VmDesign:
     @property
     def disk_path(self) -> str:
         """The path of its overlay on its host."""
-        return f"{self.directory}/{self.name}_img.qcow2"
+        return f"{self.directory}/{self.given.file or self.name}_img.qcow2"
 
     @property
     def seed_path(self) -> str:
@@ -117,7 +117,7 @@ class SliceDesign:
             given=given,
             size=self.topology.sizes[name],
             directory=f"{ROOT}/vms/{given.id}",
-            user_data=None if user_data is None else user_data.digest(self.key)[:SEED_DIGITS],
+            user_data=None if user_data is None else user_data.digest(self.given.salt(self.key))[:SEED_DIGITS],
             nics=nics,
             default_route=_default_route(given, nics),
         )

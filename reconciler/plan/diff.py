@@ -16,6 +16,7 @@ from reconciler.spec.models.names import Address
 
 UNFINISHED = "the last apply did not finish this"
 NOT_IN_STATE = "not in the state"
+RENAMED = "renamed from"
 
 _NEW_RESOURCE_POLICIES = frozenset({UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE})
 
@@ -100,6 +101,20 @@ def _completed(known: ResourceState, state: Mapping[Address, ResourceState]) -> 
 
 
 def _compare(known: ResourceState, wanted: Resource) -> Change | None:
+    """Return the change of a resource. One that was renamed remembers its former addresses until the change is made."""
+    if not (former := known.resource.formerly):
+        return _difference(known, wanted)
+    wanted = replace(wanted, formerly=former)
+    change = _difference(known, wanted)
+    if change is None:
+        return Change(Action.UPDATE, wanted.address, known.resource, wanted, f"{RENAMED} {former[-1]}")
+    if change.action is not Action.UPDATE:
+        return change
+    also = "" if change.reason == UNFINISHED else f", {change.reason}"
+    return replace(change, reason=f"{RENAMED} {former[-1]}{also}")
+
+
+def _difference(known: ResourceState, wanted: Resource) -> Change | None:
     if known.status is Status.PRESENT and known.resource == wanted:
         return _restore(known, wanted)
     found = attribute_changes(known.resource, wanted)

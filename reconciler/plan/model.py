@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NewType
 
 from reconciler.plan.immutable import immutable
+from reconciler.plan.renames import Rename
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import Counters, SliceAllocation
 from reconciler.spec.models.fields import UpdatePolicy
@@ -81,6 +82,11 @@ class Change:
         return self.in_place and self.before is not None and self.before.host != self.subject.host
 
     @property
+    def renames(self) -> bool:
+        """Whether the objects of a renamed resource get its new address as their tag."""
+        return self.in_place and self.before is not None and bool(self.before.formerly)
+
+    @property
     def restarts(self) -> bool:
         """Whether an update in place restarts what it changes."""
         return self.in_place and any(item.policy is UpdatePolicy.RESTART for item in self.attributes)
@@ -140,7 +146,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many changes of each sort a plan makes. Replacements, restarts and VMs that lose data are counted apart."""
+    """How many changes of each sort a plan makes. Replacements, restarts, lost data and renames are counted apart."""
 
     add: int = 0
     change: int = 0
@@ -149,6 +155,7 @@ class Counts:
     restarts: int = 0
     interrupted: int = 0
     lost: int = 0
+    renamed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,8 @@ class Plan:
     """Everything that an apply needs.
 
     `slices` are those in scope. `allocations` are their numbers after the apply (a destroyed slice has none), and
-    `counters` are the counters of the state after it. `inputs` maps each file to its digest.
+    `counters` are the counters of the state after it. `renames` are the first that the apply writes into the state.
+    `inputs` maps each file to its digest.
     """
 
     tool: str
@@ -169,6 +177,7 @@ class Plan:
     counters: Counters
     allocations: Mapping[SliceKey, SliceAllocation]
     disturbed: tuple[Disturbance, ...] = ()
+    renames: tuple[Rename, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 

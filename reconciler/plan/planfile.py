@@ -10,11 +10,12 @@ from typing import Any
 
 from reconciler.errors import PlanFileError
 from reconciler.plan.model import Action, AttributeChange, Change, Counts, Disturbance, Plan, Step
+from reconciler.plan.renames import Rename
 from reconciler.plan.resources import Resource, from_data, to_data
 from reconciler.plan.snapshot import Counters, allocation_data, allocation_from_data
 from reconciler.spec.models.fields import UpdatePolicy
 
-FORMAT = 2
+FORMAT = 3
 """The version of the file format. A reader refuses newer ones."""
 
 MARK = "reconciler_plan"
@@ -87,6 +88,7 @@ def _data(plan: Plan) -> dict[str, Any]:
         "changes": [_change_data(change) for change in plan.changes],
         "disturbed": [asdict(item) for item in plan.disturbed],
         "steps": [_step_data(step) for step in plan.steps],
+        "renames": [asdict(rename) for rename in plan.renames],
     }
 
 
@@ -102,9 +104,14 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         counters=Counters(**data["counters"]),
         allocations={key: allocation_from_data(given) for key, given in data["allocations"].items()},
         disturbed=tuple(Disturbance(**item) for item in data["disturbed"]),
+        renames=tuple(_rename(item) for item in data["renames"]),
         inputs=dict(data["inputs"]),
         format=data["format"],
     )
+
+
+def _rename(data: Mapping[str, Any]) -> Rename:
+    return Rename(data["former"], data["key"], tuple((former, name) for former, name in data["vms"]))
 
 
 def _change_data(change: Change) -> dict[str, Any]:

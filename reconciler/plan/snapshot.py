@@ -60,7 +60,8 @@ class VmAllocation:
     """The numbers of a VM, kept as long as it exists. `image` is the base's file name on its worker, without suffix.
 
     `vnc` is a TCP port of the worker's loopback. `nics` counts its NICs, eth0 included. `internet` is its address on
-    the internet VLAN, or None. `disk` is the virtual size of its disk, 0 in allocations of earlier versions.
+    the internet VLAN, or None. `disk` is the virtual size of its disk, 0 in allocations of earlier versions. `file` is
+    the name that its disk's file was made from, if the VM was renamed since.
     """
 
     id: VmId
@@ -72,30 +73,52 @@ class VmAllocation:
     nics: int
     internet: str | None = None
     disk: Bytes = Bytes(0)
+    file: str = ""
 
 
 @immutable
 class LinkAllocation:
-    """The numbers of a link, kept as long as it exists. `subnet` is an IPv4 network such as `192.168.100.0/24`."""
+    """The numbers of a link, kept as long as it exists. `subnet` is an IPv4 network such as `192.168.100.0/24`.
+
+    `swapped` says that its second end has the first address, because a rename has changed the order of the ends.
+    """
 
     id: LinkId
     vlan: VlanId
     subnet: str
+    swapped: bool = False
 
 
 @immutable
 class SliceAllocation:
-    """The numbers of a slice, kept as long as it exists."""
+    """The numbers of a slice, kept as long as it exists.
+
+    `formerly` are the keys that it had before renames, the first one first.
+    """
 
     id: SliceId
     pool: tuple[Block, ...]
     vms: Mapping[VmName, VmAllocation] = field(default_factory=dict)
     links: Mapping[LinkKey, LinkAllocation] = field(default_factory=dict)
+    formerly: tuple[SliceKey, ...] = ()
+
+    def salt(self, key: SliceKey) -> SliceKey:
+        """Return what digests of its user-data are made with: its first key, so that a rename changes no digest."""
+        return self.formerly[0] if self.formerly else key
+
+
+_OF_RENAMES = frozenset({"file", "formerly", "swapped"})
+"""What only allocations of renamed slices have: others are written as by versions that knew no renames."""
 
 
 def allocation_data(allocation: SliceAllocation) -> dict[str, Any]:
     """Write a slice's allocation as plain data that `allocation_from_data` reads back."""
-    return asdict(allocation)
+    data = asdict(allocation)
+    for part in (data, *data["vms"].values(), *data["links"].values()):
+        for name in _OF_RENAMES & part.keys():
+            if not part[name]:
+                del part[name]
+    return data
 
 
 def allocation_from_data(data: Mapping[str, Any]) -> SliceAllocation:
@@ -105,6 +128,7 @@ def allocation_from_data(data: Mapping[str, Any]) -> SliceAllocation:
         pool=tuple(Block(first, last) for first, last in data["pool"]),
         vms={name: VmAllocation(**vm) for name, vm in data["vms"].items()},
         links={key: LinkAllocation(**link) for key, link in data["links"].items()},
+        formerly=tuple(data.get("formerly", ())),
     )
 
 

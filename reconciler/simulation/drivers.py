@@ -12,20 +12,20 @@ from functools import partial
 from typing import Any, Final
 
 from reconciler.apply.drivers.driver import Driver
-from reconciler.apply.drivers.ownership import refuse
+from reconciler.apply.drivers.ownership import owns, refuse
 from reconciler.apply.execution.attempt import Private
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, RemoteFile, Result, Transfer
 from reconciler.errors import HostError
 from reconciler.plan.diff import attribute_changes
 from reconciler.plan.model import Step
 from reconciler.plan.resources import KINDS, Kind, Resource, attributes, to_data
-from reconciler.simulation.hosts import HostObject, content_of, object_name, read_resource, write_resource
+from reconciler.simulation.hosts import HostObject, content_of, object_name, object_names, read_resource, write_resource
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address
 
 
 def _probe(resources: Sequence[Resource]) -> tuple[Command, ...]:
-    return (_command("read", json.dumps([object_name(resource) for resource in resources])),)
+    return (_command("read", json.dumps([object_names(resource) for resource in resources])),)
 
 
 def _parse(resources: Sequence[Resource], results: Sequence[Result]) -> Mapping[Address, HostObject | None]:
@@ -40,7 +40,7 @@ def _ensure(resource: Resource, fact: HostObject | None, before: Resource | None
     _refuse_foreign(resource, fact)
     if before is not None and before.host != resource.host:
         return _copied(resource, fact, before)
-    if fact is not None and fact.complete and fact.resource == resource:
+    if fact is not None and fact.complete and fact.resource == resource and fact.owner == resource.address:
         return ()
     if fact is not None and fact.complete and resource.holds_data and not _grows(resource, fact.resource):
         raise HostError(resource.host, f"{resource.name_on_host} holds a guest's data and was left alone")
@@ -70,14 +70,14 @@ def _remove(resource: Resource, fact: HostObject | None) -> tuple[Operation, ...
 
 
 def _attributes(resource: Resource, fact: HostObject | None) -> Mapping[str, Any] | None:
-    if fact is None or not fact.complete or fact.owner != resource.address:
+    if fact is None or not fact.complete or not owns(resource, fact.owner):
         return None
     data = to_data(fact.resource)
     return {name: data[name] for name in attributes(resource.kind)}
 
 
 def _refuse_foreign(resource: Resource, fact: HostObject | None) -> None:
-    if fact is not None and fact.owner != resource.address:
+    if fact is not None and not owns(resource, fact.owner):
         raise refuse(resource, object_name(resource), fact.owner)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from reconciler.apply.drivers.ownership import owns
 from reconciler.apply.transport.batch import (
     Batch,
     Task,
@@ -16,6 +17,7 @@ from reconciler.apply.transport.batch import (
     failure_message,
 )
 from reconciler.apply.transport.command import Command, Result
+from reconciler.plan.renames import former_slices
 from reconciler.plan.resources import GraphRole, Resource, from_data, to_data
 from reconciler.spec.models.names import HostName
 
@@ -58,6 +60,12 @@ def content_of(resource: Resource) -> bytes | None:
 def object_name(resource: Resource) -> ObjectName:
     """Return the name of a resource's object; two resources with one name are in conflict."""
     return f"{resource.kind} {resource.name_on_host}"
+
+
+def object_names(resource: Resource) -> list[ObjectName]:
+    """Return the names that a resource's object may have: of a renamed one, a former address may be a part of it."""
+    formerly = (replace(resource, address=former) for former in resource.formerly)
+    return list(dict.fromkeys(map(object_name, (resource, *formerly))))
 
 
 @dataclass(slots=True)
@@ -145,11 +153,11 @@ class Host:
 
     def _perform(self, verb: str, text: str) -> Result:
         if verb == "read":
-            return Result(0, json.dumps([_report(self.objects.get(name)) for name in json.loads(text)]))
+            return Result(0, json.dumps([_report(self._find(names)) for names in json.loads(text)]))
         resource = read_resource(text)
-        name = object_name(resource)
-        current = self.objects.get(name)
-        if current is not None and current.owner != resource.address:
+        name, *former = object_names(resource)
+        current = self._find([name, *former])
+        if current is not None and not owns(resource, current.owner):
             return Result(1, f"{name} belongs to {current.owner}")
         match verb:
             case "claim" if current is None:
@@ -157,17 +165,25 @@ class Host:
             case "make":
                 if refusal := next(self._refusals(resource), None):
                     return Result(1, refusal)
+                self._forget(former)
                 self.objects[name] = HostObject(resource.address, resource, data=_data(current))
                 self._write(resource)
             case "clear":
                 if user := next(self._users(resource), None):
                     return Result(1, f"{name} is in use by {user}")
-                self.objects.pop(name, None)
+                self._forget([name, *former])
             case "claim":
                 pass
             case _:
                 raise ValueError(f"unknown command of the model: {verb}")
         return Result(0, "")
+
+    def _find(self, names: Iterable[ObjectName]) -> HostObject | None:
+        return next((self.objects[name] for name in names if name in self.objects), None)
+
+    def _forget(self, names: Iterable[ObjectName]) -> None:
+        for name in names:
+            self.objects.pop(name, None)
 
     def _write(self, resource: Resource) -> None:
         """Let a guest that was just started write to its disk where it first runs."""
@@ -190,14 +206,14 @@ class Host:
         current = self.objects.get(object_name(resource))
         if (wanted := content_of(resource)) is not None and (current is None or current.upload != wanted):
             yield f"what was copied to {object_name(resource)} has the wrong content"
-        for other in (found.resource for found in self.objects.values() if found.owner != resource.address):
+        for other in (found.resource for found in self.objects.values() if not owns(resource, found.owner)):
             if (reason := resource.conflict(other)) is not None:
                 yield reason
 
     def _users(self, resource: Resource) -> Iterator[str]:
         name = object_name(resource)
         for found in self.objects.values():
-            if found.complete and found.owner != resource.address and name in _used_by(found.resource):
+            if found.complete and not owns(resource, found.owner) and name in _used_by(found.resource):
                 yield found.owner
 
 
@@ -226,6 +242,10 @@ def invariant_violations(hosts: Mapping[HostName, Host]) -> list[str]:
     """Return what must never happen: numbers used twice where they must be unique, VLANs shared by slices."""
     users: dict[str, set[str]] = {}
     vlans: dict[int, set[str | None]] = {}
+    objects = [found for state in hosts.values() for found in state.objects.values()]
+    now: dict[str | None, str | None] = {
+        former: found.resource.slice for found in objects for former in former_slices(found.resource)
+    }
     for host, state in hosts.items():
         for found in state.objects.values():
             if found.owner != found.resource.address:
@@ -233,7 +253,8 @@ def invariant_violations(hosts: Mapping[HostName, Host]) -> list[str]:
             for number in found.resource.unique_numbers():
                 users.setdefault(number, set()).add(f"{found.owner} on {host}")
             for vlan in found.resource.private_vlans():
-                vlans.setdefault(vlan, set()).add(found.resource.slice)
+                key = found.resource.slice
+                vlans.setdefault(vlan, set()).add(now.get(key, key))
     violations = [f"{number} is used by {', '.join(sorted(who))}" for number, who in users.items() if len(who) > 1]
     violations += [f"VLAN {vlan} is used by {sorted(map(str, who))}" for vlan, who in vlans.items() if len(who) > 1]
     return sorted(violations)

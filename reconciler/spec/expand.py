@@ -42,6 +42,7 @@ class ExpandedSlice:
     """A slice as planners and checks read it: every VM and link is listed, and every VM is complete.
 
     `written` is the slice as the file has it; only `origin`, and the checks of the file's own layers, read it.
+    `renamed_from` is the name that the slice had, and `former_names` are those that VMs had, by their names now.
     """
 
     name: str
@@ -52,6 +53,8 @@ class ExpandedSlice:
     vms: Mapping[VmName, ExpandedVm]
     links: tuple[Link, ...]
     written: Slice = field(repr=False, compare=False)
+    renamed_from: str | None = None
+    former_names: Mapping[VmName, VmName] = field(default_factory=dict)
 
     @property
     def key(self) -> SliceKey:
@@ -92,6 +95,8 @@ def expand(written: Slice) -> ExpandedSlice:
         vms=vms,
         links=written.links,
         written=written,
+        renamed_from=written.renamed_from,
+        former_names={VmName(name): VmName(vm.renamed_from) for name, vm in written.vms.items() if vm.renamed_from},
     )
 
 

@@ -56,7 +56,6 @@ _OTHER_KEYS = {
 """What other tools call our keys."""
 
 _LATER = {
-    "renamed_from": "renaming in place will come in a later version",
     "size": "generated topologies will come in a later version",
     "depth": "generated topologies will come in a later version",
     "branching": "generated topologies will come in a later version",

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from reconciler.errors import StateError
 from reconciler.plan.model import Action, Plan, Step
+from reconciler.plan.renames import Rename, renamed_allocation, renamed_claim, renamed_entry
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import (
     SHARED,
@@ -27,6 +28,7 @@ from reconciler.plan.snapshot import (
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state import refusals, rows, staleness
+from reconciler.state.codec import encode_allocation
 from reconciler.state.image import Entry, HeldLock, Image, Meta, SliceMark
 from reconciler.state.locks import process
 from reconciler.state.locks.ttl import TTL
@@ -190,7 +192,9 @@ class MemoryStore:
         with self._observed("the start"), self._writing() as draft:
             _refuse_stale(draft, plan)
             serial = draft.meta.serial + 1
-            given = _give(draft, plan, serial)
+            for change in plan.renames:
+                _rename(draft, change)
+            given = _give(draft, plan, serial) or bool(plan.renames)
             _expect(draft, plan)
             draft.meta = replace(
                 draft.meta,
@@ -378,7 +382,7 @@ def _refuse_lost(draft: Image, taken: Collection[Lock]) -> None:
 
 
 def _refuse_stale(now: Image, plan: Plan) -> None:
-    staleness.check(now.meta, plan, _moved(now, plan.slices), lambda: now.documents)
+    staleness.check(now.meta, plan, _moved(now, staleness.concerned(plan)), lambda: now.documents)
 
 
 def _moved(now: Image, keys: Collection[SliceKey]) -> dict[SliceKey, int]:
@@ -393,6 +397,27 @@ def _grown(had: Counters, given: Counters) -> Counters:
         max(had.link_id, given.link_id),
         max(had.turn, given.turn),
     )
+
+
+def _rename(draft: Image, change: Rename) -> None:
+    """Give a slice and its VMs their new names everywhere."""
+    allocation = renamed_allocation(draft.allocations.pop(change.former), change)
+    del draft.documents[change.former]
+    draft.allocations[change.key], draft.documents[change.key] = allocation, encode_allocation(allocation)
+    draft.slices[change.key] = draft.slices.pop(change.former)
+    draft.claims = {
+        renamed_claim(claim, change) if key == change.former else claim: (
+            change.key if key == change.former else key,
+            held,
+        )
+        for claim, (key, held) in draft.claims.items()
+    }
+    entries = [entry for entry in draft.resources.values() if entry.state.resource.slice == change.former]
+    for entry in entries:
+        del draft.resources[entry.state.resource.address]
+    for entry in entries:
+        state = renamed_entry(entry.state, change)
+        draft.resources[state.resource.address] = replace(entry, state=state)
 
 
 def _give(draft: Image, plan: Plan, serial: int) -> bool:

@@ -181,7 +181,8 @@ class SqliteReader:
     def check_plan(self, plan: Plan) -> None:
         """Raise StateMoved where the plan is stale; changes nothing."""
         with self._reading("what it holds") as connection:
-            moved = dict(_of_slices(connection, "SELECT key, moved FROM slices WHERE key IN", plan.slices))
+            names = staleness.concerned(plan)
+            moved = dict(_of_slices(connection, "SELECT key, moved FROM slices WHERE key IN", names))
             query = "SELECT slice, document FROM allocations WHERE slice IN"
             staleness.check(
                 self._meta(connection), plan, moved, lambda: dict(_of_slices(connection, query, plan.slices))

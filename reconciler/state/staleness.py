@@ -30,13 +30,21 @@ def check(
         )
     if plan.serial > meta.serial:
         raise _moved(f"the state is older than the plan (serial {meta.serial}, the plan's {plan.serial})")
-    for key in plan.slices:
+    for key in concerned(plan):
         if moved.get(key, meta.given_moved) > plan.serial:
             raise _moved(f"{key} has changed since the plan was made")
     if meta.shared_moved > plan.serial:
         raise _moved("what slices share has changed since the plan was made")
+    missing = next((rename.former for rename in plan.renames if rename.former not in moved), None)
+    if missing is not None:
+        raise _moved(f"the state no longer has {missing}")
     if meta.given_moved > plan.serial and changed_allocations(plan, documents()):
         raise _moved("numbers have been given out since the plan was made")
+
+
+def concerned(plan: Plan) -> tuple[SliceKey, ...]:
+    """Return the slices that a plan depends on, by all their names: the state has a renamed one under its former."""
+    return (*plan.slices, *(rename.former for rename in plan.renames))
 
 
 def changed_allocations(plan: Plan, documents: Mapping[SliceKey, str]) -> dict[SliceKey, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reconciler.plan.model import Action, Step
 from reconciler.plan.results import StepResult, StepStatus
 from reconciler.plan.snapshot import ResourceState, Status
@@ -22,9 +24,11 @@ def deletes_leftover(step: Step, host: str) -> bool:
 def state_once_done(step: Step) -> ResourceState:
     """Return what the state has of a resource that a step has created or changed.
 
-    A move has another step: until the resource is deleted where it was, that side is pending.
+    A move has another step: until the resource is deleted where it was, that side is pending. After a rename, the
+    objects of the resource have its new address as their tag.
     """
-    return ResourceState(step.subject, Status.UNKNOWN, step.before) if step.moves else ResourceState(step.subject)
+    now = replace(step.subject, formerly=()) if step.subject.formerly else step.subject
+    return ResourceState(now, Status.UNKNOWN, step.before) if step.moves else ResourceState(now)
 
 
 def status_after(result: StepResult) -> Status | None:

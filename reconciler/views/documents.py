@@ -33,6 +33,7 @@ class Counts(Model):
     restarts: int
     interrupted: int
     lost: int
+    renamed: int
 
 
 class Attribute(Model):

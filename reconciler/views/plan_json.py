@@ -50,6 +50,7 @@ def _counts(counts: Counts) -> dict[str, int]:
         "restarts": counts.restarts,
         "interrupted": counts.interrupted,
         "lost": counts.lost,
+        "renamed": counts.renamed,
     }
 
 

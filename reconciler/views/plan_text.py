@@ -1,7 +1,7 @@
 """Formats a plan as text: the changes of each slice with their reasons, and one line with all counts.
 
 A plan that creates or deletes more than a few VMs is grouped: a VM stands for what is made or deleted with it, and the
-rest is counted by kind. What is updated or replaced is always shown.
+rest is counted by kind. What is updated or replaced is always shown, except where only its slice has another name.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from reconciler.plan.data_loss import losses_text
-from reconciler.plan.diff import entry_changes
+from reconciler.plan.diff import RENAMED, entry_changes
 from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change, Counts, Disturbance, Plan
+from reconciler.plan.renames import former_slices
 from reconciler.plan.resources import GraphRole, Unit
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.quoting import plural
@@ -36,12 +37,12 @@ _NOTES = {
 def render_text(plan: Plan, *, full: bool = False) -> str:
     """Return the plan, with a newline at the end; the same plan gives the same text.
 
-    Without `full`, the changes of more than FEW_VMS new or deleted VMs are grouped.
+    Without `full`, the changes of more than FEW_VMS new, deleted or renamed VMs are grouped.
     """
     if plan.empty:
         return f"{summary(plan)}\n"
     lines: list[str] = []
-    grouped = not full and sum(map(_comes_or_goes, plan.changes)) > FEW_VMS
+    grouped = not full and sum(map(_many_of, plan.changes)) > FEW_VMS
     for key, group in groupby(plan.changes, key=lambda change: change.subject.slice):
         lines.append(f"{_title(plan, key)}:")
         changes = list(group)
@@ -77,6 +78,8 @@ def _impact(counts: Counts) -> str:
         parts.append(f"{plural(counts.interrupted, 'link')} interrupted")
     if counts.lost:
         parts.append(losses_text(counts.lost))
+    if counts.renamed:
+        parts.append(f"{counts.renamed} renamed")
     return f" {', '.join(parts)}." if parts else ""
 
 
@@ -94,6 +97,15 @@ def _comes_or_goes(change: Change) -> bool:
     return change.action in _GROUPED and change.subject.graph_role is GraphRole.NODE
 
 
+def _many_of(change: Change) -> bool:
+    """Whether a change is of a VM of which there are many alike: new ones, or of a renamed slice."""
+    return _comes_or_goes(change) or (change.subject.graph_role is GraphRole.NODE and _only_slice_renamed(change))
+
+
+def _only_slice_renamed(change: Change) -> bool:
+    return change.renames and not change.attributes and bool(former_slices(change.subject))
+
+
 def _grouped(changes: Sequence[Change]) -> Iterator[str]:
     """Yield the lines of a slice's changes: VMs with what comes or goes with them, what is changed, and the rest."""
     vms = {change.name: change for change in changes if _comes_or_goes(change)}
@@ -107,6 +119,9 @@ def _grouped(changes: Sequence[Change]) -> Iterator[str]:
             parts[vm.name].append(change)
         elif change.action in _GROUPED and not change.data_lost:
             rest.setdefault((change.action, change.reason), Counter())[change.subject.kind] += 1
+        elif _only_slice_renamed(change):
+            reason = f"{RENAMED} {', '.join(sorted(former_slices(change.subject)))}"
+            rest.setdefault((change.action, reason), Counter())[change.subject.kind] += 1
         else:
             yield from _change(change)
     for name, vm in vms.items():

@@ -49,6 +49,7 @@ from reconciler.workflow.refresh import (
     refresh,
     unreachable,
 )
+from reconciler.workflow.renames import every_name
 from reconciler.workflow.steps import OpenApply, run_steps
 
 ATTEMPTS = 10
@@ -127,7 +128,7 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
     another apply holds a slice.
     """
     async with AsyncExitStack() as stack:
-        names = {*(file.slice.key for file in inputs.slices), *asked.destroy}
+        names = {*every_name(inputs), *asked.destroy}
         locks = await stack.enter_async_context(engine.locked(names))
         planned = await engine.worker.run(plan, inputs, engine.store, asked)
         await _refuse_foreign_hosts(engine, inputs, planned)
@@ -164,7 +165,7 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
     Raises StateLocked if another apply holds a slice, and StateMoved if the plan is stale: it is never made again.
     """
     async with AsyncExitStack() as stack:
-        locks = await stack.enter_async_context(engine.locked(set(saved.slices)))
+        locks = await stack.enter_async_context(engine.locked(_names(saved)))
         await engine.worker.run(engine.store.check_plan, saved)
         await _refuse_foreign_hosts(engine, inputs, saved)
         # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
@@ -173,6 +174,11 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
             agreed, inputs, engine, locks, NOTHING_ELSE, NOT_REFRESHED, held=stack.pop_all(), saved=True
         )
     raise AssertionError  # the stack suppresses no exception
+
+
+def _names(saved: Plan) -> set[SliceKey]:
+    """Return the slices of a plan, by all their names."""
+    return {*saved.slices, *(rename.former for rename in saved.renames)}
 
 
 def renumber(prepared: PreparedApply) -> PreparedApply:

@@ -9,6 +9,7 @@ from reconciler.engine import Engine
 from reconciler.errors import HostUnreachable, PlanError, UsageError
 from reconciler.plan.graph import natural
 from reconciler.plan.snapshot import StateSnapshot
+from reconciler.spec.load import SliceFile
 from reconciler.spec.models.names import HostName, SliceKey
 from reconciler.spec.quoting import listed, plural
 from reconciler.state.store import Verb
@@ -16,6 +17,7 @@ from reconciler.workflow.applying import PreparedApply, prepare
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.planning import Asked, unfinished_slices
 from reconciler.workflow.refresh import all_resources
+from reconciler.workflow.renames import every_name, names_of
 
 _NAMED = 5
 """How many slices or VMs an error names."""
@@ -36,7 +38,7 @@ async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to:
     _require_files(here, inputs, host)
     _refuse_pinned(here, inputs, host)
     await engine.worker.run(engine.store.cordon, host, engine.holder.user)
-    chosen = replace(inputs, slices=tuple(file for file in inputs.slices if file.slice.key in here))
+    chosen = replace(inputs, slices=tuple(_files(here, inputs)))
     prepared = await prepare(engine, chosen, Asked(evacuate={host: to}))
     if here and host in prepared.refreshed.down:
         async with prepared:
@@ -56,8 +58,13 @@ def slices_on(state: StateSnapshot, host: HostName) -> Iterator[SliceKey]:
             yield key
 
 
+def _files(here: Collection[SliceKey], inputs: Inputs) -> Iterator[SliceFile]:
+    """Yield the files of these slices of the state, also of those that the files rename."""
+    return (file for file in inputs.slices if not names_of(inputs, [file.slice]).isdisjoint(here))
+
+
 def _require_files(here: Collection[SliceKey], inputs: Inputs, host: HostName) -> None:
-    given = {file.slice.key for file in inputs.slices}
+    given = every_name(inputs)
     if missing := [key for key in here if key not in given]:
         raise PlanError(
             f"{host} has VMs of {plural(len(missing), 'slice')} without a file here: {listed(missing, _NAMED)}",
@@ -68,8 +75,7 @@ def _require_files(here: Collection[SliceKey], inputs: Inputs, host: HostName) -
 def _refuse_pinned(here: Collection[SliceKey], inputs: Inputs, host: HostName) -> None:
     pinned = [
         f"{file.slice.key}/{name}"
-        for file in inputs.slices
-        if file.slice.key in here
+        for file in _files(here, inputs)
         for name, vm in file.slice.vms.items()
         if vm.worker == host
     ]

@@ -21,6 +21,7 @@ from reconciler.apply.transport.fence import Fence
 from reconciler.engine import Engine
 from reconciler.errors import HostError, HostOwned, StateBehind, StateError
 from reconciler.plan.model import Action, Plan
+from reconciler.plan.renames import former_slices
 from reconciler.plan.resources import Resource
 from reconciler.plan.snapshot import SliceAllocation, StateSnapshot
 from reconciler.spec.models.names import HostName, SliceKey
@@ -147,6 +148,12 @@ def settled_copies(state: StateSnapshot, plan: Plan, opened: OpenApply) -> list[
     ]
 
 
+def _former_copies(state: StateSnapshot, plan: Plan, opened: OpenApply) -> list[StateCopy]:
+    """Return empty copies, which no host keeps, of slices that the state no longer has under these names."""
+    former = {key for change in plan.changes for key in former_slices(change.subject)}
+    return [_copy(state, None, opened, key, ()) for key in sorted(former - state.allocations.keys())]
+
+
 def _concerned(plan: Plan) -> list[SliceKey | None]:
     """Return the slices of a plan, and None if it changes what slices share."""
     shared = any(change.subject.slice is None for change in plan.changes)
@@ -173,17 +180,17 @@ def _copy(
 
 
 async def settle_copies(engine: Engine, opened: OpenApply, plan: Plan, freed: Iterable[HostName] = ()) -> None:
-    """Bring the copies on hosts up to date after an apply that deleted something, and free hosts that have nothing.
+    """Bring the copies on hosts up to date after an apply that deleted or renamed, and free hosts that have nothing.
 
     Of the hosts in `freed`, those are freed too that the plan does not concern. A host that cannot be reached keeps its
     older copies: `state rebuild` compares them with what is there.
     """
-    deleting = {step.host for step in plan.steps if step.action is Action.DELETE}
+    deleting = {step.host for step in plan.steps if step.action is Action.DELETE or step.subject.formerly}
     if engine.origin is None or not {*deleting, *freed}:
         return
     state = await engine.worker.run(engine.store.read, None)
     used = _used(state)
-    copies = settled_copies(state, plan, opened)
+    copies = [*settled_copies(state, plan, opened), *_former_copies(state, plan, opened)]
     hosts = deleting | (set(freed) - used)
     await asyncio.gather(
         *(_run(engine, host, opened.fence, _corrections(opened.lineage, host, used, copies)) for host in hosts)

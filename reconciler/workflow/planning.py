@@ -11,12 +11,14 @@ from reconciler.errors import PlanError, UsageError
 from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Plan
+from reconciler.plan.renames import heirs
 from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state.store import StateReader, Verb
 from reconciler.workflow.load import Inputs
+from reconciler.workflow.renames import every_name, names_of, refuse_ambiguous
 from reconciler.workflow.settled import Settled, SettledSlices
 
 FEW = 3
@@ -61,8 +63,15 @@ def plan(
     New VMs are not placed on hosts that are `down`, and what slices share there stays as it is.
     """
     slices = [file.slice for file in inputs.slices]
-    state = reader.read({*(written.key for written in slices), *asked.destroy}).seen(drifted or {}, down)
-    return _plan(inputs, slices, state, asked)
+    state = _read(reader, slices, {*every_name(inputs), *asked.destroy})
+    return _plan(inputs, slices, state.seen(drifted or {}, down), asked)
+
+
+def _read(reader: StateReader, slices: Sequence[ExpandedSlice], scope: Collection[SliceKey]) -> StateSnapshot:
+    """Return the state for planning these slices: also with the resources of slices that had the name of a new one."""
+    state = reader.read(scope)
+    more = heirs(slices, state).difference(scope)
+    return reader.read({*scope, *more}) if more else state
 
 
 def plan_unsettled(inputs: Inputs, reader: StateReader, asked: Asked, memory: SettledSlices) -> Plan:
@@ -83,7 +92,7 @@ def _plan_rest(inputs: Inputs, reader: StateReader, known: Settled) -> Plan | No
     if not known.slices:
         return None
     rest = [file.slice for file in inputs.slices if file.slice.key not in known.slices]
-    planned = _plan(inputs, rest, reader.read({written.key for written in rest}), NOTHING_ELSE, known.slices)
+    planned = _plan(inputs, rest, _read(reader, rest, names_of(inputs, rest)), NOTHING_ELSE, known.slices)
     current = planned.serial == known.serial and all(change.subject.slice is not None for change in planned.changes)
     return planned if current else None
 
@@ -95,6 +104,7 @@ def _plan(
     asked: Asked,
     settled: Collection[SliceKey] = (),
 ) -> Plan:
+    refuse_ambiguous(inputs, state.allocations)
     return build_plan(
         inputs.cluster.cluster,
         slices,
@@ -176,7 +186,7 @@ def undescribed(inputs: Inputs, reader: StateReader, *, allow_many: bool = False
     A folder that is half missing looks like a folder from which half was deleted.
     """
     known = reader.read(()).allocations
-    doomed = tuple(sorted(known.keys() - {file.slice.key for file in inputs.slices}, key=natural))
+    doomed = tuple(sorted(known.keys() - every_name(inputs), key=natural))
     if len(doomed) > FEW and 3 * len(doomed) > len(known) and not allow_many:
         raise PlanError(
             f"a prune would destroy {len(doomed)} of {plural(len(known), 'slice')}: {', '.join(doomed)}",

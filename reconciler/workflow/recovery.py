@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from reconciler.apply.observation.drift import DriftKind, find_drift
 from reconciler.apply.observation.observe import Observation
 from reconciler.apply.observation.owners import HostRecords
 from reconciler.plan.graph import natural
+from reconciler.plan.renames import former_slices
 from reconciler.plan.resources import Resource, from_data, to_data
 from reconciler.plan.snapshot import Claim, Status, allocation_data, allocation_from_data, claims
 from reconciler.spec.models.names import Address, HostName, SliceKey
@@ -58,6 +59,8 @@ def choose_copies(records: Mapping[HostName, HostRecords], base: Export) -> Copi
         known = copy.lineage == base.lineage and copy.apply <= base.counters.applies
         if not known and _rank(copy, lineage) > _rank(newest.get(copy.slice), lineage):
             newest[copy.slice] = copy
+    for former in _renamed(newest.values(), lineage):
+        newest.pop(former, None)
     return Copies(
         lineage=lineage,
         others=tuple(sorted({owner.lineage for owner in owners} - {lineage})),
@@ -66,6 +69,18 @@ def choose_copies(records: Mapping[HostName, HostRecords], base: Export) -> Copi
         newest=newest,
         damaged=tuple(damaged),
     )
+
+
+def _renamed(copies: Collection[StateCopy], lineage: str) -> set[SliceKey]:
+    """Return the slices whose copies are from before a rename, as a later copy says."""
+    later: dict[SliceKey, StateCopy] = {}
+    for copy in sorted(copies, key=lambda each: _rank(each, lineage)):
+        later |= {key: copy for resource in copy.resources for key in former_slices(resource)}
+    return {
+        copy.slice
+        for copy in copies
+        if copy.slice in later and _rank(copy, lineage) < _rank(later[copy.slice], lineage)
+    }
 
 
 def _usual_lineage(records: Mapping[HostName, HostRecords], copies: Sequence[StateCopy]) -> str | None:

@@ -77,7 +77,7 @@ async def refresh(
     need not look again. Slices to destroy are not compared.
     """
     hosts = _hosts(inputs, draft)
-    staying = set(draft.slices).difference(destroy)
+    staying = {*draft.slices, *(rename.former for rename in draft.renames)}.difference(destroy)
     present = await asyncio.to_thread(present_resources, reader, staying)
     resources = {(resource.host, resource.address): resource for resource in present if resource.host in hosts}
     compared = {resource.host for resource in resources.values()}

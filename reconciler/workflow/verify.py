@@ -16,7 +16,7 @@ from reconciler.apply.transport.connection import Connector
 from reconciler.errors import HostError, HostUnknown
 from reconciler.plan.resources import Resource
 from reconciler.spec.models.cluster import Bridge
-from reconciler.spec.models.names import HostName, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import StateReader
 from reconciler.verify.declared import Declared, declare
 from reconciler.verify.eavesdropping import Mirror, mirrors_of_declared, stacked_interfaces
@@ -45,7 +45,8 @@ async def verify(
     frames of its ports go, and where frames go that arrive by the trunk. Raises HostError if a host cannot be read,
     because a host that was not read is not verified. With `probe`, routers also send ARP requests to guests.
     """
-    declared = declare(await asyncio.to_thread(present_resources, reader))
+    declared_resources = await asyncio.to_thread(present_resources, reader)
+    declared = declare(declared_resources)
     in_scope = await asyncio.to_thread(present_resources, reader, scope)
     bridge = inputs.cluster.cluster.bridge
     hosts = {HostName(host.name) for host in inputs.cluster.cluster.hosts()}
@@ -58,7 +59,8 @@ async def verify(
         read_kernels(connector, hosts),
         _router_violations(in_scope, connector),
     )
-    switches = {host: _switch(host, bridge, found) for host, found in ports.items()}
+    now = {former: one.address for one in (*declared_resources, *in_scope) for former in one.formerly}
+    switches = {host: _switch(host, bridge, found, now) for host, found in ports.items()}
     networks = {host: _network(declared, host, switches[host], found) for host, found in kernels.items()}
     local = await _follow(connector, bridge.name, local_probes(declared, switches))
     onward = await _follow(connector, bridge.name, onward_probes(local, switches))
@@ -98,9 +100,10 @@ async def _router_violations(resources: Iterable[Resource], connector: Connector
     return [router_violation(item.address, item.host, [each.name for each in item.attributes]) for item in found]
 
 
-def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort]) -> Switch:
-
-    found = {port.name: _live_port(host, port) for port in ports if port.bridge == bridge.name and port.ofport >= 0}
+def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort], now: Mapping[Address, Address]) -> Switch:
+    """Return a host's switch; `now` has the address of each renamed resource, by the one that its port has as tag."""
+    live = (port for port in ports if port.bridge == bridge.name and port.ofport >= 0)
+    found = {port.name: _live_port(host, port, now) for port in live}
     trunk = found.pop(bridge.trunk, None)
     found.pop(bridge.name, None)
     return Switch(bridge.name, trunk, tuple(found[name] for name in sorted(found)))
@@ -138,9 +141,9 @@ def _mirror(one: SwitchMirror) -> Mirror:
     return Mirror(one.name, one.all, one.ports, one.vlans, to)
 
 
-def _live_port(host: HostName, port: SwitchPort) -> LivePort:
-
-    return LivePort(host, port.name, port.ofport, port.tag, port.trunks, port.tags.get(TAG, ""))
+def _live_port(host: HostName, port: SwitchPort, now: Mapping[Address, Address]) -> LivePort:
+    tag = port.tags.get(TAG, "")
+    return LivePort(host, port.name, port.ofport, port.tag, port.trunks, now.get(Address(tag), tag))
 
 
 async def _follow(connector: Connector, bridge: str, probes: Sequence[Probe]) -> dict[Probe, tuple[Exit, ...]]:

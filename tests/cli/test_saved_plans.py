@@ -114,10 +114,10 @@ def test_another_cluster_file_is_refused(saved: Path, cli: Cli) -> None:
 
 
 def test_a_newer_format_is_refused(saved: Path, cli: Cli) -> None:
-    saved.write_text(saved.read_text().replace('"reconciler_plan": 2', '"reconciler_plan": 3', 1))
+    saved.write_text(saved.read_text().replace('"reconciler_plan": 3', '"reconciler_plan": 4', 1))
     check_refused(
         cli,
-        f"error[plan-file]: {FILE} was saved by another version (its format is 3, this version reads 2)\n"
+        f"error[plan-file]: {FILE} was saved by another version (its format is 4, this version reads 3)\n"
         "hint: use the version of topology-reconciler that saved it, or make the plan again\n",
     )
 

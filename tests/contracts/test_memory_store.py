@@ -15,6 +15,7 @@ from tests.contracts import (
     test_state_leases,
     test_state_locks,
     test_state_races,
+    test_state_renames,
     test_state_turn,
 )
 from tests.contracts import test_state_orphans as orphans
@@ -61,6 +62,10 @@ class TestSteps(test_state_contract.TestSteps):
 
 
 class TestClaims(test_state_claims.TestClaims):
+    pass
+
+
+class TestRenames(test_state_renames.TestRenames):
     pass
 
 

@@ -26,7 +26,7 @@ def replay(state: StateSnapshot, plan: Plan, done: int | None = None, *, cut: bo
         elif step.moves:
             resources[step.address] = ResourceState(step.after, Status.UNKNOWN, step.before)
         else:
-            resources[step.address] = ResourceState(step.after)
+            resources[step.address] = ResourceState(replace(step.after, formerly=()))
     left = plan.steps[count:]
     if left and cut:
         resources[left[0].address] = _begun(left[0], resources.get(left[0].address))

@@ -63,6 +63,20 @@ links:
   - [web, client]
 """
 
+# A slice and a VM with user-data get other names, and the other VM more memory.
+RENAMED = """\
+version: 1
+name: renamed
+renamed_from: user-data
+owner: admin
+defaults: {flavor: cirros}
+vms:
+  www: {renamed_from: web, internet: true, cloud_init: "#!/bin/sh\\necho a\\n"}
+  client: {memory: 512MiB}
+links:
+  - [www, client]
+"""
+
 CHANGED: Final = {"two-vms": TWO_VMS, "triangle": TRIANGLE, "user-data": USER_DATA}
 
 
@@ -112,6 +126,50 @@ def test_one_more_apply_completes_an_apply_stopped_at_any_point(name: str, tmp_p
     assert apply_on(cluster, bare, gone).ok
     assert cluster.objects() == {}
     tell(f"{name} on the model, stopped everywhere: {created} + {changed} + {destroyed} points")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", [None, SqliteState])
+def test_a_rename_stopped_at_any_point_keeps_all_data(
+    store: type[SqliteState] | None, tmp_path: Path, tell: Tell
+) -> None:
+    first = example("user-data")
+    (tmp_path / "renamed.yaml").write_text(RENAMED)
+    second = workflow.load(CLUSTER, [tmp_path / "renamed.yaml"])
+    cluster = SimulatedCluster([host.name for host in first.cluster.cluster.hosts()], store=store)
+    assert apply_on(cluster, first).ok
+    data = {place: found.data for place, found in cluster.objects().items() if found.data}
+    points = complete(simulate(cluster, second))
+    assert points >= 19
+    assert apply_on(cluster, second).ok
+    found = cluster.objects()
+    assert {place: found[place].data for place in data} == data
+    assert not any("admin/user-data" in each.owner for each in found.values())
+    gone = workflow.Asked(destroy=(SliceKey("admin/renamed"),))
+    assert apply_on(cluster, workflow.Inputs(first.cluster), gone).ok
+    assert cluster.objects() == {}
+    tell(f"a rename on the model, stopped everywhere: {points} points")
+
+
+def test_a_second_rename_may_follow_a_stopped_one(tmp_path: Path) -> None:
+    first = example("user-data")
+    text = RENAMED.replace("name: renamed", "name: once-more").replace(
+        "renamed_from: user-data", "renamed_from: renamed"
+    )
+    for name, written in (("renamed", RENAMED), ("again", text)):
+        (tmp_path / f"{name}.yaml").write_text(written)
+    second, third = (workflow.load(CLUSTER, [tmp_path / f"{name}.yaml"]) for name in ("renamed", "again"))
+    cluster = empty_cluster(first)
+    assert apply_on(cluster, first).ok
+    begun = 0
+    for point in interruption_points(cluster, second, workflow.NOTHING_ELSE, lambda number: number % 3 == 0):
+        cluster.restore(point.checkpoint.cut())
+        if SliceKey("admin/renamed") in cluster.store.read().allocations:
+            begun += 1
+            assert apply_on(cluster, third).ok
+            owners = {found.resource.slice for found in cluster.objects().values()}
+            assert owners == {None, "admin/once-more"}
+    assert begun > 3
 
 
 def test_an_interrupted_replacement_is_completed() -> None:

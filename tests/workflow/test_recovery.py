@@ -130,6 +130,21 @@ def planned(place: Place, open_it: Callable[[], closing[SqlStore]], *names: str)
         return workflow.plan(inputs, store)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_renamed_slice_is_rebuilt_under_its_new_name(place: Place, empty: Export, *, killed: bool) -> None:
+    place.apply("one")
+    text = slice_text("one", 2, distances=(1,))
+    (place.folder / "one.yaml").write_text(text.replace("name: one", "name: four\nrenamed_from: one"))
+    place.apply("one", killed=killed)
+    if not killed:
+        del place.copies["admin@one"]  # as an apply does at its end
+    found = rebuild(empty, place.record(), existing=place.resources())
+    assert [one.slice for one in found.slices] == ["admin/four"]
+    assert (found.clashing, found.gone) == ((), ())
+    rebuilt = planned(place, imported(place, found), "one")
+    assert rebuilt.empty if not killed else rebuilt.counts.renamed == len(rebuilt.changes) > 0
+
+
 def test_a_copy_is_what_it_was_after_it_was_written_and_read(place: Place) -> None:
     place.apply("one", "two")
     for copy in place.copies.values():

@@ -13,7 +13,7 @@ from typing import Any
 from reconciler.apply.drivers import paths
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
-from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.ownership import list_files, owns, parse_files, refuse, retag, slice_of, stop_at, tagged
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, RemoteFile, Result, Transfer, script
 from reconciler.errors import ForeignObject, HostError
@@ -140,7 +140,7 @@ def ensure(disk: Disk, fact: DiskFact, before: Disk | None) -> tuple[Operation, 
             f"not of {disk.backing} with {disk.size}",
             hint="it holds a guest's data and was not changed; destroy the VM to have it created again",
         )
-    return ()
+    return () if fact.owner == disk.address else (retag(f"{disk.path}.owner", disk.address),)
 
 
 def _copied(disk: Disk, fact: DiskFact, before: Disk) -> tuple[Operation, ...]:
@@ -178,7 +178,7 @@ def observed(disk: Disk, fact: DiskFact) -> Mapping[str, Any] | None:
 
 
 def _obstacle(disk: Disk, fact: DiskFact) -> ForeignObject | None:
-    if fact.owner != disk.address and (fact.present or fact.partial or fact.owner):
+    if not owns(disk, fact.owner) and (fact.present or fact.partial or fact.owner):
         return refuse(disk, f"the file {disk.path}", fact.owner)
     return None
 

@@ -1,4 +1,7 @@
-"""Decides who owns an object on a host: its tag is the address of its resource, and other objects are foreign."""
+"""Decides who owns an object on a host: its tag is the address of its resource, and other objects are foreign.
+
+An object of a renamed resource has the former address as its tag until the resource's step writes the new one.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,11 @@ def refuse(resource: Resource, thing: str, owner: str) -> ForeignObject:
     )
 
 
+def owns(resource: Resource, tag: str) -> bool:
+    """Whether an object with this tag is the resource's: the tag is its address, or one that it had before a rename."""
+    return tag == resource.address or tag in resource.formerly
+
+
 def stop_at(obstacle: ForeignObject | None) -> None:
     """Raise the error if an object is in the way."""
     if obstacle is not None:
@@ -43,6 +51,24 @@ def tags(resource: Resource) -> dict[str, str]:
     if colon and "--" not in vm + interface:
         found |= {f"{TAG}-vm": vm, f"{TAG}-interface": interface}
     return found
+
+
+# Writes a new first line into a file of tags, at once; the lines below it stay.
+RETAG = """
+path=$1 address=$2
+umask 022
+{
+    read -r _ || :
+    printf '%s\\n' "$address"
+    cat
+} < "$path" > "$path.new"
+mv -- "$path.new" "$path"
+"""
+
+
+def retag(path: str, address: Address) -> Command:
+    """Return the command that writes the address of a renamed resource into the file beside its object."""
+    return script(RETAG, path, address)
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/-]*")

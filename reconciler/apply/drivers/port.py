@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.apply.drivers import bridge, paths, switch
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
-from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
+from reconciler.apply.drivers.ownership import TAG, owns, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import Flow, SwitchPort
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
@@ -150,7 +150,7 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
     if (fact.device, fact.alias, fact.mtu, fact.up) != ("tap", port.address, port.mtu, state == "up"):
         operations.append(script(CREATE, port.tap, port.address, str(port.mtu), state, paths.CLAIMS))
     found = None if stale else fact.port
-    if port.vlan is not None and not _connected(port, found):
+    if port.vlan is not None and not (_connected(port, found) and _owner(found) == port.address):
         operations.append(switch.transact(*_connection(port)))
     wanted = guard(port)
     if fact.flows != wanted or (found is None and wanted) or unguarded:
@@ -247,11 +247,15 @@ def _only(flows: frozenset[Flow], key: str, *, besides: str = "") -> str | None:
 
 
 def _obstacle(port: Port, fact: PortFact) -> ForeignObject | None:
-    if fact.device == "other" or (fact.device and fact.owner != port.address):
+    if fact.device == "other" or (fact.device and not owns(port, fact.owner)):
         return refuse(port, f"the interface {port.tap}", fact.alias)
-    if fact.port is not None and fact.port.tags.get(TAG) != port.address:
-        return refuse(port, f"the port {port.tap} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+    if fact.port is not None and not owns(port, _owner(fact.port)):
+        return refuse(port, f"the port {port.tap} of {fact.port.bridge}", _owner(fact.port))
     return None
+
+
+def _owner(found: SwitchPort | None) -> str:
+    return "" if found is None else found.tags.get(TAG, "")
 
 
 def _unusable(port: Port, fact: PortFact, found: SwitchPort) -> bool:

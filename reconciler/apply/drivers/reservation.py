@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.apply.drivers import dhcp, paths
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
-from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.ownership import list_files, owns, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
@@ -26,7 +26,8 @@ for path do
 done
 """
 
-# The server notices a new file by itself when it is complete. It does not give out an address that another NIC still
+# The server notices a new file by itself when it is complete; of one that changes it keeps the former entry too, until
+# it reads all of them again. It does not give out an address that another NIC still
 # leases, so such a lease is deleted while the server is stopped.
 CREATE = (
     dhcp.START_SERVER
@@ -34,7 +35,8 @@ CREATE = (
 directory=$1 path=$2 address=$3 mac=$4 ip=$5 hostname=$6
 umask 022
 [ -d "$directory/hosts.d" ] || mkdir -p -- "$directory/hosts.d"
-stale=
+stale= changed=
+if [ -e "$path" ]; then changed=yes; fi
 if [ -e "$directory/leases" ]; then
     while read -r _ lease_mac lease_ip _; do
         if [ "$lease_ip" = "$ip" ] && [ "$lease_mac" != "$mac" ]; then stale=yes; fi
@@ -49,6 +51,9 @@ if [ -n "$stale" ]; then
     done < "$directory/leases" > "$directory/leases.new"
     mv -- "$directory/leases.new" "$directory/leases"
     start_server "$directory" ""
+elif [ -n "$changed" ]; then
+    find_server "$directory"
+    if [ -n "$pid" ]; then kill -HUP "$pid"; fi
 fi
 """
 )
@@ -88,7 +93,7 @@ def parse(reservations: Sequence[Reservation], results: Sequence[Result]) -> Map
 def ensure(one: Reservation, fact: ReservationFact, _before: Reservation | None) -> tuple[Operation, ...]:
     """Write the file for the DHCP server."""
     stop_at(_obstacle(one, fact))
-    if fact.entry == _entry(one):
+    if fact.entry == _entry(one) and fact.owner == one.address:
         return ()
     return (script(CREATE, paths.UPLINK, _path(one), one.address, one.mac, one.ip, dhcp.write_hostname(one.hostname)),)
 
@@ -119,7 +124,7 @@ def _entry(one: Reservation) -> str:
 
 
 def _obstacle(one: Reservation, fact: ReservationFact) -> ForeignObject | None:
-    if fact.owner != one.address and (fact.owner or fact.entry):
+    if not owns(one, fact.owner) and (fact.owner or fact.entry):
         return refuse(one, f"the reservation {_path(one)}", fact.owner)
     return None
 

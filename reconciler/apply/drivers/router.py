@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.apply.drivers import dhcp, paths
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
-from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.ownership import list_files, owns, parse_files, refuse, slice_of, stop_at, tagged
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
@@ -158,7 +158,7 @@ def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Op
     stop_at(_obstacle(router, fact))
     directory = paths.router(router.namespace)
     operations: list[Operation] = []
-    if not _sound(router, fact):
+    if not _sound(router, fact) or fact.owner != router.address:
         texts = (configuration(router), LOAD, LIST, "broken" if fact.present == "broken" else "")
         operations.append(script(CREATE, router.namespace, directory, router.address, *texts))
     elif not _configured(router, fact):
@@ -198,11 +198,11 @@ def _configured(router: Router, fact: RouterFact) -> bool:
 
 
 def _sound(router: Router, fact: RouterFact) -> bool:
-    return fact.present == "usable" and fact.owner == router.address and fact.rules
+    return fact.present == "usable" and owns(router, fact.owner) and fact.rules
 
 
 def _obstacle(router: Router, fact: RouterFact) -> ForeignObject | None:
-    if fact.owner != router.address and (fact.present or fact.owner):
+    if not owns(router, fact.owner) and (fact.present or fact.owner):
         return refuse(router, f"the network namespace {router.namespace}", fact.owner)
     return None
 

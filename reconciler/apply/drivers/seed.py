@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.apply.drivers import paths
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
-from reconciler.apply.drivers.ownership import list_files, parse_files, refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.ownership import list_files, owns, parse_files, refuse, retag, slice_of, stop_at, tagged
 from reconciler.apply.seed_image import seed_image
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, PrivateUpload, Result, script
@@ -52,7 +52,7 @@ rm -f -- "$1.new."*
 """
 
 REMOVE = """
-rm -f -- "$1" "$1.new" "$1.new."* "$1.owner"
+rm -f -- "$1" "$1.new" "$1.new."* "$1.owner.new" "$1.owner"
 if [ -d "$2" ]; then rmdir --ignore-fail-on-non-empty -- "$2"; fi
 """
 
@@ -87,11 +87,15 @@ def parse(seeds: Sequence[Seed], results: Sequence[Result]) -> Mapping[Address, 
     }
 
 
-def ensure(seed: Seed, fact: SeedFact, _before: Seed | None) -> tuple[Operation, ...]:
-    """Upload the seed unless it exists unchanged. A guest that has an earlier one open keeps it until it stops."""
+def ensure(seed: Seed, fact: SeedFact, before: Seed | None) -> tuple[Operation, ...]:
+    """Upload the seed unless it exists unchanged. A guest that has an earlier one open keeps it until it stops.
+
+    A host does not tell which host name is in a seed.
+    """
     stop_at(_obstacle(seed, fact))
-    if fact.present and (fact.cloud_init, fact.macs) == (seed.cloud_init, seed.macs):
-        return ()
+    named = before is None or before.hostname == seed.hostname
+    if fact.present and named and (fact.cloud_init, fact.macs) == (seed.cloud_init, seed.macs):
+        return () if fact.owner == seed.address else (retag(f"{seed.path}.owner", seed.address),)
     place = script(PLACE, seed.path, seed.address, seed.cloud_init, " ".join(seed.macs))
     return PrivateUpload(f"{seed.path}.new", seed.address), place
 
@@ -112,7 +116,7 @@ def observed(seed: Seed, fact: SeedFact) -> Mapping[str, Any] | None:
 
 
 def _obstacle(seed: Seed, fact: SeedFact) -> ForeignObject | None:
-    if fact.owner != seed.address and (fact.present or fact.owner):
+    if not owns(seed, fact.owner) and (fact.present or fact.owner):
         return refuse(seed, f"the file {seed.path}", fact.owner)
     return None
 

@@ -15,7 +15,7 @@ from typing import Any
 from reconciler.apply.drivers import dhcp, network, paths, switch
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.network import Link
-from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged, tags
+from reconciler.apply.drivers.ownership import TAG, owns, refuse, slice_of, stop_at, tagged, tags
 from reconciler.apply.drivers.switch import SwitchPort
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
@@ -134,7 +134,7 @@ def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tupl
     missing = _must_be_created(segment, fact)
     if missing and fact.port is not None:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, segment.interface)))
-    if missing or not _connected(segment, fact.port):
+    if missing or not (_connected(segment, fact.port) and _owner(fact.port) == segment.address):
         operations.append(switch.transact(*_connection(segment, create=missing)))
     if missing or fact.link is None or not _placed(segment, fact.link):
         stale = [one for one in (fact.link.addresses if fact.link and not missing else ()) if one != segment.ip]
@@ -179,7 +179,7 @@ def observed(segment: Segment, fact: SegmentFact) -> Mapping[str, Any] | None:
     if not segment.dhcp:
         return found | {"dhcp": bool(fact.configuration)}
     as_found = replace(segment, leases=leases, mtu=mtu) if ip else segment
-    served = bool(fact.configuration) and fact.configuration == configuration(as_found)
+    served = fact.configuration in {configuration(named) for named in _by_each_name(as_found)}
     wanted = [
         {"mac": one.mac, "ip": one.ip, "hostname": one.hostname, "default_route": one.default_route} for one in leases
     ]
@@ -210,19 +210,29 @@ def configuration(segment: Segment) -> str:
     return "\n".join([*lines, ""])
 
 
+def _by_each_name(segment: Segment) -> Iterator[Segment]:
+    """Yield the segment, and as it was before each rename of it."""
+    yield segment
+    yield from (replace(segment, address=former) for former in segment.formerly)
+
+
 def _namespaces(segments: Sequence[Segment]) -> list[str]:
     return sorted({segment.namespace for segment in segments})
 
 
 def _obstacle(segment: Segment, fact: SegmentFact) -> ForeignObject | None:
     name = segment.interface
-    if fact.port is not None and fact.port.tags.get(TAG) != segment.address:
-        return refuse(segment, f"the port {name} of {fact.port.bridge}", fact.port.tags.get(TAG, ""))
+    if fact.port is not None and not owns(segment, _owner(fact.port)):
+        return refuse(segment, f"the port {name} of {fact.port.bridge}", _owner(fact.port))
     if fact.port is None and fact.here:
         return refuse(segment, f"the interface {name}", "")
     if fact.port is None and fact.link is not None:
         return refuse(segment, f"the interface {name} in {segment.namespace}", "")
     return None
+
+
+def _owner(port: SwitchPort | None) -> str:
+    return "" if port is None else port.tags.get(TAG, "")
 
 
 def _must_be_created(segment: Segment, fact: SegmentFact) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reconciler.apply.drivers import bridge, switch
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
-from reconciler.apply.drivers.ownership import TAG, refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.ownership import TAG, owns, refuse, slice_of, stop_at, tagged
 from reconciler.apply.drivers.switch import Flow
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
@@ -97,7 +97,7 @@ def ensure(trunk: Trunk, fact: TrunkFact, before: Trunk | None) -> tuple[Operati
     if fact.flows != wanted or (wanted and not fact.guarded):
         earlier = fact.flows if fact.guarded else fact.flows | wanted
         operations.append(switch.set_flows(trunk.bridge, switch.cookie(trunk.address), earlier, wanted))
-    missing: set[int] = {vlan for vlan in trunk.vlans if vlan not in fact.carried or vlan not in fact.owners}
+    missing: set[int] = {vlan for vlan in trunk.vlans if not _carries(trunk, fact, vlan)}
     gone = _ours(trunk, fact) | {vlan for vlan in (before.vlans if before else ()) if vlan not in fact.owners}
     changes = _changes(trunk, fact, add=missing, take_off=(gone & _known(fact)) - {*trunk.vlans})
     return (*operations, switch.transact(*changes)) if changes else tuple(operations)
@@ -159,8 +159,12 @@ def _owners(tags: Mapping[str, str]) -> dict[int, str]:
     return {int(vlan): owner for vlan, owner in named.items() if vlan.isdecimal()}
 
 
+def _carries(trunk: Trunk, fact: TrunkFact, vlan: int) -> bool:
+    return vlan in fact.carried and fact.owners.get(vlan) == trunk.address
+
+
 def _ours(trunk: Trunk, fact: TrunkFact) -> set[int]:
-    return {vlan for vlan, owner in fact.owners.items() if owner == trunk.address}
+    return {vlan for vlan, owner in fact.owners.items() if owns(trunk, owner)}
 
 
 def _known(fact: TrunkFact) -> frozenset[int]:
@@ -170,7 +174,7 @@ def _known(fact: TrunkFact) -> frozenset[int]:
 def _obstacle(trunk: Trunk, fact: TrunkFact) -> ForeignObject | None:
     for vlan in trunk.vlans:
         owner = fact.owners.get(vlan, "")
-        if owner != trunk.address and (owner or vlan in fact.carried):
+        if not owns(trunk, owner) and (owner or vlan in fact.carried):
             return refuse(trunk, f"VLAN {vlan} on the trunk {trunk.port} of {trunk.bridge}", owner)
     return None
 

@@ -1,6 +1,8 @@
 """Starts and stops the QEMU process of each VM. Its disk and TAPs exist before the process and outlive it.
 
-A process is ours if root started it and its command line names the guest and our pidfile. Guests are not shut down:
+A process is ours if root started it and its command line names the guest and our pidfile. The name of a process that
+runs cannot change: of a VM that was renamed, a file has its address, and the name that the process was started with.
+Guests are not shut down:
 SIGTERM makes QEMU write its buffers to the disk and exit, as if the guest's power were cut.
 """
 
@@ -12,11 +14,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
-from reconciler.apply.drivers.ownership import refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.ownership import owns, refuse, slice_of, stop_at, tagged
 from reconciler.apply.drivers.serial_log import LOGGER, WAIT_FOR_LOGGER
 from reconciler.apply.seed_image import network_image
 from reconciler.apply.transport import output
@@ -90,7 +92,7 @@ esac
 errors=$directory/errors
 serial=$directory/serial
 rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$errors"
-rm -f -- "$serial.sock" "$serial.pipe" "$serial.log" "$serial.log.1"
+rm -f -- "$serial.sock" "$serial.pipe" "$serial.log" "$serial.log.1" "$directory/vm.owner"
 mkfifo -m 600 -- "$errors" "$serial.pipe"
 trap 'rm -f -- "$errors" "$errors.txt" "$serial.pipe"' EXIT
 cat < "$errors" > "$errors.txt" 4<&- &
@@ -143,9 +145,25 @@ die $@ if $@;
 """
 )
 
-# A line for each directory: whether a process left files in it. Then a line for each: the run state. Then a line `--`,
-# and the command lines of processes whose option names a pidfile there. Processes may run although that file, or the
-# directory, is gone. grep reads the patterns from a pipe, so that it does not find itself.
+# A file in a VM's directory: the VM's address, and the name with which its process was started before it was renamed.
+RENAME = """
+umask 022
+printf '%s\\n' "$2" "$3" > "$1/vm.owner.new"
+mv -- "$1/vm.owner.new" "$1/vm.owner"
+"""
+
+# Sets `renamed` to the content of that file, as two words; empty where there is none.
+_RENAMED = """
+    renamed= name=
+    if [ -e "$directory/vm.owner" ]; then
+        { IFS= read -r renamed; IFS= read -r name; } 2> /dev/null < "$directory/vm.owner" || :
+        renamed=" $renamed $name"
+    fi
+"""
+
+# A line for each directory: whether a process left files in it, and whether that was renamed. Then a line for each: the
+# run state. Then a line `--`, and the command lines of processes whose option names a pidfile there. Processes may run
+# although that file, or the directory, is gone. grep reads the patterns from a pipe, so that it does not find itself.
 PROBE = (
     _SHOW
     + """
@@ -154,7 +172,10 @@ for directory do
     for name in qemu.pid qmp.sock serial.sock serial.log serial.log.1 serial.pipe; do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
-    printf '%s\\n' "$left"
+"""
+    + _RENAMED
+    + """
+    printf '%s\\n' "$left$renamed"
 done
 perl -e '"""
     + _RUN_STATES
@@ -193,12 +214,13 @@ CLEAN = (
     + WAIT_FOR_LOGGER
     + """
 rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log" "$1/serial.log.1" "$1/serial.pipe"
-rm -f -- "$1/network.iso"
+rm -f -- "$1/network.iso" "$1/vm.owner" "$1/vm.owner.new"
 """
 )
 
-# Two lines for each directory in which a process left files: its path, and the owner of the overlay in it. Then a line
-# `--`, and the command lines of all processes whose pidfile is in such a directory, as above.
+# Two lines for each directory in which a process left files: its path, and the owner of the overlay in it, with the
+# rename of the process. Then a line `--`, and the command lines of all processes whose pidfile is in such a directory,
+# as above.
 SURVEY_PROCESSES = (
     _SHOW
     + """
@@ -212,7 +234,10 @@ for directory in "$1"/*; do
         { IFS= read -r owner || :; } 2> /dev/null < "$path" || :
         case $owner in disk/*) break ;; esac
     done
-    printf '%s\\n' "$directory" "$owner"
+"""
+    + _RENAMED
+    + """
+    printf '%s\\n' "$directory" "$owner$renamed"
 done
 echo --
 show $(grep -lszx -e "$1/[^/]*/qemu[.]pid" /proc/[0-9]*/cmdline)
@@ -228,16 +253,24 @@ class Process:
     arguments: tuple[str, ...]
 
 
+class Renamed(NamedTuple):
+    """The address of a VM that was renamed while it ran, and the name that its process was started with."""
+
+    address: str
+    guest: str
+
+
 @dataclass(frozen=True, slots=True)
 class VmFact:
     """The processes that run from a VM's directory, normally one at most, and whether there are files of a process.
 
-    `run_state` is empty where no monitor answers.
+    `run_state` is empty where no monitor answers. `renamed` says that the process has a former name.
     """
 
     processes: tuple[Process, ...]
     left: bool
     run_state: str = ""
+    renamed: Renamed | None = None
 
     @property
     def whole(self) -> bool:
@@ -260,10 +293,18 @@ def parse(vms: Sequence[Vm], results: Sequence[Result]) -> Mapping[Address, VmFa
     running: dict[str, list[Process]] = {}
     for process in _processes(lines[end + 1 :]):
         running.setdefault(_pidfile(process), []).append(process)
-    return {
-        vm.address: VmFact(tuple(running.get(f"{vm.directory}/qemu.pid", ())), left == "yes", state)
-        for vm, left, state in zip(vms, lines[:count], lines[count:end], strict=True)
-    }
+    facts: dict[Address, VmFact] = {}
+    for vm, line, state in zip(vms, lines[:count], lines[count:end], strict=True):
+        left, renamed = _read_renamed(line)
+        processes = tuple(running.get(f"{vm.directory}/qemu.pid", ()))
+        facts[vm.address] = VmFact(processes, left == "yes", state, renamed)
+    return facts
+
+
+def _read_renamed(line: str) -> tuple[str, Renamed | None]:
+    """Split a line into its first word and a rename, where there is one."""
+    first, *rest = line.split(" ")
+    return first, Renamed(*rest) if len(rest) == len(Renamed._fields) else None
 
 
 def launch(vm: Vm) -> tuple[str, ...]:
@@ -303,7 +344,7 @@ def guest(vm: Vm) -> str:
 def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
     """Run the VM as described. A process that differs, has lost its files or has a crashed guest is stopped first.
 
-    A guest that goes on running asks again for the addresses that DHCP changes.
+    A guest that goes on running asks again for the addresses that DHCP changes. It is never restarted for a name.
     """
     stop_at(_obstacle(vm, fact))
     same = fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm))
@@ -311,6 +352,8 @@ def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
         return (*_stop(vm, fact), _start(vm))
     nics = [str(nic) for nic in vm.asks_again(before)] if before is not None else []
     operations: list[Operation] = []
+    if _owner(name := _name(fact.processes[0]), fact.renamed) != vm.address:
+        operations.append(script(RENAME, vm.directory, vm.address, name))
     if fact.run_state in _STOPPED:
         operations.append(Command(("perl", "-e", CONTINUE, "--", vm.directory)))
     if nics:
@@ -330,7 +373,7 @@ def remove(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
     """Stop the VM and delete its pidfile, sockets and logs."""
     stop_at(_obstacle(vm, fact))
     stop = _stop(vm, fact)
-    return (*stop, script(CLEAN, vm.directory)) if stop or fact.left else ()
+    return (*stop, script(CLEAN, vm.directory)) if stop or fact.left or fact.renamed else ()
 
 
 def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
@@ -345,10 +388,20 @@ def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
 
 def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
     for process in fact.processes:
-        names = [_option(value, "guest") for key, value in pairwise(process.arguments) if key == "-name"]
-        if names != [guest(vm)]:
-            return refuse(vm, f"process {process.pid}, which runs from {vm.directory},", "".join(map(str, names)))
+        name = _name(process)
+        if not owns(vm, _owner(name, fact.renamed)):
+            return refuse(vm, f"process {process.pid}, which runs from {vm.directory},", name)
     return None
+
+
+def _name(process: Process) -> str:
+    """Return the name of a process's guest, as its command line has it."""
+    return "".join(str(_option(value, "guest")) for key, value in pairwise(process.arguments) if key == "-name")
+
+
+def _owner(name: str, renamed: Renamed | None) -> str:
+    """Return the address of the VM whose process has this name."""
+    return renamed.address if renamed is not None and renamed.guest == name else f"{Vm.kind}/{name}"
 
 
 def _stop(vm: Vm, fact: VmFact) -> tuple[Operation, ...]:
@@ -409,15 +462,15 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     end = next((at for at in range(0, len(lines), 2) if lines[at] == "--"), None)
     if end is None:
         raise HostError(target.host, "the survey of VMs printed something unexpected")
-    left = dict(zip(lines[0:end:2], lines[1:end:2], strict=True))
+    left = {path: _read_renamed(line) for path, line in zip(lines[0:end:2], lines[1:end:2], strict=True)}
     for process in _processes(lines[end + 1 :]):
         directory, slash, _ = _pidfile(process).rpartition("/qemu.pid")
-        named = dict(pairwise(process.arguments)).get("-name", "")
-        where = tagged(Vm, f"{Vm.kind}/{_option(named, 'guest')}")
+        _, renamed = left.get(directory, ("", None))
+        where = tagged(Vm, _owner(_name(process), renamed))
         if slash and directory.startswith(f"{_VMS}/") and where is not None:
             left.pop(directory, None)
             yield Found(_orphan(target, where, directory, _settings(process.arguments)), str(process.pid))
-    for directory, owner in left.items():
+    for directory, (owner, _) in left.items():
         if (disk := tagged(Disk, owner)) is not None:
             yield Found(_orphan(target, address(Vm, disk.partition("/")[2]), directory, _settings(())))
 

@@ -84,7 +84,7 @@ def find_orphans(
 
     `resources` are the resources of this state in every status, with the changes of unfinished steps.
     """
-    known = {_key(resource, drivers) for resource in resources}
+    known = {key for resource in resources for key in _keys(resource, drivers)}
     return tuple(
         orphan
         for host in sorted(observed.surveys)
@@ -95,6 +95,13 @@ def find_orphans(
 def _key(resource: Resource, drivers: Drivers) -> ObjectKey:
     survey = drivers[resource.kind].survey
     return ObjectKey(resource.host, resource.address, survey.thing(resource) if survey else "")
+
+
+def _keys(resource: Resource, drivers: Drivers) -> Iterator[ObjectKey]:
+    """Yield what identifies a resource's object, which may have a former address of it as its tag."""
+    key = _key(resource, drivers)
+    yield key
+    yield from (key._replace(address=former) for former in resource.formerly)
 
 
 def _orphans(survey: HostSurvey, known: Collection[ObjectKey], lineage: str, drivers: Drivers) -> Iterator[Orphan]:

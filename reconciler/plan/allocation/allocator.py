@@ -131,7 +131,8 @@ class _Allocator:
             for name in topology.vms
         }
         pool = self._pool(topology, slice_id, had)
-        return SliceAllocation(slice_id, pool, vms, self._links(topology, pool, had.links if had else {}))
+        links = self._links(topology, pool, had.links if had else {})
+        return SliceAllocation(slice_id, pool, vms, links, had.formerly if had else ())
 
     def _vm(self, label: str, topology: Topology, name: VmName, had: VmAllocation | None) -> VmAllocation:
         vm, size = topology.vms[name], topology.sizes[name]
@@ -147,7 +148,8 @@ class _Allocator:
             image = had.image
         address = self._address(label, had) if vm.internet else None
         nics = topology.nics[name]
-        return VmAllocation(vm_id, worker, vnc, image, size.vcpus, size.memory, nics, internet=address, disk=size.disk)
+        file = had.file if had else ""
+        return VmAllocation(vm_id, worker, vnc, image, size.vcpus, size.memory, nics, address, size.disk, file)
 
     def _keeps_image(self, label: str, had: VmAllocation, image: str) -> bool:
         """Whether an image is only renewed under the same name, and the VM has a disk on the earlier one."""
@@ -209,7 +211,7 @@ class _Allocator:
                 subnet = str(link.subnet)
             else:
                 subnet = had[key].subnet if key in kept else subnets.give(vlan)
-            given[key] = LinkAllocation(link_id, vlan, subnet)
+            given[key] = LinkAllocation(link_id, vlan, subnet, before is not None and before.swapped)
         return given
 
     def _leaving_subnets(

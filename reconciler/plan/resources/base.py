@@ -77,7 +77,8 @@ class Resource:
 
     `slice` is the `owner/name` that it belongs to, or None for what slices share. `needs` are resources that exist
     before this one and outlive it; when one is replaced, this one is replaced too. `after` only orders creation and
-    deletion. The class variables and the methods are the facets of the kind.
+    deletion. `formerly` are addresses that it had before a rename, and that its objects may still have as tags. The
+    class variables and the methods are the facets of the kind.
     """
 
     kind: ClassVar[Kind]
@@ -121,6 +122,7 @@ class Resource:
     host: Annotated[HostName, FIXED]
     needs: tuple[Address, ...] = field(default=(), compare=False)
     after: tuple[Address, ...] = field(default=(), compare=False)
+    formerly: tuple[Address, ...] = field(default=(), compare=False)
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterable[Self]:

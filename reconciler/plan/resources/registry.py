@@ -73,6 +73,8 @@ def to_data(resource: Resource) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": resource.kind}
     for name in _field_names(type(resource)):
         data[name] = plain(getattr(resource, name))
+    if not resource.formerly:  # so that all others are written as by versions that knew no renames
+        del data["formerly"]
     return data
 
 

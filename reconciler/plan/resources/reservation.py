@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import noun
-from reconciler.plan.resources.base import FIXED, Kind, Resource, Unit, Use, address
+from reconciler.plan.resources.base import FIXED, LIVE, Kind, Resource, Unit, Use, address
 from reconciler.plan.resources.uplink import Uplink, uplink_address
 from reconciler.spec.models.names import Address
 
@@ -24,7 +24,7 @@ class Reservation(Resource):
 
     mac: Annotated[str, FIXED]
     ip: Annotated[str, FIXED]
-    hostname: Annotated[str, FIXED]
+    hostname: Annotated[str, LIVE]
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:

@@ -28,7 +28,7 @@ class Seed(Resource):
 
     path: Annotated[str, FIXED]
     vm_id: Annotated[VmId, FIXED]
-    hostname: Annotated[str, FIXED]
+    hostname: Annotated[str, LIVE]
     cloud_init: Annotated[str, LIVE]
     macs: Annotated[tuple[str, ...], LIVE] = ()
 

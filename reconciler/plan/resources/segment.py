@@ -144,7 +144,10 @@ def segment_address(design: SliceDesign, key: LinkKey | None) -> Address:
 
 
 def _leases(design: SliceDesign, key: LinkKey, ips: list[str]) -> Iterator[Lease]:
-    for (vm, nic), ip in zip(design.ends(key), ips, strict=True):
+    ends = list(design.ends(key))
+    if design.given.links[key].swapped:
+        ends.reverse()
+    for (vm, nic), ip in zip(ends, ips, strict=True):
         yield Lease(nic.mac, ip, vm.name, default_route=vm.default_route == nic.number)
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from reconciler.errors import Code, Problem
 from reconciler.spec.check.one_cluster import check_cluster
 from reconciler.spec.check.one_slice import check_partial, check_slice
+from reconciler.spec.check.renames import check_owner_renames, check_slice_renames, check_vm_renames
 from reconciler.spec.expand import ExpandedSlice, with_flavor
 from reconciler.spec.load import ClusterFile, PartialFile, SliceFile
 from reconciler.spec.models.cluster import Cluster
@@ -32,12 +33,15 @@ def check(
     """
     found = list(check_cluster(cluster))
     ordered = sorted(slices, key=lambda each: each.path)
+    found += check_owner_renames(cluster)
     for each in ordered:
         found += check_slice(each, cluster.cluster)
+        found += check_vm_renames(each)
     for one in partial:
         found += check_partial(one, cluster.cluster)
     single = list(_each_name_once(ordered, found))
     found += _confusable(single)
+    found += check_slice_renames(single, cluster.cluster)
     found += _over_quota(single, cluster.cluster)
     found += _elsewhere(single, cluster)
     found += _elsewhere([one for one in partial if "owner" not in one.valid.lost], cluster)

@@ -181,10 +181,12 @@ class User(Model):
     """A user, who can own slices.
 
     With `paths`, slice files of this owner must be there: patterns relative to the cluster file's folder, where `*` is
-    any part of a name and `**` any folders, such as `slices/alice/**`.
+    any part of a name and `**` any folders, such as `slices/alice/**`. With `renamed_from`, slices that the state has
+    under that owner are this one's.
     """
 
     quota: Quota = Quota()
+    renamed_from: Name | None = None
     paths: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(default=(), strict=False)
 
 

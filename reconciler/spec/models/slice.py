@@ -93,6 +93,9 @@ class Vm(VmDefaults):
     group: Annotated[Name | None, LIVE] = Field(
         default=None, description="a group of this file that it takes settings from"
     )
+    renamed_from: Annotated[Name | None, LIVE] = Field(
+        default=None, description="the name that this VM had in this slice; it keeps its disk, its numbers, its links"
+    )
 
 
 class Link(Model):
@@ -116,6 +119,9 @@ class Slice(Model):
     version: Annotated[Version, LIVE] = Field(description="1, the version of the file format")
     name: Annotated[Name, IMMUTABLE] = Field(description="unique per owner")
     owner: Annotated[Name, IMMUTABLE] = Field(description="a user of the cluster file")
+    renamed_from: Annotated[Name | None, LIVE] = Field(
+        default=None, description="the name that this slice had; all that exists of it is kept, and its VMs run on"
+    )
     topology: Annotated[Literal["custom"], LIVE] = Field(
         default="custom", description="custom: the file lists VMs and links"
     )

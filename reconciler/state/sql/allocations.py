@@ -21,7 +21,8 @@ _SLICES, _ALLOCATIONS, _CLAIMS, _RESOURCES = schema.slices, schema.allocations, 
 
 def check(connection: Connection, meta: Row[Any], plan: Plan) -> None:
     """Raise StateMoved where a plan is stale: where what it was made from has changed since."""
-    staleness.check(meta, plan, dict(moved(connection, plan.slices)), lambda: _documents(connection, plan.slices))
+    known = dict(moved(connection, staleness.concerned(plan)))
+    staleness.check(meta, plan, known, lambda: _documents(connection, plan.slices))
 
 
 def give(connection: Connection, plan: Plan, serial: int) -> bool:

@@ -29,7 +29,7 @@ from reconciler.state.codec import decode_allocation
 from reconciler.state.faults import RESTORE, decoding
 from reconciler.state.location import place_of
 from reconciler.state.locks.ttl import TTL, lease_ttl
-from reconciler.state.sql import allocations, cordons, history, locks, orphans, resources, schema
+from reconciler.state.sql import allocations, cordons, history, locks, orphans, renames, resources, schema
 from reconciler.state.sql.connection import reading, writing
 from reconciler.state.sql.faults import mapped
 from reconciler.state.sql.opening import open_engine
@@ -249,7 +249,11 @@ class SqlStore:
             allocations.check(connection, meta, plan)
             serial = meta.serial + 1
             apply = ApplyId(meta.applies + 1)
-            moved = {"given_moved": serial} if allocations.give(connection, plan, serial) else {}
+            with decoding(self._place, "what it holds"):
+                for change in plan.renames:
+                    renames.rename(connection, change)
+            given = allocations.give(connection, plan, serial) or plan.renames
+            moved = {"given_moved": serial} if given else {}
             resources.expect(connection, plan)
             history.open_apply(connection, apply, plan.slices, holder, self._clock(), digest, verb)
             values = {"serial": serial, "applies": apply, **_grown(meta, plan.counters), **moved}

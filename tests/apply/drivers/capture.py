@@ -12,12 +12,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.drivers.switch import cookie
+from reconciler.plan.renames import Rename, renamed_entry
 from reconciler.plan.resources import ROOT, Lease, Resource, Trunk, address, to_data
-from reconciler.spec.models.names import Bytes, VlanId
+from reconciler.plan.snapshot import ResourceState
+from reconciler.spec.models.names import Bytes, SliceKey, VlanId, VmName
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import (
     BASE,
@@ -38,6 +40,7 @@ from tests.apply.drivers.sample import (
     VM,
 )
 
+R = TypeVar("R", bound=Resource)
 CASES = Path(__file__).parent / "cases"
 
 
@@ -424,7 +427,43 @@ RESERVATIONS = (
     State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*", end="refused"),
     State("no gateway yet", RESERVATION),
 )
-STATES = (*IMAGES, *DISKS, *SEEDS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS)
+_RENAME = Rename(SliceKey("alice/lab1"), SliceKey("alice/lab9"), ((VmName("web"), VmName("www")),))
+
+
+def _renamed(resource: R) -> R:
+    """Return a resource as the state has it after its slice and its VM were renamed."""
+    now = renamed_entry(ResourceState(resource), _RENAME).resource
+    assert isinstance(now, type(resource))
+    return now
+
+
+_NAMED_SEED = replace(_renamed(SEED), hostname="www")
+_NAMED_RESERVATION = replace(_renamed(RESERVATION), hostname="www")
+_TWICE = renamed_entry(ResourceState(_renamed(VM)), Rename(SliceKey("alice/lab9"), SliceKey("bob/lab1"))).resource
+_GONE = f"kill $(cat {_VMS}/qemu.pid); while [ -e {_VMS}/qemu.pid ]; do sleep 0.1; done"
+RENAMED = (
+    State("renamed", _renamed(DISK), (DISK,)),
+    State("renamed, half-made", _renamed(DISK), (DISK,), f"mv {DISK.path} {DISK.path}.partial"),
+    State("renamed, and foreign", _renamed(DISK), (DISK,), f"echo disk/x/y/z > {DISK.path}.owner", end="refused"),
+    State("renamed", _NAMED_SEED, (SEED,), before=_renamed(SEED)),
+    State("only its slice renamed", _renamed(SEED), (SEED,), before=_renamed(SEED)),
+    State("linked, renamed", _renamed(LINKED_PORT), (LINKED_PORT,)),
+    State("unlinked, renamed", _renamed(UNLINKED_PORT), (UNLINKED_PORT,)),
+    State("internet, renamed", _renamed(INTERNET_PORT), (INTERNET_PORT,)),
+    State("renamed", _renamed(VM), _RUNNING),
+    State("renamed twice", _TWICE, (*_RUNNING, _renamed(VM))),
+    State("renamed, and paused", _renamed(VM), _RUNNING, f"{QMP_STOP} {_VMS}/qmp.sock"),
+    State("renamed, then killed", _renamed(VM), (*_RUNNING, _renamed(VM)), _GONE),
+    State("renamed", _renamed(ROUTER), (ROUTER, SEGMENT)),
+    State("renamed", _renamed(SEGMENT), (ROUTER, SEGMENT)),
+    State("renamed", _renamed(TRUNK), (TRUNK,)),
+    State("renamed, beside another's", _renamed(TRUNK), (_OTHERS, TRUNK)),
+    State("renamed", _NAMED_RESERVATION, (UPLINK, RESERVATION), before=_renamed(RESERVATION)),
+)
+STATES = (
+    *(*IMAGES, *DISKS, *SEEDS, *PORT_STATES, *VMS, *ROUTERS, *SEGMENTS, *TRUNKS, *UPLINKS, *RESERVATIONS),
+    *RENAMED,
+)
 
 
 def path_of(state: State) -> Path:

@@ -14,6 +14,7 @@ from reconciler.apply.drivers import (
     dhcp,
     disk,
     image,
+    ownership,
     port,
     reservation,
     router,
@@ -32,7 +33,7 @@ from tests.apply.drivers.capture import STATES, path_of
 from tests.conftest import Golden
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
-MODULES = (bridge, dhcp, disk, image, port, reservation, router, seed, segment, switch, trunk, uplink, vm)
+MODULES = (bridge, dhcp, disk, image, ownership, port, reservation, router, seed, segment, switch, trunk, uplink, vm)
 SCRIPTS = {
     text: f"{module.__name__.rpartition('.')[2]}.{name.lstrip('_')}"
     for module in MODULES
