@@ -31,7 +31,10 @@ _PATTERNS = {
         "a network interface",
         "at most 15 letters, digits, dots, hyphens and underscores",
     ),
-    HOST_PATTERN: ("a host name", "write a host's name or address, such as lab1.example.org or 10.0.10.1"),
+    HOST_PATTERN: (
+        "a host name",
+        "write a host's name or address, such as lab1.example.org, 10.0.10.1 or fd00::1; its port goes into `port`",
+    ),
     USER_PATTERN: ("a user name", "at most 32 letters, digits, dots, hyphens and underscores, starting with a letter"),
     IDENTITY_PATTERN: ("an id of 4 to 32 small letters and digits", "`reconciler init` writes one"),
     SHA256_PATTERN: ("a SHA-256 digest", "64 digits 0-9 and a-f, as `sha256sum FILE` prints them"),

@@ -30,6 +30,8 @@ class Sshd:
     """
 
     folder: Path
+    address: str = "127.0.0.1"
+    forwards: bool = True
     drops: int = 0
     full: int = 0
     cut_after: int | None = None
@@ -53,13 +55,17 @@ class Sshd:
 
     def know(self, key: Path) -> None:
         """Vouch for a host key."""
-        public = asyncssh.read_public_key(key.with_suffix(".pub")).export_public_key().decode()
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
+        self.known_hosts.write_text(self.entry(key))
+
+    def entry(self, key: Path | None = None, name: str | None = None) -> str:
+        """Write the line of known_hosts for a host key: this server's, unless another is given."""
+        public = asyncssh.read_public_key((key or self.folder / "id_host").with_suffix(".pub"))
+        return f"{name or f'[{self.address}]:{self.port}'} {public.export_public_key().decode()}"
 
     def cluster(self, **ssh: object) -> Cluster:
         login = {
             "user": "root",
-            "host": "127.0.0.1",
+            "host": self.address,
             "port": self.port,
             "identity_file": str(self.identity),
             "known_hosts": str(self.known_hosts),
@@ -145,16 +151,16 @@ class _Door(asyncssh.SSHServer):
         return self._connection.create_server_channel(encoding=None), session
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:  # noqa: ARG002
-        return True
+        return self._sshd.forwards
 
     def unix_connection_requested(self, dest_path: str) -> bool:  # noqa: ARG002
         return True
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Sshd]:
-    """Run a server on the loopback, with its own host key and one client's key."""
-    sshd = Sshd(folder)
+async def running(folder: Path, address: str = "127.0.0.1", authority: str = "") -> AsyncIterator[Sshd]:
+    """Run a server on the loopback, with its own host key and one client's key; an authority signs further ones."""
+    sshd = Sshd(folder, address)
     sshd.disk.mkdir()
     (folder / "bin").mkdir()
     (folder / "bin" / "sudo").write_text('#!/bin/sh\n[ "$1" = -n ] && shift && exec "$@"\n')
@@ -163,12 +169,13 @@ async def running(folder: Path) -> AsyncIterator[Sshd]:
         key = asyncssh.generate_private_key("ssh-ed25519")
         key.write_private_key(folder / name)
         key.write_public_key((folder / name).with_suffix(".pub"))
+    (folder / "authorized_keys").write_text((folder / "id_client.pub").read_text() + authority)
     listener = await asyncssh.listen(
-        "127.0.0.1",
+        address,
         0,
         server_factory=lambda: _Door(sshd),
         server_host_keys=[str(folder / "id_host")],
-        authorized_client_keys=str(folder / "id_client.pub"),
+        authorized_client_keys=str(folder / "authorized_keys"),
     )
     sshd.port = listener.get_port()
     sshd.know(folder / "id_host")

@@ -17,8 +17,9 @@ import pytest
 from reconciler.apply.transport import ssh
 from reconciler.apply.transport.batch import Batch, OperationLock, Task, TaskEnded, TaskStarted
 from reconciler.apply.transport.command import Command, script
-from reconciler.apply.transport.logins import FOREIGN, Target, host_error, target
+from reconciler.apply.transport.logins import FOREIGN, host_error
 from reconciler.apply.transport.ssh import SshConnector, SshTimeouts
+from reconciler.apply.transport.targets import Target, target
 from reconciler.errors import HostError, HostKeyRejected, HostUnknown, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
@@ -252,7 +253,7 @@ def test_a_hosts_own_settings_win_over_the_clusters_and_those_over_defaults(tmp_
     plain, own = target(cluster, HostName("plain")), target(cluster, HostName("own"))
     home = Path.home()
     assert plain == Target(
-        HostName("plain"), "10.0.10.1", 22, "admin", home / "key", home / ".ssh" / "known_hosts", sudo=True
+        HostName("plain"), "10.0.10.1", 22, "admin", home / "key", (home / ".ssh" / "known_hosts",), sudo=True
     )
     assert (own.address, own.port, own.user, own.sudo) == ("jump.example", 2222, "admin", False)
     with pytest.raises(HostUnknown, match="nobody: it is not in the cluster file"):
@@ -289,7 +290,7 @@ def exceptions() -> list[type[Exception]]:
 @pytest.mark.parametrize("kind", exceptions(), ids=lambda kind: kind.__qualname__)
 def test_every_foreign_error_becomes_one_of_ours(kind: type[Exception], tmp_path: Path) -> None:
     (tmp_path / "known_hosts").write_text("")
-    where = Target(HOST, "192.0.2.1", 22, "root", None, tmp_path / "known_hosts", sudo=False)
+    where = Target(HOST, "192.0.2.1", 22, "root", None, (tmp_path / "known_hosts",), sudo=False)
     error = kind.__new__(kind)
     mapped = host_error(where, error)
     assert issubclass(kind, FOREIGN)

@@ -6,7 +6,7 @@ The protocol on the connection sends keepalives, so a host that is only slow is 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 INTERVAL: Final = 1.0
 CHECKS: Final = 10
@@ -19,16 +19,15 @@ Checks are counted, not time: after this program was stopped for an hour, one ch
 class Liveness(asyncio.Protocol):
     """A protocol between a transport and the protocol on it; ends both once nothing has come for that many checks."""
 
-    def __init__(self, inner: asyncio.Protocol, interval: float = INTERVAL) -> None:
+    def __init__(self, inner: asyncio.Protocol, interval: float | None = None) -> None:
         self._inner = inner
-        self._interval = interval
-        self._transport: asyncio.Transport | None = None
+        self._interval = INTERVAL if interval is None else interval
+        self._transport: Any = None  # a transport that can be aborted: asyncio's, or a channel of asyncssh
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the checks."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio gives a stream's protocol no other
         self._transport = transport
         self._inner.connection_made(transport)
         self._check_later()
@@ -63,6 +62,17 @@ class Liveness(asyncio.Protocol):
         self._quiet += 1
         if self._quiet < CHECKS:
             self._check_later()
-        elif self._transport is not None:
+        else:
             self._inner.connection_lost(TimeoutError())
             self._transport.abort()
+
+
+class LiveSession(Liveness):
+    """The same on a connection that a jump host forwards; it is what asyncssh calls a session."""
+
+    def session_started(self) -> None:
+        """Accept that the way to the host is open."""
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:  # noqa: ARG002 - always None here
+        """Forward what came."""
+        super().data_received(data)

@@ -15,13 +15,15 @@ from random import Random
 from typing import Any, BinaryIO, Final
 
 import asyncssh
+from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED
 
 from reconciler.apply.transport.batch import Batch, BatchEvents
 from reconciler.apply.transport.connection import Progress, Source, Stream
-from reconciler.apply.transport.liveness import Liveness
-from reconciler.apply.transport.logins import Target, login_options, target, translated
+from reconciler.apply.transport.liveness import Liveness, LiveSession
+from reconciler.apply.transport.logins import login_options, no_way, translated
 from reconciler.apply.transport.rootshell import FORWARD, GET, PUT, READY, SHELL
 from reconciler.apply.transport.shell import run_in_shell
+from reconciler.apply.transport.targets import Target, target
 from reconciler.errors import HostError, HostUnreachable
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
@@ -71,7 +73,8 @@ class SshConnector:
         self._timeouts = timeouts or SshTimeouts()
         self._random = random or Random()  # noqa: S311 - spreads retries, keeps no secret
         self._open: dict[HostName, SshConnection] = {}
-        self._locks: dict[HostName, asyncio.Lock] = {}
+        self._jumps: dict[tuple[object, ...], asyncssh.SSHClientConnection] = {}
+        self._locks: dict[object, asyncio.Lock] = {}
         self._connects = asyncio.Semaphore(CONNECTS)
 
     async def connect(self, host: HostName) -> SshConnection:
@@ -79,28 +82,43 @@ class SshConnector:
         async with self._locks.setdefault(host, asyncio.Lock()):
             found = self._open.get(host)
             if found is None or found.lost:
-                found = await self._dial(target(self._cluster, host))
+                where = await asyncio.to_thread(target, self._cluster, host)
+                found = SshConnection(where, await self._dial(where), self._timeouts, self._random)
                 self._open[host] = found
             return found
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and after them those to jump hosts."""
         for connection in self._open.values():
             await connection.close()
         self._open.clear()
+        for jump in reversed(self._jumps.values()):
+            jump.close()
+            await jump.wait_closed()
+        self._jumps.clear()
 
-    async def _dial(self, where: Target) -> SshConnection:
+    async def _jump(self, where: Target) -> asyncssh.SSHClientConnection:
+        """Return the connection to a jump host, which all hosts behind it share."""
+        async with self._locks.setdefault(where.route, asyncio.Lock()):
+            found = self._jumps.get(where.route)
+            if found is None or found.is_closed():
+                found = await self._dial(where)
+                self._jumps.pop(where.route, None)
+                self._jumps[where.route] = found
+            return found
+
+    async def _dial(self, where: Target) -> asyncssh.SSHClientConnection:
         """Connect, and retry while sshd is busy: it drops or refuses connections above MaxStartups."""
-        options = login_options(where, self._timeouts.connect)
+        options = await asyncio.to_thread(login_options, where, self._timeouts.connect)
         waits = self._timeouts.waits(self._random)
         while True:
+            tunnel = _LiveTunnel() if where.via is None else _JumpTunnel(where, await self._jump(where.via))
             try:
                 async with self._connects:
                     with translated(where):
-                        opened = await asyncssh.connect(
-                            where.address, where.port, tunnel=_LiveTunnel(), config=None, options=options
+                        return await asyncssh.connect(
+                            where.address, where.port, tunnel=tunnel, config=None, options=options
                         )
-                        return SshConnection(where, opened, self._timeouts, self._random)
             except HostUnreachable as error:
                 wait = next(waits, None)
                 if wait is None or not _busy(error.__cause__):
@@ -111,6 +129,8 @@ class SshConnector:
 def _busy(error: BaseException | None) -> bool:
     """Whether a retry may succeed: sshd was reached, and refused."""
     if isinstance(error, asyncssh.KeyExchangeFailed):
+        return False
+    if isinstance(error, asyncssh.ChannelOpenError) and error.code == OPEN_ADMINISTRATIVELY_PROHIBITED:
         return False
     refused = ConnectionRefusedError | ConnectionResetError | BrokenPipeError
     return isinstance(error, refused | asyncssh.DisconnectError | asyncssh.ChannelOpenError)
@@ -127,6 +147,26 @@ class _LiveTunnel:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: Liveness(protocol), remote_host, remote_port)
         return transport, protocol
+
+
+class _JumpTunnel:
+    """Connects through a jump host, and checks liveness of the host behind it: that of the jump host says nothing."""
+
+    def __init__(self, where: Target, jump: asyncssh.SSHClientConnection) -> None:
+        self._where = where
+        self._jump = jump
+
+    async def create_connection(
+        self, session_factory: Callable[[], Any], remote_host: str, remote_port: int
+    ) -> tuple[Any, Any]:
+        """Return the channel, and the protocol that asyncssh made for it."""
+        protocol = session_factory()
+        session: Any = LiveSession(protocol)
+        try:
+            channel, _ = await self._jump.create_connection(lambda: session, remote_host, remote_port)
+        except asyncssh.ChannelOpenError as error:
+            raise no_way(self._where, error) from error
+        return channel, protocol
 
 
 def _sudo_hint(where: Target, message: str) -> str | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from reconciler.spec.models.fields import Ipv4, Ipv4Net, Model, Size, Version, format_size
+from reconciler.spec.models.fields import HostAddress, Ipv4, Ipv4Net, Model, Size, Version, format_size
 from reconciler.spec.models.names import Bytes, HostName, Name
 
 PARKING_VLAN = 4094
@@ -58,7 +58,7 @@ def _enough_for_a_log(size: Bytes) -> Bytes:
 LogSize = Annotated[Size, AfterValidator(_enough_for_a_log), PlainSerializer(format_size)]
 
 INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
-HOST_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:%-]{0,252}$"
+HOST_PATTERN = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?)$"
 USER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
 IDENTITY_PATTERN = r"^[0-9a-z]{4,32}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -68,6 +68,54 @@ InterfaceName = Annotated[str, StringConstraints(pattern=INTERFACE_NAME_PATTERN)
 
 Vlan = Annotated[int, Field(ge=1, lt=PARKING_VLAN)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _host_without_port(host: str) -> str:
+    if ":" in host:
+        try:
+            IPv6Address(host)
+        except ValueError:
+            msg = "write a host's name or address alone, and its port in `port`"
+            raise ValueError(msg) from None
+    return host
+
+
+SshHost = Annotated[str, StringConstraints(pattern=HOST_PATTERN), AfterValidator(_host_without_port)]
+"""What ssh connects to: a name, an IPv4 address, or an IPv6 address without brackets."""
+
+
+class Jump(NamedTuple):
+    """A host on the way to another; what is None is as SSH has it by default."""
+
+    user: str | None
+    host: str
+    port: int | None
+
+
+_JUMP = re.compile(r"(?:ssh://)?(?:([^@\s]+)@)?(?:\[([^\]\s]+)\]|([^@:\[\]\s]+))(?::([0-9]{1,5}))?")
+
+
+def parse_jumps(text: str) -> tuple[Jump, ...]:
+    """Read `none`, or `[USER@]HOST[:PORT]` separated by commas, in the order of the way; raises ValueError."""
+    if text.lower() == "none":
+        return ()
+    return tuple(_jump(item.strip()) for item in text.split(","))
+
+
+def _jump(text: str) -> Jump:
+    match = _JUMP.fullmatch(text)
+    host = (match[2] or match[3]) if match else ""
+    port = int(match[4]) if match and match[4] else None
+    users = match is None or match[1] is None or re.fullmatch(USER_PATTERN, match[1])
+    if match is None or not users or not re.fullmatch(HOST_PATTERN, host) or port not in {None, *range(1, 65536)}:
+        msg = "write [USER@]HOST[:PORT], more than one separated by commas, or none; an IPv6 address as [fd00::1]:22"
+        raise ValueError(msg)
+    return Jump(match[1], _host_without_port(host), port)
+
+
+def _jumps(text: str) -> str:
+    parse_jumps(text)
+    return text
 
 
 class Capacity(Model):
@@ -87,21 +135,26 @@ class Quota(Capacity):
 
 
 class Login(Model):
-    """How to reach a host over SSH; a host's settings override the cluster's."""
+    """How to reach a host over SSH; a host's settings override the cluster's.
 
-    host: Annotated[str, StringConstraints(pattern=HOST_PATTERN)] | None = None
+    With `config: true`, what these leave out is as `~/.ssh/config` says. `proxy_jump` names the hosts on the way.
+    """
+
+    host: SshHost | None = None
     user: Annotated[str, StringConstraints(pattern=USER_PATTERN)] | None = None
     port: Port | None = None
     identity_file: str | None = None
     known_hosts: str | None = None
     sudo: bool | None = None
+    config: bool | None = None
+    proxy_jump: Annotated[str, AfterValidator(_jumps)] | None = None
 
 
 class Host(Model):
     """A Linux host: `address` is its own IP address; `ssh` is how to connect if that differs."""
 
     name: Name
-    address: Ipv4
+    address: HostAddress
     ssh: Login = Login()
 
 

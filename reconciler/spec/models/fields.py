@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
@@ -74,8 +74,32 @@ def parse_address(value: Any) -> IPv4Address:
     try:
         return IPv4Address(value if isinstance(value, str) else "")
     except ValueError:
-        msg = "write an IPv4 address, such as 10.0.10.1"
+        msg = f"write an IPv4 address, such as 10.0.10.1{_no_ipv6(value)}"
         raise ValueError(msg) from None
+
+
+def _no_ipv6(value: Any) -> str:
+    return "; the networks of guests have no IPv6" if isinstance(value, str) and ":" in value else ""
+
+
+def parse_host_address(value: Any) -> IPv4Address | IPv6Address:
+    """Read an IPv4 or IPv6 address of a host; raises ValueError for what no host can have as its only address."""
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    try:
+        found = ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        msg = "write an IPv4 or IPv6 address without brackets, such as 10.0.10.1 or fd00::1"
+        raise ValueError(msg) from None
+    if isinstance(found, IPv6Address) and found.ipv4_mapped:
+        msg = f"write {found.ipv4_mapped}"
+    elif isinstance(found, IPv6Address) and found.is_link_local and found.scope_id is None:
+        msg = f"a link-local address needs its interface, such as {found}%eth0"
+    elif found.is_unspecified or found.is_multicast:
+        msg = "it is not the address of one host"
+    else:
+        return found
+    raise ValueError(msg)
 
 
 def parse_network(value: Any) -> IPv4Network:
@@ -85,11 +109,16 @@ def parse_network(value: Any) -> IPv4Network:
     try:
         return IPv4Network(value if isinstance(value, str) else "")
     except ValueError:
-        msg = "write an IPv4 network, such as 192.168.77.0/24"
+        msg = f"write an IPv4 network, such as 192.168.77.0/24{_no_ipv6(value)}"
         raise ValueError(msg) from None
 
 
 Ipv4 = Annotated[IPv4Address, BeforeValidator(parse_address), WithJsonSchema({"type": "string", "format": "ipv4"})]
+HostAddress = Annotated[
+    IPv4Address | IPv6Address,
+    BeforeValidator(parse_host_address),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+]
 Ipv4Net = Annotated[
     IPv4Network,
     BeforeValidator(parse_network),
