@@ -21,20 +21,37 @@ def read_settings(verbs: Any, start: Path | None = None) -> dict[str, Any]:
     `verbs` is the command line that they are for. Raises UsageError if the file is not valid TOML, and SpecError if it
     has a key or a table that `verbs` does not know.
     """
-    folder = (start or Path.cwd()).resolve()
-    found = next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
+    found = _find(start or Path.cwd())
     if found is None:
         return {}
-    import tomllib  # noqa: PLC0415 - most runs have no such file
-
     try:
-        text = found.read_text(encoding="utf-8")
-        settings = tomllib.loads(text)
+        text, settings = _parse(found)
     except (OSError, ValueError) as error:
         raise UsageError(f"{found}: {error}", hint="the file must be valid TOML", code=Code.FILE_UNREADABLE) from error
     if unknown := [_problem(found, text, table, name, known) for table, name, known in _unknown(settings, verbs)]:
         raise SpecError(unknown)
     return _keyed(settings, found.parent)
+
+
+def read_settings_unchecked(start: Path) -> dict[str, Any]:
+    """Return the settings without knowing the verbs; no settings where the file cannot be read."""
+    try:
+        found = _find(start)
+        return {} if found is None else _keyed(_parse(found)[1], found.parent)
+    except (OSError, ValueError):
+        return {}
+
+
+def _find(start: Path) -> Path | None:
+    folder = start.resolve()
+    return next((place / FILE for place in (folder, *folder.parents) if (place / FILE).is_file()), None)
+
+
+def _parse(file: Path) -> tuple[str, dict[str, Any]]:
+    import tomllib  # noqa: PLC0415 - most runs have no such file
+
+    text = file.read_text(encoding="utf-8")
+    return text, tomllib.loads(text)
 
 
 _PATHS = ("cluster", "state", "slice_folder", "slice-folder")

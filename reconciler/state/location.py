@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from stat import S_ISREG
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from platformdirs import user_state_dir
 
 from reconciler.errors import StateError, StateUnreadable
 from reconciler.files import create_beside, sync
-from reconciler.spec.models.cluster import Cluster
 from reconciler.state.faults import RESTORE
+
+if TYPE_CHECKING:
+    from reconciler.spec.models.cluster import Cluster
 
 FORMS = "write a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE"
 """How a user may name the place of a state."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import run
+from reconciler.cli.program import run
 from tests.cli.applied import put_applied
 from tests.cli.running import PROGRAM, Cli, Done, Write
 

@@ -70,7 +70,7 @@ def test_no_verb_is_async() -> None:
 def test_help_imports_no_verb_and_no_rich() -> None:
     code = (
         "import sys\n"
-        "from reconciler.cli import run\n"
+        "from reconciler.cli.program import run\n"
         "run(['--help'])\n"
         "heavy = ('rich', 'pydantic', 'asyncio', 'sqlalchemy', 'asyncssh', 'networkx', 'reconciler.workflow')\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)\n"
@@ -81,7 +81,12 @@ def test_help_imports_no_verb_and_no_rich() -> None:
 
 @pytest.mark.usefixtures("project")
 def test_text_for_a_pipe_needs_no_rich() -> None:
-    code = "import sys\nfrom reconciler.cli import run\nrun(['plan'])\nprint('rich' in sys.modules, file=sys.stderr)\n"
+    code = (
+        "import sys\n"
+        "from reconciler.cli.program import run\n"
+        "run(['plan'])\n"
+        "print('rich' in sys.modules, file=sys.stderr)\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert (done.stdout.splitlines()[-1][:5], done.stderr) == ("Plan:", "False\n")
 

@@ -12,7 +12,6 @@ import typer
 
 from reconciler import workflow
 from reconciler.apply.execution.events import HostLost
-from reconciler.cli import INTERRUPTED
 from reconciler.cli.engines import open_engine
 from reconciler.cli.interrupt import Runs
 from reconciler.cli.options import (
@@ -25,6 +24,7 @@ from reconciler.cli.options import (
     Prune,
     Replace,
 )
+from reconciler.cli.program import INTERRUPTED
 from reconciler.cli.progress import progress
 from reconciler.cli.questions import confirm, require_approval
 from reconciler.cli.session import Session

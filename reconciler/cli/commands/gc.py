@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from reconciler.apply.execution.events import HostLost
-from reconciler.cli import INTERRUPTED
 from reconciler.cli.engines import open_engine
 from reconciler.cli.interrupt import Runs
 from reconciler.cli.options import PARALLELISM, AutoApprove, Parallelism, duration
+from reconciler.cli.program import INTERRUPTED
 from reconciler.cli.progress import progress
 from reconciler.cli.questions import confirm, require_approval
 from reconciler.cli.session import Session
