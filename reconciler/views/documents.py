@@ -204,8 +204,17 @@ class Nic(Model):
     ip: str | None
 
 
+class SliceConsoles(Model):
+    """The commands that reach the screen and the serial port of a VM over SSH."""
+
+    vnc: str
+    serial: str
+
+
 class SliceVm(Model):
-    """One VM of a slice; `vnc` is an address on the loopback of its worker.
+    """One VM of a slice; `vnc` is an address on the loopback of its worker, `serial` a socket there.
+
+    `consoles` is null in `status`, and if the cluster file does not have its worker.
 
     `health` is what its worker says of it: healthy, missing, the run state of a guest that does not run, or unknown.
     It is null if the worker was not asked.
@@ -222,6 +231,7 @@ class SliceVm(Model):
     disk: str
     vnc: str
     serial: str
+    consoles: SliceConsoles | None = None
     nics: list[Nic]
 
 

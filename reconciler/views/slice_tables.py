@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reconciler.spec.quoting import escape
 from reconciler.views import documents
+from reconciler.views.consoles import Consoles
 from reconciler.views.slices import SliceView, VmView
 from reconciler.views.tables import Table
 from reconciler.views.view import Block, View
@@ -21,20 +22,37 @@ def status_view(slices: Sequence[SliceView], place: str) -> View:
     return View(text, lambda: [_document(one) for one in slices], lambda: f"State: {escape(place)}\n")
 
 
-def slice_view(one: SliceView) -> View:
-    """Show one slice with its VMs, NICs and links."""
-    return View(lambda: list(_blocks(one)), lambda: _document(one))
+def slice_view(one: SliceView, consoles: Mapping[str, Consoles]) -> View:
+    """Show one slice with its VMs, NICs and links, and beside it the commands that reach its consoles."""
+    return View(lambda: list(_blocks(one)), lambda: _document(one, consoles), lambda: _console_notes(consoles))
 
 
-def _document(one: SliceView) -> documents.SliceDocument:
+def _document(one: SliceView, consoles: Mapping[str, Consoles] | None = None) -> documents.SliceDocument:
+    consoles = consoles or {}
     return documents.SliceDocument(
         slice=one.key,
         id=one.id,
         pool=list(one.pool),
         sync=one.sync,
-        vms=[documents.SliceVm.model_validate(vm) for vm in one.vms],
+        vms=[_vm_document(vm, consoles.get(vm.name)) for vm in one.vms],
         links=[documents.SliceLink.model_validate(link) for link in one.links],
     )
+
+
+def _vm_document(vm: VmView, commands: Consoles | None) -> documents.SliceVm:
+    found = documents.SliceVm.model_validate(vm)
+    if commands is None:
+        return found
+    return found.model_copy(update={"consoles": documents.SliceConsoles.model_validate(commands)})
+
+
+def _console_notes(consoles: Mapping[str, Consoles]) -> str:
+    if not consoles:
+        return ""
+    screens = [f"  {name}: {escape(commands.vnc)}\n" for name, commands in consoles.items()]
+    serial = [f"  {name}: {escape(commands.serial)}\n" for name, commands in consoles.items()]
+    open_them = "Screens, as the first port on 127.0.0.1 in a VNC viewer while the command runs:\n"
+    return "".join((open_them, *screens, "Serial ports (Enter shows the prompt, Ctrl-C leaves):\n", *serial))
 
 
 def _blocks(one: SliceView) -> Iterator[Block]:

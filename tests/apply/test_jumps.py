@@ -20,8 +20,12 @@ from reconciler.apply.transport.targets import target
 from reconciler.errors import HostKeyRejected, HostUnreachable, LoginRejected
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import HostName
+from reconciler.views.consoles import consoles
+from reconciler.views.slices import slice_views
 from tests.apply.sshd import HOST, QUICK, Sshd, running
 from tests.apply.test_ssh import said
+from tests.plan.examples import EMPTY, lab, plan
+from tests.plan.replay import replay
 
 OTHER = HostName("gateway")
 
@@ -346,3 +350,19 @@ def test_an_address_of_a_host_may_be_ipv6() -> None:
     assert first is not None
     assert (first.address, first.port, first.user, first.via) == ("fd00::7", 2222, "ann", None)
     assert target(cluster, OTHER).address == "fe80::9%eth0"
+
+
+async def test_the_command_for_a_console_goes_the_same_way(chain: list[Sshd], home: Path) -> None:
+    script = chain[2].folder / "script"
+    script.write_text('echo "$1 $2"; exit\n')
+    for server in chain:
+        server.identity.chmod(0o600)
+    jumps = ",".join(f"ann@127.0.0.1:{jump.port}" for jump in chain[:-1])
+    cluster = chain[2].cluster(proxy_jump=jumps, known_hosts=str(home / "known_hosts"))
+    (one,) = slice_views(replay(EMPTY, plan(lab({"web": {}}))))
+    command = consoles(one, cluster, script)["web"].serial
+    pipe = asyncio.subprocess.PIPE
+    shell = await asyncio.create_subprocess_shell(command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    out, err = await asyncio.wait_for(shell.communicate(), 20)
+    assert out.decode() == "forward /var/lib/reconciler/vms/1001/serial.sock\n", err.decode()
+    assert [len(server.connections) for server in chain] == [1, 1, 1]

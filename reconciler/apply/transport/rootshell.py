@@ -5,6 +5,7 @@ The files in host/ name the same commands: what sudo allows, and what a dedicate
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 SHELL: Final = ("/bin/sh", "-s")
@@ -52,36 +53,10 @@ exec cat -- "$2"
 )
 """`get PATH`: the size of a file in bytes, on a line, and its content."""
 
-FORWARD: Final = (
-    """\
-begin() {
-exec perl -MSocket -e '
-    my ($there) = @ARGV;
-    my $port = $there =~ /^localhost:([0-9]+)$/ ? $1 : 0;
-    my $address = $port ? sockaddr_in($port, INADDR_LOOPBACK) : sockaddr_un($there);
-    socket(my $socket, $port ? PF_INET : PF_UNIX, SOCK_STREAM, 0) or die "$there: $!\\n";
-    connect($socket, $address) or die "$there: $!\\n";
-    sub carry {
-        my ($from, $to) = @_;
-        while (sysread($from, my $piece, 65536)) {
-            while (length($piece)) { substr($piece, 0, syswrite($to, $piece) || return) = ""; }
-        }
-    }
-    syswrite(STDOUT, "reconciler: ready\\n");
-    open(STDERR, ">", "/dev/null");
-    my $receiving = $$;
-    my $sending = fork() // die;
-    if ($sending) { carry($socket, *STDOUT); kill("KILL", $sending); exit; }
-    carry(*STDIN, $socket);
-    shutdown($socket, 1);
-    sleep(5);
-    kill("KILL", $receiving) if getppid() == $receiving;
-' "$2"
-}
-"""
-    + BEGIN
-)
+FORWARD_SCRIPT: Final = Path(__file__).with_name("forward.sh")
+FORWARD: Final = FORWARD_SCRIPT.read_text(encoding="ascii")
 """`forward PATH` or `forward localhost:PORT`: only root may use the sockets of VMs, so root forwards the bytes.
 
-It is written in Perl, which every Debian has. Once the client is gone, the other side has five seconds to end.
+It is a file, so that a person can send it as well: `cat forward.sh - | ssh HOST sudo -n /bin/sh -s forward PATH`. It
+is written in Perl, which every Debian has. Once the client is gone, the other side has five seconds to end.
 """

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from reconciler.apply.transport.ssh_config import SshKeys, SshSettings, read_ssh_config
 from reconciler.errors import HostUnknown, HostUnreachable
-from reconciler.spec.models.cluster import Cluster, Jump, parse_jumps
+from reconciler.spec.models.cluster import Cluster, Jump, Login, parse_jumps
 from reconciler.spec.models.names import HostName
 
 SSH_PORT: Final = 22
@@ -69,24 +69,21 @@ def target(cluster: Cluster, name: HostName) -> Target:
         host = cluster.host(name)
     except KeyError:
         raise HostUnknown(name) from None
-    given: dict[str, Any] = {
-        item: own if (own := getattr(host.ssh, item)) is not None else getattr(cluster.ssh, item)
-        for item in type(host.ssh).model_fields
-    }
-    address = given["host"] or str(host.address)
-    said = _said(name, address, given["user"], given["port"]) if given["config"] else None
-    identity = _path(given["identity_file"])
+    given = cluster.login(host)
+    address = given.host or str(host.address)
+    said = _said(name, address, given.user, given.port) if given.config else None
+    identity = _path(given.identity_file)
     return Target(
         name=name,
         address=_plain(said.host if said else address),
-        port=given["port"] or (said.port if said else None) or SSH_PORT,
-        user=given["user"] or (said.user if said else None),
+        port=given.port or (said.port if said else None) or SSH_PORT,
+        user=given.user or (said.user if said else None),
         identity=identity,
-        known_hosts=_known_hosts(given["known_hosts"], said),
-        sudo=bool(given["sudo"]),
+        known_hosts=_known_hosts(given.known_hosts, said),
+        sudo=bool(given.sudo),
         keys=said.keys if said and identity is None else None,
         alias=said.alias if said else None,
-        via=_Way(name, given).before(given["proxy_jump"], said, ()),
+        via=_Way(name, given).before(given.proxy_jump, said, ()),
     )
 
 
@@ -95,7 +92,7 @@ class _Way:
     """Finds the jump hosts before a host, whose settings in the cluster file are `given`."""
 
     host: HostName
-    given: dict[str, Any]
+    given: Login
 
     def before(self, jumps: str | None, said: SshSettings | None, behind: tuple[str, ...]) -> Target | None:
         """Return the last jump host before a host; `behind` are the jump hosts between that and the way's end."""
@@ -124,7 +121,7 @@ class _Way:
             way = " -> ".join((jump.host, *behind))
             hint = f"set `ProxyJump none` for {jump.host} in ~/.ssh/config"
             raise self._error(f"its jump hosts go round in a circle: {way}", hint)
-        said = _said(self.host, jump.host, jump.user, jump.port) if self.given["config"] else None
+        said = _said(self.host, jump.host, jump.user, jump.port) if self.given.config else None
         if first and said is not None:
             via = self.before(None, said, (jump.host, *behind))
         keys = said.keys if said and said.keys.identities else None
@@ -133,10 +130,10 @@ class _Way:
             address=_plain(said.host if said else jump.host),
             port=jump.port or (said.port if said else None) or SSH_PORT,
             user=jump.user or (said.user if said else None),
-            identity=None if keys else _path(self.given["identity_file"]),
-            known_hosts=_known_hosts(self.given["known_hosts"], None) + (said.known_hosts if said else ()),
+            identity=None if keys else _path(self.given.identity_file),
+            known_hosts=_known_hosts(self.given.known_hosts, None) + (said.known_hosts if said else ()),
             sudo=False,
-            keys=keys or (said.keys if said and not self.given["identity_file"] else None),
+            keys=keys or (said.keys if said and not self.given.identity_file else None),
             alias=said.alias if said else None,
             via=via,
             jump=setting,

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from reconciler import workflow
+from reconciler.apply.transport.rootshell import FORWARD_SCRIPT
 from reconciler.cli.options import OnHost
 from reconciler.cli.session import Session
 from reconciler.spec.load import ClusterFile
 from reconciler.spec.models.names import SliceKey, VmName
 from reconciler.state.store import StateReader
+from reconciler.views.consoles import consoles
 from reconciler.views.plan import plan_view
 from reconciler.views.slice_tables import slice_view, status_view
 from reconciler.views.slices import slice_views, with_health
@@ -53,6 +55,8 @@ def show(
 ) -> None:
     """Show one slice: its VMs with worker, addresses and VNC, and its links with VLAN and subnet; or a saved plan.
 
+    On standard error, it adds the commands that reach the screens and serial ports of the VMs over SSH.
+
     With --refresh, the workers are asked for the health of each VM: healthy, missing, unknown, or the state in which
     QEMU has stopped its guest, such as paused or io-error.
 
@@ -71,7 +75,7 @@ def show(
         found = next(one for one in slice_views(store.read({key})) if one.key == key)
         if refresh:
             found = with_health(found, _health(session, cluster, store, key))
-    session.show(slice_view(found))
+    session.show(slice_view(found, consoles(found, cluster.cluster, FORWARD_SCRIPT)))
 
 
 def _health(session: Session, cluster: ClusterFile, store: StateReader, key: SliceKey) -> Mapping[VmName, str]:

@@ -276,3 +276,8 @@ class Cluster(Model):
             if host.name == name:
                 return host
         raise KeyError(HostName(name))
+
+    def login(self, host: Host) -> Login:
+        """Return how a host is reached: its own settings, else those of all hosts; its address if it has no `host`."""
+        own = {name: value for name, value in host.ssh if value is not None}
+        return self.ssh.model_copy(update={"host": self.ssh.host or str(host.address)} | own)
