@@ -91,6 +91,13 @@ class ClusterFile:
     place: str = ""
 
 
+class UncheckedFile(NamedTuple):
+    """A cluster file whose YAML is valid, and perhaps nothing else: its document, empty if it is no mapping."""
+
+    source: Source
+    data: Mapping[str, Any]
+
+
 class Documents(Protocol):
     """Parsed documents of files that were valid, by the SHA-256 of the file."""
 
@@ -132,6 +139,14 @@ def load_cluster(tree: FileTree, path: FilePath) -> ClusterFile:
     text, digest = _read(tree, str(path))
     found = _cluster_file(Source(tree.name(str(path)), text), str(path), digest)
     return replace(found, place=tree.resolve(str(path)))
+
+
+def load_unchecked_cluster(tree: FileTree, path: FilePath) -> UncheckedFile:
+    """Read a cluster file without checking what it says; raises SpecError if it is no YAML."""
+    text, _ = _read(tree, str(path))
+    source = Source(tree.name(str(path)), text)
+    data = _document(source)
+    return UncheckedFile(source, data if isinstance(data, dict) else {})
 
 
 def load_slices(tree: FileTree, paths: Collection[FilePath]) -> tuple[SliceFile, ...]:

@@ -162,10 +162,9 @@ def test_there_is_no_schema_of_anything_else(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["validate"], ["plan"], ["plan", "-o", "out.plan"]], ids=" ".join)
-def test_a_file_whose_name_is_not_utf8_is_one_error(cli: Cli, folder: Path, arguments: list[str]) -> None:
-    cli("init")
-    odd = Path(os.fsdecode(bytes(folder / "slices") + b"/caf\xe9.yaml"))
-    (folder / "slices" / "two-vms.yaml").rename(odd)
+def test_a_file_whose_name_is_not_utf8_is_one_error(cli: Cli, project: Path, arguments: list[str]) -> None:
+    odd = Path(os.fsdecode(bytes(project / "slices") + b"/caf\xe9.yaml"))
+    (project / "slices" / "two-vms.yaml").rename(odd)
     done = cli(*arguments)
     assert (done.code, done.out) == (1, "")
     assert done.err == (
@@ -225,3 +224,19 @@ def test_the_slice_folder_is_read_where_no_path_is_given(cli: Cli, write: Write,
     write("reconciler.toml", 'slice-folder = "elsewhere"\n')
     assert "elsewhere/bad.yaml:3:8: error[unknown-name]" in cli(verb).err
     assert cli(verb, "slices").code == 0
+
+
+@pytest.mark.parametrize(("file", "old", "new"), [
+    ("slices/two-vms.yaml", "db: {}", "db: {flavor: none}"),
+    ("cluster.yaml", "accelerator: kvm", "accelerator: none"),
+])  # fmt: skip
+def test_missing_checksums_are_told_with_all_other_problems(
+    cli: Cli, folder: Path, file: str, old: str, new: str
+) -> None:
+    cli("init")
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    problems = cli("validate", "--json").data["error"]["problems"]
+    assert [problem["code"] for problem in problems].count("image") == 2
+    assert len(problems) == 3

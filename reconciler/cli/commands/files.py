@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +13,13 @@ import typer
 
 from reconciler.cli.options import Paths
 from reconciler.cli.session import Session
-from reconciler.errors import FileWriteError, SpecError, UsageError
+from reconciler.errors import FileWriteError, Problem, SpecError, UsageError
 from reconciler.files import SHARED, replacing
 from reconciler.spec.check.images import placeholders
+from reconciler.spec.load import load_unchecked_cluster
 from reconciler.spec.quoting import shown
 from reconciler.spec.schema import MODELS, schema_text
+from reconciler.trees import DISK
 from reconciler.views.files import schema_view, valid_view, written_view
 
 _STARTERS = {"cluster.yaml": "cluster.yaml", "two-vms.yaml": "slices/two-vms.yaml"}
@@ -73,9 +75,15 @@ def validate(session: Session, paths: Paths = None) -> None:
       reconciler validate
       reconciler validate slices/two-vms.yaml
     """
-    inputs = session.slice_inputs(paths or [])
-    if found := list(placeholders(inputs.cluster)):
-        raise SpecError(found)
+    unfilled: list[Problem] = []
+    with suppress(SpecError):  # which is reported below, with the other problems
+        unfilled += placeholders(load_unchecked_cluster(DISK, session.cluster_path()))
+    try:
+        inputs = session.slice_inputs(paths or [])
+    except SpecError as error:
+        raise SpecError([*error.found, *unfilled]) from None
+    if unfilled:
+        raise SpecError(unfilled)
     session.show(valid_view(inputs.cluster.cluster.name, [file.slice.key for file in inputs.slices]))
 
 

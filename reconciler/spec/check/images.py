@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.expand import with_flavor
-from reconciler.spec.load import ClusterFile, SliceFile
+from reconciler.spec.load import ClusterFile, SliceFile, UncheckedFile
 from reconciler.spec.models.fields import format_size
 from reconciler.spec.qcow2 import Fault, read_header
+from reconciler.spec.quoting import shown
 
 _MIB = 2**20
 
@@ -20,14 +22,16 @@ def used_images(cluster: ClusterFile, slices: Iterable[SliceFile]) -> tuple[str,
     return tuple(sorted({vm.image for vm in vms if vm.image is not None} & cluster.cluster.images.keys()))
 
 
-def placeholders(cluster: ClusterFile) -> Iterator[Problem]:
+def placeholders(cluster: UncheckedFile) -> Iterator[Problem]:
     """Yield a problem for each image whose checksum is still that of the template: all zeros."""
-    for name, image in cluster.cluster.images.items():
-        if not image.sha256.strip("0"):
-            summary = f"image {name} has no checksum yet: its sha256 is all zeros, as `reconciler init` writes it"
-            yield cluster.source.problem(
-                Code.IMAGE, summary, ("images", name, "sha256"), f"`sha256sum {image.file}` prints it"
-            )
+    images = cluster.data.get("images")
+    for name, image in images.items() if isinstance(images, dict) else ():
+        sha256 = image.get("sha256") if isinstance(image, dict) else None
+        if isinstance(sha256, str) and re.fullmatch("0+", sha256):
+            which = shown(name, quote=False)
+            summary = f"image {which} has no checksum yet: its sha256 is all zeros, as `reconciler init` writes it"
+            hint = f"`sha256sum {shown(str(image.get('file', 'FILE')), quote=False)}` prints it"
+            yield cluster.source.problem(Code.IMAGE, summary, ("images", name, "sha256"), hint)
 
 
 def check_images(
