@@ -14,7 +14,7 @@ from reconciler.verify.verification import Violation, ViolationKind
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A mirror of a switch: the ports whose frames it copies, by name, and where it sends the copies.
+    """A mirror of a switch: the ports whose frames it copies, by name, and the port or VLAN that gets the copies.
 
     With `all` it copies every frame. If `vlans` is not empty, it copies only frames of those VLANs.
     """
@@ -23,7 +23,8 @@ class Mirror:
     all: bool
     ports: frozenset[str]
     vlans: frozenset[int]
-    to: str
+    to_port: str | None
+    to_vlan: int | None = None
 
 
 def mirrors_of_declared(
@@ -39,8 +40,10 @@ def mirrors_of_declared(
         elif not copied and mirror.vlans & declared.vlans:
             copied = {f"VLAN {vlan}" for vlan in mirror.vlans & declared.vlans}
         if copied and (not mirror.vlans or mirror.vlans & declared.vlans):
-            message = f"the mirror {mirror.name} of {host} copies frames of {', '.join(sorted(copied))} to {mirror.to}"
-            yield Violation(ViolationKind.LEAK, (*sorted(copied), mirror.to), message)
+            port = mirror.to_port
+            to = f"VLAN {mirror.to_vlan}" if port is None else known.get(port, f"the port {port}")
+            message = f"the mirror {mirror.name} of {host} copies frames of {', '.join(sorted(copied))} to {to}"
+            yield Violation(ViolationKind.LEAK, (*sorted(copied), to), message)
 
 
 def stacked_interfaces(
@@ -74,8 +77,16 @@ def _below(spaces: Sequence[Namespace], space: Namespace, one: Interface) -> set
         return set()
     if one.lower is not None or one.link is None:
         return {one.lower} if one.lower is not None else set()
-    others = (each for there in spaces if there is not space for each in there.interfaces.values())
-    return {each.name for each in others if each.index == one.link}
+    others = [there for there in spaces if there is not space and _may_be(there, space, one)]
+    return {each.name for there in others for each in there.interfaces.values() if each.index == one.link}
+
+
+def _may_be(there: Namespace, space: Namespace, one: Interface) -> bool:
+    """Return whether an interface's other end may be in a namespace: a number without a name may be any unnamed one."""
+    if space.spaces is None or one.space is None:
+        return True
+    name = space.spaces.get(one.space, "")
+    return there.name == name if name else not there.name or there.unnamed
 
 
 def _bridge_above(space: Namespace, one: Interface) -> Interface | None:

@@ -34,8 +34,9 @@ Hop = str | Inside
 class Interface:
     """A network interface; `link` is the index of the other end of a veth, or of the interface below.
 
-    `lower` is the name of that interface if it is in the same namespace. `master` is the bridge or switch that this one
-    belongs to. `vlan` is the VLAN of a VLAN interface, else None.
+    `lower` is the name of that interface if it is in the same namespace; else `space` may be the number that this
+    namespace has for the other one. `master` is the bridge or switch that this one belongs to. `vlan` is the VLAN of a
+    VLAN interface, else None.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Interface:
     up: bool
     link: int | None
     lower: str | None
+    space: int | None
     master: str | None
     vlan: int | None
     addresses: tuple[IPv4Address, ...]
@@ -61,9 +63,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One network namespace of a host; the host's own namespace has an empty name.
+    """One network namespace of a host; the host's own has an empty name, one that has no name the path to it.
 
     IPv4 packets that enter by an interface of `forwarding` are forwarded. The interfaces of `ipv6` have IPv6 enabled.
+    `spaces` are the names of other namespaces by the numbers that this one has for them, where they are known.
     """
 
     name: str
@@ -74,13 +77,21 @@ class Namespace:
     forwarding: frozenset[str]
     ipv6: frozenset[str]
     forwards_ipv6: bool
+    spaces: Mapping[int, str] | None = None
     _known: dict[tuple[IPv4Address | None, str | None, IPv4Address | None], frozenset[Hop]] = field(
         default_factory=dict, compare=False
     )
 
     def __str__(self) -> str:
         """Return a description for messages."""
-        return f"the namespace {self.name}" if self.name else "the host's own namespace"
+        if not self.name:
+            return "the host's own namespace"
+        return f"the unnamed namespace {self.name}" if self.unnamed else f"the namespace {self.name}"
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it has no name in /run/netns, and is not the host's own."""
+        return self.name.startswith("/")
 
     def forwards(self, packet: Packet) -> bool:
         """Whether an incoming packet is forwarded at all."""
@@ -127,7 +138,12 @@ class Namespace:
 
 
 def parse_namespace(
-    name: str, rules: str, network: str, settings: Mapping[str, tuple[bool, bool]], forwards_ipv6: bool
+    name: str,
+    rules: str,
+    network: str,
+    settings: Mapping[str, tuple[bool, bool]],
+    forwards_ipv6: bool,
+    chains: str = "",
 ) -> Namespace:
     """Parse the printed form of a namespace; raises ValueError if it is malformed."""
     try:
@@ -141,7 +157,7 @@ def parse_namespace(
             interfaces={entry["ifname"]: _interface(entry, addresses) for entry in links},
             routes=tables,
             policy=sorted(policy, key=lambda rule: int(rule.get("priority", 0))),
-            ruleset=parse_rules(rules),
+            ruleset=parse_rules(rules, chains),
             forwarding=frozenset(one for one, (forwards, _) in settings.items() if forwards),
             ipv6=frozenset(one for one, (_, without) in settings.items() if not without) - {"all", "default", "lo"},
             forwards_ipv6=forwards_ipv6,
@@ -149,6 +165,19 @@ def parse_namespace(
     except (KeyError, TypeError, AttributeError) as error:
         msg = f"unexpected output of ip: {error}"
         raise ValueError(msg) from error
+
+
+def parse_unnamed(path: str, network: str) -> Namespace:
+    """Parse the printed links of a namespace without a name; raises ValueError if they are malformed."""
+    try:
+        links, others = _documents(network)
+        interfaces = {entry["ifname"]: _interface(entry, {}) for entry in links}
+        spaces = {int(entry["nsid"]): str(entry.get("name", "")) for entry in others}
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"unexpected output of ip: {error}"
+        raise ValueError(msg) from error
+    nothing = parse_rules("")
+    return Namespace(path, interfaces, {}, (), nothing, frozenset(), frozenset(), forwards_ipv6=False, spaces=spaces)
 
 
 def _documents(text: str) -> list[list[dict[str, Any]]]:
@@ -173,6 +202,7 @@ def _interface(entry: Mapping[str, Any], addresses: Mapping[str, tuple[IPv4Addre
         up="UP" in entry["flags"],
         link=entry.get("link_index"),
         lower=entry.get("link"),
+        space=entry.get("link_netnsid"),
         master=entry.get("master"),
         vlan=info.get("info_data", {}).get("id") if info.get("info_kind") == "vlan" else None,
         addresses=addresses.get(entry["ifname"], ()),

@@ -53,11 +53,12 @@ class LivePort:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One host's bridge: its name (also that of its own port), its port to the other hosts, and all other ports."""
+    """One host's bridge: its name, its port to the other hosts, all other ports, and its own port, of the same name."""
 
     bridge: str
     trunk: LivePort | None
     ports: tuple[LivePort, ...]
+    own: LivePort | None = None
 
 
 Switches = Mapping[HostName, Switch]

@@ -7,6 +7,7 @@ described in libnftables-json(5).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +27,10 @@ _STATE: Final = "new"
 _ABSENT: Final = "no such header"
 _UNSURE: Final = frozenset({"limit", "quota", "connlimit", "ct count"})
 _QUIET: Final = frozenset({"counter", "log", "continue", "notrack", "ct helper", "ct timeout", "flow", "set", "last"})
+_CHAINS: Final = re.compile(
+    r"table (?P<family>\S+) (?P<table>\S+) \{"
+    r"|chain (?P<chain>\S+) \{\s*type \S+ hook \S+ devices?(?P<devices> [^ ={]+| = \{[^}]*\}) priority"
+)
 _ADDRESSES: Final = frozenset({("ip", "daddr"), ("ip6", "daddr")})
 
 
@@ -111,6 +116,11 @@ class Ruleset:
         for chain in chains.values():
             if chain.hook is not None:
                 self._base.setdefault(chain.hook, []).append(chain)
+
+    def hooks(self) -> Iterator[tuple[Chain, str]]:
+        """Yield each chain that is attached to a device, by the name of the device."""
+        for chain in self.chains.values():
+            yield from ((chain, device) for device in sorted(chain.devices))
 
     def members(self, family: str, table: str, name: str) -> Sequence[Any] | None:
         """Return the elements of a named set, or None if there is no such set."""
@@ -267,11 +277,15 @@ class _Passage:
                 yield right
 
 
-def parse_rules(text: str) -> Ruleset:
-    """Parse the output of `nft -j list ruleset`; an empty text has no rules. Raises ValueError if it is malformed."""
+def parse_rules(text: str, chains_as_text: str = "") -> Ruleset:
+    """Parse the output of `nft -j list ruleset`; an empty text has no rules. Raises ValueError if it is malformed.
+
+    The output of `nft list chains` names the devices that chains are attached to, which nft 1.0.6 leaves out of JSON.
+    """
     try:
         entries = json.loads(text)["nftables"] if text else []
-        chains = {_key(one): _chain(one) for one in _of("chain", entries)}
+        attached = _attached(chains_as_text)
+        chains = {_key(one): _chain(one, attached.get(_key(one), frozenset())) for one in _of("chain", entries)}
         sets = {_key(one): list(one.get("elem", ())) for one in _of("set", entries)}
         for rule in _of("rule", entries):
             statements = [_statement(one) for one in rule["expr"]]
@@ -290,9 +304,21 @@ def _key(item: Mapping[str, Any]) -> _Key:
     return item["family"], item["table"], item["name"]
 
 
-def _chain(item: Mapping[str, Any]) -> Chain:
+def _attached(text: str) -> dict[_Key, frozenset[str]]:
+    """Return the devices of each chain that `nft list chains` prints with some."""
+    found: dict[_Key, frozenset[str]] = {}
+    table = ("", "")
+    for part in _CHAINS.finditer(text):
+        if part["table"] is not None:
+            table = (part["family"], part["table"])
+        else:
+            found[*table, part["chain"]] = frozenset(re.findall(r'[^", {}=]+', part["devices"]))
+    return found
+
+
+def _chain(item: Mapping[str, Any], attached: frozenset[str]) -> Chain:
     device = item.get("dev", ())
-    devices = frozenset({device} if isinstance(device, str) else device)
+    devices = frozenset({device} if isinstance(device, str) else device) | attached
     return Chain(*_key(item), item.get("hook"), item.get("policy", "accept"), devices, [])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.apply.drivers.ownership import TAG
@@ -11,7 +11,7 @@ from reconciler.apply.drivers.switch import SwitchMirror, SwitchPort
 from reconciler.apply.observation.arp import Question, probe_neighbours
 from reconciler.apply.observation.drift import DriftKind
 from reconciler.apply.observation.kernel import Reading, read_kernels
-from reconciler.apply.observation.trace import read_mirrors, read_ports, trace
+from reconciler.apply.observation.trace import BridgeReading, read_bridges, read_ports, trace
 from reconciler.apply.transport.connection import Connector
 from reconciler.errors import HostError, HostUnknown
 from reconciler.plan.resources import Resource
@@ -20,8 +20,9 @@ from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import StateReader
 from reconciler.verify.declared import Declared, declare
 from reconciler.verify.eavesdropping import Mirror, mirrors_of_declared, stacked_interfaces
+from reconciler.verify.foreign import addressed_taps, bridge_on_vlan, foreign_flows, hooks_on_ours
 from reconciler.verify.frames import Exit, Probe, read_exits
-from reconciler.verify.namespace import parse_namespace
+from reconciler.verify.namespace import Namespace, parse_namespace, parse_unnamed
 from reconciler.verify.neighbours import Neighbour, check_replies, neighbours
 from reconciler.verify.packets import Network
 from reconciler.verify.probes import LivePort, Switch, local_probes, onward_probes
@@ -53,9 +54,9 @@ async def verify(
     for resource in in_scope:
         if resource.slice is not None and resource.host not in hosts:
             raise HostUnknown(resource.host)
-    ports, mirrors, kernels, routers = await asyncio.gather(
+    ports, bridges, kernels, routers = await asyncio.gather(
         read_ports(connector, hosts),
-        read_mirrors(connector, hosts),
+        read_bridges(connector, bridge.name, hosts),
         read_kernels(connector, hosts),
         _router_violations(in_scope, connector),
     )
@@ -67,8 +68,12 @@ async def verify(
     result = compare_frames(declared, switches, {**local, **onward})
     result = result if scope is None else restricted_to(result, declared, scope)
     routed, wrong_paths = compare_packets(declared, networks, scope)
-    listeners = _listeners(declared, switches, networks, mirrors)
-    violations = (*result.violations, *wrong_paths, *listeners, *routers)
+    others = [
+        violation
+        for host in sorted(switches)
+        for violation in _others(declared, switches[host], networks[host], _hidden(host, kernels[host]), bridges[host])
+    ]
+    violations = (*result.violations, *wrong_paths, *others, *routers)
     result = replace(result, routed=routed, violations=violations)
     return await _probed(result, declared, connector, scope) if probe else result
 
@@ -105,40 +110,50 @@ def _switch(host: HostName, bridge: Bridge, ports: Iterable[SwitchPort], now: Ma
     live = (port for port in ports if port.bridge == bridge.name and port.ofport >= 0)
     found = {port.name: _live_port(host, port, now) for port in live}
     trunk = found.pop(bridge.trunk, None)
-    found.pop(bridge.name, None)
-    return Switch(bridge.name, trunk, tuple(found[name] for name in sorted(found)))
+    own = found.pop(bridge.name, None)
+    return Switch(bridge.name, trunk, tuple(found[name] for name in sorted(found)), own)
 
 
 def _network(declared: Declared, host: HostName, switch: Switch, readings: Iterable[Reading]) -> Network:
-    """Parse a host's namespaces; raises HostError if one cannot be parsed."""
-    spaces = []
-    for one in readings:
-        try:
-            spaces.append(parse_namespace(one.namespace, one.rules, one.network, one.settings, one.forwards_ipv6))
-        except ValueError as error:
-            where = f"the namespace {one.namespace}" if one.namespace else "its own namespace"
-            raise HostError(host, f"{where} cannot be parsed: {error}") from error
+    """Parse a host's namespaces that have a name, and its own; raises HostError if one cannot be parsed."""
+    spaces = [
+        _parsed(host, one, parse_namespace, one.rules, one.network, one.settings, one.forwards_ipv6, one.chains)
+        for one in readings
+        if not one.unnamed
+    ]
     return network_of(declared, switch, host, spaces)
 
 
-def _listeners(
-    declared: Declared,
-    switches: Mapping[HostName, Switch],
-    networks: Mapping[HostName, Network],
-    mirrors: Mapping[HostName, Iterable[SwitchMirror]],
+def _hidden(host: HostName, readings: Iterable[Reading]) -> list[Namespace]:
+    """Parse a host's namespaces that have no name; raises HostError if one cannot be parsed."""
+    return [_parsed(host, one, parse_unnamed, one.network) for one in readings if one.unnamed]
+
+
+def _parsed(host: HostName, one: Reading, parse: Callable[..., Namespace], *printed: object) -> Namespace:
+    try:
+        return parse(one.namespace, *printed)
+    except ValueError as error:
+        where = f"the namespace {one.namespace}" if one.namespace else "its own namespace"
+        raise HostError(host, f"{where} cannot be parsed: {error}") from error
+
+
+def _others(
+    declared: Declared, switch: Switch, network: Network, hidden: Sequence[Namespace], bridge: BridgeReading
 ) -> Iterator[Violation]:
-    """Yield listeners that a trace does not list."""
-    for host, switch in sorted(switches.items()):
-        yield from mirrors_of_declared(
-            declared, host, switch, [_mirror(one) for one in mirrors[host] if one.bridge == switch.bridge]
-        )
-        yield from stacked_interfaces(declared, host, switch, networks[host].namespaces)
+    """Yield what else of a host gets or changes frames, which a trace does not list."""
+    host, spaces = network.host, network.namespaces
+    mirrors = [_mirror(one) for one in bridge.mirrors if one.bridge == switch.bridge]
+    yield from mirrors_of_declared(declared, host, switch, mirrors)
+    yield from stacked_interfaces(declared, host, switch, (*spaces, *hidden))
+    yield from addressed_taps(declared, host, spaces)
+    yield from bridge_on_vlan(declared, host, switch, spaces)
+    yield from foreign_flows(declared, host, switch.bridge, bridge.foreign_flows)
+    yield from hooks_on_ours(declared, host, switch, spaces)
 
 
 def _mirror(one: SwitchMirror) -> Mirror:
 
-    to = f"the port {one.to_port}" if one.to_port is not None else f"VLAN {one.to_vlan}"
-    return Mirror(one.name, one.all, one.ports, one.vlans, to)
+    return Mirror(one.name, one.all, one.ports, one.vlans, one.to_port, one.to_vlan)
 
 
 def _live_port(host: HostName, port: SwitchPort, now: Mapping[Address, Address]) -> LivePort:

@@ -427,6 +427,120 @@ def test_an_interface_stacked_on_the_bridge_or_its_trunk(network: Site, host: st
         assert expect_line(done, told).endswith(f" at {below}")
 
 
+# Leaves a process in a network namespace without a name, and its number in $pid and in a file.
+UNNAMED = """unshare --net sleep 600 > /dev/null 2>&1 &
+pid=$!; echo $pid > /run/lab/unnamed
+while [ "$(readlink /proc/$pid/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done"""
+END_UNNAMED = "kill $(cat /run/lab/unnamed); rm /run/lab/unnamed"
+
+
+@pytest.mark.parametrize(
+    ("plant", "remove", "told"),
+    [
+        ("ip address add 10.99.0.1/24 dev {tap}", "ip address del 10.99.0.1/24 dev {tap}", "the address 10.99.0.1"),
+        (
+            "echo 0 > /proc/sys/net/ipv6/conf/{tap}/disable_ipv6",
+            "echo 1 > /proc/sys/net/ipv6/conf/{tap}/disable_ipv6",
+            "IPv6 enabled",
+        ),
+    ],
+    ids=["address", "ipv6"],
+)
+def test_a_worker_that_answers_on_a_tap(network: Site, plant: str, remove: str, told: str) -> None:
+    worker, db = nic(network, "two-vms", "db", "eth1")
+    with planted(network, worker, plant.format(tap=db["tap"]), remove.format(tap=db["tap"])):
+        leak = expect_line(not_verified(network), f"undeclared path: the TAP {db['tap']} of {worker} has {told}")
+        assert leak.endswith(": the host itself answers port/admin/two-vms/db:eth1 on it")
+
+
+def test_the_bridge_s_own_port_on_a_declared_vlan(network: Site) -> None:
+    worker, db = nic(network, "two-vms", "db", "eth1")
+    with planted(
+        network,
+        worker,
+        f"ovs-vsctl set Port br-int tag={db['vlan']}; ip address add 10.99.0.1/24 dev br-int; ip link set br-int up",
+        "ovs-vsctl clear Port br-int tag; ip address del 10.99.0.1/24 dev br-int; ip link set br-int down",
+    ):
+        leak = expect_line(not_verified(network), f"undeclared path: the bridge's own port br-int of {worker} has")
+        has = f"has the tag {db['vlan']} and the address 10.99.0.1"
+        assert leak.endswith(f"{has}: the host itself is on VLAN {db['vlan']}")
+
+
+def test_a_flow_without_our_cookie(network: Site) -> None:
+    worker, db = nic(network, "two-vms", "db", "eth1")
+    flow = f"priority=7,in_port={db['tap']},udp,tp_dst=4789"
+    with planted(
+        network, worker, f"ovs-ofctl add-flow br-int {flow},actions=LOCAL", "ovs-ofctl del-flows br-int cookie=0/-1"
+    ):
+        leak = expect_line(not_verified(network), f"undeclared path: a flow on br-int of {worker} is not ours")
+        assert f'may pass or divert any frame: priority=7,udp,in_port="{db["tap"]}"' in leak
+        assert leak.endswith("actions=LOCAL")
+
+
+@pytest.mark.parametrize("device", ["tap", "ens4", "br-int"])
+def test_an_nftables_hook_on_a_device_of_ours(network: Site, device: str) -> None:
+    worker, db = nic(network, "two-vms", "db", "eth1")
+    what = {"ens4": "the trunk", "br-int": "the bridge's own port"}.get(device, "port/admin/two-vms/db:eth1")
+    device = db["tap"] if device == "tap" else device
+    hook = f"chain in {{ type filter hook ingress device {device} priority 0; }};"
+    with planted(network, worker, f"nft 'table netdev leak {{ {hook} }}'", "nft delete table netdev leak"):
+        told = f"undeclared path: the nftables chain netdev leak in in the host's own namespace on {worker}"
+        assert f"is attached to {device}, {what}: its rules" in expect_line(not_verified(network), told)
+
+
+@pytest.mark.parametrize("below", ["tap", "ens4"])
+def test_an_interface_in_a_namespace_without_a_name(network: Site, below: str) -> None:
+    worker, db = nic(network, "two-vms", "db", "eth1")
+    below, what = (db["tap"], "port/admin/two-vms/db:eth1") if below == "tap" else (below, f"every VLAN at {below}")
+    with planted(
+        network,
+        worker,
+        f"{UNNAMED}; ip link add rogue0 link {below} type macvlan; ip link set rogue0 netns $pid",
+        END_UNNAMED,
+    ):
+        told = "undeclared path: the interface rogue0 in the unnamed namespace /proc/"
+        leak = expect_line(not_verified(network), told)
+        assert leak.endswith(f"/ns/net on {worker} receives frames of {what}")
+
+
+def test_two_guests_that_a_mirror_copies_to_a_third(network: Site) -> None:
+    worker, a = nic(network, "triangle", "a", "eth1")
+    _, other = nic(network, "triangle", "a", "eth2")
+    here = next(vm for vm in ("web", "db") if nic(network, "two-vms", vm, "eth1")[0] == worker)
+    _, third = nic(network, "two-vms", here, "eth1")
+    with planted(
+        network,
+        worker,
+        f"ovs-vsctl --id=@a get Port {a['tap']} -- --id=@b get Port {other['tap']} -- --id=@out get Port {third['tap']}"
+        " -- --id=@leak create Mirror name=leak select_dst_port=@a,@b select_src_port=@a,@b output_port=@out"
+        " -- set Bridge br-int mirrors=@leak",
+        "ovs-vsctl clear Bridge br-int mirrors",
+    ):
+        told = f"undeclared path: the mirror leak of {worker} copies frames of port/admin/triangle/a:eth1, "
+        leak = expect_line(not_verified(network), told)
+        assert leak.endswith(f"port/admin/triangle/a:eth2 to port/admin/two-vms/{here}:eth1")
+
+
+def test_what_is_other_people_s_is_no_leak(network: Site) -> None:
+    plants = (
+        "ovs-vsctl add-br br-theirs -- set Bridge br-theirs datapath_type=netdev",
+        "ovs-vsctl add-port br-theirs theirs0 -- set Interface theirs0 type=internal",
+        "ovs-ofctl add-flow br-theirs priority=7,actions=NORMAL",
+        "ip link add theirs1 type veth peer name theirs2; ip link set theirs1 up",
+        "ip address add 10.98.0.1/24 dev theirs1",
+        "ip tuntap add theirs3 mode tap; ip address add 10.98.1.1/24 dev theirs3; ip link set theirs3 up",
+        "nft 'table netdev theirs { chain in { type filter hook ingress device theirs1 priority 0; }; }'",
+        f"{UNNAMED}; ip link add theirs4 link theirs1 type macvlan; ip link set theirs4 netns $pid",
+        "ip address add 10.98.2.1/24 dev br-int",
+    )
+    on_host(network.lab, "worker1", "; ".join(plants))
+    try:
+        assert "Verified: " in network.do("verify").out
+    finally:
+        remove = f"{END_UNNAMED}; nft delete table netdev theirs; ip link del theirs1; ip link del theirs3"
+        on_host(network.lab, "worker1", f"{remove}; ovs-vsctl del-br br-theirs; ip address flush dev br-int")
+
+
 def test_every_guest_answers_its_router_under_its_own_mac(network: Site) -> None:
     vms = [vm for name in ("two-vms", "triangle", "islands") for vm in network.vms(name).values()]
     for vm in vms:

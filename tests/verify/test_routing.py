@@ -371,7 +371,7 @@ def test_mirrors_of_what_is_declared_are_named() -> None:
 
     def told(**what: Any) -> list[Violation]:
         mirror: dict[str, Any] = {"all": False, "ports": frozenset(), "vlans": frozenset()} | what
-        return [*mirrors_of_declared(DECLARED, tap.host, switch, [Mirror(name="m", to="the port rogue0", **mirror)])]
+        return [*mirrors_of_declared(DECLARED, tap.host, switch, [Mirror(name="m", to_port="rogue0", **mirror)])]
 
     (one,) = told(ports=frozenset({tap.interface, "foreign0"}))
     assert str(one) == f"undeclared path: the mirror m of {tap.host} copies frames of {tap.address} to the port rogue0"

@@ -230,3 +230,23 @@ def test_no_ruleset_passes_by_accident(rules: list[Rule]) -> None:
     """Whatever stands before an accept of all: the packet may pass, unless a rule that is understood drops it."""
     passes, _ = meets(*rules, [ACCEPT])
     assert passes
+
+
+CHAINS_AS_TEXT = """table netdev one { chain in { type filter hook ingress device "tap1-0" priority -5; } }
+table inet two { chain plain { } chain out { type filter hook egress devices = { "ens4", br-int } priority -5; } }"""
+
+
+def test_devices_are_read_from_text_where_the_json_leaves_them_out() -> None:
+    entries = [
+        {"chain": {"family": "netdev", "table": "one", "name": "in", "hook": "ingress", "policy": "accept"}},
+        {"chain": {"family": "inet", "table": "two", "name": "plain"}},
+        {"chain": {"family": "inet", "table": "two", "name": "out", "hook": "egress", "policy": "accept"}},
+        {"chain": {"family": "netdev", "table": "two", "name": "new", "hook": "ingress", "dev": "ens5"}},
+    ]
+    rules = parse_rules(json.dumps({"nftables": entries}), " ".join(CHAINS_AS_TEXT.split()))
+    assert [(str(chain), device) for chain, device in rules.hooks()] == [
+        ("netdev one in", "tap1-0"),
+        ("inet two out", "br-int"),
+        ("inet two out", "ens4"),
+        ("netdev two new", "ens5"),
+    ]

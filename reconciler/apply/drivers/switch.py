@@ -21,6 +21,9 @@ _COOKIE_MASK = 0xFFFF << 48
 OURS = f"cookie={_COOKIE_PREFIX:#x}/{_COOKIE_MASK:#x}"
 """Matches our flows in `ovs-ofctl dump-flows`: those whose cookie has our prefix."""
 
+OUR_COOKIES = f" cookie={_COOKIE_PREFIX >> 48:#x}[0-9a-f]{{12}},"
+"""Matches the lines of our flows in the output of `ovs-ofctl dump-flows`, as an extended regular expression."""
+
 _SECTIONS = (
     ("Port", "_uuid,name,tag,vlan_mode,trunks,protected,external_ids"),
     ("Interface", "name,type,ofport,error"),

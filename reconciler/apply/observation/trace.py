@@ -1,9 +1,12 @@
-"""Reads ports and mirrors of switches and traces where frames would go, with read-only batches, all hosts at once."""
+"""Reads ports, mirrors and foreign flows of switches, and traces where frames would go, on all hosts at once.
+
+All batches are read-only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.apply.drivers import switch
@@ -67,6 +70,29 @@ done
 """
 
 
+# Runs the command that reads mirrors; its output is followed by the first 50 flows of the bridge that are not ours, if
+# the bridge is there. `ovs-ofctl` can select flows by a cookie, but not all others.
+READ_BRIDGE: Final = """
+bridge=$1 ours=$2
+shift 2
+"$@"
+[ -S "${OVS_RUNDIR:-/run/openvswitch}/$bridge.mgmt" ] || exit 0
+flows=$(ovs-ofctl --timeout=10 --names --no-stats dump-flows "$bridge")
+printf '%s\\n' "$flows" | grep actions= | grep -Ev -m 50 "$ours" || :
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeReading:
+    """What a host's switches do beside what their ports say: all mirrors, and the bridge's flows that are not ours.
+
+    A flow is one line of `ovs-ofctl dump-flows`; there are at most 50.
+    """
+
+    mirrors: tuple[SwitchMirror, ...]
+    foreign_flows: tuple[str, ...]
+
+
 async def read_ports(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[SwitchPort, ...]]:
     """Return all ports of each host's switches, ours or not; raises HostError if a host cannot be read."""
     commands = {host: switch.probe_ports(()) for host in hosts}
@@ -74,10 +100,21 @@ async def read_ports(connector: Connector, hosts: Iterable[HostName]) -> Mapping
     return {host: tuple(switch.parse_ports(host, result).values()) for host, result in results.items()}
 
 
-async def read_mirrors(connector: Connector, hosts: Iterable[HostName]) -> Mapping[HostName, tuple[SwitchMirror, ...]]:
-    """Return all mirrors of each host's switches; raises HostError if a host cannot be read."""
-    results = await query(connector, {host: switch.probe_mirrors() for host in hosts})
-    return {host: tuple(switch.parse_mirrors(host, result)) for host, result in results.items()}
+async def read_bridges(
+    connector: Connector, bridge: str, hosts: Iterable[HostName]
+) -> Mapping[HostName, BridgeReading]:
+    """Return each host's mirrors, and its bridge's flows that are not ours; raises HostError if it cannot be read."""
+    command = script(READ_BRIDGE, bridge, switch.OUR_COOKIES, *switch.probe_mirrors().argv)
+    results = await query(connector, dict.fromkeys(hosts, command))
+    return {host: _bridge(host, result) for host, result in results.items()}
+
+
+def _bridge(host: HostName, result: Result) -> BridgeReading:
+    lines = output.text(host, result).splitlines(keepends=True)
+    flows = [line for line in lines if line.startswith(" ")]
+    tables = "".join(line for line in lines if line not in flows)
+    mirrors = switch.parse_mirrors(host, replace(result, output=tables))
+    return BridgeReading(tuple(mirrors), tuple(line.strip() for line in flows))
 
 
 async def trace(
