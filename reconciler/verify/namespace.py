@@ -53,12 +53,13 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route: destination, metric, type, and the interfaces that it leads out of."""
+    """A route: destination, metric, type, the interfaces that it leads out of, and whether it needs no gateway."""
 
     to: IPv4Network
     metric: int
     kind: str
     out: tuple[str, ...]
+    connected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,9 @@ def _interface(entry: Mapping[str, Any], addresses: Mapping[str, tuple[IPv4Addre
 def _route(entry: Mapping[str, Any]) -> Route:
     to = "0.0.0.0/0" if entry["dst"] == "default" else str(entry["dst"])
     out = [entry["dev"]] if "dev" in entry else [one["dev"] for one in entry.get("nexthops", ()) if "dev" in one]
-    return Route(IPv4Network(to), int(entry.get("metric", 0)), str(entry.get("type", "unicast")), tuple(out))
+    connected = entry.get("scope") == "link" and to != "0.0.0.0/0"
+    kind = str(entry.get("type", "unicast"))
+    return Route(IPv4Network(to), int(entry.get("metric", 0)), kind, tuple(out), connected)
 
 
 def _hops_of(route: Route) -> Iterator[Hop]:

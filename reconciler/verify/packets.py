@@ -112,6 +112,20 @@ def blocked_path(network: Network, entrance: Entrance, other: Entrance) -> Way |
     return None
 
 
+def onward_path(network: Network, entrance: Entrance, target: IPv4Address) -> Way | None:
+    """Return the path by which a packet from any sender may be sent on to exactly this address, or None."""
+    packet = Packet(entrance.interface, None, None, target, exact=True)
+    for space in network.at(entrance.interface):
+        if not _verdict(space, ("ingress", "prerouting"), packet).passes or not space.forwards(packet):
+            continue
+        for hop in sorted(space.hops(packet), key=str):
+            onward = replace(packet, outward=None if isinstance(hop, Inside) else hop)
+            if onward.outward and _verdict(space, ("forward", "postrouting", "egress"), onward).passes:
+                way = f"{_describe(packet)} into {entrance.interface} in {space} on {network.host}"
+                return way, f"out of {onward.outward}"
+    return None
+
+
 def targets(networks: Iterable[Network], known: Iterable[Entrance]) -> tuple[IPv4Address, ...]:
     """Return the destination addresses to try: a guest behind each entrance, and one address of each route."""
     spaces = [space for network in networks for space in network.namespaces]

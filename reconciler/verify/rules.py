@@ -24,6 +24,9 @@ _FAMILIES: Final = {4: ("inet", "ip"), 6: ("inet", "ip6")}
 _STATE: Final = "new"
 """The connection state of followed packets: replies to an accepted packet are accepted as well."""
 
+_FEW_CONNECTIONS: Final = 16
+"""A sender has no fewer at once: the limit of the cluster file is no smaller, and a smaller one closes a path."""
+
 _ABSENT: Final = "no such header"
 _UNSURE: Final = frozenset({"limit", "quota", "connlimit", "ct count"})
 _QUIET: Final = frozenset({"counter", "log", "continue", "notrack", "ct helper", "ct timeout", "flow", "set", "last"})
@@ -176,9 +179,10 @@ class _Passage:
         return frozenset(ends | {End.BACK})
 
     def _apply(self, chain: Chain, rule: Iterable[Mapping[str, Any]]) -> frozenset[End]:
-        certain = True
+        certain, spare = True, False
         for statement in rule:
             ((kind, value),) = statement.items()
+            spare = spare or _counts_connections(kind, value)
             if kind == "match":
                 known = self._holds(chain, value)
                 if known is False:
@@ -188,7 +192,7 @@ class _Passage:
                 certain = False
             elif not _harmless(kind, value):
                 reached = self._verdict(chain, kind, value)
-                if reached != _ON:
+                if reached != _ON and not (spare and reached == {End.DROP}):
                     return reached if certain else reached | _ON
         return _ON
 
@@ -325,6 +329,17 @@ def _chain(item: Mapping[str, Any], attached: frozenset[str]) -> Chain:
 def _statement(item: Any) -> Mapping[str, Any]:
     """Return a statement as one name and its value; a statement of another form is `unknown`."""
     return item if isinstance(item, dict) and len(item) == 1 else {"unknown": item}
+
+
+def _counts_connections(kind: str, value: Any) -> bool:
+    """Return whether a statement holds only for a sender that has many connections already."""
+    match kind, value:
+        case "ct count", {"val": int(count), "inv": True}:
+            return count >= _FEW_CONNECTIONS
+        case "set", {"stmt": [{"ct count": limit}]}:
+            return _counts_connections("ct count", limit)
+        case _:
+            return False
 
 
 def _harmless(kind: str, value: Any) -> bool:

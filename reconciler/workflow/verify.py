@@ -18,6 +18,7 @@ from reconciler.plan.resources import Resource
 from reconciler.spec.models.cluster import Bridge
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import StateReader
+from reconciler.verify.closed import open_to_guests
 from reconciler.verify.declared import Declared, declare
 from reconciler.verify.eavesdropping import Mirror, mirrors_of_declared, stacked_interfaces
 from reconciler.verify.foreign import addressed_taps, bridge_on_vlan, foreign_flows, hooks_on_ours
@@ -73,7 +74,8 @@ async def verify(
         for host in sorted(switches)
         for violation in _others(declared, switches[host], networks[host], _hidden(host, kernels[host]), bridges[host])
     ]
-    violations = (*result.violations, *wrong_paths, *others, *routers)
+    open_paths = open_to_guests(declared, networks)
+    violations = (*result.violations, *wrong_paths, *open_paths, *others, *routers)
     result = replace(result, routed=routed, violations=violations)
     return await _probed(result, declared, connector, scope) if probe else result
 

@@ -1,14 +1,16 @@
 """Creates the gateway of the internet VLAN on the network node: an internal port, DHCP, and NAT to the uplink.
 
 Through it, guests reach only the outside: not each other, not the node's other networks, and the node itself only for
-DHCP and a ping of the gateway's address. A host has one.
+DHCP and a ping of the gateway's address. Whatever the uplink leads to, they reach no host, no link-local or metadata
+address, and of private networks and networks of hosts only those that the cluster file opens. A host has one gateway.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv4Network, collapse_addresses
 from typing import Any
 
 from reconciler.apply.drivers import dhcp, network, paths, switch
@@ -20,14 +22,18 @@ from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Uplink
+from reconciler.spec.models.cluster import NEVER, PRIVATE
 from reconciler.spec.models.names import Address, VlanId
 
 _TABLE = "inet reconciler_uplink"
-_FIELDS = 8
+_FIELDS = 9
 
-# Eight lines for each interface and uplink: owner; the uplink in use; its forwarding before ours; its forwarding now;
-# that of the interface; whether the rules are as loaded; whether the DHCP server runs;
-# the interface as JSON. Then the lines of the DHCP server's configuration, each after a `+`, and a dot.
+_METADATA = ("100.100.100.200/32", "168.63.129.16/32")
+"""Metadata services of clouds outside of the link-local network: Alibaba's and Azure's."""
+
+# Nine lines for each interface and uplink: owner; the uplink in use; its forwarding before ours; the policy of the
+# rules; the uplink's forwarding now; that of the interface; whether the rules are as loaded; whether the DHCP server
+# runs; the interface as JSON. Then the lines of the DHCP server's configuration, each after a `+`, and a dot.
 PROBE = (
     dhcp.FIND
     + """
@@ -40,19 +46,21 @@ forwarding() {
     printf '%s\\n' "$value"
 }
 while [ $# -gt 0 ]; do
-    owner= used= saved= rules= server= link=
+    owner= used= saved= policy= rules= server= link=
     if [ -e "$directory/owner" ]; then
-        { IFS= read -r owner; IFS= read -r _; IFS= read -r used; IFS= read -r saved; } < "$directory/owner" || :
+        {
+            IFS= read -r owner; IFS= read -r _; IFS= read -r used; IFS= read -r saved; IFS= read -r policy
+        } < "$directory/owner" || :
     fi
     if [ -e "$directory/ruleset" ]; then
         # shellcheck disable=SC2086  # a family and a name
-        live=$(nft -s list table $table 2> /dev/null) || :
+        live=$(nft -s -t list table $table 2> /dev/null) || :
         if [ "$live" = "$(cat "$directory/ruleset")" ]; then rules=yes; fi
     fi
     find_server "$directory"
     if [ -n "$pid" ]; then server=yes; fi
     if [ -e "/sys/class/net/$1" ]; then link=$(ip -j address show dev "$1"); fi
-    printf '%s\\n' "$owner" "$used" "$saved"
+    printf '%s\\n' "$owner" "$used" "$saved" "$policy"
     forwarding "$2"
     forwarding "$1"
     printf '%s\\n' "$rules" "$server" "$link"
@@ -77,10 +85,13 @@ fi
 """
 )
 
-# The owner file is written first: it has the owner, and the uplink's earlier forwarding setting. Forwarding is switched
-# on last, when the rules are loaded.
+# The owner file is written first: it has the owner, and the uplink's earlier forwarding setting. The policy is added
+# when the rules are loaded, and forwarding is switched on last. The networks that hosts are in are read from the
+# routes: one rule closes each, in the same transaction. The contents of sets are not listed, because one has the
+# connections of guests.
 CREATE = """
-directory=$1 address=$2 interface=$3 uplink=$4 ip=$5 table=$6 rules=$7
+directory=$1 address=$2 interface=$3 uplink=$4 ip=$5 table=$6 rules=$7 policy=$8
+shift 8
 umask 022
 sysctl=/proc/sys/net/ipv4/conf
 used= saved=
@@ -99,9 +110,15 @@ for setting in ipv4/conf/"$interface"/rp_filter=1 ipv4/conf/"$interface"/arp_ign
 done
 ip address replace "$ip" dev "$interface"
 ip link set dev "$interface" up
-printf '%s' "$rules" | nft -f -
+{
+    printf '%s' "$rules"
+    for host do ip -4 -o route show match "$host" scope link; done | while read -r network _; do
+        case $network in default) ;; *) echo "add rule $table private ip daddr $network drop" ;; esac
+    done | sort -u
+} | nft -f -
 # shellcheck disable=SC2086  # a family and a name
-nft -s list table $table > "$directory/ruleset"
+nft -s -t list table $table > "$directory/ruleset"
+printf '%s\\n' "$address" "$interface" "$uplink" "$saved" "$policy" > "$directory/owner"
 echo 1 > "$sysctl/$interface/forwarding"
 echo 1 > "$sysctl/$uplink/forwarding"
 """
@@ -139,13 +156,15 @@ rm -rf -- "$1"
 class UplinkFact:
     """The gateway as found: its port, interface, rules and DHCP server.
 
-    `used` is the uplink that the rules name, `saved` its forwarding before ours (`0` or `1`), `forwarding` its
-    forwarding now, and `rules` whether the rules are as they were loaded.
+    `used` is the uplink that the rules name, `saved` its forwarding before ours (`0` or `1`), `policy` the text that
+    tells what the rules close and limit, `uplink_forwards` its forwarding now, and `rules` whether the rules are as
+    they were loaded.
     """
 
     owner: str
     used: str
     saved: str
+    policy: str
     uplink_forwards: bool
     forwards: bool
     rules: bool
@@ -174,11 +193,12 @@ def parse(uplinks: Sequence[Uplink], results: Sequence[Result]) -> Mapping[Addre
         end = lines.index(".") if "." in lines else 0
         fields, lines, configuration = lines[:_FIELDS], lines[end + 1 :], lines[_FIELDS:end]
         output.expect(host, end >= _FIELDS, "the probe of the uplink")
-        owner, used, saved, uplink_forwards, forwards, rules, server, link = fields
+        owner, used, saved, policy, uplink_forwards, forwards, rules, server, link = fields
         found[uplink.address] = UplinkFact(
             owner=owner,
             used=used,
             saved=saved,
+            policy=policy,
             uplink_forwards=uplink_forwards == "1",
             forwards=forwards == "1",
             rules=rules == "yes",
@@ -202,8 +222,8 @@ def ensure(uplink: Uplink, fact: UplinkFact, _before: Uplink | None) -> tuple[Op
     if create or not _connected(uplink, fact):
         operations.append(switch.transact(*_connection(uplink, create=create)))
     if create or not _placed(uplink, fact):
-        arguments = (uplink.interface, uplink.uplink, uplink.ip, _TABLE, ruleset(uplink, fact))
-        operations.append(script(CREATE, paths.UPLINK, uplink.address, *arguments))
+        arguments = (uplink.interface, uplink.uplink, uplink.ip, _TABLE, ruleset(uplink, fact), _policy(uplink))
+        operations.append(script(CREATE, paths.UPLINK, uplink.address, *arguments, *uplink.hosts))
     wanted = configuration(uplink)
     if fact.configuration != wanted or not fact.server:
         operations.append(script(SERVE, paths.UPLINK, wanted))
@@ -225,6 +245,7 @@ def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
         return None
     link = fact.link
     forwards = fact.rules and fact.forwards and (fact.uplink_forwards or fact.used != uplink.uplink)
+    policy = _parse_policy(fact.policy) if fact.rules else {}
     dns = next((line for line in fact.configuration.split("\n") if line.startswith(_DNS)), "")
     return {
         "bridge": fact.port.bridge if fact.port else None,
@@ -234,6 +255,9 @@ def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
         "mac": link.mac if link else None,
         "uplink": fact.used if forwards else None,
         "dns": [one for one in dns.removeprefix(_DNS).split(",") if one] if fact.server else None,
+        "hosts": policy.get("hosts", []),
+        "allow_private": policy.get("allow_private", []),
+        "connections": policy.get("connections"),
     }
 
 
@@ -245,20 +269,32 @@ def ruleset(uplink: Uplink, fact: UplinkFact) -> str:
     inside, outside = network.literal(uplink.interface), network.literal(uplink.uplink)
     gateway = IPv4Interface(uplink.ip)
     forwarded_before = fact.saved == "1" if fact.used == uplink.uplink else fact.uplink_forwards
+    own = f"iifname {inside} ip saddr {gateway.network} "
     closed = "" if forwarded_before else f"\n        iifname {outside} drop"
     return f"""add table {_TABLE}
 delete table {_TABLE}
 table {_TABLE} {{
+    set connections {{
+        type ipv4_addr; size 65535; flags dynamic;
+    }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
-        iifname {inside} oifname {outside} accept
+        iifname {inside} oifname {outside} jump guests
         iifname {outside} oifname {inside} ct state established,related accept
         iifname {inside} drop
         oifname {inside} drop{closed}
     }}
+    chain guests {{
+        ip daddr {{ {", ".join(_never(uplink))} }} drop
+{_limit(uplink)}{_opened(uplink)}        jump private
+        accept
+    }}
+    chain private {{
+        ip daddr {{ {", ".join(map(str, PRIVATE))} }} drop
+    }}
     chain input {{
         type filter hook input priority filter; policy accept;
-        iifname {inside} ip daddr {gateway.ip} meta l4proto icmp accept
+{_limit(uplink, own)}        iifname {inside} ip daddr {gateway.ip} meta l4proto icmp accept
         iifname {inside} udp dport 67 accept
         iifname {inside} ct state established,related accept
         iifname {inside} drop
@@ -269,6 +305,46 @@ table {_TABLE} {{
     }}
 }}
 """
+
+
+def _never(uplink: Uplink) -> list[str]:
+    """Return what no guest reaches, as networks that do not overlap."""
+    return [str(one) for one in collapse_addresses(map(IPv4Network, (*map(str, NEVER), *_METADATA, *uplink.hosts)))]
+
+
+def _limit(uplink: Uplink, match: str = "") -> str:
+    """Return the rule that bounds the connections of each guest; dropped packets are not tracked."""
+    if uplink.connections is None:
+        return ""
+    return f"        {match}ct state new add @connections {{ ip saddr ct count over {uplink.connections} }} drop\n"
+
+
+def _opened(uplink: Uplink) -> str:
+    """Return the rules for what is open in private networks: DNS servers of the guests, and named networks."""
+    lines = []
+    if uplink.dns:
+        lines.append(
+            f"ip daddr {{ {', '.join(sorted(set(uplink.dns)))} }} meta l4proto {{ tcp, udp }} th dport 53 accept"
+        )
+    if uplink.allow_private:
+        networks = collapse_addresses(map(IPv4Network, uplink.allow_private))
+        lines.append(f"ip daddr {{ {', '.join(map(str, networks))} }} accept")
+    return "".join(f"        {line}\n" for line in lines)
+
+
+def _policy(uplink: Uplink) -> str:
+    """Return what the rules close and limit as one line of JSON; `_parse_policy` reads it."""
+    names = ("allow_private", "connections", "dns", "hosts")
+    return json.dumps({name: getattr(uplink, name) for name in names})
+
+
+def _parse_policy(text: str) -> Mapping[str, Any]:
+    """Return the policy that was written when rules were loaded; an earlier version wrote none."""
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 _DNS = "dhcp-option=option:dns-server,"
@@ -308,7 +384,7 @@ def _placed(uplink: Uplink, fact: UplinkFact) -> bool:
     if link is None or not link.up or link.addresses != (uplink.ip,):
         return False
     ours = fact.owner == uplink.address and fact.used == uplink.uplink
-    return ours and fact.rules and fact.forwards and fact.uplink_forwards
+    return ours and fact.rules and fact.policy == _policy(uplink) and fact.forwards and fact.uplink_forwards
 
 
 def _connection(uplink: Uplink, *, create: bool) -> list[tuple[str, ...]]:

@@ -23,7 +23,8 @@ class Station:
     `interface` is its name on the host, which is also that of its port on the switch. `mac` is None where the host
     chooses it. `ip` is its address; `network` has the prefix length too. `namespace` is empty for the host's own.
     `gateway_mac` is set for a guest on the internet VLAN. A router serves `link`, reserves `leases` (pairs of MAC and
-    IP) and may forward. `uplink` is the interface behind a gateway.
+    IP) and may forward. `uplink` is the interface behind a gateway; `closed` are addresses that guests never reach
+    through it, `opened` networks that they may.
     """
 
     role: StationRole
@@ -41,3 +42,5 @@ class Station:
     leases: tuple[tuple[str, str], ...] = ()
     forwards: bool = True
     uplink: str = ""
+    closed: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 class Uplink(Resource):
     """The internet VLAN's gateway on the network node: an internal port, its address, DHCP, and NAT out of `uplink`.
 
-    `ip` has its prefix length, such as `10.60.7.1/24`.
+    `ip` has its prefix length, such as `10.60.7.1/24`. Guests reach no private network behind it but those of
+    `allow_private`, and never an address of `hosts`. `connections` is how many of a guest's connections it tracks at
+    once, None for any number.
     """
 
     kind: ClassVar[Kind] = Kind("uplink")
@@ -38,6 +40,9 @@ class Uplink(Resource):
     mac: Annotated[str, FIXED]
     uplink: Annotated[str, LIVE]
     dns: Annotated[tuple[str, ...], LIVE]
+    hosts: Annotated[tuple[str, ...], LIVE] = ()
+    allow_private: Annotated[tuple[str, ...], LIVE] = ()
+    connections: Annotated[int | None, LIVE] = None
 
     @classmethod
     def shared(cls, design: SharedDesign) -> Iterator[Self]:
@@ -57,6 +62,9 @@ class Uplink(Resource):
                 mac=GATEWAY_MAC,
                 uplink=cluster.network_node.uplink,
                 dns=tuple(str(server) for server in internet.dns),
+                hosts=tuple(str(one) for one in cluster.addresses()),
+                allow_private=tuple(str(one) for one in sorted(cluster.allow_private)),
+                connections=cluster.limits.connections,
             )
 
     @classmethod
@@ -78,6 +86,8 @@ class Uplink(Resource):
             self.ip.partition("/")[0],
             network=self.ip,
             uplink=self.uplink,
+            closed=self.hosts,
+            opened=self.allow_private,
         )
 
     @property

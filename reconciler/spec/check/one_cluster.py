@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 from reconciler.errors import Code, Problem
 from reconciler.spec.load import ClusterFile
-from reconciler.spec.models.cluster import Cluster, Host
+from reconciler.spec.models.cluster import Cluster, Host, login_address
 from reconciler.spec.models.names import skeleton
 from reconciler.spec.quoting import did_you_mean, plural
 from reconciler.spec.yaml.document import Path
@@ -94,7 +93,7 @@ def _internet_of_hosts(file: ClusterFile) -> Iterator[Problem]:
     for path, host in _host_paths(file.cluster):
         if host.address in subnet:
             paths.setdefault(f"{host.name} ({host.address})", (*path, "address"))
-        elif (login := _address(host.ssh.host)) is not None and login in subnet:
+        elif (login := login_address(host.ssh)) is not None and login in subnet:
             paths.setdefault(f"{host.name} ({login})", (*path, "ssh", "host"))
     if paths:
         first, path = next(iter(paths.items()))
@@ -103,13 +102,6 @@ def _internet_of_hosts(file: ClusterFile) -> Iterator[Problem]:
         if "subnet" in file.cluster.internet.model_fields_set:
             path = ("internet", "subnet")
         yield file.source.problem(Code.SUBNET_OVERLAP, summary, path, "choose a private network that nothing else uses")
-
-
-def _address(host: str | None) -> IPv4Address | None:
-    try:
-        return None if host is None else IPv4Address(host)
-    except ValueError:  # a name, or IPv6
-        return None
 
 
 def _link_subnets(file: ClusterFile) -> Iterator[Problem]:

@@ -14,6 +14,15 @@ from reconciler.spec.models.names import Bytes, HostName, Name
 PARKING_VLAN = 4094
 """Always in a trunk port's `trunks` column and never allocated: an empty column would mean every VLAN."""
 
+NEVER = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
+"""Networks that no guest reaches through the gateway: this host, loopback, link-local, multicast and reserved."""
+
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")))
+"""Networks that the internet does not route (RFC 6890): closed, but for those of `allow_private`."""
+
+CONNECTIONS = 4096
+"""How many connections of one guest the gateway tracks at once, unless the file says otherwise."""
+
 SERIAL_LOG = Bytes(2 * 2**20)
 """How much of a worker's disk the log of a VM's serial port takes, unless the file says otherwise."""
 
@@ -56,6 +65,17 @@ def _enough_for_a_log(size: Bytes) -> Bytes:
 
 
 LogSize = Annotated[Size, AfterValidator(_enough_for_a_log), PlainSerializer(format_size)]
+
+
+def _may_be_opened(network: IPv4Network) -> IPv4Network:
+    if any(network.overlaps(one) for one in NEVER):
+        msg = f"write a network without {', '.join(map(str, NEVER))}, which guests never reach"
+        raise ValueError(msg)
+    return network
+
+
+OpenNet = Annotated[Ipv4Net, AfterValidator(_may_be_opened)]
+"""A network that guests may reach through the gateway, if the file says so."""
 
 INTERFACE_NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}$"
 HOST_PATTERN = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?)$"
@@ -150,11 +170,23 @@ class Login(Model):
     proxy_jump: Annotated[str, AfterValidator(_jumps)] | None = None
 
 
+def login_address(login: Login) -> IPv4Address | None:
+    """Return the IPv4 address to log in at, or None if it is a name, IPv6, or that of the host itself."""
+    try:
+        return None if login.host is None else IPv4Address(login.host)
+    except ValueError:
+        return None
+
+
 class Host(Model):
-    """A Linux host: `address` is its own IP address; `ssh` is how to connect if that differs."""
+    """A Linux host: `address` is its own IP address; `ssh` is how to connect if that differs.
+
+    `addresses` are further ones that it has, which guests must not reach either.
+    """
 
     name: Name
     address: HostAddress
+    addresses: tuple[HostAddress, ...] = Field(default=(), strict=False)
     ssh: Login = Login()
 
 
@@ -205,12 +237,14 @@ class LinkSubnets(Model):
 
 
 class Limits(Model):
-    """The most that each VM can take of its worker beside what its flavor says.
+    """The most that each VM can take of what it shares with others, beside what its flavor says.
 
     `serial_log` bounds the log of what its guest writes to its serial port. VMs that run get another limit when they
-    start the next time.
+    start the next time. `connections` bounds how many of its connections to the internet the gateway tracks at once;
+    null is any number.
     """
 
+    connections: Annotated[int, Field(ge=16, le=1_000_000)] | None = CONNECTIONS
     serial_log: LogSize = Field(default=SERIAL_LOG, json_schema_extra={"default": format_size(SERIAL_LOG)})
 
 
@@ -246,7 +280,8 @@ class User(Model):
 class Cluster(Model):
     """A cluster file: hosts, networks, images, flavors and users.
 
-    `id` distinguishes the cluster from another one of the same name: the default place of its state has it.
+    `id` distinguishes the cluster from another one of the same name: the default place of its state has it. Guests on
+    the internet VLAN reach only the networks of `allow_private` among private ones, and never a host.
     """
 
     version: Version
@@ -260,6 +295,7 @@ class Cluster(Model):
     placement: Literal["round-robin", "spread", "pack", "locality"] = "round-robin"
     vlans: Vlans = Vlans()
     internet: Internet = Internet()
+    allow_private: tuple[OpenNet, ...] = Field(default=(), strict=False)
     links: LinkSubnets = LinkSubnets()
     limits: Limits = Limits()
     images: dict[Name, Image] = Field(default_factory=dict)
@@ -269,6 +305,11 @@ class Cluster(Model):
     def hosts(self) -> tuple[Host, ...]:
         """Return the workers in the order of the file, then the network node."""
         return (*self.workers, self.network_node)
+
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """Return the IPv4 addresses of all hosts: their own, and those to log in at, where the file has numbers."""
+        found = {one for host in self.hosts() for one in (host.address, *host.addresses, login_address(host.ssh))}
+        return tuple(sorted(one for one in found if isinstance(one, IPv4Address) and not one.is_loopback))
 
     def host(self, name: str) -> Host:
         """Return a host by its name; raises KeyError for an unknown one."""

@@ -396,6 +396,14 @@ UPLINKS = (
     State("address removed by hand", UPLINK, (UPLINK,), "ip address flush dev internet"),
     State("DHCP server killed", UPLINK, (UPLINK,), f"kill -9 $(cat {ROOT}/uplink/dnsmasq.pid); sleep 0.1"),
     State("to have other DNS servers", replace(UPLINK, dns=("1.1.1.1", "9.9.9.9")), (UPLINK,), before=UPLINK),
+    State(
+        "to open a private network",
+        replace(UPLINK, allow_private=("10.1.0.0/16",)),
+        (UPLINK,),
+        before=UPLINK,
+    ),
+    State("to have another limit of connections", replace(UPLINK, connections=None), (UPLINK,), before=UPLINK),
+    State("of an earlier version", UPLINK, (UPLINK,), f"sed -i 5d {ROOT}/uplink/owner"),
     State("to go out elsewhere", replace(UPLINK, uplink="ens4"), (UPLINK,), before=UPLINK),
     State("on a host that forwarded before", UPLINK, by_hand="sysctl -qw net.ipv4.conf.ens5.forwarding=1"),
     State(

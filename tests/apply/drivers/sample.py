@@ -52,6 +52,8 @@ UPLINK = Uplink(
     mac=GATEWAY_MAC,
     uplink="ens5",
     dns=("9.9.9.9",),
+    hosts=("10.0.10.1", "10.0.10.254"),
+    connections=4096,
 )
 ROUTER = Router(address=address(Router, SLICE), slice=SLICE, host=HOST, namespace="slice-1000")
 TRUNK = Trunk(
