@@ -44,6 +44,13 @@ VERBS = (
     Verb("uncordon", "Hosts", f"{_COMMANDS}.cordons", "uncordon", "Place new VMs on a worker again."),
     Verb("evacuate", "Hosts", f"{_COMMANDS}.evacuate", "evacuate", "Move all VMs with their disks to other workers."),
     Verb(
+        "replace-host",
+        "Hosts",
+        f"{_COMMANDS}.replace_host",
+        "replace_host",
+        "Let a new machine take the part of a host.",
+    ),
+    Verb(
         "forget", "Hosts", f"{_COMMANDS}.state", "forget_host", "Remove a host that does not come back from the state."
     ),
     Verb("doctor", "Hosts", f"{_COMMANDS}.hosts", "doctor", "Check that every host is ready for slices."),

@@ -35,6 +35,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     without: Collection[Address] = (),
     settled: Collection[SliceKey] = (),
     evacuate: Mapping[HostName, HostName | None] = NO_HOSTS,
+    lost: Collection[Address] = (),
     inputs: Mapping[str, str] | None = None,
     tool: str = "",
 ) -> Plan:
@@ -50,7 +51,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     resource to replace is not in the state, or if slices out of scope rely on something shared that is replaced.
     """
     renames = find_renames(cluster, slices, state.allocations)
-    state = renamed_state(state, renames)
+    state = renamed_state(state.without(lost), renames)
     refuse_names_in_use(slices, state)
     scope = {written.key for written in slices}.union(destroy, settled)
     _check_hosts(cluster, state, scope)
@@ -62,7 +63,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     known = _known(cluster, state, scope, others, desired)
     desired = _limited(desired, known, only, without)
     _check_replaced(replace, desired.keys() & known.keys())
-    changes = diff(desired, known, destroyed=destroy, replaced=replace)
+    changes = diff(desired, known, destroyed=destroy, replaced=replace, lost=lost)
     _check_shared(cluster, state, scope, changes)
     disturbed, interrupted = disturbances(changes, state.allocations, state.resources.keys())
     return Plan(

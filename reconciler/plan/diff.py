@@ -16,6 +16,7 @@ from reconciler.spec.models.names import Address
 
 UNFINISHED = "the last apply did not finish this"
 NOT_IN_STATE = "not in the state"
+HOST_LOST = "its host does not come back"
 RENAMED = "renamed from"
 
 _NEW_RESOURCE_POLICIES = frozenset({UpdatePolicy.RECREATE, UpdatePolicy.IMMUTABLE})
@@ -27,17 +28,18 @@ def diff(
     *,
     destroyed: Collection[str] = (),
     replaced: Iterable[Address] = (),
+    lost: Collection[Address] = (),
 ) -> list[Change]:
     """Return the changes from the state to what is desired: by slice, then by kind, then in the order of `desired`.
 
     `destroyed` are slices that the user asked to destroy. `replaced` are resources to replace although they do not
-    differ. What needs a replaced resource is replaced with it. Raises PlanError if something would shrink that may only
-    grow.
+    differ. What needs a replaced resource is replaced with it. `lost` were on a host that does not come back. Raises
+    PlanError if something would shrink that may only grow.
     """
     changes: dict[Address, Change] = {}
     for where, resource in desired.items():
         known = state.get(where)
-        change = _create(resource, NOT_IN_STATE) if known is None else _compare(_completed(known, state), resource)
+        change = _make(resource, lost) if known is None else _compare(_completed(known, state), resource)
         if change is not None:
             changes[where] = change
     for where, known in state.items():
@@ -71,6 +73,13 @@ def _refuse_shrinking(changes: Iterable[Change], state: Mapping[Address, Resourc
                     f"{change.address} cannot shrink: its {item.name} is {had}, and would be {wanted}",
                     hint=f"disks only grow: `disk: {had}` keeps it, --replace {change.address} makes an empty one",
                 )
+
+
+def _make(resource: Resource, lost: Collection[Address]) -> Change:
+    """Create what is not in the state, or what was on a host that does not come back, with its data."""
+    if resource.address not in lost:
+        return _create(resource, NOT_IN_STATE)
+    return replace(_create(resource, HOST_LOST), data_lost=resource.holds_data)
 
 
 def _create(resource: Resource, reason: str) -> Change:

@@ -250,6 +250,12 @@ class StateSnapshot:
     cordoned: Mapping[HostName, Cordon] = field(default_factory=dict)
     down: Mapping[HostName, str] = field(default_factory=dict)
 
+    def without(self, lost: Collection[Address]) -> StateSnapshot:
+        """Return the snapshot without some resources."""
+        if not lost:
+            return self
+        return replace(self, resources={where: entry for where, entry in self.resources.items() if where not in lost})
+
     def seen(
         self, drifted: Mapping[Address, ResourceDrift], down: Mapping[HostName, str] | None = None
     ) -> StateSnapshot:

@@ -25,7 +25,7 @@ from reconciler.plan.snapshot import (
     Status,
     claims,
 )
-from reconciler.spec.models.names import HostName, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import plural
 from reconciler.state import refusals, rows, staleness
 from reconciler.state.codec import encode_allocation
@@ -186,6 +186,13 @@ class MemoryStore:
         """Give out only tokens above this one from now on."""
         with self._writing() as draft:
             draft.meta = replace(draft.meta, token=max(draft.meta.token, token))
+
+    def forget(self, addresses: Collection[Address]) -> Mapping[Address, ResourceState]:
+        """Remove resources from the state as if they were confirmed gone, and return what it said of them."""
+        with self._observed(plural(len(addresses), "lost resource")), self._writing() as draft:
+            found = {where: draft.resources.pop(where).state for where in addresses if where in draft.resources}
+            _free(draft, _move(draft, [entry.resource.slice for entry in found.values()]))
+            return found
 
     def begin(self, plan: Plan, holder: Holder, digest: str, verb: Verb = Verb.APPLY) -> ApplyId:
         """Write a plan's allocations and counters, and open its apply; raises StateMoved for a stale plan."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, NewType, Protocol
 
 from reconciler.plan.model import Plan, Step
 from reconciler.plan.results import StepResult
-from reconciler.plan.snapshot import Cordon, StateSnapshot
+from reconciler.plan.snapshot import Cordon, ResourceState, StateSnapshot
 from reconciler.spec.models.names import Address, HostName, SliceKey
 
 ApplyId = NewType("ApplyId", int)
@@ -210,6 +210,14 @@ class StateStore(StateReader, Protocol):
 
     def outgrow(self, token: int) -> None:
         """Give out only tokens above this one from now on."""
+        ...
+
+    def forget(self, addresses: Collection[Address]) -> Mapping[Address, ResourceState]:
+        """Remove resources from the state as if they were confirmed gone, and return what it said of them.
+
+        What no resource in the state uses any more becomes free, as `record` says. The caller holds the locks of their
+        slices, and the shared lock for what slices share.
+        """
         ...
 
     def begin(self, plan: Plan, holder: Holder, digest: str, verb: Verb = Verb.APPLY) -> ApplyId:

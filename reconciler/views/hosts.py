@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from reconciler.spec.models.fields import format_size
+from reconciler.spec.models.names import Address
+from reconciler.spec.quoting import plural
 from reconciler.views import documents
 from reconciler.views.plan import cordons_text
 from reconciler.views.tables import Table
@@ -17,6 +19,12 @@ _GIB = 2**30
 def hosts_view(found: Sequence[HostReport]) -> View:
     """Show one row for each host, who cordoned it, and why it could not be read."""
     return View(lambda: _blocks(found), lambda: [_document(one) for one in found])
+
+
+def lost_host_text(host: str, lost: Collection[Address]) -> str:
+    """Say what is given up on a host that does not come back; the plan names the data that is lost."""
+    count = plural(len(lost), "resource")
+    return f"{host} does not come back: {count} there will leave the state, and are created on the new host.\n"
 
 
 def _blocks(found: Sequence[HostReport]) -> list[Block]:

@@ -208,6 +208,8 @@ async def perform(
     if not accept_data_loss and (lost := unasked_losses(prepared.plan)):
         raise _data_loss(lost)
     engine = prepared.engine
+    if prepared.asked.lost:
+        await _forget_lost(prepared)
     if prepared.plan.empty:
         state = await engine.worker.run(engine.store.read, ())
         if not _numbers_moved(prepared.plan, state):
@@ -231,6 +233,17 @@ async def perform(
     return ApplyResult(
         current, approved=True, report=report, renumbered=prepared.renumbered, unseen=prepared.refreshed.unseen
     )
+
+
+async def _forget_lost(prepared: PreparedApply) -> None:
+    """Remove what a host had that does not come back from the state; the apply then begins as if it had never been."""
+    engine = prepared.engine
+    await engine.worker.run(engine.keep_copy)
+    async with engine.locked(
+        {SHARED}, store=engine.store.under(prepared.locks), seconds=max(SHARED_LOCK_TIMEOUT, engine.lock_timeout)
+    ) as shared:
+        store = engine.store.under((*prepared.locks, *shared))
+        await engine.worker.run(store.forget, prepared.asked.lost)
 
 
 def _freed(prepared: PreparedApply) -> list[HostName]:

@@ -30,17 +30,12 @@ async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to:
     them has no file, or if a file pins a VM to the worker, UsageError if `to` takes no new VMs, and HostUnreachable if
     the worker cannot be reached: then nothing can be copied from it.
     """
-    state = await engine.worker.run(engine.store.read, None)
+    chosen, state = await choose_slices(engine, inputs, host)
     if to is not None and to in state.cordoned:
         raise UsageError(f"{to} {state.cordoned[to]}", hint=f"run `reconciler uncordon {to}`, or choose another worker")
-    cut_short = await engine.worker.run(lambda: set(unfinished_slices(engine.store, {Verb.EVACUATE})))
-    here = sorted({*slices_on(state, host), *(cut_short & state.allocations.keys())}, key=natural)
-    _require_files(here, inputs, host)
-    _refuse_pinned(here, inputs, host)
     await engine.worker.run(engine.store.cordon, host, engine.holder.user)
-    chosen = replace(inputs, slices=tuple(_files(here, inputs)))
     prepared = await prepare(engine, chosen, Asked(evacuate={host: to}))
-    if here and host in prepared.refreshed.down:
+    if chosen.slices and host in prepared.refreshed.down:
         async with prepared:
             raise HostUnreachable(
                 host,
@@ -50,8 +45,25 @@ async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to:
     return prepared
 
 
+async def choose_slices(
+    engine: Engine, inputs: Inputs, host: HostName, *, every: bool = False
+) -> tuple[Inputs, StateSnapshot]:
+    """Return the files of all slices that have something on a host or left it half-way, and the whole state.
+
+    With `every`, all slices of the state are meant, as for a network node.
+    Raises PlanError if one of the slices has no file, or if a file pins a VM to the host.
+    """
+    state = await engine.worker.run(engine.store.read, None)
+    cut_short = await engine.worker.run(lambda: set(unfinished_slices(engine.store, {Verb.EVACUATE})))
+    some = {*slices_on(state, host), *(cut_short & state.allocations.keys())}
+    here = sorted(state.allocations if every else some, key=natural)
+    _require_files(here, inputs, host)
+    _refuse_pinned(here, inputs, host)
+    return replace(inputs, slices=tuple(_files(here, inputs))), state
+
+
 def slices_on(state: StateSnapshot, host: HostName) -> Iterator[SliceKey]:
-    """Yield the slices that have VMs on a worker, or something that an unfinished move has left there."""
+    """Yield the slices that have VMs on a host, or anything else, such as what an unfinished move has left there."""
     left = {resource.slice for resource in all_resources(state) if resource.host == host}
     for key, allocation in state.allocations.items():
         if key in left or any(vm.worker == host for vm in allocation.vms.values()):
@@ -67,7 +79,7 @@ def _require_files(here: Collection[SliceKey], inputs: Inputs, host: HostName) -
     given = every_name(inputs)
     if missing := [key for key in here if key not in given]:
         raise PlanError(
-            f"{host} has VMs of {plural(len(missing), 'slice')} without a file here: {listed(missing, _NAMED)}",
+            f"{host} has something of {plural(len(missing), 'slice')} without a file here: {listed(missing, _NAMED)}",
             hint="name their files too, or destroy those slices",
         )
 

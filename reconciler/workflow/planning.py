@@ -37,7 +37,8 @@ class Asked:
     """What is asked for beside the files: slices to destroy, and resources to replace although nothing differs.
 
     `only` and `without` limit which resources exist for now, see `build_plan`. Without `refresh`, an apply trusts the
-    state and does not compare the hosts first. VMs leave the hosts in `evacuate`, see `build_plan`.
+    state and does not compare the hosts first. VMs leave the hosts in `evacuate`, see `build_plan`. `lost` are
+    resources on a host that does not come back: they leave the state without being deleted.
     """
 
     destroy: tuple[SliceKey, ...] = ()
@@ -46,6 +47,7 @@ class Asked:
     without: tuple[Address, ...] = ()
     refresh: bool = True
     evacuate: Mapping[HostName, HostName | None] = field(default_factory=dict)
+    lost: tuple[Address, ...] = ()
 
 
 NOTHING_ELSE = Asked()
@@ -115,6 +117,7 @@ def _plan(
         without=asked.without,
         settled=settled,
         evacuate=asked.evacuate,
+        lost=asked.lost,
         inputs=inputs.digests,
         tool=__version__,
     )

@@ -40,7 +40,7 @@ def test_slices_there_without_a_file_are_named_and_the_worker_takes_new_vms_stil
     write("others/other.yaml", "version: 1\nname: other\nowner: admin\ndefaults: {flavor: cirros}\nvms: {a: {}}\n")
     done = cli("evacuate", "--auto-approve", "worker1", "others")
     assert done.code == 1
-    assert "worker1 has VMs of 1 slice without a file here: admin/two-vms" in done.err
+    assert "worker1 has something of 1 slice without a file here: admin/two-vms" in done.err
     assert '"state": "cordoned"' not in cli("hosts", "--json").out
 
 

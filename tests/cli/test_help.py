@@ -14,7 +14,8 @@ from tests.cli.running import Cli, plain
 
 VERBS = [
     *("init", "validate", "schema", "plan", "apply", "destroy", "status", "show"),
-    *("history", "unlock", "drift", "gc", "verify", "hosts", "cordon", "uncordon", "evacuate", "forget", "doctor"),
+    *("history", "unlock", "drift", "gc", "verify", "hosts", "cordon", "uncordon", "evacuate"),
+    *("replace-host", "forget", "doctor"),
 ]
 STATE_VERBS = ["list", "show", "export", "import", "restore", "rebuild", "forget"]
 LAB_VERBS = ["up", "down", "status", "exec"]

@@ -60,6 +60,8 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "uncordon": (["uncordon", "worker2"], 0, "was not cordoned"),
     "evacuate": (["evacuate", "worker2", "--auto-approve"], 1, REFUSED),
     "evacuate of the host": (["evacuate", GONE, "--auto-approve"], 1, "the cluster file has no worker 'worker1'"),
+    "replace-host": (["replace-host", "worker2", "worker3", "--auto-approve"], 1, ""),
+    "replace-host of the host": (["replace-host", GONE, "worker9", "--auto-approve"], 1, "has no host 'worker9'"),
     "forget": (["forget", GONE, "--auto-approve"], 0, "loses its data"),
 }
 
