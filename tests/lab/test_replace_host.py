@@ -40,6 +40,10 @@ def test_a_worker_is_replaced_alive_and_dead(own_site: Callable[..., Site]) -> N
     site.apply(path)
     site.do("uncordon", "worker3")
 
+    refused = site.run("forget", "worker1", "--auto-approve")
+    assert refused.code == 1
+    assert "worker1 answers and works for this state" in refused.err
+
     site.do("replace-host", "worker1", "worker3", "--auto-approve", path)
     after = site.vms("leaving")
     assert sorted(vm.worker for vm in after.values()) == ["worker2", "worker3"]

@@ -9,15 +9,21 @@ from typing import Annotated
 import typer
 
 from reconciler import workflow
+from reconciler.cli.engines import connecting
 from reconciler.cli.help import Verb
+from reconciler.cli.interrupt import run_reading
 from reconciler.cli.options import AutoApprove, OnHost, Slices
 from reconciler.cli.questions import approved
 from reconciler.cli.session import Session
+from reconciler.errors import UsageError
+from reconciler.spec.load import ClusterFile
+from reconciler.spec.models.names import HostName
 from reconciler.state.export import write_export
 from reconciler.state.locks.process import this_process
 from reconciler.views import state as views
 from reconciler.views.history import history_view, steps_view
 from reconciler.workflow import state_admin
+from reconciler.workflow.replacement import works_for
 
 DECLINED = 1
 """The exit code if the answer was no."""
@@ -216,10 +222,11 @@ def forget_host(
     *,
     auto_approve: AutoApprove = False,
 ) -> int:
-    """Remove everything on a host from the state, without contacting any host. Its disks and their data are given up.
+    """Remove everything on a host from the state, and change nothing on hosts. Its disks and their data are given up.
 
-    Use it for a host that does not come back. What still runs there stays, unmanaged. Remove the host from the cluster
-    file too: then the next apply creates its VMs on other workers, with the same ids, addresses and MACs.
+    Use it for a host that does not come back. A host of the cluster file that answers and works for this state is
+    refused: what runs there would run on, unmanaged. Remove the host from the cluster file too: then the next apply
+    creates its VMs on other workers, with the same ids, addresses and MACs. If it was installed again, leave it there.
 
     Examples:
       reconciler forget worker3
@@ -229,9 +236,26 @@ def forget_host(
     with session.store(cluster) as store:
         found = state_admin.find_host(store, host)
         listed = host in {each.name for each in cluster.cluster.hosts()}
+        if listed:
+            _refuse_working(session, cluster, HostName(host), store.read(()).lineage)
         sys.stderr.write(views.forget_host_warning(host, found.values(), listed=listed))
         if not approved(f"Give up what is on {host}?", auto_approve=auto_approve):
             return DECLINED
         gone = state_admin.forget(store, found, this_process())
     session.show(views.forgotten_view(gone))
     return 0
+
+
+def _refuse_working(session: Session, cluster: ClusterFile, host: HostName, lineage: str) -> None:
+    """Raise UsageError if a host still works for the state: its VMs would run on, and nothing would know of them."""
+
+    async def ask() -> bool:
+        async with connecting(session, cluster.cluster) as connector:
+            return await works_for(connector, lineage, host)
+
+    if run_reading(ask()):
+        raise UsageError(
+            f"{host} answers and works for this state, so what it has would run on unmanaged",
+            hint=f"`reconciler evacuate {host}` moves its VMs away, `reconciler replace-host {host} NEW` to a new one; "
+            "or take it out of the cluster file first",
+        )
