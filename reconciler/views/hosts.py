@@ -24,7 +24,10 @@ def hosts_view(found: Sequence[HostReport]) -> View:
 def lost_host_text(host: str, lost: Collection[Address]) -> str:
     """Say what is given up on a host that does not come back; the plan names the data that is lost."""
     count = plural(len(lost), "resource")
-    return f"{host} does not come back: {count} there will leave the state, and are created on the new host.\n"
+    return (
+        f"{host} does not come back: {count} there will leave the state, and are created on the new host.\n"
+        f"Make sure that {host} stays off: what still runs there would disturb them.\n"
+    )
 
 
 def _blocks(found: Sequence[HostReport]) -> list[Block]:

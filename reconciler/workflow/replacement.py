@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from reconciler.apply.observation.owners import read_records
 from reconciler.apply.transport.connection import Connector
 from reconciler.engine import Engine
-from reconciler.errors import HostError, HostUnreachable, PlanError, UsageError
+from reconciler.errors import HostError, HostUnreachable, PlanError, StateMoved, UsageError
 from reconciler.plan.renames import find_renames
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import HostName
+from reconciler.spec.models.names import Address, HostName
 from reconciler.workflow.applying import PreparedApply, prepare
 from reconciler.workflow.evacuation import choose_slices, prepare_evacuation
 from reconciler.workflow.load import Inputs
@@ -97,4 +99,20 @@ async def _without(engine: Engine, inputs: Inputs, old: HostName, new: HostName 
     if old in {host.name for host in inputs.cluster.cluster.hosts()}:
         await engine.worker.run(engine.store.cordon, old, engine.holder.user)
     lost = tuple(where for where, entry in state.resources.items() if entry.resource.host == old)
-    return await prepare(engine, chosen, Asked(lost=lost, evacuate={} if new is None else {old: new}))
+    prepared = await prepare(engine, chosen, Asked(lost=lost, evacuate={} if new is None else {old: new}))
+    try:
+        refuse_moved(await engine.worker.run(engine.store.read, None), lost, old)
+    except StateMoved:
+        async with prepared:
+            raise
+    return prepared
+
+
+def refuse_moved(state: StateSnapshot, lost: Iterable[Address], host: HostName) -> None:
+    """Raise StateMoved if something has left a host since it was counted as lost there: it is not lost at all."""
+    for where in lost:
+        if (entry := state.resources.get(where)) is not None and entry.resource.host != host:
+            raise StateMoved(
+                f"another apply has moved {where} from {host} to {entry.resource.host} meanwhile",
+                hint="nothing was changed; run the command again",
+            )

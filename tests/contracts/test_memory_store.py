@@ -82,7 +82,6 @@ class TestHolding(test_state_leases.TestHolding):
 
 
 class TestFencing(test_state_leases.TestFencing):
-    test_a_former_holder_writes_nothing = None  # type: ignore[assignment]  # forgets resources too
     test_a_closed_reader_cannot_renew = None  # type: ignore[assignment]  # about a file
 
 
