@@ -1,7 +1,8 @@
 """Hides user-data in lines of a file that messages show.
 
 If the text is valid YAML, the parser gives the positions of user-data. If it is not, the end of user-data is unknown,
-so everything after its key is hidden. Text that may be user-data with wrong indentation is hidden too.
+so everything after its key is hidden, as it is in a very long text. Text that may be user-data with wrong indentation
+is hidden too.
 """
 
 from __future__ import annotations
@@ -27,6 +28,18 @@ from reconciler.spec.yaml.events import ruamel_events
 
 _KEYS = ("cloud_init", "user_data")
 _SIMILARITY = 0.7
+_OTHERS = dict.fromkeys(code for code in range(128) if chr(code) not in "".join(_KEYS))
+"""Deletes the letters that no key of user-data has."""
+
+_FEWEST = 0.35 * (5 + len(_KEYS[1]))
+"""A word with fewer letters of the keys than this is similar to none: see the ratio of difflib's SequenceMatcher."""
+
+_SLOWLY = 2**16
+"""The longest text, in characters, that the slow parser reads only to hide as little as possible."""
+
+_MOST_SIMILAR = 2000
+"""How many different words are compared; a file with more that are made of the letters of a key is no slice."""
+
 _WRITTEN_KEY = re.compile(r"""(?P<key>[A-Za-z0-9_-]{5,16})["']?[ \t]*:""")
 
 
@@ -63,6 +76,8 @@ def redaction_of(text: str) -> Redaction:
     first = next(_mentions(text), None)
     if first is None:
         return Redaction(())
+    if len(text) > _SLOWLY:
+        return Redaction((first,))
     try:
         return Redaction(tuple(_spans(list(ruamel_events(text)))))
     except (YAMLError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
@@ -72,7 +87,17 @@ def redaction_of(text: str) -> Redaction:
 @lru_cache(maxsize=2**12)  # files repeat their keys
 def is_private(key: str) -> bool:
     """Return whether a key is a key of user-data, or is similar to one."""
-    return bool(get_close_matches(key.lower().replace("-", "_"), _KEYS, n=1, cutoff=_SIMILARITY))
+    word = _normal(key)
+    return _may_be_similar(word) and bool(get_close_matches(word, _KEYS, n=1, cutoff=_SIMILARITY))
+
+
+def _normal(key: str) -> str:
+    return key.lower().replace("-", "_")
+
+
+def _may_be_similar(word: str) -> bool:
+    """Return False for most words that are similar to no key, quickly."""
+    return len(word.translate(_OTHERS)) >= _FEWEST
 
 
 def after_key(written: str, column: int) -> str:
@@ -82,9 +107,14 @@ def after_key(written: str, column: int) -> str:
 
 
 def _mentions(text: str) -> Iterator[_Span]:
+    compared: set[str] = set()
     for number, line in enumerate(text.split("\n"), start=1):
         for found in _WRITTEN_KEY.finditer(line):
-            if is_private(found["key"]):
+            word = _normal(found["key"])
+            if not _may_be_similar(word):
+                continue
+            compared.add(word)
+            if len(compared) > _MOST_SIMILAR or is_private(word):
                 yield _Span(number, found.end() + 1, None)
 
 
