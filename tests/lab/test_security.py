@@ -11,13 +11,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from reconciler import lab as labs
 from reconciler.apply import transport
-from reconciler.apply.transport.rootshell import BEGIN, PUT, SHELL
+from reconciler.apply.transport.rootshell import BEGIN, FORWARD, GET, PUT, READY, SHELL
 from reconciler.apply.transport.ssh import SshConnector
 from reconciler.errors import HostError
 from reconciler.lab.cluster_files import USER
@@ -51,6 +52,9 @@ REFUSED = [
     "sudo -n /bin/sh -s forward /run/openvswitch/db.sock",
     "sudo -n /bin/sh -s forward /var/lib/reconciler/vms/1001/../../../../run/openvswitch/db.sock",
     "sudo -n /bin/sh -s forward 10.0.10.2:22",
+    "sudo -n /bin/sh -s forward localhost:22",
+    "sudo -n /bin/sh -s forward localhost:5432",
+    "sudo -n /bin/sh -s forward localhost:59010000",
     "sudo -n /bin/sh -s id",
 ]
 
@@ -226,6 +230,29 @@ def test_the_gate_refuses_all_else_in_one_line(gated: Login) -> None:
     assert sum(": refused: " in line for line in noted) == len(REFUSED) + len(injected) + 3
 
 
+def test_the_gate_logs_a_script_that_it_does_not_know_as_a_whole(gated: Login) -> None:
+    command = "sudo -n /bin/sh -s get /var/lib/reconciler/images/none"
+    assert gated.ssh(command, stdin=GET).stdout == "there is no file /var/lib/reconciler/images/none\n"
+    other = f"begin() {{\nid -u; echo '\033[2J'\n: {'x' * 1000}\n}}\n{BEGIN}"
+    assert gated.ssh(command, stdin=other).stdout.startswith("0\n")
+    known, first, *noted = on_host(gated.lab, WORKER, "cat /run/lab/gate.log").splitlines()
+    place = "get /var/lib/reconciler/images/none sha256 "
+    assert known.endswith(f"{place}{sha256(GET.encode()).hexdigest()}")
+    assert first.endswith(f"{place}{sha256(other.encode()).hexdigest()}, an unknown script:")
+    told = [line.partition(" alice from 127.0.0.1:     ")[2] for line in noted]
+    assert told[:2] == ["begin() {", "id -u; echo '?[2J'"]
+    assert "".join(told[2:-2]) == f": {'x' * 1000}"
+    assert told[-2:] == ["}", BEGIN.rstrip("\n")]
+
+
+def test_a_port_without_a_vm_is_not_reached_though_something_listens(login: Login) -> None:
+    pid = on_host(login.lab, WORKER, "busybox httpd -f -p 127.0.0.1:5999 > /dev/null 2>&1 & echo $!; sleep 0.3")
+    done = login.ssh("sudo -n /bin/sh -s forward localhost:5999", stdin=FORWARD)
+    assert done.stdout == "no VM has the VNC port localhost:5999\n"
+    assert READY not in done.stdout
+    on_host(login.lab, WORKER, f"kill {pid}")
+
+
 def test_the_gate_opens_no_terminal_no_port_and_no_copy(gated: Login) -> None:
     terminal = gated.ssh(options=("-tt",))
     assert (terminal.returncode, terminal.stdout) == (255, "")
@@ -249,5 +276,7 @@ def test_the_lists_name_the_same_commands() -> None:
     assert f"    {' '.join(SHELL)}, \\\n" in sudoers
     assert f"'{' '.join(ALLOWED)}')" in gate
     assert BEGIN.rstrip("\n") in gate
+    for script in (PUT, GET, FORWARD):
+        assert sha256(script.encode()).hexdigest() in gate
     assert PUT.endswith(BEGIN)
     assert os.access(ON_HOSTS / "reconciler-gate", os.X_OK)

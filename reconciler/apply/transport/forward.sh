@@ -1,4 +1,11 @@
 begin() {
+case $2 in localhost:*)
+    display=127.0.0.1:$((${2#localhost:} - 5900)) found=
+    for file in $(printf %s "$display" | grep -lszFx -f - /proc/[0-9]*/cmdline); do
+        if [ -O "$file" ]; then found=yes; fi
+    done
+    [ -n "$found" ] || { echo "no VM has the VNC port $2"; exit 1; } ;;
+esac
 exec perl -MSocket -e '
     my ($there) = @ARGV;
     my $port = $there =~ /^localhost:([0-9]+)$/ ? $1 : 0;
