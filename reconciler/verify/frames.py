@@ -27,6 +27,7 @@ UNKNOWN_MAC: Final = "02:00:00:00:00:fe"
 """A second unused MAC address, for the sender of forged frames."""
 
 _PUSH: Final = re.compile(r"push_vlan\((?:[^()]*,)?vid=(\d+)[^()]*\)")
+_METER: Final = re.compile(r"meter\(\d+\)")
 _MARK: Final = "Datapath actions: "
 
 
@@ -128,6 +129,8 @@ def _exits(actions: str, vlan: int | None) -> Iterator[Exit]:
             vlan = int(pushed[1])
         elif action == "pop_vlan":
             vlan = None
+        elif _METER.fullmatch(action):
+            continue  # a limit, which the first frame passes
         elif "(" in action:
             msg = f"a switch action that cannot be followed: {action}"
             raise ValueError(msg)

@@ -1,8 +1,9 @@
 """Makes a bridge fail closed, and keeps our flows over a restart of the switch.
 
 With `fail_mode` secure, a switch that starts without flows forwards nothing. A process on the host, the keeper, saves
-our flows whenever they change and loads them again at once when the switch has restarted. The base flow lets a bridge
-forward at all; it is loaded together with the others or after them, so a bridge that has it has them all.
+our flows and their meters whenever they change and loads them again at once when the switch has restarted. The base
+flow lets a bridge forward at all; it is loaded together with the others or after them, so a bridge that has it has them
+all.
 """
 
 from __future__ import annotations
@@ -24,20 +25,44 @@ KEEP = f"""#!/bin/sh
 # Keeps the reconciler's flows of a bridge: sh keep convert|watch BRIDGE
 set -u
 bridge=$2 base={BASE_COOKIE:#x} ours={switch.OURS}
-saved=${{0%/*}}/$bridge.flows
-of() {{ ovs-ofctl --timeout=10 "$@"; }}
+saved=${{0%/*}}/$bridge.flows meters=${{0%/*}}/$bridge.meters
+of() {{ ovs-ofctl --timeout=10 -O OpenFlow14 "$@"; }}
 whole() {{ of --no-stats dump-flows "$bridge" "cookie=$base/-1" 2> /dev/null | grep -q actions=; }}
 save() {{
     of --names --no-stats dump-flows "$bridge" "$ours" > "$saved.new" 2> /dev/null || return 0
-    if grep -q "cookie=$base," "$saved.new"; then mv -- "$saved.new" "$saved"; fi
+    if grep -q "cookie=$base," "$saved.new"; then
+        save_meters
+        mv -- "$saved.new" "$saved"
+    fi
 }}
+# OpenFlow has no cookies for meters: those that our flows name are ours. Each is on a line as add-meter takes it.
+save_meters() {{
+    of dump-meters "$bridge" 2> /dev/null | awk -v flows="$saved.new" '
+        BEGIN {{
+            while ((getline line < flows) > 0)
+                if (match(line, /actions=meter:[0-9]+/)) ours[substr(line, RSTART + 14, RLENGTH - 14)]
+        }}
+        /^meter=/ {{ number = substr($1, 7); form = $2 " " $3; next }}
+        number in ours && form == "pktps burst" {{ print "meter=" number ",pktps,burst,band=" $1 "," $2 "," $3 }}
+    ' > "$meters.new"
+    mv -- "$meters.new" "$meters"
+}}
+# Flows are loaded without their meters first, because each meter takes a command of its own.
 restore() {{
     [ -e "$saved" ] || echo "cookie=$base,priority=0,actions=NORMAL" > "$saved"
-    of --bundle add-flows "$bridge" "$saved" 2> /dev/null && return 0
+    if [ -s "$meters" ]; then
+        sed 's/meter:[0-9]*,//' "$saved" > "$saved.plain"
+        load "$saved.plain"
+        while IFS= read -r line; do of add-meter "$bridge" "$line" < /dev/null 2> /dev/null || :; done < "$meters"
+    fi
+    load "$saved"
+}}
+load() {{
+    of --bundle add-flows "$bridge" "$1" 2> /dev/null && return 0
     # A port is gone. Every flow that can be loaded is, and the base flow last.
     while IFS= read -r line; do
         case $line in *"cookie=$base,"*) ;; *) of add-flow "$bridge" "$line" < /dev/null 2> /dev/null || : ;; esac
-    done < "$saved"
+    done < "$1"
     of add-flow "$bridge" "cookie=$base,priority=0,actions=NORMAL"
 }}
 convert() {{
@@ -48,6 +73,7 @@ convert() {{
                 grep -vxE ' cookie=0x0,( table=0,)? priority=0 actions=NORMAL' || :
             echo "cookie=$base,priority=0,actions=NORMAL"
         }} > "$saved.new"
+        save_meters
         mv -- "$saved.new" "$saved"
         ovs-vsctl --timeout=10 set-fail-mode "$bridge" secure || exit 1
     fi
@@ -69,11 +95,24 @@ watch() {{
 "$1"
 """
 
+KEEPER = f"{paths.FLOWS}/keep"
+
+# A keeper of an earlier version is ended with what it has started, and has ended when its lock is free.
 SECURE = """
 directory=$1 bridge=$2
 umask 077
 [ -d "$directory" ] || mkdir -p -- "$directory"
 printf '%s' "$3" > "$directory/keep.new"
+if [ -e "$directory/keep" ] && ! cmp -s -- "$directory/keep.new" "$directory/keep"; then
+    here=$(readlink /proc/self/ns/mnt)
+    for file in $(printf '%s\\n' "$directory/keep" | grep -lszFx -f - /proc/[0-9]*/cmdline); do
+        process=${file%/cmdline}
+        case $(tr '\\0' ' ' < "$file") in *" watch $bridge ") ;; *) continue ;; esac
+        if [ "$(readlink "$process/ns/mnt")" != "$here" ]; then continue; fi
+        kill -- "-${process#/proc/}" 2> /dev/null || :
+    done
+    flock -w 5 "$directory/$bridge.lock" true
+fi
 mv -- "$directory/keep.new" "$directory/keep"
 sh "$directory/keep" convert "$bridge"
 setsid -f sh "$directory/keep" watch "$bridge" < /dev/null > /dev/null 2>&1

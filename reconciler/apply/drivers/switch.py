@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,6 +17,8 @@ from reconciler.apply.transport.command import Command, Result, script
 from reconciler.errors import HostError
 
 _SECONDS = 10
+_OFCTL = ("ovs-ofctl", f"--timeout={_SECONDS}")
+_WITH_METERS = ("-O", "OpenFlow13")
 _COOKIE_PREFIX = 0x7263 << 48
 _COOKIE_MASK = 0xFFFF << 48
 OURS = f"cookie={_COOKIE_PREFIX:#x}/{_COOKIE_MASK:#x}"
@@ -40,6 +43,20 @@ _MIRRORING = (
 _TRANSACT = """
 message=$(ovs-vsctl "$@" 2>&1) || { printf '%s\\n' "$message" >&2; exit 1; }
 case $message in *"Error detected"*) printf '%s\\n' "$message" >&2; exit 1 ;; esac
+"""
+
+
+_FLAG = "reset_counts"
+_METER = re.compile(
+    r"meter=(?P<number>\d+) pktps burst bands=\s*type=drop rate=(?P<rate>\d+) burst_size=(?P<burst>\d+)"
+)
+_SET_METER = """
+of() { ovs-ofctl --timeout=10 -O OpenFlow13 "$@"; }
+of add-meter "$1" "$2" 2> /dev/null || of mod-meter "$1" "$2"
+"""
+_DELETE_METER = """
+of() { ovs-ofctl --timeout=10 -O OpenFlow13 "$@"; }
+if ! of dump-flows "$1" | grep -q "actions=meter:$2,"; then of del-meter "$1" "meter=$2"; fi
 """
 
 
@@ -153,16 +170,16 @@ def _mirror(row: Mapping[str, Any], names: Mapping[str, str], holders: Mapping[s
 
 
 def probe_flows(bridge: str) -> Command:
-    """Return the command that reads our flows of a bridge."""
-    return Command(("ovs-ofctl", f"--timeout={_SECONDS}", "--names", "--no-stats", "dump-flows", bridge, OURS))
+    """Return the command that reads our flows of a bridge. OpenFlow 1.0 would leave out the meters in their actions."""
+    return Command((*_OFCTL, *_WITH_METERS, "--names", "--no-stats", "dump-flows", bridge, OURS))
 
 
 def parse_flows(host: str, result: Result) -> Mapping[int, frozenset[Flow]]:
-    """Return our flows by their cookie."""
+    """Return our flows by their cookie. One that was loaded by OpenFlow 1.0 has a flag, which means nothing to us."""
     found: dict[int, frozenset[Flow]] = {}
     for line in output.text(host, result).split("\n"):
         head, _, actions = line.strip().rpartition(" actions=")
-        parts = [part.strip() for part in head.replace('"', "").split(",")]
+        parts = [part for part in re.split(r"[,\s]+", head.replace('"', "")) if part not in {"", _FLAG}]
         named = dict(part.split("=", 1) for part in parts if part.startswith(("cookie=", "priority=")))
         match = frozenset(part for part in parts if not part.startswith(("cookie=", "priority=", "table=")))
         cookie = output.number(named.get("cookie", ""), 16)
@@ -183,7 +200,8 @@ def set_flows(bridge: str, number: int, found: frozenset[Flow], wanted: frozense
     A replacement is one transaction, so that no frame passes in between. If there were none, or will be none, plain
     commands are enough: they take 5 ms, a transaction 19, and flows that drop are added first.
     """
-    start = ("ovs-ofctl", f"--timeout={_SECONDS}")
+    metered = any(one.actions.startswith("meter:") for one in wanted)
+    start = (*_OFCTL, "-O", "OpenFlow14") if metered else _OFCTL
     if not wanted:
         return Command((*start, "del-flows", bridge, f"cookie={number:#x}/-1"))
     lines = [f"add cookie={number:#x},{one}" for one in sorted(wanted, key=lambda one: (one.priority, str(one)))]
@@ -191,6 +209,27 @@ def set_flows(bridge: str, number: int, found: frozenset[Flow], wanted: frozense
         return Command((*start, "add-flows", bridge, "-"), stdin="\n".join([*lines, ""]))
     delete = f"delete cookie={number:#x}/-1"
     return Command((*start, "--bundle", "add-flows", bridge, "-"), stdin="\n".join([delete, *lines, ""]))
+
+
+def probe_meters(bridge: str) -> Command:
+    """Return the command that reads the meters of a bridge."""
+    return Command((*_OFCTL, *_WITH_METERS, "dump-meters", bridge))
+
+
+def parse_meters(host: str, result: Result) -> Mapping[int, int]:
+    """Return how many packets each meter passes in a second, by its number; meters of another form are left out."""
+    found = _METER.finditer(output.text(host, result))
+    return {int(one["number"]): int(one["rate"]) for one in found if one["rate"] == one["burst"]}
+
+
+def set_meter(bridge: str, number: int, rate: int) -> Command:
+    """Return the command that creates a meter or changes it: so many packets pass in a second, others are dropped."""
+    return script(_SET_METER, bridge, f"meter={number},pktps,burst,band=type=drop,rate={rate},burst_size={rate}")
+
+
+def delete_meter(bridge: str, number: int) -> Command:
+    """Return the command that deletes a meter, unless a flow uses it: the flow would be deleted too."""
+    return script(_DELETE_METER, bridge, str(number))
 
 
 def transact(*commands: Sequence[str]) -> Command:

@@ -25,7 +25,8 @@ class Port(Resource):
     """A TAP of one NIC, and its port on the bridge if `vlan` is set. The TAP of an unlinked NIC is on no bridge.
 
     `gateway_mac` and `ip` are set on the internet VLAN only: the one station that this port may talk to, and the VM's
-    address, the only one that it may send from.
+    address, the only one that it may send from. `broadcast` is how many broadcasts and multicasts it may send in a
+    second, None for any number.
     """
 
     kind: ClassVar[Kind] = Kind("port")
@@ -43,14 +44,17 @@ class Port(Resource):
     vlan: Annotated[VlanId | None, LIVE]
     gateway_mac: Annotated[str | None, LIVE]
     ip: Annotated[str | None, LIVE] = None
+    broadcast: Annotated[int | None, LIVE] = None
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
         """Return the port of each NIC of each VM."""
         bridge = design.cluster.bridge.name
         online = VlanId(design.cluster.internet.vlan)
+        limit = design.cluster.limits.broadcast
         for vm in design.vms:
             for nic in vm.nics:
+                vlan = online if nic.ip is not None else nic.vlan
                 yield cls(
                     address=port_address(nic),
                     slice=design.key,
@@ -60,9 +64,10 @@ class Port(Resource):
                     tap=nic.tap,
                     mac=nic.mac,
                     mtu=nic.link.mtu if nic.link is not None else DEFAULT_MTU,
-                    vlan=online if nic.ip is not None else nic.vlan,
+                    vlan=vlan,
                     gateway_mac=GATEWAY_MAC if nic.ip is not None else None,
                     ip=nic.ip,
+                    broadcast=limit if vlan is not None else None,
                 )
 
     @classmethod

@@ -20,6 +20,9 @@ NEVER = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "2
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")))
 """Networks that the internet does not route (RFC 6890): closed, but for those of `allow_private`."""
 
+BROADCAST = 1000
+"""How many broadcasts and multicasts each NIC may send in a second, unless the file says otherwise."""
+
 CONNECTIONS = 4096
 """How many connections of one guest the gateway tracks at once, unless the file says otherwise."""
 
@@ -240,10 +243,12 @@ class Limits(Model):
     """The most that each VM can take of what it shares with others, beside what its flavor says.
 
     `serial_log` bounds the log of what its guest writes to its serial port. VMs that run get another limit when they
-    start the next time. `connections` bounds how many of its connections to the internet the gateway tracks at once;
-    null is any number.
+    start the next time. `broadcast` bounds how many broadcasts and multicasts each of its NICs sends in a second, and
+    `connections` bounds how many of its connections to the internet the gateway tracks at once;
+    null is any number of either.
     """
 
+    broadcast: Annotated[int, Field(ge=10, le=1_000_000)] | None = BROADCAST
     connections: Annotated[int, Field(ge=16, le=1_000_000)] | None = CONNECTIONS
     serial_log: LogSize = Field(default=SERIAL_LOG, json_schema_extra={"default": format_size(SERIAL_LOG)})
 

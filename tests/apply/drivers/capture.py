@@ -73,6 +73,8 @@ _SEGMENT_FILE = f"{ROOT}/routers/slice-1000/conf.d/seg1.conf"
 _INSIDE = "ip netns exec slice-1000"
 _HOSTS = f"{ROOT}/uplink/hosts.d"
 _OTHERS = replace(TRUNK, address=address(Trunk, "bob/lab2@worker1"), slice="bob/lab2", vlans=(VlanId(120),))
+_METERS = "ovs-ofctl -O OpenFlow13"
+_FAST = "meter=32034,pktps,burst,band=type=drop,rate=9000,burst_size=9000"
 _STOPPED = (DISK, *PORTS)
 _RUNNING = (*_STOPPED, VM)
 _LOOKALIKE = f"perl -e 'sleep 60' x -name guest=alice/lab1/web -pidfile {_VMS}/qemu.pid"
@@ -155,7 +157,7 @@ PORT_STATES = (
         LINKED_PORT,
         by_hand=f"mkdir {ROOT}/claims; echo {LINKED_PORT.address} > {ROOT}/claims/tap1001-1",
     ),
-    State("TAP without a port", LINKED_PORT, (replace(LINKED_PORT, vlan=None),)),
+    State("TAP without a port", LINKED_PORT, (replace(LINKED_PORT, vlan=None, broadcast=None),)),
     State("port without flows", LINKED_PORT, (LINKED_PORT,), "ovs-ofctl del-flows br-int in_port=tap1001-1"),
     State(
         "one flow removed by hand",
@@ -188,9 +190,13 @@ PORT_STATES = (
     ),
     State("TAP deleted by hand", LINKED_PORT, (LINKED_PORT,), "ip link delete tap1001-1; sleep 0.3"),
     State("TAP down, with another MTU", LINKED_PORT, (LINKED_PORT,), "ip link set tap1001-1 down mtu 1400"),
-    State("to be unlinked", replace(LINKED_PORT, vlan=None), (LINKED_PORT,), before=LINKED_PORT),
+    State("to be unlinked", replace(LINKED_PORT, vlan=None, broadcast=None), (LINKED_PORT,), before=LINKED_PORT),
     State("to be on another VLAN", replace(LINKED_PORT, vlan=VlanId(101)), (LINKED_PORT,), before=LINKED_PORT),
-    State("to be on the internet", INTERNET_PORT, (replace(INTERNET_PORT, vlan=None, gateway_mac=None, ip=None),)),
+    State(
+        "to be on the internet",
+        INTERNET_PORT,
+        (replace(INTERNET_PORT, vlan=None, gateway_mac=None, ip=None, broadcast=None),),
+    ),
     State("to have another address", INTERNET_PORT, (replace(INTERNET_PORT, ip="10.60.7.66"),)),
     State(
         "allowed one address more by hand",
@@ -204,6 +210,16 @@ PORT_STATES = (
         replace(INTERNET_PORT, vlan=VlanId(100), gateway_mac=None, ip=None),
         (INTERNET_PORT,),
     ),
+    State("without a limit", replace(LINKED_PORT, broadcast=None), (LINKED_PORT,), before=LINKED_PORT),
+    State("with another limit", replace(INTERNET_PORT, broadcast=50), (INTERNET_PORT,), before=INTERNET_PORT),
+    State(
+        "of an earlier version",
+        LINKED_PORT,
+        (replace(LINKED_PORT, broadcast=None),),
+        f"sed -i '/dump-meters/d' {ROOT}/flows/keep",
+    ),
+    State("limit changed by hand", LINKED_PORT, (LINKED_PORT,), f"{_METERS} mod-meter br-int {_FAST}"),
+    State("meter deleted by hand", INTERNET_PORT, (INTERNET_PORT,), f"{_METERS} del-meter br-int meter=32033"),
     State("foreign TAP", LINKED_PORT, by_hand="ip tuntap add tap1001-1 mode tap", end="refused"),
     State(
         "foreign interface of another kind",
@@ -214,13 +230,13 @@ PORT_STATES = (
     State(
         "TAP of another VM",
         LINKED_PORT,
-        (replace(LINKED_PORT, address=INTERNET_PORT.address, vlan=None),),
+        (replace(LINKED_PORT, address=INTERNET_PORT.address, vlan=None, broadcast=None),),
         end="refused",
     ),
     State(
         "foreign port on the switch",
         LINKED_PORT,
-        (replace(LINKED_PORT, vlan=None),),
+        (replace(LINKED_PORT, vlan=None, broadcast=None),),
         "ovs-vsctl add-port br-int tap1001-1",
         end="refused",
     ),

@@ -133,6 +133,7 @@ def port(number: int, vlan: int | None, gateway_mac: str | None = None, ip: str 
         vlan=None if vlan is None else VlanId(vlan),
         gateway_mac=gateway_mac,
         ip=ip,
+        broadcast=None if vlan is None else 1000,
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.apply.drivers.bridge import BASE_COOKIE, secure
-from reconciler.apply.drivers.switch import cookie
+from reconciler.apply.drivers.bridge import BASE_COOKIE, KEEP, KEEPER, SECURE, secure
+from reconciler.apply.drivers.switch import cookie, set_meter
+from reconciler.apply.transport.command import script
 from tests.apply.drivers.realhost import RealHost, real_host
 
 pytestmark = pytest.mark.lab
@@ -80,3 +81,51 @@ def test_flows_are_loaded_although_a_port_is_gone(host: RealHost) -> None:
     host.sh("kill -9 $(pidof ovs-vswitchd); ovs-vsctl --no-wait del-port gone")
     host.sh("ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --log-file=/run/openvswitch/log")
     assert flows_become(host, ours) == ours
+
+
+def metered(host: RealHost) -> tuple[str, list[str]]:
+    """Return the meters, and the flows with their meters."""
+    of = "ovs-ofctl -O OpenFlow14"
+    flows = host.sh(f"{of} --names --no-stats dump-flows br-int")
+    return host.sh(f"{of} dump-meters br-int").partition("\n")[2], sorted(flows.split("\n"))
+
+
+def in_use_with_a_meter(host: RealHost) -> None:
+    """Give the bridge a meter and a flow of ours that passes it."""
+    host.perform([set_meter("br-int", 32033, 40)])
+    match = f"cookie={OURS:#x},priority=210,in_port=ens4,dl_vlan=400"
+    host.sh(f"ovs-ofctl -O OpenFlow14 add-flow br-int {match},actions=meter:32033,NORMAL; sleep 0.5")
+
+
+def test_meters_are_loaded_again_with_the_flows_that_pass_them(host: RealHost) -> None:
+    host.perform([secure("br-int")])
+    in_use_with_a_meter(host)
+    before = metered(host)
+    assert "meter=32033 pktps burst bands=\ntype=drop rate=40 burst_size=40" in before[0]
+    assert any(line.endswith("actions=meter:32033,NORMAL") for line in before[1])
+    for _ in range(2):
+        host.sh(RESTART)
+        deadline = time.monotonic() + 5
+        while metered(host) != before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert metered(host) == before
+        time.sleep(0.5)
+
+
+def test_a_bridge_that_fails_open_keeps_its_meters_when_it_is_converted(host: RealHost) -> None:
+    in_use_with_a_meter(host)
+    host.perform([secure("br-int")])
+    assert "meter=32033 pktps burst" in metered(host)[0]
+    assert any(line.endswith("actions=meter:32033,NORMAL") for line in metered(host)[1])
+
+
+def test_a_keeper_of_an_earlier_version_is_replaced(host: RealHost) -> None:
+    host.perform([script(SECURE, KEEPER.rpartition("/")[0], "br-int", KEEP.replace("save_meters\n", ":\n"))])
+    keeper = "pgrep -f --parent 1 '^sh /var/lib/reconciler/flows/keep watch br-int'"
+    before = host.sh(f"sleep 0.3; {keeper}").split()
+    host.perform([secure("br-int"), secure("br-int")])
+    after = host.sh(f"sleep 0.3; {keeper}").split()
+    assert (len(before), len(after)) == (1, 1)
+    assert before != after
+    in_use_with_a_meter(host)
+    assert "meter=32033,pktps" in host.sh("cat /var/lib/reconciler/flows/br-int.meters")

@@ -81,7 +81,7 @@ def texts(commands: Sequence[object]) -> list[str]:
     "evil", ["$(reboot)", "; reboot", "`reboot`", "--help", "a b", "'", '"', "\n", "${IFS}", "x,y"]
 )
 def test_what_varies_is_never_part_of_a_shell_text(evil: str) -> None:
-    fresh = port.PortFact("", "", "", 0, up=False, port=None, flows=frozenset(), guarded=True)
+    fresh = port.PortFact("", "", "", 0, up=False, port=None, flows=frozenset(), guarded=True, kept=True, meter=None)
     known = texts(port.ensure(LINKED_PORT, fresh, None))
     assert texts(port.ensure(replace(LINKED_PORT, tap=evil, mac=evil, bridge=evil), fresh, None)) == known
     down = vm.VmFact((), left=False)
