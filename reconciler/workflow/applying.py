@@ -30,6 +30,7 @@ from reconciler.plan.snapshot import SHARED, Cordon, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import listed
 from reconciler.state.store import Lock, StateReader, Verb
+from reconciler.workflow.disk_room import refuse_disks_without_room
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
 from reconciler.workflow.ownership import (
@@ -140,6 +141,7 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         if seen.drifted or seen.down:
             planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted, seen.down)
             seen = concerning(inputs, seen, planned)
+        await _refuse_disks_without_room(engine, planned)
         cordoned = await engine.worker.run(engine.store.cordons) if _places_vms(planned) else {}
         return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all(), cordoned=cordoned)
     raise AssertionError  # the stack suppresses no exception
@@ -159,6 +161,11 @@ async def _refuse_foreign_hosts(engine: Engine, inputs: Inputs, planned: Plan) -
         await refuse_foreign_hosts(engine.store, engine.connector, hosts_of(inputs, planned))
 
 
+async def _refuse_disks_without_room(engine: Engine, planned: Plan) -> None:
+    if engine.origin is not None:  # simulated hosts have no file system
+        await refuse_disks_without_room(engine.connector, planned)
+
+
 async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> PreparedApply:
     """Lock the slices of a saved plan, and check that the state has not changed since; hosts are not refreshed.
 
@@ -168,6 +175,7 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
         locks = await stack.enter_async_context(engine.locked(_names(saved)))
         await engine.worker.run(engine.store.check_plan, saved)
         await _refuse_foreign_hosts(engine, inputs, saved)
+        await _refuse_disks_without_room(engine, saved)
         # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
         agreed = replace(saved, lineage=(await engine.worker.run(engine.store.read, ())).lineage)
         return PreparedApply(
