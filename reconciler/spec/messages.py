@@ -109,6 +109,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source) 
     found = []
     for item in error.errors(include_url=False):
         fault = Fault(item["type"], item["loc"], item["input"], item.get("ctx", {}))
+        if _counts_the_valid_alone(fault):
+            continue
         message = _message(fault, model)
         path = fault.path[:-1] if fault.kind == "missing" or _is_key(fault) else fault.path
         if _may_be_secret(fault) and source.follows_secret(path):
@@ -116,6 +118,12 @@ def problems_of(error: ValidationError, model: type[BaseModel], source: Source) 
         else:
             found.append(source.problem(message.code, message.summary, path, message.hint, key=message.at_key))
     return found
+
+
+def _counts_the_valid_alone(fault: Fault) -> bool:
+    """Whether a list is long enough, and pydantic misses only the entries that it has reported already."""
+    enough = fault.context.get("min_length", 1)
+    return fault.kind == "too_short" and isinstance(fault.value, list) and len(fault.value) >= enough
 
 
 def _may_be_secret(fault: Fault) -> bool:
