@@ -78,6 +78,13 @@ def test_a_fit_host_has_nothing_to_be_done(required: Requirements) -> None:
     [
         ("user 0 root", "user 1000 ada", "root", "commands run as ada, not as root", "ssh.sudo: true"),
         ("kvm yes", "kvm no sh: 1: cannot open /dev/kvm", "accelerator", "sh: 1: cannot open /dev/kvm", "kvm_intel"),
+        (
+            "kvm yes",
+            "kvm no sh: 1: cannot open /dev/kvm: Permission denied",
+            "accelerator",
+            "sh: 1: cannot open /dev/kvm: Permission denied",
+            "chgrp kvm /dev/kvm && chmod 660 /dev/kvm",
+        ),
         ("tun yes", "tun no cannot open", "taps", "cannot open", "modprobe tun"),
         (
             "switch yes ovs-vswitchd (Open vSwitch) 3.1.0",

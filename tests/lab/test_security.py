@@ -24,6 +24,7 @@ from reconciler.errors import HostError
 from reconciler.lab.cluster_files import USER
 from reconciler.lab.folder import locate
 from reconciler.spec.load import load_cluster
+from reconciler.spec.models.cluster import FIRST_UID
 from reconciler.spec.models.names import HostName
 from reconciler.trees import DISK
 from tests.lab.site import Site, on_host
@@ -154,7 +155,7 @@ def test_sockets_of_a_vm_are_reached_through_ssh_and_no_other_way(site: Site) ->
     (vm,) = site.vms("locked").values()
     folder = f"/var/lib/reconciler/vms/{vm.data['id']}"
     port = int(vm.data["vnc"].rpartition(":")[2])
-    assert on_host(site.lab, WORKER, f"stat -c '%U %a' {folder}") == "root 700"
+    assert on_host(site.lab, WORKER, f"stat -c '%U %a' {folder}") == "root 710"
     refused = f"setpriv --reuid=60990 --regid=60990 --clear-groups ls {folder} 2>&1 || echo refused"
     assert "Permission denied" in on_host(site.lab, WORKER, refused)
     assert on_host(site.lab, WORKER, f"ss -Hltn 'sport = :{port}'").split()[3] == f"127.0.0.1:{port}"
@@ -181,15 +182,19 @@ async def _greetings(cluster: Path, places: list[str]) -> list[bytes]:
     return heard
 
 
-def test_qemu_has_no_capability_and_cannot_start_a_program(site: Site) -> None:
+def test_qemu_is_a_user_without_capabilities_and_cannot_start_a_program(site: Site) -> None:
     site.apply(site.write(SLICE))
     (vm,) = site.vms("locked").values()
     status = dict(
         line.split(":", 1)
         for line in on_host(site.lab, vm.worker, f"cat /proc/{vm.pid}/status").splitlines()
-        if line.startswith(("Cap", "NoNewPrivs", "Seccomp:"))
+        if line.startswith(("Cap", "NoNewPrivs", "Seccomp:", "Uid", "Gid", "Groups"))
     )
+    user = "\t".join([str(FIRST_UID + vm.data["id"])] * 4)
     assert {name: value.strip() for name, value in status.items()} == {
+        "Uid": user,
+        "Gid": user,
+        "Groups": "",
         **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0" * 16),
         "NoNewPrivs": "1",
         "Seccomp": "2",  # a filter: QEMU's own, which allows neither fork nor exec

@@ -188,13 +188,13 @@ def test_the_watch_finds_its_mark(site: Site) -> None:
 
 
 def check_hosts(site: Site, marks: list[bytes]) -> None:
-    """Check that only the seed images contain the secret, for root only; from now on, their digests are marks too."""
+    """Check that only the seed images contain the secret, for root and their VMs. Their digests become marks."""
     assert holders(site, marks) == {"worker1": sorted(SEEDS)}
     for seed in SEEDS:
         assert on_host(site.lab, "worker1", f"stat -c '%a %U' {seed} {seed}.owner $(dirname {seed})").split("\n") == [
+            "640 root",
             "600 root",
-            "600 root",
-            "700 root",
+            "710 root",
         ]
         marks.append(on_host(site.lab, "worker1", f"sha256sum < {seed}").split()[0].encode())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.apply.drivers import paths
+from reconciler.apply.drivers.confinement import AS_OWNER
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import list_files, owns, parse_files, refuse, retag, slice_of, stop_at, tagged
@@ -73,7 +74,9 @@ if ($@) { print STDERR $@; exit 1; }
 ' "$directory" "$size" || status=$?
 case $status in
     0) ;;
-    3) qemu-img resize -q -f qcow2 -- "$path" "$size" ;;
+    3) """
+    + AS_OWNER
+    + """ qemu-img resize -q -f qcow2 -- "$path" "$size" ;;
     *) exit "$status" ;;
 esac
 umask 022

@@ -1,4 +1,4 @@
-"""Uploads seed images to a worker: small disks with a VM's user-data, which only root can read.
+"""Uploads seed images to a worker: small disks with a VM's user-data, which only root and the VM's user can read.
 
 A file beside each seed has its owner, the digest of its user-data, and the hash of its file. The host computes that
 hash and keeps it: a plain hash would help to brute-force a short secret.
@@ -22,7 +22,7 @@ from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, VmId, VmName
 
 # Six lines for each path: whether it exists, whether an upload left files, owner, the digest of its user-data, whether
-# file and mode are unchanged since it was created, the MACs in it.
+# file and mode are unchanged since it was created or its VM started, the MACs in it.
 PROBE = """
 for path do
     present= left= owner= digest= sum= same= macs=
@@ -34,9 +34,11 @@ for path do
         { IFS= read -r owner; IFS= read -r digest; IFS= read -r sum; IFS= read -r macs; } < "$path.owner" || :
     fi
     if [ -n "$present" ] && [ -n "$sum" ]; then
-        found=$(stat -c %a:%u -- "$path" && sha256sum < "$path")
-        if [ "$found" = "600:0
-$sum" ]; then same=yes; fi
+        mode=$(stat -c %a:%u:%g -- "$path")
+        group=$(stat -c %g -- "${path%/*}")
+        case $mode in 600:0:*|"640:0:$group")
+            if [ "$(sha256sum < "$path")" = "$sum" ]; then same=yes; fi
+        esac
     fi
     printf '%s\\n' "$present" "$left" "$owner" "$digest" "$same" "$macs"
 done

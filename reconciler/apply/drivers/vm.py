@@ -1,9 +1,9 @@
 """Starts and stops the QEMU process of each VM. Its disk and TAPs exist before the process and outlive it.
 
-A process is ours if root started it and its command line names the guest and our pidfile. The name of a process that
-runs cannot change: of a VM that was renamed, a file has its address, and the name that the process was started with.
-Guests are not shut down:
-SIGTERM makes QEMU write its buffers to the disk and exit, as if the guest's power were cut.
+A process is ours if root started it, for itself or for its VM's user, and its command line names the guest and our
+pidfile. The name of a process that runs cannot change: of a VM that was renamed, a file has its address, and the name
+that the process was started with. Guests are not shut down: SIGTERM makes QEMU write its buffers to the disk and exit,
+as if the guest's power were cut.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from reconciler.apply.drivers.confinement import CONFINE
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import owns, refuse, slice_of, stop_at, tagged
+from reconciler.apply.drivers.qemu import launch, option, settings
 from reconciler.apply.drivers.serial_log import LOGGER, WAIT_FOR_LOGGER
 from reconciler.apply.seed_image import network_image
 from reconciler.apply.transport import output
@@ -26,30 +28,36 @@ from reconciler.apply.transport.command import Command, Operation, Result, scrip
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk, Nic, Vm, address
 from reconciler.plan.resources.vm import RUNNING
+from reconciler.spec.models.cluster import FIRST_UID
 from reconciler.spec.models.names import Address, Bytes, VmId
 
 _VMS = f"{ROOT}/vms"
-_VNC_BASE = 5900  # RFB's port for display 0
-_FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and the disk's
-_SCREEN = "VGA,addr=0x02.0,multifunction=on"
-_DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
-_LOG = 3  # the descriptor through which QEMU gets the pipe to its logger
 _STOPPED = frozenset({"paused", "io-error", "watchdog"})
 _CRASHED = frozenset({"guest-panicked", "internal-error", "shutdown"})
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
-# Prints the given command lines in /proc whose processes root started in this PID namespace: another user can give a
-# process any name, and a container's process is not the host's. Each has a header with its process id, then one
-# argument on each line.
+# Prints the given command lines in /proc whose processes root started in this PID namespace, for itself as earlier
+# versions did or for the user of a VM: another user can give a process any name, and a container's process is not the
+# host's. The group of a VM's directory shows its user; where it is deleted, the user that VMs normally have. Each has a
+# header with its process id, then one argument on each line.
 _SHOW = """
 show() {
-    for line; do set -- "$@" "${line%cmdline}status"; shift; done
-    if [ $# -gt 0 ]; then set -- $(grep -ls '^Uid:\\s0\\s0\\s' -- "$@"); fi
-    if [ $# -gt 0 ]; then set -- $(grep -lsE '^NSpid:\\s[0-9]+$' -- "$@"); fi
-    for status; do set -- "$@" "${status%status}cmdline"; shift; done
-    if [ $# -gt 0 ]; then head -v -c 65536 -- "$@" 2> /dev/null | tr '\\0' '\\n'; fi
+    perl -e '
+for my $line (@ARGV) {
+    my ($pid) = $line =~ m{^/proc/([0-9]+)/};
+    my ($from, $said, $status);
+    open($from, "<", $line) && read($from, $said, 65536) or next;
+    open($from, "<", "/proc/$pid/status") && read($from, $status, 65536) or next;
+    my ($uid) = $status =~ /^Uid:\\t([0-9]+)\\t\\1\\t/m or next;
+    $status =~ /^NSpid:\\t[0-9]+$/m or next;
+    my ($directory, $id) = $said =~ m{-pidfile\\0([^\\0]*/([0-9]+))/qemu[.]pid\\0} or next;
+    my $group = (stat $directory)[5];
+    next unless $uid == 0 || $uid == (defined $group ? $group : FIRST_UID + $id);
+    $said =~ tr/\\0/\\n/;
+    print "==> $line <==\\n$said\\n";
+}' -- "$@"
 }
-"""
+""".replace("FIRST_UID", str(FIRST_UID))
 
 # Prints the run state of the guest of each directory, or nothing where no monitor answers.
 _RUN_STATES = (
@@ -76,10 +84,11 @@ exit 1;
 """
 )
 
-# The process has no capability and gets none, and its system calls are filtered: it cannot start another program. Such
-# a process cannot make a daemon of itself, so it is put into the background here. What it says until it is ready is the
-# error; later there is no reader, and QEMU ignores that, as it does if its logger was killed. It inherits the pipe to
-# its logger, because to open one without a reader it would wait for ever. Neither begins before both ends are open.
+# The process is an ordinary user's, it gets no privilege, and its system calls are filtered: it cannot start another
+# program. Such a process cannot make a daemon of itself, so it is put into the background here. What it says until it
+# is ready is the error; later there is no reader, and QEMU ignores that, as it does if its logger was killed. It
+# inherits the pipe to its logger, because to open one without a reader it would wait for ever. Neither begins before
+# both ends are open.
 START = (
     WAIT_FOR_LOGGER
     + """
@@ -97,11 +106,12 @@ mkfifo -m 600 -- "$errors" "$serial.pipe"
 trap 'rm -f -- "$errors" "$errors.txt" "$serial.pipe"' EXIT
 cat < "$errors" > "$errors.txt" 4<&- &
 reader=$!
-apart='setsid setpriv --no-new-privs --bounding-set -all --inh-caps -all --'
-$apart perl -e '"""
+setsid setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- perl -e '"""
     + LOGGER
     + """' -- "$directory" "$limit" < "$serial.pipe" > /dev/null 2>&1 &
-$apart "$@" > /dev/null 2> "$errors" 3> "$serial.pipe" 4<&- &
+setsid perl -e '"""
+    + CONFINE
+    + """' -- "$directory" "$@" > /dev/null 2> "$errors" 3> "$serial.pipe" 4<&- &
 process=$!
 exec 4<&-
 if ! perl -e '"""
@@ -307,47 +317,13 @@ def _read_renamed(line: str) -> tuple[str, Renamed | None]:
     return first, Renamed(*rest) if len(rest) == len(Renamed._fields) else None
 
 
-def launch(vm: Vm) -> tuple[str, ...]:
-    """Return QEMU's command line for a VM: only the devices listed here, all sockets in the VM's directory."""
-    argv = ["qemu-system-x86_64", "-name", f"guest={guest(vm)},debug-threads=on", "-nodefaults", "-no-user-config"]
-    argv += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
-    argv += ["-machine", f"pc,accel={vm.accelerator}", "-cpu", "host" if vm.accelerator == "kvm" else "max"]
-    argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
-    argv += ["-display", "none", "-device", _SCREEN]
-    argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0", "-device", _DISK]
-    # The serial number shows which seed the guest was started with: the file may be newer by now.
-    name, file, serial = ("network0", vm.network_seed, "")
-    if vm.cloud_init is not None:
-        name, file, serial = ("seed0", vm.seed, f",serial={vm.cloud_init}")
-    argv += ["-drive", f"file={_escaped(file)},format=raw,if=none,id={name},readonly=on"]
-    argv += ["-device", f"virtio-blk-pci,drive={name},addr=0x02.2{serial}"]
-    for index, nic in enumerate(vm.nics):
-        # Without vnet_hdr the guest sends complete packets with checksums: a switch in user space cannot add them.
-        netdev = f"tap,id=net{index},ifname={nic.tap},script=no,downscript=no,vnet_hdr=off"
-        device = f"virtio-net-pci,netdev=net{index},mac={nic.mac},addr={_FIRST_SLOT + index:#04x},romfile="
-        argv += ["-netdev", netdev, "-device", device]
-    directory = _escaped(vm.directory)
-    argv += ["-vnc", f"127.0.0.1:{vm.vnc - _VNC_BASE}"]
-    argv += ["-qmp", f"unix:{directory}/qmp.sock,server=on,wait=off"]
-    # QEMU would truncate a log to which it does not append, and a pipe has no length.
-    argv += ["-add-fd", f"fd={_LOG},set={_LOG}"]
-    serial = f"path={directory}/serial.sock,server=on,wait=off,logfile=/dev/fdset/{_LOG},logappend=on"
-    argv += ["-chardev", f"socket,id=serial0,{serial}", "-serial", "chardev:serial0"]
-    return (*argv, "-pidfile", f"{vm.directory}/qemu.pid")
-
-
-def guest(vm: Vm) -> str:
-    """Return the name of a VM's guest: its address without the kind."""
-    return vm.address.partition("/")[2]
-
-
 def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
     """Run the VM as described. A process that differs, has lost its files or has a crashed guest is stopped first.
 
     A guest that goes on running asks again for the addresses that DHCP changes. It is never restarted for a name.
     """
     stop_at(_obstacle(vm, fact))
-    same = fact.whole and _settings(fact.processes[0].arguments) == _settings(launch(vm))
+    same = fact.whole and settings(fact.processes[0].arguments) == settings(launch(vm))
     if not same or fact.run_state in _CRASHED:
         return (*_stop(vm, fact), _start(vm))
     nics = [str(nic) for nic in vm.asks_again(before)] if before is not None else []
@@ -363,7 +339,9 @@ def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
 
 def _start(vm: Vm) -> Command:
     """Return the command that starts the process; a VM without user-data gets a disk with its network configuration."""
-    command = script(START, vm.directory, str(vm.serial_log), *launch(vm))
+    seed = vm.network_seed if vm.cloud_init is None else vm.seed
+    taps = " ".join(nic.tap for nic in vm.nics)
+    command = script(START, vm.directory, str(vm.serial_log), str(vm.uid), vm.disk, seed, taps, *launch(vm))
     if vm.cloud_init is not None:
         return command
     return replace(command, stdin=base64.b64encode(gzip.compress(network_image(vm), mtime=0)).decode())
@@ -383,7 +361,7 @@ def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
     seed = {} if vm.cloud_init is None else {"cloud_init": None}
     state = fact.run_state if fact.run_state in _STOPPED | _CRASHED else RUNNING
     own = {"vm_id": vm.vm_id, "directory": vm.directory, "run_state": state}
-    return own | seed | _settings(fact.processes[0].arguments)
+    return own | seed | settings(fact.processes[0].arguments)
 
 
 def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
@@ -396,7 +374,7 @@ def _obstacle(vm: Vm, fact: VmFact) -> ForeignObject | None:
 
 def _name(process: Process) -> str:
     """Return the name of a process's guest, as its command line has it."""
-    return "".join(str(_option(value, "guest")) for key, value in pairwise(process.arguments) if key == "-name")
+    return "".join(str(option(value, "guest")) for key, value in pairwise(process.arguments) if key == "-name")
 
 
 def _owner(name: str, renamed: Renamed | None) -> str:
@@ -428,34 +406,6 @@ def _pidfile(process: Process) -> str:
     return dict(pairwise(process.arguments)).get("-pidfile", "")
 
 
-def _settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read a VM's attributes from a command line, so that one written by an older version compares as equal."""
-    named = [(key, value) for key, value in pairwise(arguments) if key.startswith("-")]
-    one = dict(named)
-    devices = [value for key, value in named if key == "-device" and value.startswith("virtio-net-pci,")]
-    taps = {_option(value, "id"): _option(value, "ifname") for key, value in named if key == "-netdev"}
-    disk = next((value for key, value in named if key == "-drive" and _option(value, "id") == "disk0"), "")
-    seed = next((value for key, value in named if key == "-device" and _option(value, "drive") == "seed0"), None)
-    return {
-        "disk": (_option(disk, "file") or "").replace(",,", ","),
-        "vcpus": output.number(one.get("-smp", "")),
-        "memory": output.number((_option(one.get("-m", ""), "size") or "").removesuffix("B")),
-        "nics": [{"tap": taps.get(_option(nic, "netdev")), "mac": _option(nic, "mac")} for nic in devices],
-        "vnc": output.number(one.get("-vnc", "").rpartition(":")[2]) + _VNC_BASE,
-        "accelerator": _option(one.get("-machine", ""), "accel"),
-    } | ({} if seed is None else {"cloud_init": _option(seed, "serial")})
-
-
-def _option(value: str, key: str) -> str | None:
-    found = re.search(rf"(?:^|,){key}=((?:[^,]|,,)*)", value)
-    return found[1] if found else None
-
-
-def _escaped(value: str) -> str:
-    """Double commas, as QEMU's option parser requires."""
-    return value.replace(",", ",,")
-
-
 def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
     """Find QEMU's processes by their command lines, and the files of ended ones by the overlay beside them."""
     lines = output.text(target.host, results[0]).split("\n")
@@ -469,25 +419,25 @@ def survey(target: SurveyTarget, results: Sequence[Result]) -> Iterator[Found]:
         where = tagged(Vm, _owner(_name(process), renamed))
         if slash and directory.startswith(f"{_VMS}/") and where is not None:
             left.pop(directory, None)
-            yield Found(_orphan(target, where, directory, _settings(process.arguments)), str(process.pid))
+            yield Found(_orphan(target, where, directory, settings(process.arguments)), str(process.pid))
     for directory, (owner, _) in left.items():
         if (disk := tagged(Disk, owner)) is not None:
-            yield Found(_orphan(target, address(Vm, disk.partition("/")[2]), directory, _settings(())))
+            yield Found(_orphan(target, address(Vm, disk.partition("/")[2]), directory, settings(())))
 
 
-def _orphan(target: SurveyTarget, where: Address, directory: str, settings: Mapping[str, Any]) -> Vm:
+def _orphan(target: SurveyTarget, where: Address, directory: str, found: Mapping[str, Any]) -> Vm:
     return Vm(
         address=where,
         slice=slice_of(Vm, where),
         host=target.host,
         vm_id=VmId(output.number(directory.rpartition("/")[2])),
         directory=directory,
-        disk=settings["disk"],
-        vcpus=settings["vcpus"],
-        memory=Bytes(settings["memory"]),
-        nics=tuple(Nic(nic["tap"] or "", nic["mac"] or "") for nic in settings["nics"]),
-        vnc=settings["vnc"],
-        accelerator=settings["accelerator"] or "",
+        disk=found["disk"],
+        vcpus=found["vcpus"],
+        memory=Bytes(found["memory"]),
+        nics=tuple(Nic(nic["tap"] or "", nic["mac"] or "") for nic in found["nics"]),
+        vnc=found["vnc"],
+        accelerator=found["accelerator"] or "",
     )
 
 

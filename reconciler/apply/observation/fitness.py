@@ -131,7 +131,9 @@ ask holder ovs-vsctl --timeout=5 port-to-br "$trunk"
 ask mode ovs-vsctl --timeout=5 --if-exists get Port "$trunk" tag vlan_mode trunks
 ask opened ovs-vsctl --timeout=5 --if-exists get Interface "$trunk" error
 if [ -e "/sys/class/net/$trunk/mtu" ]; then say mtu "$(cat "/sys/class/net/$trunk/mtu")"; fi
-ask kvm sh -c ': <>/dev/kvm'
+group=$(stat -c %g /dev/kvm 2> /dev/null || echo 0)
+if [ "$group" = 0 ]; then groups=--clear-groups; else groups=--groups=$group; fi
+ask kvm setpriv --reuid=65534 --regid=65534 "$groups" -- sh -c ': <>/dev/kvm'
 ask tun sh -c ': <>/dev/net/tun'
 ask namespace unshare --net true
 ask nat nft --check --file - << 'END'
@@ -337,7 +339,10 @@ def _accelerator(accelerator: str, probed: ProbeOutput) -> Finding:
         return Finding("accelerator", Verdict.OK, f"{accelerator} needs nothing on the host")
     usable, message = probed.one("kvm")
     if usable:
-        return Finding("accelerator", Verdict.OK, "/dev/kvm opens")
+        return Finding("accelerator", Verdict.OK, "/dev/kvm opens for its group")
+    if message.endswith("Permission denied"):
+        remedy = "chgrp kvm /dev/kvm && chmod 660 /dev/kvm: QEMU is an ordinary user, in that group"
+        return Finding("accelerator", Verdict.FAIL, message, remedy)
     remedy = "modprobe kvm_intel or kvm_amd, with virtualisation allowed in the firmware; or set accelerator: tcg"
     return Finding("accelerator", Verdict.FAIL, message, remedy)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from reconciler.plan.immutable import immutable, noun
@@ -46,7 +46,8 @@ class Vm(Resource):
     guest: it may be paused, or stopped by an error, while its process exists. `serial_log` is how many bytes of its
     host's disk the log of its serial port takes at most; another number holds from its next start on. `leases` has what
     DHCP tells each NIC, None where it tells nothing. If that changes, the guest is made to ask again. It is None in
-    states of earlier versions.
+    states of earlier versions. `uid` is the user, and the group, that its process has from its next start on; 0, which
+    is root, in states of earlier versions.
     """
 
     kind: ClassVar[Kind] = Kind("vm")
@@ -72,6 +73,7 @@ class Vm(Resource):
     run_state: Annotated[str, LIVE] = RUNNING
     serial_log: Annotated[Bytes, LIVE] = SERIAL_LOG
     leases: Annotated[tuple[str | None, ...] | None, LIVE] = None
+    uid: int = field(default=0, compare=False)
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
@@ -98,6 +100,7 @@ class Vm(Resource):
                 cloud_init=vm.user_data,
                 serial_log=limits.serial_log,
                 leases=tuple([leases.get(nic.mac) for nic in vm.nics]),
+                uid=design.cluster.first_uid + vm.given.id,
             )
 
     @classmethod

@@ -29,6 +29,9 @@ CONNECTIONS = 4096
 SERIAL_LOG = Bytes(2 * 2**20)
 """How much of a worker's disk the log of a VM's serial port takes, unless the file says otherwise."""
 
+FIRST_UID = 2_100_000_000
+"""The user of the VM with id 0, unless the file says otherwise: above what systemd, subuid(5) and sssd give out."""
+
 _LEAST_SERIAL_LOG = Bytes(64 * 2**10)
 
 
@@ -286,7 +289,8 @@ class Cluster(Model):
     """A cluster file: hosts, networks, images, flavors and users.
 
     `id` distinguishes the cluster from another one of the same name: the default place of its state has it. Guests on
-    the internet VLAN reach only the networks of `allow_private` among private ones, and never a host.
+    the internet VLAN reach only the networks of `allow_private` among private ones, and never a host. The process of a
+    VM runs on its worker as the user `first_uid` plus the VM's id, which nobody else may have.
     """
 
     version: Version
@@ -297,6 +301,7 @@ class Cluster(Model):
     ssh: Login = Login()
     bridge: Bridge
     accelerator: Literal["kvm", "tcg"] = "kvm"
+    first_uid: Annotated[int, Field(ge=1000, le=2_130_000_000)] = FIRST_UID
     placement: Literal["round-robin", "spread", "pack", "locality"] = "round-robin"
     vlans: Vlans = Vlans()
     internet: Internet = Internet()

@@ -22,6 +22,7 @@ from reconciler.plan.resources import (
     Vm,
     address,
 )
+from reconciler.spec.models.cluster import FIRST_UID
 from reconciler.spec.models.names import Bytes, HostName, VlanId, VmId
 
 HOST = HostName("worker1")
@@ -153,6 +154,7 @@ VM = Vm(
     nics=tuple(Nic(one.tap, one.mac) for one in PORTS),
     vnc=5901,
     accelerator="tcg",
+    uid=FIRST_UID + 1001,
 )
 
 EVERYTHING: tuple[Resource, ...] = (

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.apply.drivers import port, reservation, router, segment, switch, trunk, vm
 from reconciler.apply.drivers.network import Link
+from reconciler.apply.drivers.qemu import launch
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.transport.command import Command, Result
 from reconciler.errors import HostError
@@ -110,13 +111,13 @@ def test_names_become_no_rules(evil: str) -> None:
 
 
 def test_qemu_reads_commas_in_paths_as_such() -> None:
-    argv = vm.launch(replace(VM, disk="/a,readonly=on", directory="/b,c"))
+    argv = launch(replace(VM, disk="/a,readonly=on", directory="/b,c"))
     assert "file=/a,,readonly=on,format=qcow2,if=none,id=disk0" in argv
-    assert "unix:/b,,c/qmp.sock,server=on,wait=off" in argv
+    assert "file=/b,,c/network.iso,format=raw,if=none,id=network0,readonly=on" in argv
 
 
 def test_as_many_cards_as_a_vm_may_have_fit_on_the_bus() -> None:
-    devices = [one for one in vm.launch(replace(VM, nics=VM.nics[:1] * 29)) if one.startswith("virtio-net-pci")]
+    devices = [one for one in launch(replace(VM, nics=VM.nics[:1] * 29)) if one.startswith("virtio-net-pci")]
     slots = [int(one.partition("addr=")[2].partition(",")[0], 16) for one in devices]
     assert slots == list(range(3, 32))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from reconciler.apply.drivers import vm as driver
+from reconciler.apply.drivers.qemu import launch
 from reconciler.apply.drivers.vm import CONTINUE, START, STOP, Process, VmFact
 from reconciler.apply.transport.command import Command
 from tests.apply.drivers.sample import VM
 
 
 def fact(state: str) -> VmFact:
-    return VmFact((Process(7, driver.launch(VM)),), left=True, run_state=state)
+    return VmFact((Process(7, launch(VM)),), left=True, run_state=state)
 
 
 def scripts(state: str) -> list[str]:
