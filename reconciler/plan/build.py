@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from reconciler.errors import PlanError
@@ -80,6 +80,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
         disturbed=disturbed,
         renames=renames,
         inputs=dict(sorted((inputs or {}).items())),
+        restart_pending=tuple(_restart_pending(changes, desired, known)),
     )
 
 
@@ -99,6 +100,18 @@ def _desired(
     for resource in shared_resources(cluster, carried, state.resources):
         desired[resource.address] = resource
     return desired
+
+
+def _restart_pending(
+    changes: Iterable[Change], desired: Iterable[Address], known: Mapping[Address, ResourceState]
+) -> Iterator[Address]:
+    """Yield what runs as an earlier version started it, and still does so after these changes."""
+    after = {change.address: change.after for change in changes}
+    for where in desired:
+        entry = known.get(where)
+        resource = after.get(where, entry.resource if entry is not None else None)
+        if resource is not None and resource.restart_pending:
+            yield where
 
 
 def _limited(

@@ -41,7 +41,7 @@ def diff(
         known = state.get(where)
         change = _make(resource, lost) if known is None else _compare(_completed(known, state), resource)
         if change is not None:
-            changes[where] = change
+            changes[where] = change if not change.in_place else replace(change, after=resource.as_updated(change))
     for where, known in state.items():
         if where not in desired:
             changes[where] = _delete(known, destroyed)

@@ -164,7 +164,8 @@ class Plan:
 
     `slices` are those in scope. `allocations` are their numbers after the apply (a destroyed slice has none), and
     `counters` are the counters of the state after it. `renames` are the first that the apply writes into the state.
-    `inputs` maps each file to its digest.
+    `inputs` maps each file to its digest. `restart_pending` are VMs that go on as an earlier version started them, and
+    change at their next start; the plan does not start them.
     """
 
     tool: str
@@ -180,6 +181,7 @@ class Plan:
     renames: tuple[Rename, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    restart_pending: tuple[Address, ...] = ()
 
     @property
     def empty(self) -> bool:

@@ -89,7 +89,7 @@ def _data(plan: Plan) -> dict[str, Any]:
         "disturbed": [asdict(item) for item in plan.disturbed],
         "steps": [_step_data(step) for step in plan.steps],
         "renames": [asdict(rename) for rename in plan.renames],
-    }
+    } | ({"restart_pending": list(plan.restart_pending)} if plan.restart_pending else {})
 
 
 def _plan(data: Mapping[str, Any]) -> Plan:
@@ -107,6 +107,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
         renames=tuple(_rename(item) for item in data["renames"]),
         inputs=dict(data["inputs"]),
         format=data["format"],
+        restart_pending=tuple(data.get("restart_pending", ())),
     )
 
 

@@ -111,7 +111,10 @@ class CordonedHost(Model):
 
 
 class PlanDocument(Document):
-    """`plan`, and `show` for a saved plan."""
+    """`plan`, and `show` for a saved plan.
+
+    `restart_pending` has the addresses of VMs that run as an earlier version started them, until their next start.
+    """
 
     tool_version: str
     lineage: str
@@ -122,6 +125,7 @@ class PlanDocument(Document):
     counts: Counts
     resource_changes: list[ResourceChange]
     disturbed: list[Disturbed]
+    restart_pending: list[str]
     steps: list[PlanStep]
     allocations: dict[str, dict[str, Any]]
     hosts_unknown: list[UnknownHost] = Field(default_factory=list)
@@ -217,7 +221,8 @@ class SliceVm(Model):
     `consoles` is null in `status`, and if the cluster file does not have its worker.
 
     `health` is what its worker says of it: healthy, missing, the run state of a guest that does not run, or unknown.
-    It is null if the worker was not asked.
+    It is null if the worker was not asked. `restart_pending` says that an earlier version started its process in
+    another way than this one does at its next start.
     """
 
     name: str
@@ -231,6 +236,7 @@ class SliceVm(Model):
     disk: str
     vnc: str
     serial: str
+    restart_pending: bool
     consoles: SliceConsoles | None = None
     nics: list[Nic]
 

@@ -36,6 +36,7 @@ def plan_data(plan: Plan) -> dict[str, Any]:
         "counts": _counts(plan.counts),
         "resource_changes": [_change(change) for change in plan.changes],
         "disturbed": [{"address": item.address, "reason": item.reason} for item in plan.disturbed],
+        "restart_pending": list(plan.restart_pending),
         "steps": [_step(step) for step in plan.steps],
         "allocations": {key: allocation_data(given) for key, given in plan.allocations.items()},
     }

@@ -16,13 +16,16 @@ from reconciler.plan.model import DATA_LOST, Action, AttributeChange, Change, Co
 from reconciler.plan.renames import former_slices
 from reconciler.plan.resources import GraphRole, Unit
 from reconciler.spec.models.fields import UpdatePolicy
-from reconciler.spec.quoting import plural
+from reconciler.spec.quoting import listed, plural
 from reconciler.views.values import essence, show_change
 
 SYMBOLS = {Action.CREATE: "+", Action.UPDATE: "~", Action.DELETE: "-", Action.REPLACE: "-/+"}
 DISTURBED = "!"
 _WIDTH = 3
 _GROUPED = frozenset({Action.CREATE, Action.DELETE})
+
+_NAMED = 6
+"""So many VMs whose restart is pending are named."""
 
 FEW_VMS = 3
 """So many new or deleted VMs are shown with all their resources."""
@@ -40,7 +43,7 @@ def render_text(plan: Plan, *, full: bool = False) -> str:
     Without `full`, the changes of more than FEW_VMS new, deleted or renamed VMs are grouped.
     """
     if plan.empty:
-        return f"{summary(plan)}\n"
+        return "\n".join([summary(plan), *_restart_pending(plan)]) + "\n"
     lines: list[str] = []
     grouped = not full and sum(map(_many_of, plan.changes)) > FEW_VMS
     for key, group in groupby(plan.changes, key=lambda change: change.subject.slice):
@@ -54,7 +57,7 @@ def render_text(plan: Plan, *, full: bool = False) -> str:
         lines.extend([f"{_title(plan, key)}:", *map(_disturbance, others), ""])
     if grouped:
         lines += ["`reconciler plan --full` shows every resource.", ""]
-    lines.append(summary(plan))
+    lines += [summary(plan), *_restart_pending(plan)]
     return "\n".join(lines) + "\n"
 
 
@@ -68,6 +71,14 @@ def summary(plan: Plan) -> str:
         f"{counts.add} to add, {counts.change} to change, {counts.replace} to replace, {counts.destroy} to destroy"
     )
     return f"Plan: {changes}.{_impact(counts)}"
+
+
+def _restart_pending(plan: Plan) -> Iterator[str]:
+    """Name the VMs that go on as an earlier version started them: no plan restarts them for that."""
+    if plan.restart_pending:
+        names = listed([where.partition("/")[2] for where in plan.restart_pending], _NAMED)
+        vms = plural(len(plan.restart_pending), "VM")
+        yield f"Restart pending for {vms}: {names}. An earlier version started QEMU there; its next start renews it."
 
 
 def _impact(counts: Counts) -> str:

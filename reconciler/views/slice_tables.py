@@ -82,7 +82,7 @@ def _slice_row(one: SliceView) -> dict[str, Any]:
         "links": len(one.links),
         "workers": sorted({vm.worker for vm in one.vms}),
         "vlans": one.pool,
-        "sync": one.sync,
+        "sync": _pending(one.sync, pending=any(vm.restart_pending for vm in one.vms)),
     }
 
 
@@ -91,11 +91,15 @@ def _vm_row(vm: VmView) -> dict[str, Any]:
         "vm": vm.name,
         "id": vm.id,
         "worker": vm.worker,
-        "status": vm.status,
+        "status": _pending(vm.status, pending=vm.restart_pending),
         **({} if vm.health is None else {"health": vm.health}),
         "addresses": [nic.ip for nic in vm.nics if nic.ip] or None,
         "vnc": vm.vnc,
     }
+
+
+def _pending(status: str, *, pending: bool) -> str:
+    return f"{status}, restart pending" if pending else status
 
 
 def _nic_rows(vm: VmView) -> list[dict[str, Any]]:

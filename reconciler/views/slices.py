@@ -35,7 +35,10 @@ class NicView:
 
 @dataclass(frozen=True, slots=True)
 class VmView:
-    """One VM; `vnc` is an address on its worker's loopback. `health` is None if its worker was not asked."""
+    """One VM; `vnc` is an address on its worker's loopback. `health` is None if its worker was not asked.
+
+    `restart_pending` says that its process was started in another way than it will be the next time.
+    """
 
     name: VmName
     id: int
@@ -49,6 +52,7 @@ class VmView:
     serial: str
     nics: tuple[NicView, ...]
     health: str | None = None
+    restart_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ def _vm(
             for nic, port in enumerate(ports)
             if port
         ),
+        restart_pending=vm is not None and vm.restart_pending,
     )
 
 

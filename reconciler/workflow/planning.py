@@ -85,7 +85,8 @@ def plan_unsettled(inputs: Inputs, reader: StateReader, asked: Asked, memory: Se
     if known is None or not (planned := _plan_rest(inputs, reader, known)):
         planned = plan(inputs, reader, asked)
     if known is not None and planned.serial == known.serial:
-        known.save({SliceKey(key) for change in planned.changes if (key := change.subject.slice) is not None})
+        pending = {SliceKey(where.partition("/")[2].rpartition("/")[0]) for where in planned.restart_pending}
+        known.save(pending.union(SliceKey(key) for change in planned.changes if (key := change.subject.slice)))
     return planned
 
 

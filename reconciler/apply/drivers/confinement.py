@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-SOCKETS: Final = ("qmp", "serial")
+SOCKETS: Final = ("qmp", "serial", "agent")
 """The sockets in a VM's directory, without `.sock`, in the order of their descriptors."""
 
 FIRST_SOCKET: Final = 64

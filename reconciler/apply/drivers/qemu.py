@@ -12,9 +12,11 @@ from reconciler.apply.transport import output
 from reconciler.plan.resources import Vm
 
 _VNC_BASE = 5900  # RFB's port for display 0
-_FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's and the disk's
+_FIRST_SLOT = 3  # PCI slots 0 and 1 are the chipset's, 2 is the screen's, the disk's and the agent's
 _SCREEN = "VGA,addr=0x02.0,multifunction=on"
 _DISK = "virtio-blk-pci,drive=disk0,addr=0x02.1,bootindex=0"
+_PORTS = "virtio-serial-pci,id=ports0,addr=0x02.3"
+_AGENT = "virtserialport,bus=ports0.0,chardev=agent0,id=agent0port,name=org.qemu.guest_agent.0"
 _LOG = 3  # the descriptor through which QEMU gets the pipe to its logger
 _SOCKETS = {name: FIRST_SOCKET + at for at, name in enumerate(SOCKETS)}
 
@@ -26,7 +28,7 @@ def launch(vm: Vm) -> tuple[str, ...]:
     argv += ["-machine", f"pc,accel={vm.accelerator}", "-cpu", "host" if vm.accelerator == "kvm" else "max"]
     argv += ["-smp", str(vm.vcpus), "-m", f"size={vm.memory}B"]
     argv += ["-display", "none", "-device", _SCREEN]
-    argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0", "-device", _DISK]
+    argv += ["-drive", f"file={_escaped(vm.disk)},format=qcow2,if=none,id=disk0,node-name=overlay0", "-device", _DISK]
     # The serial number shows which seed the guest was started with: the file may be newer by now.
     name, file, serial = ("network0", vm.network_seed, "")
     if vm.cloud_init is not None:
@@ -42,6 +44,7 @@ def launch(vm: Vm) -> tuple[str, ...]:
     argv += ["-add-fd", f"fd={_LOG},set={_LOG}"]
     logged = f"{_listening('serial')},logfile=/dev/fdset/{_LOG},logappend=on"
     argv += ["-chardev", f"socket,id=serial0,{logged}", "-serial", "chardev:serial0"]
+    argv += ["-device", _PORTS, "-chardev", f"socket,id=agent0,{_listening('agent')}", "-device", _AGENT]
     return (*argv, "-pidfile", f"{vm.directory}/qemu.pid")
 
 

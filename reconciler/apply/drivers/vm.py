@@ -27,12 +27,11 @@ from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject, HostError
 from reconciler.plan.resources import ROOT, Disk, Nic, Vm, address
-from reconciler.plan.resources.vm import RUNNING
+from reconciler.plan.resources.vm import RUNNING, STOPPED
 from reconciler.spec.models.cluster import FIRST_UID
 from reconciler.spec.models.names import Address, Bytes, VmId
 
 _VMS = f"{ROOT}/vms"
-_STOPPED = frozenset({"paused", "io-error", "watchdog"})
 _CRASHED = frozenset({"guest-panicked", "internal-error", "shutdown"})
 _HEADER = re.compile(r"==> /proc/([0-9]+)/cmdline <==")
 
@@ -100,7 +99,7 @@ case $* in
 esac
 errors=$directory/errors
 serial=$directory/serial
-rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$errors"
+rm -f -- "$directory/qemu.pid" "$directory/qmp.sock" "$directory/agent.sock" "$errors"
 rm -f -- "$serial.sock" "$serial.pipe" "$serial.log" "$serial.log.1" "$directory/vm.owner"
 mkfifo -m 600 -- "$errors" "$serial.pipe"
 trap 'rm -f -- "$errors" "$errors.txt" "$serial.pipe"' EXIT
@@ -179,7 +178,7 @@ PROBE = (
     + """
 for directory do
     left=
-    for name in qemu.pid qmp.sock serial.sock serial.log serial.log.1 serial.pipe; do
+    for name in qemu.pid qmp.sock serial.sock agent.sock serial.log serial.log.1 serial.pipe; do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
 """
@@ -224,7 +223,7 @@ CLEAN = (
     + WAIT_FOR_LOGGER
     + """
 rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log" "$1/serial.log.1" "$1/serial.pipe"
-rm -f -- "$1/network.iso" "$1/vm.owner" "$1/vm.owner.new"
+rm -f -- "$1/agent.sock" "$1/network.iso" "$1/vm.owner" "$1/vm.owner.new"
 """
 )
 
@@ -236,7 +235,7 @@ SURVEY_PROCESSES = (
     + """
 for directory in "$1"/*; do
     left= owner=
-    for name in qemu.pid qmp.sock serial.sock serial.log serial.log.1 serial.pipe; do
+    for name in qemu.pid qmp.sock serial.sock agent.sock serial.log serial.log.1 serial.pipe; do
         if [ -e "$directory/$name" ]; then left=yes; fi
     done
     [ -n "$left" ] || continue
@@ -330,7 +329,7 @@ def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
     operations: list[Operation] = []
     if _owner(name := _name(fact.processes[0]), fact.renamed) != vm.address:
         operations.append(script(RENAME, vm.directory, vm.address, name))
-    if fact.run_state in _STOPPED:
+    if fact.run_state in STOPPED:
         operations.append(Command(("perl", "-e", CONTINUE, "--", vm.directory)))
     if nics:
         operations.append(Command(("perl", "-e", REPLUG, "--", vm.directory, *nics)))
@@ -359,7 +358,7 @@ def observed(vm: Vm, fact: VmFact) -> Mapping[str, Any] | None:
     if not fact.whole or _obstacle(vm, fact):
         return None
     seed = {} if vm.cloud_init is None else {"cloud_init": None}
-    state = fact.run_state if fact.run_state in _STOPPED | _CRASHED else RUNNING
+    state = fact.run_state if fact.run_state in STOPPED | _CRASHED else RUNNING
     own = {"vm_id": vm.vm_id, "directory": vm.directory, "run_state": state}
     return own | seed | settings(fact.processes[0].arguments)
 

@@ -2,7 +2,9 @@ begin() {
 case $2 in localhost:*)
     display=127.0.0.1:$((${2#localhost:} - 5900)) found=
     for file in $(printf %s "$display" | grep -lszFx -f - /proc/[0-9]*/cmdline); do
-        if [ -O "$file" ]; then found=yes; fi
+        directory=$(tr '\0' '\n' < "$file" | sed -n 's|^\(/var/lib/reconciler/vms/[0-9]*\)/qemu[.]pid$|\1|p')
+        user=$(stat -c %u -- "$file") group=$(stat -c %g -- "$directory" 2> /dev/null) || group=
+        case $user in 0 | "$group") found=yes ;; esac
     done
     [ -n "$found" ] || { echo "no VM has the VNC port $2"; exit 1; } ;;
 esac

@@ -57,7 +57,8 @@ FORWARD_SCRIPT: Final = Path(__file__).with_name("forward.sh")
 FORWARD: Final = FORWARD_SCRIPT.read_text(encoding="ascii")
 """`forward PATH` or `forward localhost:PORT`: only root may use the sockets of VMs, so root forwards the bytes.
 
-A port is one that the command line of a process of root names as its display, as QEMU's does.
+A port is one that the command line of a process names as its display, as QEMU's does. It is a process of root, or of
+the user of the VM whose pidfile it names, as the group of the VM's directory shows.
 
 It is a file, so that a person can send it as well: `cat forward.sh - | ssh HOST sudo -n /bin/sh -s forward PATH`. It
 is written in Perl, which every Debian has. Once the client is gone, the other side has five seconds to end.

@@ -148,6 +148,16 @@ class Resource:
         del change, nic
         return False
 
+    def as_updated(self, change: Change) -> Resource:
+        """Return it as an update in place leaves it: with what only a new start would change."""
+        del change
+        return self
+
+    @property
+    def restart_pending(self) -> bool:
+        """Whether what runs of it will be different from its next start on, for another reason than its attributes."""
+        return False
+
     @property
     def name_on_host(self) -> str:
         """The name by which the host knows it (a path, an interface). No two of a kind have the same one."""

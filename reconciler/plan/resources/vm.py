@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 RUNNING = "running"
 """The run state of a guest whose processors run."""
 
+STOPPED = frozenset({"paused", "io-error", "watchdog"})
+"""The run states of guests that go on where they stopped. Those in other states are started again."""
+
+LAUNCH = "179e0f06148b"
+"""Identifies how this version starts QEMU: a digest of command lines, which a test computes."""
+
 
 @immutable
 class Nic:
@@ -47,7 +53,8 @@ class Vm(Resource):
     host's disk the log of its serial port takes at most; another number holds from its next start on. `leases` has what
     DHCP tells each NIC, None where it tells nothing. If that changes, the guest is made to ask again. It is None in
     states of earlier versions. `uid` is the user, and the group, that its process has from its next start on; 0, which
-    is root, in states of earlier versions.
+    is root, in states of earlier versions. `launch` identifies how its process was started, as LAUNCH does; empty in
+    such states.
     """
 
     kind: ClassVar[Kind] = Kind("vm")
@@ -74,6 +81,7 @@ class Vm(Resource):
     serial_log: Annotated[Bytes, LIVE] = SERIAL_LOG
     leases: Annotated[tuple[str | None, ...] | None, LIVE] = None
     uid: int = field(default=0, compare=False)
+    launch: str = field(default="", compare=False)
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
@@ -101,6 +109,7 @@ class Vm(Resource):
                 serial_log=limits.serial_log,
                 leases=tuple([leases.get(nic.mac) for nic in vm.nics]),
                 uid=design.cluster.first_uid + vm.given.id,
+                launch=LAUNCH,
             )
 
     @classmethod
@@ -139,6 +148,19 @@ class Vm(Resource):
             return self
         changing = pending.asks_again(self)
         return replace(self, leases=tuple([None if nic in changing else had for nic, had in enumerate(self.leases)]))
+
+    def as_updated(self, change: Change) -> Resource:
+        """Return it with the launch of its process where that goes on."""
+        goes_on = all(
+            item.name in {"serial_log", "leases"} or (item.name == "run_state" and item.before in STOPPED)
+            for item in change.attributes
+        )
+        return replace(self, launch=change.before.launch) if goes_on and isinstance(change.before, Vm) else self
+
+    @property
+    def restart_pending(self) -> bool:
+        """Whether its process was started in another way than this version starts it."""
+        return self.launch != LAUNCH
 
     @property
     def seed(self) -> str:

@@ -464,7 +464,7 @@ def _renamed(resource: R) -> R:
 _NAMED_SEED = replace(_renamed(SEED), hostname="www")
 _NAMED_RESERVATION = replace(_renamed(RESERVATION), hostname="www")
 _TWICE = renamed_entry(ResourceState(_renamed(VM)), Rename(SliceKey("alice/lab9"), SliceKey("bob/lab1"))).resource
-_GONE = f"kill $(cat {_VMS}/qemu.pid); while [ -e {_VMS}/qemu.pid ]; do sleep 0.1; done"
+_GONE = f"pid=$(cat {_VMS}/qemu.pid); kill $pid; while [ -e /proc/$pid ]; do sleep 0.1; done"
 RENAMED = (
     State("renamed", _renamed(DISK), (DISK,)),
     State("renamed, half-made", _renamed(DISK), (DISK,), f"mv {DISK.path} {DISK.path}.partial"),

@@ -30,7 +30,6 @@ def earlier_launch(vm: Vm) -> tuple[str, ...]:
 
 def _earlier(vm: Vm) -> Iterator[str]:
     argv = list(launch(vm))
-    replaced = {"qmp0": f"unix:{vm.directory}/qmp.sock,server=on,wait=off"}
     while argv:
         word = argv.pop(0)
         following = argv[0] if argv else ""
@@ -40,15 +39,15 @@ def _earlier(vm: Vm) -> Iterator[str]:
         elif word == "-device" and following.startswith("virtio-net-pci"):
             argv[0] = ",".join(part for part in following.split(",") if not part.startswith("id="))
         elif word == "-chardev" and "id=qmp0" in following:
-            argv[:3] = [replaced["qmp0"]]
+            argv[:3] = [f"unix:{vm.directory}/qmp.sock,server=on,wait=off"]
             word = "-qmp"
         elif word == "-chardev" and "id=serial0" in following:
             file = f"path={vm.directory}/serial.sock,server=on,wait=off,logfile={vm.directory}/serial.log"
             argv[0] = f"socket,id=serial0,{file}"
-        elif word == "-add-fd":
+        elif word == "-add-fd" or "agent0" in following or "virtio-serial-pci" in following:
             argv.pop(0)
             continue
-        yield word
+        yield word.replace(",node-name=overlay0", "")
 
 
 def start_earlier(vm: Vm) -> Command:

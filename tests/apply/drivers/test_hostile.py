@@ -112,7 +112,7 @@ def test_names_become_no_rules(evil: str) -> None:
 
 def test_qemu_reads_commas_in_paths_as_such() -> None:
     argv = launch(replace(VM, disk="/a,readonly=on", directory="/b,c"))
-    assert "file=/a,,readonly=on,format=qcow2,if=none,id=disk0" in argv
+    assert "file=/a,,readonly=on,format=qcow2,if=none,id=disk0,node-name=overlay0" in argv
     assert "file=/b,,c/network.iso,format=raw,if=none,id=network0,readonly=on" in argv
 
 
