@@ -55,13 +55,15 @@ def network_image(vm: Vm) -> bytes:
 def network_config(macs: Sequence[str]) -> bytes:
     """Return a network configuration, version 2, that names each NIC as the slice file does, and asks for DHCP on it.
 
-    JSON is YAML. A guest does not wait for addresses: a link may have no DHCP. Its MTU comes with the address.
+    JSON is YAML. A guest does not wait for addresses: a link may have no DHCP. Its MTU comes with the address, which
+    systemd-networkd heeds only where it is told to.
     """
     nics = {
         f"eth{number}": {
             "match": {"macaddress": mac},
             "set-name": f"eth{number}",
             "dhcp4": True,
+            "dhcp4-overrides": {"use-mtu": True},
             "optional": True,
         }
         for number, mac in enumerate(macs)

@@ -139,18 +139,33 @@ if ($state ne "running") {
 """
 )
 
-# Makes a guest ask DHCP again: it sees that these NICs lose their cable and get it back. The time between is long
-# enough for its kernel to report both.
-REPLUG = (
+# Makes a guest ask DHCP again: it sees that these NICs lose their cable, and get it back six seconds later, because
+# systemd-networkd ignores a loss of up to five. Meanwhile the steps of other VMs go on.
+PLUG = (
     MONITOR
     + """
-my ($directory, @nics) = @ARGV;
+my ($directory, $up, @nics) = @ARGV;
 sub plug { ask("set_link", "{\\"name\\": \\"net$_\\", \\"up\\": $_[0]}") for @nics; }
-alarm(20);
-attach($directory);
-eval { plug("false"); select(undef, undef, undef, 1.2); };
-plug("true");
-die $@ if $@;
+if ($up eq "false") { alarm(20); attach($directory); plug("false"); exit; }
+sleep(6);
+for (1 .. 60) {
+    exit if eval { alarm(5); attach($directory); plug("true"); 1 } || $absent;
+    alarm(0);
+    sleep(1);
+}
+"""
+)
+
+REPLUG = (
+    """
+directory=$1
+shift
+perl -e '"""
+    + PLUG
+    + """' -- "$directory" false "$@"
+setsid perl -e '"""
+    + PLUG
+    + """' -- "$directory" true "$@" < /dev/null > /dev/null 2>&1 &
 """
 )
 
@@ -332,7 +347,7 @@ def ensure(vm: Vm, fact: VmFact, before: Vm | None) -> tuple[Operation, ...]:
     if fact.run_state in STOPPED:
         operations.append(Command(("perl", "-e", CONTINUE, "--", vm.directory)))
     if nics:
-        operations.append(Command(("perl", "-e", REPLUG, "--", vm.directory, *nics)))
+        operations.append(script(REPLUG, vm.directory, *nics))
     return tuple(operations)
 
 
