@@ -6,7 +6,7 @@ packages='
     git python3-venv
     openvswitch-switch qemu-system-x86 qemu-utils dnsmasq-base nftables iproute2 kmod util-linux tini
     openssh-server openssh-client sudo
-    busybox-static cpio syslinux mtools dosfstools
+    busybox-static cpio syslinux mtools dosfstools mmdebstrap
     postgresql-15 faketime
 '
 

@@ -52,16 +52,12 @@ def guest_image(report: Callable[[str], None]) -> Path:
 
     Raises `LabError` if the kernel cannot be fetched or a tool fails.
     """
-    cache = _cache()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabError(f"the image cache {cache} cannot be made: {error.strerror}") from error
-    with _locked(cache):
+    cache = image_cache()
+    with locked(cache):
         cached = sorted(cache.glob(f"guest-{_recipe_digest()}-*.qcow2"))
         if cached:
             return cached[-1]
-        kernel = _kernel_package()
+        kernel = kernel_package()
         target = cache / f"guest-{_recipe_digest()}-{kernel.removeprefix('linux-image-')}.qcow2"
         report(f"building the guest image from {kernel}; it is kept for the next time")
         with tempfile.TemporaryDirectory(prefix="building-", dir=cache) as work:
@@ -69,9 +65,15 @@ def guest_image(report: Callable[[str], None]) -> Path:
         return target
 
 
-def _cache() -> Path:
+def image_cache() -> Path:
+    """Return the folder where images are kept, which exists then; raises LabError if it cannot be made."""
     chosen = os.environ.get("RECONCILER_CACHE_DIR")
-    return (Path(chosen) if chosen else platformdirs.user_cache_path("reconciler")).resolve()
+    cache = (Path(chosen) if chosen else platformdirs.user_cache_path("reconciler")).resolve()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"the image cache {cache} cannot be made: {error.strerror}") from error
+    return cache
 
 
 def _recipe_digest() -> str:
@@ -83,7 +85,7 @@ def _recipe_digest() -> str:
 
 
 @contextmanager
-def _locked(cache: Path) -> Iterator[None]:
+def locked(cache: Path) -> Iterator[None]:
     """Let one process build; what a killed builder left half-done is cleared by the next."""
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -92,9 +94,9 @@ def _locked(cache: Path) -> Iterator[None]:
         yield
 
 
-def _kernel_package() -> str:
+def kernel_package() -> str:
     """Return the package that Debian's linux-image-cloud-amd64 stands for: linux-image-6.1.0-NN-cloud-amd64."""
-    listed = _run(["apt-cache", "depends", "linux-image-cloud-amd64"])
+    listed = run_tool(["apt-cache", "depends", "linux-image-cloud-amd64"])
     found = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", listed)
     if found is None:
         raise LabError("apt knows no linux-image-cloud-amd64, the guest's kernel", hint="apt-get update")
@@ -102,26 +104,26 @@ def _kernel_package() -> str:
 
 
 def _build(work: Path, kernel: str) -> Path:
-    unpacked = _fetch(work, kernel)
+    unpacked = fetch_kernel(work, kernel)
     initrd = _initial_file_system(work, unpacked)
     boot, finished = work / "boot.fat", work / "guest.qcow2"
     with boot.open("wb") as empty:
         empty.truncate(_FILE_SYSTEM_BYTES)
-    _run(["mkfs.fat", str(boot)])
+    run_tool(["mkfs.fat", str(boot)])
     vmlinuz = next((unpacked / "boot").glob("vmlinuz-*"))
     for source, name in ((vmlinuz, "vmlinuz"), (initrd, "initrd"), (_RECIPE / "syslinux.cfg", "syslinux.cfg")):
-        _run(["mcopy", "-i", str(boot), str(source), f"::{name}"])
-    _run(["syslinux", "--install", str(boot)])
+        run_tool(["mcopy", "-i", str(boot), str(source), f"::{name}"])
+    run_tool(["syslinux", "--install", str(boot)])
     # Not compressed: to inflate 13 MB to 17 MB would cost each boot half a second under emulation.
-    _run(["qemu-img", "convert", "-O", "qcow2", str(boot), str(finished)])
+    run_tool(["qemu-img", "convert", "-O", "qcow2", str(boot), str(finished)])
     return finished
 
 
-def _fetch(work: Path, kernel: str) -> Path:
+def fetch_kernel(work: Path, kernel: str) -> Path:
     """Download and unpack the kernel's package; the machine's own packages stay as they are."""
-    _run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", kernel], folder=work, hint="apt-get update")
+    run_tool(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", kernel], folder=work, hint="apt-get update")
     unpacked = work / "kernel"
-    _run(["dpkg-deb", "--extract", str(next(work.glob("*.deb"))), str(unpacked)])
+    run_tool(["dpkg-deb", "--extract", str(next(work.glob("*.deb"))), str(unpacked)])
     return unpacked
 
 
@@ -137,48 +139,57 @@ def _initial_file_system(work: Path, unpacked: Path) -> Path:
         raise LabError("a lab needs Debian's package busybox-static", hint="apt-get install busybox-static")
     shutil.copy(busybox, tree / "bin/busybox")
     _copy_modules(unpacked, tree)
+    pack(tree, packed)
+    return packed
+
+
+def pack(tree: Path, packed: Path) -> None:
+    """Pack a folder as an initial file system (cpio); raises LabError if that fails."""
     names = "\n".join(sorted(str(path.relative_to(tree)) for path in tree.rglob("*")))
     with packed.open("wb") as output:
-        pack = subprocess.Popen(
+        done = subprocess.run(
             ["cpio", "--quiet", "--create", "--format=newc", "--owner=0:0"],
             cwd=tree,
-            stdin=subprocess.PIPE,
+            input=names.encode(),
             stdout=output,
+            check=False,
         )
-        pack.communicate(names.encode())
-    if pack.returncode != 0:
+    if done.returncode != 0:
         raise LabError("cpio could not pack the guest's initial file system")
-    return packed
 
 
 def _copy_modules(unpacked: Path, tree: Path) -> None:
     """Put the modules flat into /lib/modules, and their order with parameters into /etc/modules."""
+    (tree / "lib/modules").mkdir(parents=True)
+    lines: list[str] = []
+    for path in modules_in_order(unpacked, list(_MODULES)):
+        shutil.copy(path, tree / "lib/modules")
+        lines.append(f"{path.name} {_MODULES.get(_module_name(path.name), '')}".strip() + "\n")
+    (tree / "etc/modules").write_text("".join(lines))
+
+
+def modules_in_order(unpacked: Path, wanted: Sequence[str]) -> list[Path]:
+    """Return the files of modules in an unpacked kernel package, each after those that it depends on.
+
+    What this kernel has built in is left out.
+    """
     release = next((unpacked / "lib/modules").iterdir())
-    _run(["depmod", "--basedir", str(unpacked), release.name])
-    needs: dict[str, tuple[str, list[str]]] = {}
+    run_tool(["depmod", "--basedir", str(unpacked), release.name])
+    needs: dict[str, list[str]] = {}
     for line in (release / "modules.dep").read_text().splitlines():
         path, _, before = line.partition(":")
-        needs[_module_name(path)] = (path, before.split())
-    (tree / "lib/modules").mkdir(parents=True)
-    lines: dict[str, str] = {}
-    for wanted, parameters in _MODULES.items():
-        if wanted not in needs:  # built into this kernel
-            continue
-        module, dependencies = needs[wanted]
         # depmod lists the nearest dependency first.
-        for each in [*reversed(dependencies), module]:
-            shutil.copy(release / each, tree / "lib/modules")
-            lines.setdefault(Path(each).name, parameters if each == module else "")
-    (tree / "etc/modules").write_text(
-        "".join(f"{name} {parameters}".strip() + "\n" for name, parameters in lines.items())
-    )
+        needs[_module_name(path)] = [*reversed(before.split()), path]
+    found = [path for name in wanted for path in needs.get(name, [])]
+    return [release / path for path in dict.fromkeys(found)]
 
 
 def _module_name(path: str) -> str:
     return Path(path).name.partition(".ko")[0].replace("-", "_")
 
 
-def _run(argv: Sequence[str], *, folder: Path | None = None, hint: str | None = None) -> str:
+def run_tool(argv: Sequence[str], *, folder: Path | None = None, hint: str | None = None) -> str:
+    """Run a program and return what it prints; raises LabError if it fails or is missing."""
     if shutil.which(argv[0]) is None:
         raise LabError(
             f"the guest image could not be built: there is no {argv[0]}", hint="build it on Debian or Ubuntu"

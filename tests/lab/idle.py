@@ -31,12 +31,12 @@ def idle_image(folder: Path) -> Path:
     return image
 
 
-def with_image(cluster_file: Path, image: Path, target: Path) -> Path:
-    """Write a cluster file that is like another, but whose images are all this one; return its path."""
+def with_image(cluster_file: Path, image: Path, target: Path, *only: str) -> Path:
+    """Write a cluster file that is like another, but whose images, or only some, are this one; return its path."""
     yaml = YAML(typ="safe")
     cluster: dict[str, Any] = yaml.load(cluster_file)
     digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    cluster["images"] = {name: {"file": str(image), "sha256": digest} for name in cluster["images"]}
+    cluster["images"] |= {name: {"file": str(image), "sha256": digest} for name in only or cluster["images"]}
     with target.open("w") as stream:
         yaml.dump(cluster, stream)
     return target
