@@ -41,7 +41,7 @@ def diff(
         known = state.get(where)
         change = _make(resource, lost) if known is None else _compare(_completed(known, state), resource)
         if change is not None:
-            changes[where] = change if not change.in_place else replace(change, after=resource.as_updated(change))
+            changes[where] = _going_on(change) if change.in_place else change
     for where, known in state.items():
         if where not in desired:
             changes[where] = _delete(known, destroyed)
@@ -107,6 +107,11 @@ def _completed(known: ResourceState, state: Mapping[Address, ResourceState]) -> 
 
     resource = known.resource.completed(find)
     return known if resource is known.resource else replace(known, resource=resource)
+
+
+def _going_on(change: Change) -> Change:
+    """Return an update in place of something that goes on with what only a new start would change."""
+    return replace(change, after=change.subject.as_updated(change))
 
 
 def _compare(known: ResourceState, wanted: Resource) -> Change | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -147,10 +149,27 @@ async def test_a_socket_of_the_host_is_reached_by_its_path(connection: ShellConn
         assert await ask(connection, str(tmp_path / "qmp")) == b"HELLO\n"
 
 
+@asynccontextmanager
+async def named_in_a_command_line(display: str) -> AsyncIterator[None]:
+    """Run a process that has this argument, as QEMU has its screen's: root forwards to no other ports."""
+    program = "import sys, time; print(flush=True); time.sleep(60)"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, display, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 async def test_a_port_of_the_hosts_loopback_is_reached(connection: ShellConnection) -> None:
     async with await asyncio.start_server(echo, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
-        assert await ask(connection, f"localhost:{port}") == b"HELLO\n"
+        async with named_in_a_command_line(f"127.0.0.1:{port - 5900}"):
+            assert await ask(connection, f"localhost:{port}") == b"HELLO\n"
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])

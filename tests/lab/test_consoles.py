@@ -29,7 +29,9 @@ __all__ = ["gated"]
 def typed(command: str) -> Iterator[int]:
     """Run a command as a person at a terminal does, and give the terminal; Ctrl-C ends it, and leaves nothing."""
     ours, theirs = pty.openpty()
-    shell = subprocess.Popen(["setsid", "--ctty", "sh", "-c", command], stdin=theirs, stdout=theirs, stderr=theirs)
+    # Where the tests run in the background, they ignore Ctrl-C, and so would the command.
+    argv = ["setsid", "--ctty", "env", "--default-signal=INT", "sh", "-c", command]
+    shell = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         yield ours

@@ -4,7 +4,7 @@ case $2 in localhost:*)
     for file in $(printf %s "$display" | grep -lszFx -f - /proc/[0-9]*/cmdline); do
         directory=$(tr '\0' '\n' < "$file" | sed -n 's|^\(/var/lib/reconciler/vms/[0-9]*\)/qemu[.]pid$|\1|p')
         user=$(stat -c %u -- "$file") group=$(stat -c %g -- "$directory" 2> /dev/null) || group=
-        case $user in 0 | "$group") found=yes ;; esac
+        case $user in "$(id -u)" | "$group") found=yes ;; esac
     done
     [ -n "$found" ] || { echo "no VM has the VNC port $2"; exit 1; } ;;
 esac
