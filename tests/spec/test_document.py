@@ -251,7 +251,7 @@ FILL = MAX_BYTES - 20
         ('a: "' + "x" * FILL, Code.YAML_SYNTAX),
         ("a: '" + "x\n" * (FILL // 2), Code.YAML_SYNTAX),
         ("a: [" + "x," * (FILL // 2), Code.YAML_FEATURE),
-        ("a: " + "9" * FILL + "\n\t", Code.YAML_SYNTAX),
+        ("a: " + "9" * FILL + "\n\t", Code.YAML_FEATURE),
         ("#" * FILL + "\n\x00", Code.YAML_FEATURE),
         ("\n" * FILL + "@", Code.YAML_SYNTAX),
         ("x" * FILL + ": 1\n", Code.YAML_SYNTAX),
@@ -283,3 +283,27 @@ def test_a_wide_file_is_read_in_bounded_time() -> None:
     start = time.process_time()
     assert len(read_document("".join(f"k{index}: [a:eth1, b:eth1]\n" for index in range(30_000)))) == 30_000
     assert time.process_time() - start < SECONDS
+
+
+MANY_KEYS = "a:\n" + "".join(f"  k{number}: value {number}\n" for number in range(40_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "mark", "says"),
+    [
+        (f"{MANY_KEYS}b: x\ty\n", Mark(40_002, 5), "must not contain tabs"),
+        (f"{MANY_KEYS}b: |\n  c\n", Mark(40_002, 4), "must not contain a block text"),
+        (MANY_KEYS.replace("\n", "\r\n"), Mark(1, 3), "must not contain Windows line ends"),
+        (f"{MANY_KEYS}b: {{c\n", Mark(40_003, 1), "not valid YAML"),
+        (f"{MANY_KEYS}a: 1\n", Mark(40_002, 1), "duplicate key 'a'"),
+        (f"{MANY_KEYS}b: *a\n", Mark(40_002, 4), "aliases"),
+    ],
+    ids=["tab", "block", "windows", "open brace", "duplicate", "alias"],
+)
+def test_a_long_text_is_refused_where_it_is_wrong_within_a_second_or_two(text: str, mark: Mark, says: str) -> None:
+    """The slow parser takes more than ten."""
+    start = time.process_time()
+    with pytest.raises(Refused, match=says) as caught:
+        read_document(text)
+    assert caught.value.mark == mark
+    assert time.process_time() - start < 5 or not events.HAS_LIBYAML

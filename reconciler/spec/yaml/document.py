@@ -27,8 +27,21 @@ from ruamel.yaml.events import (
 
 from reconciler.errors import Code
 from reconciler.spec.quoting import shown
-from reconciler.spec.yaml.events import COLON, is_safe_for_libyaml, libyaml_events, ruamel_events
+from reconciler.spec.yaml.events import COLON, is_safe_for_libyaml, libyaml_events, read_differently, ruamel_events
 from reconciler.spec.yaml.fast import Unusual, read_ordinary
+
+MAX_SLOW = 2**17
+"""The longest text, in characters, that ruamel.yaml's own parser reads: it takes 12 seconds for 1 MiB."""
+
+_IN_A_FILE = "put it into a file of its own, as in `cloud_init: {file: user-data.yaml}`"
+_ODD = {
+    "\t": ("tabs", "use spaces"),
+    "\r": ("Windows line ends", "save the file with Unix line ends"),
+    "|": ("a block text (`|`)", _IN_A_FILE),
+    ">": ("a block text (`>`)", _IN_A_FILE),
+    "%": ("directives (`%`)", "leave them out"),
+}
+"""What the two parsers read differently, by its last character."""
 
 MAX_DEPTH = 20
 """Levels of nested mappings and lists at most; a slice file needs five."""
@@ -126,20 +139,31 @@ def resolve_plain(text: str) -> str | int | bool | None:
 
 
 def _build(text: str, found: dict[Path, ValuePosition] | None = None) -> _Builder:
+    long = len(text) > MAX_SLOW
+    if long:
+        _refuse_odd(text)
     if is_safe_for_libyaml(text):
         try:
             return _Builder(found).run(libyaml_events(text))
-        except _TooManyValues:
-            raise
-        except (YAMLError, Refused):
-            pass  # ruamel.yaml's own parser decides, and reports the problem
+        except (YAMLError, Refused) as error:
+            if long or isinstance(error, _TooManyValues):
+                raise _as_refused(error) from None
+            # ruamel.yaml's own parser decides, and reports the problem.
     try:
         return _Builder(found).run(ruamel_events(text))
-    except MarkedYAMLError as error:
-        raise _not_yaml(error) from None
-    except (YAMLError, LookupError, ValueError, TypeError, AttributeError, AssertionError):
+    except (YAMLError, LookupError, ValueError, TypeError, AttributeError, AssertionError) as error:
         # The parser raises these for some invalid texts, mostly in directives.
-        raise Refused(Code.YAML_SYNTAX, "not valid YAML", Mark(1, 1)) from None
+        raise _as_refused(error) from None
+
+
+def _as_refused(error: Exception) -> Refused:
+    match error:
+        case Refused():
+            return error
+        case MarkedYAMLError():
+            return _not_yaml(error)
+        case _:
+            return Refused(Code.YAML_SYNTAX, "not valid YAML", Mark(1, 1))
 
 
 class _Open:
@@ -293,6 +317,10 @@ def _mark(event: Any) -> Mark:
     return Mark(start.line + 1, start.column + 1)
 
 
+def _mark_at(text: str, at: int) -> Mark:
+    return Mark(text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1)
+
+
 def _feature(event: Any, what: str, hint: str) -> Refused:
     return Refused(Code.YAML_FEATURE, f"{what} are not allowed", _mark(event), hint)
 
@@ -309,12 +337,21 @@ def _escaped_invisible(event: Any, text: str) -> Refused:
     return Refused(Code.YAML_FEATURE, f"the text contains {name}", _mark(event), "remove it")
 
 
+def _refuse_odd(text: str) -> None:
+    """Refuse a long text that only the slow parser can read; no topology needs so much of it."""
+    at = read_differently(text)
+    if at is not None:
+        what, hint = _ODD.get(text[at], ("this character", "remove it"))
+        summary = f"a file of more than {MAX_SLOW // 1024} KiB must not contain {what}"
+        raise Refused(Code.YAML_FEATURE, summary, _mark_at(text, at), hint)
+
+
 def _refuse_invisible(text: str) -> None:
     found = _INVISIBLE.search(text)
     if found is None:
         return
     start = found.start()
-    mark = Mark(text.count("\n", 0, start) + 1, start - (text.rfind("\n", 0, start) + 1) + 1)
+    mark = _mark_at(text, start)
     if found[0] == "\ufeff":
         verb = "starts with" if start == 0 else "contains"
         hint = "save the file as UTF-8 without BOM"

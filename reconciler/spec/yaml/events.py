@@ -3,7 +3,8 @@
 libyaml is ten times as fast as ruamel.yaml's own parser, but it supports only YAML 1.1: it refuses the `:` in
 `[web:eth1, db:eth1]`. Such colons are replaced by a character of the private use area before libyaml reads the text,
 and restored afterwards. Other text that the two parsers read differently goes to ruamel.yaml's parser, which also
-reports every error. Whether libyaml is installed changes only the time, never the result.
+reports every error. Whether libyaml is installed changes only the time, never the result, but for the words of an error
+in a long text.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ EventReader = Callable[[str], Iterator[Event]]
 
 def is_safe_for_libyaml(text: str) -> bool:
     """Return whether libyaml is installed and reads this text as ruamel.yaml's parser does, or refuses it."""
-    return HAS_LIBYAML and not (_SUSPECT.search(text) and _READ_DIFFERENTLY.search(text))
+    return HAS_LIBYAML and read_differently(text) is None
+
+
+def read_differently(text: str) -> int | None:
+    """Return the position of the first character that the two parsers may read differently, or None."""
+    found = _READ_DIFFERENTLY.search(text) if _SUSPECT.search(text) else None
+    return None if found is None else found.end() - 1
 
 
 def libyaml_parser(text: str) -> Any:
