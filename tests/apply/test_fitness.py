@@ -45,6 +45,7 @@ mode yes [] [] [100, 4094]
 opened yes []
 mtu 1500
 kvm yes
+controllers cpuset cpu io memory hugetlb pids rdma misc
 tun yes
 namespace yes
 nat yes
@@ -71,6 +72,19 @@ def test_a_fit_host_has_nothing_to_be_done(required: Requirements) -> None:
     found = findings(required, parse(FINE), 0.0)
     assert {finding.verdict for finding in found} <= {Verdict.OK, Verdict.INFO}
     assert [finding.remedy for finding in found] == [None] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("controllers", "missing"),
+    [("", "cpu, memory, pids"), ("cpuset cpu io pids", "memory"), (None, "cpu, memory, pids")],
+)
+def test_a_worker_without_cgroups_is_fit_and_noted(controllers: str | None, missing: str) -> None:
+    line = "" if controllers is None else f"controllers {controllers}\n"
+    text = FINE.replace("controllers cpuset cpu io memory hugetlb pids rdma misc\n", line)
+    found = judged(WORKER, text, "limits")
+    assert (found.verdict, found.remedy) == (Verdict.INFO, None)
+    assert found.found.startswith(f"no cgroup v2 with {missing}: ")
+    assert judged(WORKER, FINE, "limits").verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(

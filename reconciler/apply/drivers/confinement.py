@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from reconciler.plan.resources import Vm
+
 SOCKETS: Final = ("qmp", "serial", "agent")
 """The sockets in a VM's directory, without `.sock`, in the order of their descriptors."""
 
@@ -17,13 +19,21 @@ FIRST_SOCKET: Final = 64
 FIRST_TAP: Final = 70
 """The descriptors through which QEMU gets its sockets and its TAPs: above all that are open before."""
 
+CGROUPS: Final = "/sys/fs/cgroup"
+"""Where hosts have cgroup v2. Those with version 1 have other things there, and limit nothing."""
+
+_PERIOD: Final = 100_000  # microseconds, of cpu.max
+_TASKS: Final = 128  # threads of QEMU beside those of the guest's processors; 64 of them for its disk
+_OVERHEAD: Final = 512 * 2**20  # bytes that QEMU takes for devices, screen and caches, and a part of the guest's memory
+_TRANSLATED: Final = 2**30  # bytes of translated code that TCG keeps
+
 # /dev/kvm belongs to a group on hosts with udev. TUNSETIFF and TUNSETOWNER are of linux/if_tun.h, 0x1002 is
 # IFF_TAP | IFF_NO_PI.
 CONFINE: Final = (
     """
 use POSIX qw(dup2);
 use Socket;
-my ($directory, $uid, $disk, $seed, $taps) = splice(@ARGV, 0, 5);
+my ($directory, $uid, $cpu, $memory, $tasks, $disk, $seed, $taps) = splice(@ARGV, 0, 8);
 sub allow {
     my ($path, $mode, $owner) = @_;
     return unless -e $path;
@@ -57,6 +67,18 @@ for my $tap (split(/ /, $taps)) {
     ioctl($device, 0x400454cc, $uid + 0) or die "$tap: $!\\n";
     pass($device, $as++);
 }
+sub put { my ($path, $text) = @_; my $file; -e $path && open($file, "+<", $path) && syswrite($file, $text); }
+if (-e "CGROUPS/cgroup.controllers") {
+    my ($id) = $directory =~ m{([^/]*)$};
+    my ($all, $own) = ("CGROUPS/reconciler", "CGROUPS/reconciler/vm-$id");
+    mkdir($all);
+    mkdir($own);
+    for my $controller (qw(+cpu +memory +pids)) { put("$_/cgroup.subtree_control", $controller) for "CGROUPS", $all; }
+    put("$own/cpu.max", $cpu);
+    put("$own/memory.max", $memory);
+    put("$own/pids.max", $tasks);
+    put("$own/cgroup.procs", $$);
+}
 my $group = grep(/accel=kvm/, @ARGV) && (stat "/dev/kvm")[5];
 my @may = $group ? ("--groups=$group") : ("--clear-groups");
 @may = (@may, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all");
@@ -64,16 +86,30 @@ exec("setpriv", "--reuid=$uid", "--regid=$uid", @may, "--", @ARGV) or die "setpr
 """.replace("FIRST_SOCKET", str(FIRST_SOCKET))
     .replace("FIRST_TAP", str(FIRST_TAP))
     .replace("SOCKETS", " ".join(SOCKETS))
+    .replace("CGROUPS", CGROUPS)
 )
-"""Arguments: the VM's directory, its user's id, which its group has too, its overlay, its seed, the names of its TAPs
-with spaces between them, and QEMU's command line. The shell has this text in single quotes.
+"""Arguments: the VM's directory, its user's id, which its group has too, its `limits`, its overlay, its seed, the names
+of its TAPs with spaces between them, and QEMU's command line. The shell has this text in single quotes.
+
+A cgroup limits only what the host lets it limit; a VM starts without it too.
 """
+
+LEAVE_CGROUP: Final = f"""
+rmdir "{CGROUPS}/reconciler/vm-${{1##*/}}" "{CGROUPS}/reconciler" 2> /dev/null || :
+"""
+"""Removes the cgroup of an ended process, and that of all VMs after the last one."""
 
 AS_OWNER: Final = (
     'setpriv "--reuid=$(stat -c %u -- "$path")" "--regid=$(stat -c %g -- "$path")" --clear-groups '
     "--no-new-privs --bounding-set=-all --inh-caps=-all --"
 )
 """Runs a program as the owner of the file `$path`: what a guest may have written is not read as root."""
+
+
+def limits(vm: Vm) -> tuple[str, str, str]:
+    """Return what cpu.max, memory.max and pids.max of a VM's cgroup are: its flavor, and what QEMU itself needs."""
+    memory = vm.memory + vm.memory // 16 + _OVERHEAD + (_TRANSLATED if vm.accelerator == "tcg" else 0)
+    return f"{vm.vcpus * _PERIOD} {_PERIOD}", str(memory), str(vm.vcpus + _TASKS)
 
 
 def descriptors(nics: Sequence[object]) -> range:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from reconciler.apply.drivers.confinement import CONFINE
+from reconciler.apply.drivers.confinement import CONFINE, LEAVE_CGROUP, limits
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.monitor import MONITOR
 from reconciler.apply.drivers.ownership import owns, refuse, slice_of, stop_at, tagged
@@ -240,6 +240,7 @@ CLEAN = (
 rm -f -- "$1/qemu.pid" "$1/qmp.sock" "$1/serial.sock" "$1/serial.log" "$1/serial.log.1" "$1/serial.pipe"
 rm -f -- "$1/agent.sock" "$1/network.iso" "$1/vm.owner" "$1/vm.owner.new"
 """
+    + LEAVE_CGROUP
 )
 
 # Two lines for each directory in which a process left files: its path, and the owner of the overlay in it, with the
@@ -355,7 +356,8 @@ def _start(vm: Vm) -> Command:
     """Return the command that starts the process; a VM without user-data gets a disk with its network configuration."""
     seed = vm.network_seed if vm.cloud_init is None else vm.seed
     taps = " ".join(nic.tap for nic in vm.nics)
-    command = script(START, vm.directory, str(vm.serial_log), str(vm.uid), vm.disk, seed, taps, *launch(vm))
+    given = (str(vm.serial_log), str(vm.uid), *limits(vm), vm.disk, seed, taps)
+    command = script(START, vm.directory, *given, *launch(vm))
     if vm.cloud_init is not None:
         return command
     return replace(command, stdin=base64.b64encode(gzip.compress(network_image(vm), mtime=0)).decode())

@@ -134,6 +134,7 @@ if [ -e "/sys/class/net/$trunk/mtu" ]; then say mtu "$(cat "/sys/class/net/$trun
 group=$(stat -c %g /dev/kvm 2> /dev/null || echo 0)
 if [ "$group" = 0 ]; then groups=--clear-groups; else groups=--groups=$group; fi
 ask kvm setpriv --reuid=65534 --regid=65534 "$groups" -- sh -c ': <>/dev/kvm'
+say controllers "$(cat /sys/fs/cgroup/cgroup.controllers 2> /dev/null || :)"
 ask tun sh -c ': <>/dev/net/tun'
 ask namespace unshare --net true
 ask nat nft --check --file - << 'END'
@@ -233,6 +234,7 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
     yield from _mtu(required, probed)
     if required.accelerator is not None:
         yield _accelerator(required.accelerator, probed)
+        yield _limits(probed)
         yield from _vnc(probed)
         yield _feature("taps", probed.one("tun"), "/dev/net/tun opens", "modprobe tun")
     if required.uplink is not None:
@@ -345,6 +347,15 @@ def _accelerator(accelerator: str, probed: ProbeOutput) -> Finding:
         return Finding("accelerator", Verdict.FAIL, message, remedy)
     remedy = "modprobe kvm_intel or kvm_amd, with virtualisation allowed in the firmware; or set accelerator: tcg"
     return Finding("accelerator", Verdict.FAIL, message, remedy)
+
+
+def _limits(probed: ProbeOutput) -> Finding:
+    """Note whether QEMU's processes are limited; VMs run without that too."""
+    missing = sorted({"cpu", "memory", "pids"}.difference(" ".join(probed.all("controllers")).split()))
+    if not missing:
+        return Finding("limits", Verdict.OK, "cgroup v2 limits the CPU, memory and threads of each VM")
+    found = f"no cgroup v2 with {', '.join(missing)}: what QEMU takes beside its flavor has no limit"
+    return Finding("limits", Verdict.INFO, found)
 
 
 def _feature(check: str, result: tuple[bool, str], fine: str, remedy: str) -> Finding:

@@ -159,6 +159,34 @@ def test_a_vm_that_an_earlier_version_started_goes_on_and_is_confined_when_it_st
     assert DRIVERS[SEED.kind].ensure(SEED, host.probe(DRIVERS[SEED.kind], [SEED])[SEED.address], None) == ()
 
 
+def test_the_process_is_in_a_cgroup_of_its_own_that_goes_with_the_vm(host: RealHost) -> None:
+    """Tried on a real cgroup v2, which need not have the controllers that limit."""
+    host.sh("mount -t cgroup2 none /sys/fs/cgroup")
+    try:
+        make(host, SEEDED)
+        assert "0::/reconciler/vm-1001\n" in host.sh(f"cat /proc/{fact_of(host).processes[0].pid}/cgroup")
+        host.perform(driver.remove(SEEDED, fact_of(host)))
+        assert "reconciler" not in host.sh("ls /sys/fs/cgroup").split()
+    finally:
+        host.run(Command(("sh", "-c", f"kill -KILL $(cat {VM.directory}/qemu.pid); sleep 0.5")))
+        host.run(Command(("rmdir", "/sys/fs/cgroup/reconciler/vm-1001", "/sys/fs/cgroup/reconciler")))
+
+
+def test_a_cgroup_gets_the_limits_of_the_flavor_and_a_margin_for_qemu(host: RealHost) -> None:
+    """The kernel of a test machine need not have the controllers, so plain files take what is written to them."""
+    own = "/sys/fs/cgroup/reconciler/vm-1001"
+    host.sh(
+        f"mount -t tmpfs none /sys/fs/cgroup; mkdir -p {own}; cd /sys/fs/cgroup; "
+        f"for file in cgroup.controllers cgroup.subtree_control {own}/../cgroup.subtree_control "
+        f"{own}/cpu.max {own}/memory.max {own}/pids.max {own}/cgroup.procs; do : > $file; done"
+    )
+    make(host, SEEDED)
+    written = host.sh(f"cd {own}; for file in cpu.max memory.max pids.max cgroup.procs; do cat $file; echo; done")
+    memory = 64 * 2**20 + 4 * 2**20 + 512 * 2**20 + 2**30
+    pid = fact_of(host).processes[0].pid
+    assert written.splitlines() == ["100000 100000", str(memory), "129", str(pid)]
+
+
 def test_what_a_guest_wrote_is_not_read_by_root(host: RealHost) -> None:
     make(host, SEEDED)
     host.perform(driver.remove(SEEDED, fact_of(host)))
