@@ -6,6 +6,7 @@ A trace does not list it: a host that has an address on a TAP answers the guest 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from reconciler.plan.resources import StationRole
 from reconciler.spec.models.names import HostName
@@ -13,6 +14,8 @@ from reconciler.verify.declared import Declared
 from reconciler.verify.namespace import Namespace
 from reconciler.verify.probes import Switch
 from reconciler.verify.verification import Violation, ViolationKind
+
+_NEW_BRIDGE: Final = "priority=0 actions=NORMAL"
 
 
 def addressed_taps(declared: Declared, host: HostName, spaces: Iterable[Namespace]) -> Iterator[Violation]:
@@ -48,10 +51,16 @@ def bridge_on_vlan(
 
 
 def foreign_flows(declared: Declared, host: HostName, bridge: str, flows: Iterable[str]) -> Iterator[Violation]:
-    """Yield each flow of the bridge that is not ours, where the host carries anything declared."""
+    """Yield each flow of the bridge that is not ours, where the host carries anything declared.
+
+    The flow of a new bridge, which forwards what no other flow matches, is as ours: ours takes its place with the first
+    port or trunk.
+    """
     if host not in declared.carried:
         return
     for flow in flows:
+        if flow == _NEW_BRIDGE:
+            continue
         message = f"a flow on {bridge} of {host} is not ours, and may pass or divert any frame: {flow}"
         yield Violation(ViolationKind.LEAK, (bridge, host), message)
 

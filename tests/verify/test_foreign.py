@@ -54,6 +54,7 @@ def test_a_foreign_flow_is_named_where_anything_is_declared() -> None:
     (found,) = foreign_flows(DECLARED, HOST, "br-int", [flow])
     assert found.message == f"a flow on br-int of {HOST} is not ours, and may pass or divert any frame: {flow}"
     assert not [*foreign_flows(DECLARED, HostName("idle"), "br-int", [flow])]
+    assert not [*foreign_flows(DECLARED, HOST, "br-int", ["priority=0 actions=NORMAL"])]
 
 
 def test_a_hook_is_named_on_our_devices_only() -> None:
