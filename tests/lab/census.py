@@ -54,7 +54,7 @@ _KEEPER: Final = ("sh /var/lib/reconciler/flows/keep", "ovs-ofctl", "timeout 0.1
 _NOISE: Final = ("sshd", "sh -euc", "ssh-", *_KEEPER)
 _ACCEPTOR: Final = re.compile(r"(/acceptor\.py) [0-9]+")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
-_SETTLE_WITHIN: Final = 8.0  # seconds; processes that were told to end take some time
+_SETTLE_WITHIN: Final = 20.0  # seconds; a process takes links up again after six, and those told to end take some time
 
 
 @dataclass(frozen=True)

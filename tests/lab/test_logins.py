@@ -68,7 +68,7 @@ def test_an_expired_certificate_does_not_shut_out_its_key(lab: labs.LabInfo, key
 def test_an_agent_with_too_many_keys_is_a_login_error_at_once(lab: labs.LabInfo, keys: Path) -> None:
     done = run("doctor", lab, keys, identity_file=None)
     assert done.code == 1, done.told
-    assert "login was rejected: Too many authentication failures" in done.told
+    assert "was rejected: Too many authentication failures" in done.told
     assert "set ssh.identity_file to the .pub file of the right one" in done.told
 
 

@@ -145,6 +145,7 @@ PLUG = (
     MONITOR
     + """
 my ($directory, $up, @nics) = @ARGV;
+$0 = "plug $directory";
 sub plug { ask("set_link", "{\\"name\\": \\"net$_\\", \\"up\\": $_[0]}") for @nics; }
 if ($up eq "false") { alarm(20); attach($directory); plug("false"); exit; }
 sleep(6);
