@@ -51,7 +51,8 @@ find /var/lib/reconciler -mindepth 2 ! -path '/var/lib/reconciler/fence/*' ! -pa
     ! -path '/var/lib/reconciler/flows/*'
 """
 _KEEPER: Final = ("sh /var/lib/reconciler/flows/keep", "ovs-ofctl", "timeout 0.1 cat", "cat", "sleep 0.05")
-_NOISE: Final = ("sshd", "sh -euc", "ssh-", *_KEEPER)
+_PLUG: Final = ("plug /var/lib/reconciler/vms/",)  # takes links up again after six seconds, and ends
+_NOISE: Final = ("sshd", "sh -euc", "ssh-", *_KEEPER, *_PLUG)
 _ACCEPTOR: Final = re.compile(r"(/acceptor\.py) [0-9]+")
 _ELEMENTS: Final = re.compile(r"elements = \{ (.*) \}")
 _SETTLE_WITHIN: Final = 20.0  # seconds; a process takes links up again after six, and those told to end take some time

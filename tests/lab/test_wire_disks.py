@@ -47,7 +47,9 @@ def steps_told(output: str, what: str) -> list[str]:
 @contextmanager
 def small_disk(site: Site) -> Iterator[None]:
     """Mount a small disk over what worker1 keeps; the slices are destroyed before it is unmounted."""
-    on_host(site.lab, "worker1", f"mount -t tmpfs -o size=1M,mode=755 small {KEPT}")
+    # As large as its disks claim to be, or nothing would be tried; and full but for 1 MiB.
+    on_host(site.lab, "worker1", f"mount -t tmpfs -o size=1200M,mode=755 small {KEPT}")
+    on_host(site.lab, "worker1", f"head -c 1199M /dev/zero > {KEPT}/filler")
     try:
         yield
         site.destroy(*site.slices())
@@ -65,11 +67,11 @@ def test_a_worker_without_space(site: Site, undisturbed: Census) -> None:
         assert on_host(site.lab, "worker1", f"find {KEPT} -name '*.partial*' -o -name '*.qcow2' -o -name '*.img'") == ""
 
         # Now the image fits, and nothing else does.
-        on_host(site.lab, "worker1", f"mount -o remount,size=64M {KEPT}")
+        on_host(site.lab, "worker1", f"truncate -s 1136M {KEPT}/filler")
         with gate(site.lab, "worker1") as held:
             running = site.start("apply", "--auto-approve", path)
             held.wait_for_callers(1)
-            on_host(site.lab, "worker1", f"cat /dev/zero > {KEPT}/filler || :")
+            on_host(site.lab, "worker1", f"cat /dev/zero >> {KEPT}/filler || :")
             held.open()
             full = running.finish()
         check_failed(full, "disk/admin/disks/a")
