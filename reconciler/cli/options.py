@@ -65,6 +65,9 @@ AllowDestroy = Annotated[
         help="Let --prune destroy more than 3 slices even if these are more than a third of all.",
     ),
 ]
+MaxParallel = Annotated[
+    int, typer.Option("--max-parallel", metavar="N", min=1, help="How many hosts to work on at the same time.")
+]
 LockTimeout = Annotated[
     float,
     typer.Option(

@@ -73,13 +73,19 @@ def _rewrites_base(change: Change) -> bool:
 
 
 def _interrupted(
-    key: SliceKey, changes: Iterable[Change], links: Iterable[LinkKey], existing: Collection[Address]
+    key: SliceKey, changes: Iterable[Change], links: Collection[LinkKey], existing: Collection[Address]
 ) -> dict[LinkKey, str]:
     """Find the existing links that go down for a VM that stays, each with its cause."""
-    of_graph = {change.address: change for change in changes if change.subject.graph_role is not GraphRole.NONE}
-    if not of_graph:
+    nics = {nic for link in links for _, nic in ends(link)}
+    down = {
+        change.address: change
+        for change in changes
+        if change.subject.graph_role is not GraphRole.NONE
+        and any(change.subject.interrupts_link(change, nic) for nic in nics)
+    }
+    if not down:
         return {}
-    staying = {where for where in existing if where not in of_graph or of_graph[where].action is not Action.DELETE}
+    staying = {where for where in existing if where not in down or down[where].action is not Action.DELETE}
     from reconciler.plan.link_graph import link_graph  # noqa: PLC0415 - networkx takes 0.2 s; most plans disturb nothing
 
     found: dict[LinkKey, str] = {}
@@ -89,7 +95,7 @@ def _interrupted(
             continue
         at = [(where, nic) for vm, nic in ends(link) for where in _nodes(key, vm)]
         at += [(where, nic) for vm, nic in ends(link) for where in _ends(key, vm, nic)]
-        causes = ((of_graph[where], nic) for where, nic in at if where in of_graph)
+        causes = ((down[where], nic) for where, nic in at if where in down)
         if cause := next((each for each, nic in causes if each.subject.interrupts_link(each, nic)), None):
             found[link] = _cause(cause)
     return found

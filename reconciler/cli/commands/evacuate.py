@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.commands.apply import ApplyOptions, run_apply
-from reconciler.cli.options import PARALLELISM, AutoApprove, LockTimeout, Paths
+from reconciler.cli.options import PARALLELISM, AutoApprove, LockTimeout, MaxParallel, Paths
 from reconciler.cli.questions import require_approval
 from reconciler.cli.session import Session
 from reconciler.engine import Engine
@@ -25,9 +25,7 @@ def evacuate(  # noqa: PLR0913 - one parameter for each option
     to: Annotated[
         str | None, typer.Option("--to", metavar="HOST", help="The worker to move them to. (default: any with room)")
     ] = None,
-    max_parallel: Annotated[
-        int, typer.Option("--max-parallel", metavar="N", min=1, help="How many hosts to work on at the same time.")
-    ] = PARALLELISM,
+    max_parallel: MaxParallel = PARALLELISM,
     auto_approve: AutoApprove = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.commands.apply import ApplyOptions, run_apply
-from reconciler.cli.options import PARALLELISM, AutoApprove, LockTimeout, Paths
+from reconciler.cli.options import PARALLELISM, AutoApprove, LockTimeout, MaxParallel, Paths
 from reconciler.cli.questions import require_approval
 from reconciler.cli.session import Session
 from reconciler.engine import Engine
@@ -24,9 +24,7 @@ def replace_host(  # noqa: PLR0913 - one parameter for each option
     new: Annotated[str, typer.Argument(metavar="NEW", help="The machine that takes its part, in the cluster file.")],
     paths: Paths = None,
     *,
-    max_parallel: Annotated[
-        int, typer.Option("--max-parallel", metavar="N", min=1, help="How many hosts to work on at the same time.")
-    ] = PARALLELISM,
+    max_parallel: MaxParallel = PARALLELISM,
     accept_data_loss: Annotated[
         bool,
         typer.Option(
