@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reconciler.cli.engines import connecting
 from reconciler.cli.interrupt import run_reading
 from reconciler.cli.session import Session
 from reconciler.plan.model import Plan
 from reconciler.state.store import StateReader
 from reconciler.workflow import Asked, Inputs
-from reconciler.workflow.ownership import refuse_foreign_hosts
+from reconciler.workflow.preflight import changes_plan, occupied_ports, preflight
 from reconciler.workflow.refresh import Refreshed, concerning, hosts_of, refresh
 
-__all__ = ["concerning", "refreshed"]
+__all__ = ["changes_plan", "concerning", "refreshed"]
 
 
 def refreshed(session: Session, inputs: Inputs, reader: StateReader, planned: Plan, asked: Asked) -> Refreshed:
@@ -19,7 +21,8 @@ def refreshed(session: Session, inputs: Inputs, reader: StateReader, planned: Pl
 
     async def work() -> Refreshed:
         async with connecting(session, inputs.cluster.cluster) as connector:
-            await refuse_foreign_hosts(reader, connector, hosts_of(inputs, planned))
-            return await refresh(inputs, reader, connector, planned, asked.destroy)
+            found = await preflight(reader, connector, hosts_of(inputs, planned))
+            seen = await refresh(inputs, reader, connector, planned, asked.destroy)
+            return replace(seen, occupied=occupied_ports(found))
 
     return run_reading(work())

@@ -232,13 +232,26 @@ class Cordon:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen on the hosts of a plan: drift, hosts that are down with the reason, and ports of other programs.
+
+    New VMs are not placed on hosts that are `down`, and what slices share there stays as it is. VMs whose VNC port is
+    in `occupied` get another one.
+    """
+
+    drifted: Mapping[Address, ResourceDrift] = field(default_factory=dict)
+    down: Mapping[HostName, str] = field(default_factory=dict)
+    occupied: Mapping[HostName, frozenset[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StateSnapshot:
     """The state as planning reads it.
 
     `allocations` and `held` cover every slice of the cluster. `resources` cover the slices in scope and what slices
     share. `held` are claims of resources whose deletion is not confirmed yet: they are taken, although no allocation
     has them. `cordoned` are hosts that take no new VMs. `down` are hosts that were just found unreachable, with the
-    reason; no state keeps them.
+    reason, and `occupied` the TCP ports of hosts that other programs occupy; no state keeps these two.
     """
 
     lineage: str
@@ -249,6 +262,7 @@ class StateSnapshot:
     resources: Mapping[Address, ResourceState] = field(default_factory=dict)
     cordoned: Mapping[HostName, Cordon] = field(default_factory=dict)
     down: Mapping[HostName, str] = field(default_factory=dict)
+    occupied: Mapping[HostName, frozenset[int]] = field(default_factory=dict)
 
     def without(self, lost: Collection[Address]) -> StateSnapshot:
         """Return the snapshot without some resources."""
@@ -256,12 +270,10 @@ class StateSnapshot:
             return self
         return replace(self, resources={where: entry for where, entry in self.resources.items() if where not in lost})
 
-    def seen(
-        self, drifted: Mapping[Address, ResourceDrift], down: Mapping[HostName, str] | None = None
-    ) -> StateSnapshot:
-        """Return the snapshot with the drift that was found on the hosts, and the hosts that are down."""
+    def seen(self, seen: Seen) -> StateSnapshot:
+        """Return the snapshot with what was seen on hosts."""
         found = {
-            where: replace(entry, drift=drifted[where]) if where in drifted else entry
+            where: replace(entry, drift=seen.drifted[where]) if where in seen.drifted else entry
             for where, entry in self.resources.items()
         }
-        return replace(self, resources=found, down=down or {})
+        return replace(self, resources=found, down=seen.down, occupied=seen.occupied)

@@ -6,7 +6,7 @@ stay held, and a thread renews them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Self
 from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.execution.attempt import Private
 from reconciler.apply.execution.events import ApplyReport
+from reconciler.apply.observation.preflight import HostPreflight
 from reconciler.apply.transport.command import RemoteFile
 from reconciler.engine import Engine
 from reconciler.errors import DataLoss, NumbersTaken, StateMoved
@@ -30,16 +31,17 @@ from reconciler.plan.snapshot import SHARED, Cordon, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import listed
 from reconciler.state.store import Lock, StateReader, Verb
-from reconciler.workflow.disk_room import refuse_disks_without_room
 from reconciler.workflow.journal import StoreJournal
 from reconciler.workflow.load import Inputs, image_files
-from reconciler.workflow.ownership import (
-    claims_with_copies,
-    refuse_foreign_hosts,
-    release_unused,
-    settle_copies,
-)
+from reconciler.workflow.ownership import claims_with_copies, release_unused, settle_copies
 from reconciler.workflow.planning import NOTHING_ELSE, Asked, plan
+from reconciler.workflow.preflight import (
+    changes_plan,
+    occupied_ports,
+    preflight,
+    refuse_disks_without_room,
+    refuse_occupied_ports,
+)
 from reconciler.workflow.refresh import (
     NOT_REFRESHED,
     Refreshed,
@@ -132,16 +134,22 @@ async def prepare(engine: Engine, inputs: Inputs, asked: Asked = NOTHING_ELSE) -
         names = {*every_name(inputs), *asked.destroy}
         locks = await stack.enter_async_context(engine.locked(names))
         planned = await engine.worker.run(plan, inputs, engine.store, asked)
-        await _refuse_foreign_hosts(engine, inputs, planned)
+        drafted = hosts_of(inputs, planned)
+        found = await _preflight(engine, drafted)
         seen = NOT_REFRESHED
         if asked.refresh and inputs.slices:
             seen = await refresh(inputs, engine.store, engine.connector, planned, asked.destroy, engine.drivers)
         elif asked.refresh:
             seen = replace(NOT_REFRESHED, down=await unreachable(engine.connector, leftover_hosts(planned)))
-        if seen.drifted or seen.down:
-            planned = await engine.worker.run(plan, inputs, engine.store, asked, seen.drifted, seen.down)
+        seen = replace(seen, occupied=occupied_ports(found))
+        if changes_plan(seen, planned):
+            planned = await engine.worker.run(plan, inputs, engine.store, asked, seen)
             seen = concerning(inputs, seen, planned)
-        await _refuse_disks_without_room(engine, planned)
+        if more := hosts_of(inputs, planned) - drafted:  # VMs go elsewhere, as their workers are down
+            found = {**found, **await _preflight(engine, more)}
+            seen = replace(seen, occupied=occupied_ports(found))
+            planned = await engine.worker.run(plan, inputs, engine.store, asked, seen)
+        refuse_disks_without_room(planned, found)
         cordoned = await engine.worker.run(engine.store.cordons) if _places_vms(planned) else {}
         return PreparedApply(planned, inputs, engine, locks, asked, seen, held=stack.pop_all(), cordoned=cordoned)
     raise AssertionError  # the stack suppresses no exception
@@ -156,14 +164,9 @@ def _places_vms(planned: Plan) -> bool:
     )
 
 
-async def _refuse_foreign_hosts(engine: Engine, inputs: Inputs, planned: Plan) -> None:
-    if engine.origin is not None:
-        await refuse_foreign_hosts(engine.store, engine.connector, hosts_of(inputs, planned))
-
-
-async def _refuse_disks_without_room(engine: Engine, planned: Plan) -> None:
-    if engine.origin is not None:  # simulated hosts have no file system
-        await refuse_disks_without_room(engine.connector, planned)
+async def _preflight(engine: Engine, hosts: Iterable[HostName]) -> Mapping[HostName, HostPreflight]:
+    """Read hosts, if the engine has real ones."""
+    return {} if engine.origin is None else await preflight(engine.store, engine.connector, hosts)
 
 
 async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> PreparedApply:
@@ -174,8 +177,9 @@ async def prepare_saved(engine: Engine, saved: Plan, inputs: Inputs) -> Prepared
     async with AsyncExitStack() as stack:
         locks = await stack.enter_async_context(engine.locked(_names(saved)))
         await engine.worker.run(engine.store.check_plan, saved)
-        await _refuse_foreign_hosts(engine, inputs, saved)
-        await _refuse_disks_without_room(engine, saved)
+        found = await _preflight(engine, hosts_of(inputs, saved))
+        refuse_disks_without_room(saved, found)
+        refuse_occupied_ports(saved, found)
         # A plan that was made before the state existed gets the lineage of the state: hosts refuse other lineages.
         agreed = replace(saved, lineage=(await engine.worker.run(engine.store.read, ())).lineage)
         return PreparedApply(
@@ -337,8 +341,7 @@ def _same_again(prepared: PreparedApply, current: Plan, moved: StateMoved) -> Pl
 
 
 def _plan_again(prepared: PreparedApply) -> Plan:
-    seen = prepared.refreshed
-    return plan(prepared.inputs, prepared.engine.store, prepared.asked, seen.drifted, seen.down)
+    return plan(prepared.inputs, prepared.engine.store, prepared.asked, prepared.refreshed)
 
 
 @asynccontextmanager

@@ -39,7 +39,11 @@ async def refuse_foreign_hosts(reader: StateReader, connector: Connector, hosts:
 
     Hosts that cannot be reached are left out: their steps fail anyway.
     """
-    owners = await read_owners(connector, hosts)
+    await refuse_owners(reader, await read_owners(connector, hosts))
+
+
+async def refuse_owners(reader: StateReader, owners: Mapping[HostName, HostOwner]) -> None:
+    """Raise HostOwned or StateBehind for hosts that were read, see `refuse_foreign_hosts`."""
     if owners:
         # Read after the hosts, so that an apply that ends meanwhile does not make this state look older than they are.
         marks = await asyncio.to_thread(reader.marks, (), ApplyId(0))

@@ -12,7 +12,7 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.graph import natural
 from reconciler.plan.model import Plan
 from reconciler.plan.renames import heirs
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import Seen, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.spec.quoting import plural
@@ -57,16 +57,12 @@ def plan(
     inputs: Inputs,
     reader: StateReader,
     asked: Asked = NOTHING_ELSE,
-    drifted: Mapping[Address, ResourceDrift] | None = None,
-    down: Mapping[HostName, str] | None = None,
+    seen: Seen | None = None,
 ) -> Plan:
-    """Plan the files against the state, and against the drift of hosts if given; contacts no host.
-
-    New VMs are not placed on hosts that are `down`, and what slices share there stays as it is.
-    """
+    """Plan the files against the state, and against what was seen on hosts if given; contacts no host."""
     slices = [file.slice for file in inputs.slices]
     state = _read(reader, slices, {*every_name(inputs), *asked.destroy})
-    return _plan(inputs, slices, state.seen(drifted or {}, down), asked)
+    return _plan(inputs, slices, state if seen is None else state.seen(seen), asked)
 
 
 def _read(reader: StateReader, slices: Sequence[ExpandedSlice], scope: Collection[SliceKey]) -> StateSnapshot:

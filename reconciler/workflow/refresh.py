@@ -18,7 +18,7 @@ from reconciler.errors import HostError, HostUnreachable
 from reconciler.plan.model import Action, Plan
 from reconciler.plan.resources import Resource, Vm
 from reconciler.plan.resources.base import kind_in
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot, Status
 from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.state.store import StateReader
 from reconciler.workflow.load import Inputs
@@ -48,19 +48,14 @@ class UnseenHost:
 
 
 @dataclass(frozen=True, slots=True)
-class Refreshed:
-    """How the hosts that a plan concerns differ from the state, what could not be read, and the facts that were.
+class Refreshed(Seen):
+    """What was seen on the hosts that a plan concerns, what could not be read, and the facts that were."""
 
-    `down` are the hosts that could not be reached, with the reason; an apply places no new VMs there.
-    """
-
-    drifted: Mapping[Address, ResourceDrift]
-    unseen: tuple[UnseenHost, ...]
-    known: Mapping[HostName, KnownFacts]
-    down: Mapping[HostName, str] = field(default_factory=dict)
+    unseen: tuple[UnseenHost, ...] = ()
+    known: Mapping[HostName, KnownFacts] = field(default_factory=dict)
 
 
-NOT_REFRESHED = Refreshed({}, (), {})
+NOT_REFRESHED = Refreshed()
 
 
 async def refresh(
@@ -97,7 +92,8 @@ async def refresh(
         if item.kind is not DriftKind.UNREACHABLE
     }
     known = _known_facts(wanted | resources, observed, begun)
-    return Refreshed(drifted, tuple(_unseen(found)), known, await _down(inputs, connector, draft, observed))
+    down = await _down(inputs, connector, draft, observed)
+    return Refreshed(drifted, down, unseen=tuple(_unseen(found)), known=known)
 
 
 def _hosts(inputs: Inputs, plan: Plan) -> set[HostName]:

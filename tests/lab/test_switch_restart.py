@@ -24,7 +24,7 @@ RESTART = """
 kill -9 $(pidof ovs-vswitchd)
 while pidof ovs-vswitchd > /dev/null; do sleep 0.01; done
 sleep 0.5
-ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --no-chdir --log-file
+until ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --no-chdir --log-file; do sleep 0.05; done
 """
 # What a host of an earlier version has: a bridge that fails open, nobody who keeps its flows, and no base flow.
 OPENED = """

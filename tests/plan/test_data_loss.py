@@ -9,7 +9,7 @@ import pytest
 from reconciler.plan.build import build_plan
 from reconciler.plan.data_loss import unasked_losses
 from reconciler.plan.model import Plan
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot, Status
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot, Status
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.views.plan_json import plan_data
 from reconciler.views.plan_text import render_text, summary
@@ -52,7 +52,7 @@ def test_a_slice_under_a_new_owner_or_name_was_not_asked_to_be_destroyed(key: Sl
 
 
 def test_a_missing_disk_was_not_asked_for() -> None:
-    found = plan(BOTH, state=STATE.seen({A: ResourceDrift(gone=True)}))
+    found = plan(BOTH, state=STATE.seen(Seen({A: ResourceDrift(gone=True)})))
     assert lost(found) == unasked(found) == {A}
 
 
@@ -68,7 +68,7 @@ def test_a_vm_that_is_removed_from_its_file_loses_its_data_as_asked() -> None:
 
 
 def test_a_vm_that_is_created_again_is_not_a_new_name_for_a_removed_one() -> None:
-    found = plan(lab({"a": {"worker": "worker1"}}), state=STATE.seen({VM_A: ResourceDrift(gone=True)}))
+    found = plan(lab({"a": {"worker": "worker1"}}), state=STATE.seen(Seen({VM_A: ResourceDrift(gone=True)})))
     assert (lost(found), unasked(found)) == ({B}, set())
 
 

@@ -13,7 +13,7 @@ from reconciler.plan.diff import attribute_changes, diff, entry_changes
 from reconciler.plan.model import DATA_LOST, Action, Change
 from reconciler.plan.order import order
 from reconciler.plan.resources import KINDS, Disk, Port, Resource, Vm, attributes
-from reconciler.plan.snapshot import ResourceDrift, ResourceState, Status
+from reconciler.plan.snapshot import ResourceDrift, ResourceState, Seen, Status
 from reconciler.spec.models.fields import UpdatePolicy
 from reconciler.spec.models.names import Address, Bytes
 from tests.plan.examples import EMPTY, LAB1, actions, change, cluster, lab, made_of, plan
@@ -240,7 +240,7 @@ def gone(where: str) -> dict[Address, ResourceDrift]:
 
 def test_a_missing_resource_is_created_again_and_a_vm_that_held_it_open_is_replaced() -> None:
     state = replay(EMPTY, plan(lab(["a"])))
-    found = plan(lab(["a"]), state=state.seen(gone("disk/alice/lab1/a")))
+    found = plan(lab(["a"]), state=state.seen(Seen(gone("disk/alice/lab1/a"))))
     assert change(found, "disk/alice/lab1/a").reason == DATA_LOST
     assert (found.data_lost, found.counts.lost) == ((change(found, "disk/alice/lab1/a"),), 1)
     assert actions(found) == {"disk/alice/lab1/a": Action.CREATE, WHERE: REPLACE}
@@ -249,14 +249,16 @@ def test_a_missing_resource_is_created_again_and_a_vm_that_held_it_open_is_repla
 
 def test_a_vm_that_is_gone_itself_is_only_made_again() -> None:
     state = replay(EMPTY, plan(lab(["a"])))
-    found = plan(lab(["a"]), state=state.seen(gone("port/alice/lab1/a:eth0") | gone(WHERE)))
+    found = plan(lab(["a"]), state=state.seen(Seen(gone("port/alice/lab1/a:eth0") | gone(WHERE))))
     assert actions(found) == {"port/alice/lab1/a:eth0": Action.CREATE, WHERE: Action.CREATE}
 
 
 def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
     state = replay(EMPTY, plan(lab(links=[["a", "b"]])))
     where = Address("segment/alice/lab1/a:eth1--b:eth1")
-    found = plan(lab(links=[["a", "b"]]), state=state.seen({where: ResourceDrift(gone=False, values={"vlan": 7})}))
+    found = plan(
+        lab(links=[["a", "b"]]), state=state.seen(Seen({where: ResourceDrift(gone=False, values={"vlan": 7})}))
+    )
     assert actions(found) == {where: Action.UPDATE}
     assert change(found, where).reason == "vlan changed on gateway"
     assert [(item.name, item.before, item.after) for item in change(found, where).attributes] == [("vlan", 7, 100)]
@@ -265,7 +267,7 @@ def test_what_was_changed_by_hand_is_updated_and_never_replaced() -> None:
 def test_an_image_is_restored_before_a_vm_is_started_again_on_it() -> None:
     state = replay(EMPTY, plan(lab(["a"])))
     (image,) = (where for where in state.resources if where.startswith("image/"))
-    seen = state.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
+    seen = state.seen(Seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})}))
     made = build_plan(cluster(), [lab(["a"])], seen, replace=[Address(WHERE)])
     assert actions(made) == {image: Action.UPDATE, WHERE: REPLACE}
     (restored,) = (step for step in made.steps if step.action is UPDATE)

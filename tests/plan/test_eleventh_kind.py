@@ -15,7 +15,7 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.model import Action, Plan
 from reconciler.plan.planfile import SavedPlan, read_plan, write_plan
 from reconciler.plan.resources import KINDS, Resource
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot
 from reconciler.simulation.cluster import SimulatedCluster
 from reconciler.spec.models.names import Address, SliceKey
 from reconciler.views.plan_json import render_json
@@ -61,9 +61,9 @@ def test_a_change_a_drift_and_a_loss_are_planned() -> None:
     state = state_of(plan(lab(["a"])))
     found = change(plan(lab({"a": {"vcpus": 2}}), state=state), WHERE)
     assert (found.action, found.reason) == (Action.UPDATE, "text changed")
-    changed = state.seen({Address(WHERE): ResourceDrift(gone=False, values={"text": "other"})})
+    changed = state.seen(Seen({Address(WHERE): ResourceDrift(gone=False, values={"text": "other"})}))
     assert change(plan(lab(["a"]), state=changed), WHERE).reason == "text changed on worker1"
-    gone = state.seen({Address(WHERE): ResourceDrift(gone=True)})
+    gone = state.seen(Seen({Address(WHERE): ResourceDrift(gone=True)}))
     assert change(plan(lab(["a"]), state=gone), WHERE).reason == "gone from worker1"
     assert change(build_plan(cluster(), [], state, destroy=[LAB1]), WHERE).action is Action.DELETE
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from reconciler.plan.equivalence import same_but_for_numbers, same_work
 from reconciler.plan.model import Plan
 from reconciler.plan.resources import Disk, address
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot
 from reconciler.spec.models.names import Address, Bytes
 from tests.plan.examples import EMPTY, LAB1, LAB2, lab, plan
 from tests.plan.replay import replay
@@ -42,7 +42,7 @@ def test_another_change_to_what_is_there_is_more_than_a_number() -> None:
 
 def test_an_empty_disk_in_the_place_of_a_lost_one_is_nothing_new() -> None:
     where = address(Disk, f"{LAB1}/a")
-    lost = plan(LINKED, state=replay(EMPTY, plan(LINKED)).seen({where: ResourceDrift(gone=True)}))
+    lost = plan(LINKED, state=replay(EMPTY, plan(LINKED)).seen(Seen({where: ResourceDrift(gone=True)})))
     assert [item.address for item in lost.data_lost] == [where]
     assert same_but_for_numbers(plan(LINKED), _resized(plan(LINKED), where))
     assert not same_but_for_numbers(lost, _resized(lost, where))

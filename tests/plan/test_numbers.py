@@ -12,9 +12,9 @@ from reconciler.plan.allocation.allocator import FIRST_VNC, LAST_VM_ID
 from reconciler.plan.design import mac_address, tap_name
 from reconciler.plan.model import Action
 from reconciler.plan.resources import KINDS, Port, Segment, Vm
-from reconciler.plan.snapshot import Block, Claim, Counters, LinkAllocation, StateSnapshot, Status, claims
+from reconciler.plan.snapshot import Block, Claim, Counters, LinkAllocation, Seen, StateSnapshot, Status, claims
 from reconciler.spec.expand import ExpandedSlice
-from reconciler.spec.models.names import LinkKey, SliceKey, VlanId, VmId, VmName
+from reconciler.spec.models.names import HostName, LinkKey, SliceKey, VlanId, VmId, VmName
 from tests.plan.examples import EMPTY, LAB1, LAB2, actions, change, cluster, lab, made_of, plan
 from tests.plan.replay import replay, within
 
@@ -302,3 +302,22 @@ def test_ports_and_vms_carry_what_was_allocated() -> None:
     assert isinstance(vm, Vm)
     assert (port.tap, port.mac, port.vlan) == ("tap1001-1", "52:54:00:03:e9:01", None)
     assert [nic.tap for nic in vm.nics] == ["tap1001-0", "tap1001-1"]
+
+
+def test_ports_that_other_programs_occupy_are_given_to_no_vm() -> None:
+    seen = Seen(occupied={HostName("worker1"): frozenset({5901, 5903})})
+    made = plan(lab({name: {"worker": "worker1"} for name in "abc"}), state=EMPTY.seen(seen))
+    assert [vm.vnc for vm in made.allocations[LAB1].vms.values()] == [5902, 5904, 5905]
+
+
+def test_a_vm_whose_port_is_occupied_gets_another_and_its_neighbours_keep_theirs() -> None:
+    written = lab({name: {"worker": "worker1"} for name in "ab"})
+    state = applied(written).seen(Seen(occupied={HostName("worker1"): frozenset({5901})}))
+    made = plan(written, state=state)
+    assert [vm.vnc for vm in made.allocations[LAB1].vms.values()] == [5903, 5902]
+    assert [item.address for item in made.changes] == ["vm/alice/lab1/a"]
+    moved = plan(
+        lab({"a": {"worker": "worker2"}, "b": {"worker": "worker2"}}),
+        state=applied(written).seen(Seen(occupied={HostName("worker2"): frozenset({5901})})),
+    )
+    assert [vm.vnc for vm in moved.allocations[LAB1].vms.values()] == [5902, 5903]

@@ -14,7 +14,7 @@ from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan
 from reconciler.plan.planfile import plan_digest
 from reconciler.plan.resources import KINDS
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.load import parse_slice
 from reconciler.spec.models.names import Address
@@ -175,7 +175,7 @@ def test_the_essence_of_a_vm() -> None:
 
 def test_a_lost_disk_is_marked_in_text_and_data() -> None:
     state = replay(EMPTY, plan(lab(["a", "b"])))
-    seen = state.seen({Address(f"disk/{LAB1}/{vm}"): ResourceDrift(gone=True) for vm in ("a", "b")})
+    seen = state.seen(Seen({Address(f"disk/{LAB1}/{vm}"): ResourceDrift(gone=True) for vm in ("a", "b")}))
     found = plan(lab(["a", "b"]), state=seen)
     line = "disk/alice/lab1/a on worker1  # create: overlay missing: its data is gone; a new, empty disk is made\n"
     assert line in render_text(found)
@@ -187,7 +187,7 @@ def test_a_lost_disk_is_marked_in_text_and_data() -> None:
 def test_every_vm_on_a_restored_image_is_named_in_any_slice() -> None:
     state = replay(EMPTY, plan(lab(["a"]), lab({"z": {"worker": "worker1"}}, key=LAB2)))
     (image,) = (where for where in state.resources if where.startswith("image/") and where.endswith("@worker1"))
-    seen = state.seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})})
+    seen = state.seen(Seen({image: ResourceDrift(gone=False, values={"sha256": "not verified"})}))
     text = render_text(plan(lab(["a"]), state=seen))
     assert "sha256 changed on worker1" in text
     message = f"# unchanged, but may have read {image} as changed: restart it with --replace vm/"

@@ -12,7 +12,7 @@ from reconciler.plan.model import Plan
 from reconciler.plan.planfile import SavedPlan, read_plan, write_plan
 from reconciler.plan.resources import Resource, Vm, from_data, to_data
 from reconciler.plan.resources.vm import LAUNCH
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot
 from reconciler.spec.models.names import Address
 from reconciler.views.plan_text import render_text
 from reconciler.views.slice_tables import slice_view, status_view
@@ -46,7 +46,7 @@ def launches(state: StateSnapshot) -> dict[str, str]:
 
 
 def seen(state: StateSnapshot, **drift: ResourceDrift) -> StateSnapshot:
-    return state.seen({Address(f"vm/{LAB1}/{name}"): found for name, found in drift.items()})
+    return state.seen(Seen({Address(f"vm/{LAB1}/{name}"): found for name, found in drift.items()}))
 
 
 def test_a_plan_after_an_upgrade_is_empty_and_says_what_is_pending() -> None:

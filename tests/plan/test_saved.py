@@ -14,7 +14,7 @@ from reconciler.errors import PlanFileError
 from reconciler.plan.build import build_plan
 from reconciler.plan.model import Plan
 from reconciler.plan.planfile import MARK, SavedPlan, is_plan, plan_digest, read_plan, write_plan
-from reconciler.plan.snapshot import ResourceDrift, StateSnapshot
+from reconciler.plan.snapshot import ResourceDrift, Seen, StateSnapshot
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, SliceKey
@@ -53,7 +53,8 @@ def test_what_was_seen_and_lost_is_kept() -> None:
     state = replay(EMPTY, plan(lab()))
     disk, vm = Address(f"disk/{LAB1}/a"), Address(f"vm/{LAB1}/b")
     made = plan(
-        lab(), state=state.seen({disk: ResourceDrift(gone=True), vm: ResourceDrift(gone=False, values={"vcpus": 7})})
+        lab(),
+        state=state.seen(Seen({disk: ResourceDrift(gone=True), vm: ResourceDrift(gone=False, values={"vcpus": 7})})),
     )
     assert made.data_lost
     assert back(made) == made

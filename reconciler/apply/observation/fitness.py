@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from reconciler.apply.drivers.network import OVERLAP
+from reconciler.apply.observation.listeners import OTHERS, local_address, program
 from reconciler.apply.transport.command import Command, script
 from reconciler.plan.resources import ROOT
 from reconciler.plan.resources.uplink import gateway_interface
@@ -39,6 +40,11 @@ PACKAGES: Final = {
     "sha256sum": "coreutils",
 }
 """Each program that steps run, and the Debian 12 package that contains it."""
+
+UNKNOWN_PROGRAM: Final = "an unknown program"
+
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0:67", "*:67"})
+"""Where a DHCP server listens that serves all interfaces."""
 
 _EVERYWHERE: Final = ("flock", "ip", "ovs-appctl", "ovs-ofctl", "ovs-vsctl", "sha256sum")
 _ON_WORKERS: Final = ("perl", "qemu-img", "qemu-system-x86_64")
@@ -110,14 +116,9 @@ root=$1 bridge=$2 trunk=$3 uplink=$4 internet=$5 gateway=$6
 shift 6
 say() { printf '%s %s\\n' "$1" "$(printf %s "$2" | tr '\\n' ' ')"; }
 ask() { key=$1; shift; if text=$("$@" 2>&1); then say "$key" "yes $text"; else say "$key" "no $text"; fi; }
-others() {
-    key=$1
-    shift
-    ss -Hlnp "$@" 2> /dev/null | while read -r line; do
-        pid=${line##*pid=}
-        if ! grep -qsF "$root/" "/proc/${pid%%,*}/cmdline"; then say "$key" "$line"; fi
-    done
-}
+"""
+    + OTHERS
+    + """
 say clock "$(date +%s.%N)"
 say user "$(id -u) $(id -un 2>&1 || :)"
 for program do
@@ -389,10 +390,11 @@ def _internet(subnet: str, probed: ProbeOutput) -> Finding:
 
 def _guests(required: Requirements, probed: ProbeOutput) -> Iterator[Finding]:
     """Check what breaks guests on the internet VLAN although the host looks fit."""
-    everywhere = [line for line in probed.all("dhcp") if _local(line) in {"0.0.0.0:67", "*:67"}]
+    everywhere = [line for line in probed.all("dhcp") if ":".join(local_address(line)) in _EVERY_ADDRESS]
     if everywhere:
         remedy = "end it, or let it serve named interfaces only (dnsmasq: interface=, bind-interfaces)"
-        yield Finding("dhcp", Verdict.FAIL, f"another program serves DHCP: {_program(everywhere[0])}", remedy)
+        server = program(everywhere[0]) or UNKNOWN_PROGRAM
+        yield Finding("dhcp", Verdict.FAIL, f"another program serves DHCP: {server}", remedy)
     else:
         yield Finding("dhcp", Verdict.OK, "no other program serves DHCP on all interfaces")
     gateway = required.gateway
@@ -428,21 +430,10 @@ def _closed_chains(probed: ProbeOutput) -> Iterator[str]:
 
 
 def _vnc(probed: ProbeOutput) -> Iterator[Finding]:
-    taken = [f"{_local(line).rpartition(':')[2]} by {_program(line)}" for line in probed.all("vnc")]
+    taken = [f"{local_address(line)[1]} by {program(line) or UNKNOWN_PROGRAM}" for line in probed.all("vnc")]
     if taken:
-        remedy = "end these programs, or move them to ports below 5901: VMs get VNC ports from 5901 on"
+        remedy = "new VMs get other ports; end these programs, or move them below 5901, if VMs should have these"
         yield Finding("vnc", Verdict.WARN, f"ports are taken: {', '.join(taken)}", remedy)
-
-
-def _local(line: str) -> str:
-    """Return the local address in a line of ss(8)."""
-    parts = line.split()
-    return parts[3] if len(parts) > 3 else ""  # noqa: PLR2004 - state, two queues, address
-
-
-def _program(line: str) -> str:
-    """Return the program in a line of ss(8)."""
-    return line.partition('(("')[2].partition('"')[0] or "an unknown program"
 
 
 def _space(probed: ProbeOutput) -> Finding:

@@ -112,11 +112,11 @@ def _plan(
     planned = workflow.plan_unsettled(inputs, reader, asked, workflow.settled_slices(session.cluster_path()))
     if not refresh:
         return planned, ()
-    from reconciler.cli.refreshing import concerning, refreshed  # noqa: PLC0415 - asyncio and drivers: few plans do
+    from reconciler.cli.refreshing import changes_plan, concerning, refreshed  # noqa: PLC0415 - asyncio and drivers: few plans do
 
     seen = refreshed(session, inputs, reader, planned, asked)
-    if seen.drifted or seen.down:
-        planned = workflow.plan(inputs, reader, asked, seen.drifted, seen.down)
+    if changes_plan(seen, planned):
+        planned = workflow.plan(inputs, reader, asked, seen)
         seen = concerning(inputs, seen, planned)
     return planned, seen.unseen
 

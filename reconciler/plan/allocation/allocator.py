@@ -56,8 +56,8 @@ def allocate(
 
     Slices that are neither given nor destroyed keep theirs. A VM keeps the image that its disk is an overlay of when
     the file of that image is renewed, unless its disk is in `replace`. VMs leave the workers in `evacuate`: for the one
-    that is given with it, or else for any with room. Raises LimitError if a pool, the VLAN range or the capacity of the
-    workers is exhausted.
+    that is given with it, or else for any with room. A VM whose VNC port another program occupies gets another one.
+    Raises LimitError if a pool, the VLAN range or the capacity of the workers is exhausted.
     """
     given = {topology.key: topology for topology in topologies}
     after = {key: had for key, had in state.allocations.items() if key not in given and key not in destroy}
@@ -99,6 +99,7 @@ class _Allocator:
         self._blocks = VlanBlocks(cluster, state)
         self._placement = Placement(cluster, others, state.counters.turn, closed_hosts(state))
         self._closed = closed_hosts(state).keys()
+        self._occupied = {Claim("vnc", host, str(port)) for host, ports in state.occupied.items() for port in ports}
         self._next_vnc: dict[HostName, int] = {}
         self._addresses = self._free_addresses()
 
@@ -139,7 +140,8 @@ class _Allocator:
         vm_id = had.id if had else self._next_vm_id()
         image = size.image
         if had and self._stays(label, vm, had):
-            worker, vnc = had.worker, had.vnc
+            worker = had.worker
+            vnc = self._vnc(worker, None) if Claim("vnc", worker, str(had.vnc)) in self._occupied else had.vnc
         else:
             pinned = vm.worker or (self._evacuate.get(had.worker) if had else None)
             worker = self._placement.place(topology.key, name, pinned, amount_of(size))
@@ -253,10 +255,10 @@ class _Allocator:
     def _vnc(self, worker: HostName, had: int | None) -> int:
         """Return a free VNC port of a worker; a VM that moves keeps its own where that is free."""
         port = self._next_vnc.get(worker, FIRST_VNC)
-        if had is not None and had >= port and (claim := Claim("vnc", worker, str(had))) not in self._taken:
+        if had is not None and had >= port and self._is_free(claim := Claim("vnc", worker, str(had))):
             self._taken.add(claim)
             return had
-        while Claim("vnc", worker, str(port)) in self._taken:
+        while not self._is_free(Claim("vnc", worker, str(port))):
             port += 1
         if port > LAST_VNC:
             raise LimitError(
@@ -268,6 +270,9 @@ class _Allocator:
             )
         self._next_vnc[worker] = port + 1
         return port
+
+    def _is_free(self, port: Claim) -> bool:
+        return port not in self._taken and port not in self._occupied
 
     def _address(self, label: str, had: VmAllocation | None) -> str:
         subnet, gateway = self._cluster.internet.subnet, self._cluster.internet.gateway

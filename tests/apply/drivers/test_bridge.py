@@ -15,10 +15,14 @@ from tests.apply.drivers.realhost import RealHost, real_host
 pytestmark = pytest.mark.lab
 
 OURS = cookie("a port")
-RESTART = """
+# The switch refuses to start as long as one that was killed still has the lock of the pidfile.
+START = """
+until ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --log-file=/run/openvswitch/log; do sleep 0.05; done
+"""
+RESTART = f"""
 kill -9 $(pidof ovs-vswitchd)
 while pidof ovs-vswitchd > /dev/null; do sleep 0.01; done
-ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --log-file=/run/openvswitch/log
+{START}
 """
 
 
@@ -79,7 +83,7 @@ def test_flows_are_loaded_although_a_port_is_gone(host: RealHost) -> None:
     ours = [line for line in flows(host) if "priority=7" not in line and "gone" not in line]
     time.sleep(0.5)
     host.sh("kill -9 $(pidof ovs-vswitchd); ovs-vsctl --no-wait del-port gone")
-    host.sh("ovs-vswitchd -vconsole:off -vsyslog:off --pidfile --detach --log-file=/run/openvswitch/log")
+    host.sh(START)
     assert flows_become(host, ours) == ours
 
 
