@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import resource
+import select
+import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from reconciler.cli.global_options import GLOBALS
 from tests.cli.running import PROGRAM, Cli, Write
 
 TABLE = Path(completion.__file__).with_name("verbs.json")
+SEARCHED = f"{Path(PROGRAM).parent}:{os.environ['PATH']}"
 _GLOBAL = {name for name, _, _ in GLOBALS}
 
 
@@ -174,12 +179,64 @@ def test_bash_completes_with_the_script_that_the_program_prints(process: Cli) ->
         COMP_WORDS=(reconciler show ""); COMP_CWORD=2
         _reconciler_completion reconciler; printf '%s;' "${COMPREPLY[@]}"
     """
-    path = f"{Path(PROGRAM).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", f"{script.out}\n{keys}"],
-        env=os.environ | {"PATH": path},
+        env=os.environ | {"PATH": SEARCHED},
         capture_output=True,
         text=True,
         check=True,
     )
     assert (done.stdout, done.stderr) == ("eth1;admin/two-vms;", "")
+
+
+def script_of(shell: str) -> str:
+    """Return what `--show-completion` prints below that shell."""
+    asked = os.environ | {"_RECONCILER_COMPLETE": f"source_{shell}"}
+    return subprocess.run([PROGRAM], env=asked, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.usefixtures("applied")
+def test_fish_completes_with_the_script_that_the_program_prints() -> None:
+    asked = (f"complete -C 'reconciler {line}'" for line in ("cord", "show ad", "plan --reh"))
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", "\n".join((script_of("fish"), *asked))],
+        env=os.environ | {"PATH": SEARCHED},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.split(), done.stderr) == (["cordon", "admin/two-vms", "--rehearse"], "")
+
+
+@pytest.mark.usefixtures("applied")
+def test_zsh_completes_with_the_script_that_the_program_prints(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"path=({shlex.quote(str(Path(PROGRAM).parent))} $path)\n{script_of('zsh')}")
+    with zsh() as terminal:
+        typed(terminal, f"autoload -U compinit; compinit -u -D; source {script}; echo re''ady\n", "ready")
+        typed(terminal, "reconciler cord\t", "cordon ")
+        typed(terminal, "\x15reconciler show adm\t", "admin/two-vms ")
+        typed(terminal, "\x15reconciler state show disk/admin/two-vms/d\t", "disk/admin/two-vms/db ")
+
+
+@contextmanager
+def zsh() -> Iterator[int]:
+    """Give the terminal of an interactive zsh without settings."""
+    ours, its = pty.openpty()
+    shell = ["setsid", "--ctty", "--wait", "zsh", "-f", "-i"]
+    with subprocess.Popen(shell, env=os.environ | {"TERM": "dumb"}, stdin=its, stdout=its, stderr=its) as process:
+        os.close(its)
+        try:
+            yield ours
+        finally:
+            os.close(ours)  # which hangs up
+            process.wait(10)
+
+
+def typed(terminal: int, keys: str, expected: str) -> None:
+    """Type keys, and read until the terminal shows this."""
+    os.write(terminal, keys.encode())
+    shown = ""
+    while expected not in shown:
+        assert select.select([terminal], [], [], 10)[0], f"{expected!r} is not in {shown!r}"
+        shown += os.read(terminal, 2**16).decode(errors="replace")
