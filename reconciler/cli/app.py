@@ -48,7 +48,7 @@ VERBS = (
         "Hosts",
         f"{_COMMANDS}.replace_host",
         "replace_host",
-        "Let a new machine take the part of a host.",
+        "Replace a host with a new machine; its VMs go there.",
     ),
     Verb(
         "forget", "Hosts", f"{_COMMANDS}.state", "forget_host", "Remove a host that does not come back from the state."

@@ -62,6 +62,7 @@ class Verb(StrEnum):
     EVACUATE = "evacuate"
     GC = "gc"
     REBUILD = "rebuild"
+    REPLACE_HOST = "replace-host"
 
 
 @dataclass(frozen=True, slots=True)

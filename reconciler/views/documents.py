@@ -413,7 +413,7 @@ class Holder(Model):
 
 
 class HistoryDocument(Document):
-    """An entry of `history`; times are UTC. `verb` is apply, destroy, evacuate, gc or rebuild."""
+    """An entry of `history`; times are UTC. `verb` is apply, destroy, evacuate, gc, rebuild or replace-host."""
 
     id: int
     verb: str

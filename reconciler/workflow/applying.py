@@ -320,9 +320,7 @@ async def _begun(prepared: PreparedApply) -> AsyncIterator[tuple[Plan, OpenApply
 
 def _verb(prepared: PreparedApply) -> Verb:
     """Return what the history calls an apply: without slice files, all that it does is to destroy."""
-    if prepared.asked.evacuate:
-        return Verb.EVACUATE
-    return Verb.DESTROY if prepared.asked.destroy and not prepared.inputs.slices else Verb.APPLY
+    return Verb.DESTROY if prepared.asked.destroy and not prepared.inputs.slices else prepared.asked.verb
 
 
 def _same_again(prepared: PreparedApply, current: Plan, moved: StateMoved) -> Plan:

@@ -19,22 +19,26 @@ from reconciler.workflow.planning import Asked, unfinished_slices
 from reconciler.workflow.refresh import all_resources
 from reconciler.workflow.renames import every_name, names_of
 
+_MOVES = (Verb.EVACUATE, Verb.REPLACE_HOST)
+
 _NAMED = 5
 """How many slices or VMs an error names."""
 
 
-async def prepare_evacuation(engine: Engine, inputs: Inputs, host: HostName, to: HostName | None) -> PreparedApply:
-    """Let a worker take no new VMs, and plan the moves of all that it has, to `to` or to any worker with room.
+async def prepare_evacuation(
+    engine: Engine, inputs: Inputs, host: HostName, to: HostName | None, *, verb: Verb = Verb.EVACUATE
+) -> PreparedApply:
+    """Cordon a worker, and plan the moves of all VMs that it has, to `to` or to any worker with room.
 
-    Only slices that have VMs there are planned, and those whose evacuation was cut short. Raises PlanError if one of
-    them has no file, or if a file pins a VM to the worker, UsageError if `to` takes no new VMs, and HostUnreachable if
-    the worker cannot be reached: then nothing can be copied from it.
+    The history calls it `verb`. Only slices that have VMs there are planned, and those whose evacuation was cut short.
+    Raises PlanError if one of them has no file, or if a file pins a VM to the worker, UsageError if `to` takes no new
+    VMs, and HostUnreachable if the worker cannot be reached: then nothing can be copied from it.
     """
     chosen, state = await choose_slices(engine, inputs, host)
     if to is not None and to in state.cordoned:
         raise UsageError(f"{to} {state.cordoned[to]}", hint=f"run `reconciler uncordon {to}`, or choose another worker")
     await engine.worker.run(engine.store.cordon, host, engine.holder.user)
-    prepared = await prepare(engine, chosen, Asked(evacuate={host: to}))
+    prepared = await prepare(engine, chosen, Asked(evacuate={host: to}, verb=verb))
     if chosen.slices and host in prepared.refreshed.down:
         async with prepared:
             raise HostUnreachable(
@@ -54,7 +58,7 @@ async def choose_slices(
     Raises PlanError if one of the slices has no file, or if a file pins a VM to the host.
     """
     state = await engine.worker.run(engine.store.read, None)
-    cut_short = await engine.worker.run(lambda: set(unfinished_slices(engine.store, {Verb.EVACUATE})))
+    cut_short = await engine.worker.run(lambda: set(unfinished_slices(engine.store, _MOVES)))
     some = {*slices_on(state, host), *(cut_short & state.allocations.keys())}
     here = sorted(state.allocations if every else some, key=natural)
     _require_files(here, inputs, host)

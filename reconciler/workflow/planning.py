@@ -38,7 +38,8 @@ class Asked:
 
     `only` and `without` limit which resources exist for now, see `build_plan`. Without `refresh`, an apply trusts the
     state and does not compare the hosts first. VMs leave the hosts in `evacuate`, see `build_plan`. `lost` are
-    resources on a host that does not come back: they leave the state without being deleted.
+    resources on a host that does not come back: they leave the state without being deleted. `verb` is what the history
+    calls it; an apply without files that destroys is called destroy.
     """
 
     destroy: tuple[SliceKey, ...] = ()
@@ -48,6 +49,7 @@ class Asked:
     refresh: bool = True
     evacuate: Mapping[HostName, HostName | None] = field(default_factory=dict)
     lost: tuple[Address, ...] = ()
+    verb: Verb = Verb.APPLY
 
 
 NOTHING_ELSE = Asked()

@@ -12,6 +12,7 @@ from reconciler.plan.renames import find_renames
 from reconciler.plan.snapshot import StateSnapshot
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName
+from reconciler.state.store import Verb
 from reconciler.workflow.applying import PreparedApply, prepare
 from reconciler.workflow.evacuation import choose_slices, prepare_evacuation
 from reconciler.workflow.load import Inputs
@@ -34,7 +35,7 @@ async def prepare_replacement(engine: Engine, inputs: Inputs, old: HostName, new
     if new == cluster.network_node.name:
         return await _without(engine, inputs, old, None)
     if old in {host.name for host in cluster.hosts()} and await _works(engine, state.lineage, old):
-        return await prepare_evacuation(engine, inputs, old, new)
+        return await prepare_evacuation(engine, inputs, old, new, verb=Verb.REPLACE_HOST)
     if new in state.cordoned:
         raise UsageError(f"{new} {state.cordoned[new]}", hint=f"run `reconciler uncordon {new}`")
     return await _without(engine, inputs, old, new)
@@ -99,7 +100,8 @@ async def _without(engine: Engine, inputs: Inputs, old: HostName, new: HostName 
     if old in {host.name for host in inputs.cluster.cluster.hosts()}:
         await engine.worker.run(engine.store.cordon, old, engine.holder.user)
     lost = tuple(where for where, entry in state.resources.items() if entry.resource.host == old)
-    prepared = await prepare(engine, chosen, Asked(lost=lost, evacuate={} if new is None else {old: new}))
+    leave = {} if new is None else {old: new}
+    prepared = await prepare(engine, chosen, Asked(lost=lost, evacuate=leave, verb=Verb.REPLACE_HOST))
     try:
         refuse_moved(await engine.worker.run(engine.store.read, None), lost, old)
     except StateMoved:

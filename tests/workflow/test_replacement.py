@@ -14,6 +14,7 @@ from reconciler.plan.model import Action, Plan
 from reconciler.simulation.cluster import Checkpoint, SimulatedCluster, VirtualTimeLoop, ignore
 from reconciler.simulation.hosts import HostObject
 from reconciler.spec.models.names import HostName
+from reconciler.state.store import Verb
 from reconciler.workflow.applying import ApplyResult
 from reconciler.workflow.replacement import prepare_replacement, refuse_moved
 from reconciler.workflow.simulate import apply_on, engine_of
@@ -78,6 +79,7 @@ def test_a_worker_that_answers_gives_its_vms_to_the_new_one_with_their_data(camp
     assert not campus.hosts.hosts[ONE].objects
     assert ONE not in campus.in_state()
     assert ONE in campus.hosts.store.cordons()
+    assert campus.hosts.store.history(1)[0].verb is Verb.REPLACE_HOST
     campus.without("worker1")
     assert only_closes_other_hosts(workflow.plan(campus.load(), campus.hosts.store))
 
@@ -110,6 +112,7 @@ def test_what_a_dead_worker_had_is_created_on_the_new_one_if_the_loss_is_accepte
     assert campus.hosts.store.read().resources == state.resources
     result = campus.replace(ONE, FOUR, accept=True)
     assert result.ok
+    assert campus.hosts.store.history(1)[0].verb is Verb.REPLACE_HOST
     lost = [change for change in result.plan.changes if change.data_lost]
     assert {change.name for change in lost} == {name for name, worker in before.items() if worker == ONE}
     assert campus.vms() == {name: FOUR if worker == ONE else worker for name, worker in before.items()}

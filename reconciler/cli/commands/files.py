@@ -34,7 +34,7 @@ def init(
     session: Session,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")] = Path(),
 ) -> None:
-    """Write a cluster file, a first slice, and the JSON Schemas by which editors complete and check them.
+    """Write a cluster file, a first slice, and the JSON Schemas that editors use to complete and check them.
 
     Examples:
       reconciler init
@@ -69,7 +69,7 @@ def _write_all(texts: Mapping[Path, str]) -> None:
 
 
 def validate(session: Session, paths: Paths = None) -> None:
-    """Report every problem in the files, also checksums of images that were never filled in. Contacts no host.
+    """Report every problem in the files, including image checksums that were never filled in. Contacts no host.
 
     Examples:
       reconciler validate

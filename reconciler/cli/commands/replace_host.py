@@ -20,8 +20,8 @@ from reconciler.workflow.replacement import prepare_replacement
 
 def replace_host(  # noqa: PLR0913 - one parameter for each option
     session: Session,
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The host that leaves.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The machine that takes its part, in the cluster file.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The host to replace.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new machine, which is in the cluster file.")],
     paths: Paths = None,
     *,
     max_parallel: MaxParallel = PARALLELISM,
@@ -36,12 +36,14 @@ def replace_host(  # noqa: PLR0913 - one parameter for each option
     auto_approve: AutoApprove = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:
-    """Let a new machine take the part of a host: its VMs go there, with their data if the host still answers.
+    """Replace a host with a new machine: its VMs go there, with their data if the old host still answers.
 
-    A worker that answers must still be in the cluster file: it is cordoned and evacuated. What a worker had that does
-    not answer, or that was taken out of the file, is created on the new one; lost data is named, and accepted
-    separately. A network node has no data. Put the new one into the cluster file in place of the old one, and switch
-    the old one off first: two routers with one address disturb each other. If it is interrupted, run it again.
+    An old worker that answers must still be in the cluster file: it is cordoned and evacuated. If it does not answer,
+    or was removed from the file, its VMs are created on the new worker; the data that this loses is named, and must be
+    accepted separately.
+
+    A network node has no data. Write the new one into the cluster file in place of the old one, and switch the old one
+    off first: two routers with the same address disturb each other. After an interruption, run the command again.
 
     Examples:
       reconciler replace-host worker3 worker9
