@@ -66,7 +66,7 @@ AllowDestroy = Annotated[
     ),
 ]
 MaxParallel = Annotated[
-    int, typer.Option("--max-parallel", metavar="N", min=1, help="How many hosts to work on at the same time.")
+    int, typer.Option("--max-parallel", metavar="N", min=1, help="How many VMs to move at the same time.")
 ]
 LockTimeout = Annotated[
     float,

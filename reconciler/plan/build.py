@@ -36,6 +36,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     settled: Collection[SliceKey] = (),
     evacuate: Mapping[HostName, HostName | None] = NO_HOSTS,
     lost: Collection[Address] = (),
+    moves_at_once: int | None = None,
     inputs: Mapping[str, str] | None = None,
     tool: str = "",
 ) -> Plan:
@@ -46,10 +47,10 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
     although they do not differ. With `only`, no new resources are created except these and what they depend on;
     existing ones are updated all the same. Resources in `without` are deleted, or not created. Numbers are allocated
     for all. VMs that no file pins leave the workers in `evacuate`, which must be cordoned, for the worker given there
-    or another one with room. `lost` are resources whose host does not come back: the plan does without them. `settled`
-    are further slices to carry, whose own resources are known to match and are not compared. Raises LimitError; or
-    PlanError if the state names a host that the cluster file does not have, if a resource to replace is not in the
-    state, or if slices out of scope rely on something shared that is replaced.
+    or another one with room, `moves_at_once` at a time. `lost` are resources whose host does not come back: the plan
+    does without them. `settled` are further slices to carry, whose own resources are known to match and are not
+    compared. Raises LimitError; or PlanError if the state names a host that the cluster file does not have, if a
+    resource to replace is not in the state, or if slices out of scope rely on something shared that is replaced.
     """
     renames = find_renames(cluster, slices, state.allocations)
     state = renamed_state(state.without(lost), renames)
@@ -73,7 +74,7 @@ def build_plan(  # noqa: PLR0913 - the whole input of a pure function, each part
         serial=state.serial,
         slices=tuple(sorted(scope, key=natural)),
         changes=tuple(changes),
-        steps=order(changes),
+        steps=order(changes, moves_at_once),
         counts=_count(changes, interrupted),
         counters=counters,
         allocations={key: allocations[key] for key in sorted(scope, key=natural) if key in allocations},

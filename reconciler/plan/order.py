@@ -12,12 +12,13 @@ from reconciler.plan.resources.base import kind_in
 from reconciler.spec.models.names import Address
 
 
-def order(changes: Sequence[Change]) -> tuple[Step, ...]:
+def order(changes: Sequence[Change], moves_at_once: int | None = None) -> tuple[Step, ...]:
     """Return the steps, numbered in an order in which they can run one by one; each names the steps before it.
 
     Creations follow `needs`, and `after` but for what is created of the kinds that they may precede. Removals run the
-    other way. An update that lets go of a resource comes before that resource's removal. Raises PlanError where
-    resources need each other in a circle, which no file can cause.
+    other way. An update that lets go of a resource comes before that resource's removal. With `moves_at_once`, no more
+    VMs than that are stopped at a time because their disks move. Raises PlanError where resources need each other in a
+    circle, which no file can cause.
     """
     halves = _Halves(changes)
     before: list[list[int]] = [[] for _ in halves.changes]
@@ -25,6 +26,7 @@ def order(changes: Sequence[Change]) -> tuple[Step, ...]:
     edges = [_creation_edges(halves)]
     if halves.removals:
         edges += [_removal_edges(halves), _replacement_edges(halves), _release_edges(halves), _farewell_edges(halves)]
+        edges += [_turn_edges(halves, moves_at_once)] if moves_at_once is not None else []
     for one, other in chain.from_iterable(edges):
         if one not in before[other]:
             before[other].append(one)
@@ -135,6 +137,18 @@ def _farewell_edges(halves: _Halves) -> Iterator[tuple[int, int]]:
             for need in change.before.after:
                 if kind_in(need) in change.subject.may_precede and need not in halves.creations:
                     yield from ((other, half) for other in halves.removals.get(need, ()))
+
+
+def _turn_edges(halves: _Halves, moves_at_once: int) -> Iterator[tuple[int, int]]:
+    """Order what stops for a move after what has moved so many turns earlier."""
+    turns = dict.fromkeys(
+        halves.changes[half].address
+        for half, resource in halves.gone.items()
+        if any(need in halves.departures for need in resource.needs)
+    )
+    users = [where for where in turns if where in halves.creations]
+    for earlier, later in zip(users, users[moves_at_once:], strict=False):
+        yield from ((halves.creations[earlier], half) for half in halves.removals[later])
 
 
 def _sorted(before: Sequence[Sequence[int]], following: Sequence[Sequence[int]]) -> list[int]:

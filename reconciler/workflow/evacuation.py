@@ -19,6 +19,9 @@ from reconciler.workflow.planning import Asked, unfinished_slices
 from reconciler.workflow.refresh import all_resources
 from reconciler.workflow.renames import every_name, names_of
 
+MOVES_AT_ONCE = 4
+"""How many VMs are down at the same time, unless said otherwise, because their disks are copied."""
+
 _MOVES = (Verb.EVACUATE, Verb.REPLACE_HOST)
 
 _NAMED = 5
@@ -26,7 +29,13 @@ _NAMED = 5
 
 
 async def prepare_evacuation(
-    engine: Engine, inputs: Inputs, host: HostName, to: HostName | None, *, verb: Verb = Verb.EVACUATE
+    engine: Engine,
+    inputs: Inputs,
+    host: HostName,
+    to: HostName | None,
+    *,
+    moves_at_once: int = MOVES_AT_ONCE,
+    verb: Verb = Verb.EVACUATE,
 ) -> PreparedApply:
     """Cordon a worker, and plan the moves of all VMs that it has, to `to` or to any worker with room.
 
@@ -38,7 +47,7 @@ async def prepare_evacuation(
     if to is not None and to in state.cordoned:
         raise UsageError(f"{to} {state.cordoned[to]}", hint=f"run `reconciler uncordon {to}`, or choose another worker")
     await engine.worker.run(engine.store.cordon, host, engine.holder.user)
-    prepared = await prepare(engine, chosen, Asked(evacuate={host: to}, verb=verb))
+    prepared = await prepare(engine, chosen, Asked(evacuate={host: to}, moves_at_once=moves_at_once, verb=verb))
     if chosen.slices and host in prepared.refreshed.down:
         async with prepared:
             raise HostUnreachable(

@@ -37,9 +37,9 @@ class Asked:
     """What is asked for beside the files: slices to destroy, and resources to replace although nothing differs.
 
     `only` and `without` limit which resources exist for now, see `build_plan`. Without `refresh`, an apply trusts the
-    state and does not compare the hosts first. VMs leave the hosts in `evacuate`, see `build_plan`. `lost` are
-    resources on a host that does not come back: they leave the state without being deleted. `verb` is what the history
-    calls it; an apply without files that destroys is called destroy.
+    state and does not compare the hosts first. VMs leave the hosts in `evacuate`, `moves_at_once` at a time, see
+    `build_plan`. `lost` are resources on a host that does not come back: they leave the state without being deleted.
+    `verb` is what the history calls it; an apply without files that destroys is called destroy.
     """
 
     destroy: tuple[SliceKey, ...] = ()
@@ -50,6 +50,7 @@ class Asked:
     evacuate: Mapping[HostName, HostName | None] = field(default_factory=dict)
     lost: tuple[Address, ...] = ()
     verb: Verb = Verb.APPLY
+    moves_at_once: int | None = None
 
 
 NOTHING_ELSE = Asked()
@@ -117,6 +118,7 @@ def _plan(
         settled=settled,
         evacuate=asked.evacuate,
         lost=asked.lost,
+        moves_at_once=asked.moves_at_once,
         inputs=inputs.digests,
         tool=__version__,
     )

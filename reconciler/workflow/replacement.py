@@ -14,13 +14,15 @@ from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import Address, HostName
 from reconciler.state.store import Verb
 from reconciler.workflow.applying import PreparedApply, prepare
-from reconciler.workflow.evacuation import choose_slices, prepare_evacuation
+from reconciler.workflow.evacuation import MOVES_AT_ONCE, choose_slices, prepare_evacuation
 from reconciler.workflow.load import Inputs
 from reconciler.workflow.planning import Asked
 from reconciler.workflow.refresh import unreachable
 
 
-async def prepare_replacement(engine: Engine, inputs: Inputs, old: HostName, new: HostName) -> PreparedApply:
+async def prepare_replacement(
+    engine: Engine, inputs: Inputs, old: HostName, new: HostName, moves_at_once: int = MOVES_AT_ONCE
+) -> PreparedApply:
     """Plan what moves everything from one host to another one of the cluster file, which takes its part.
 
     A worker that answers is evacuated. What a worker had that does not answer, that has left the cluster file, or that
@@ -35,7 +37,7 @@ async def prepare_replacement(engine: Engine, inputs: Inputs, old: HostName, new
     if new == cluster.network_node.name:
         return await _without(engine, inputs, old, None)
     if old in {host.name for host in cluster.hosts()} and await _works(engine, state.lineage, old):
-        return await prepare_evacuation(engine, inputs, old, new, verb=Verb.REPLACE_HOST)
+        return await prepare_evacuation(engine, inputs, old, new, moves_at_once=moves_at_once, verb=Verb.REPLACE_HOST)
     if new in state.cordoned:
         raise UsageError(f"{new} {state.cordoned[new]}", hint=f"run `reconciler uncordon {new}`")
     return await _without(engine, inputs, old, new)

@@ -97,3 +97,17 @@ def test_a_destroy_after_such_a_move_deletes_both_sides() -> None:
     cut = ResourceState(disk, Status.UNKNOWN, replace(disk, host=THREE))
     found = plan(state=replace(STATE, resources={**STATE.resources, DISK: cut}), destroy=[LAB1])
     assert moves(found) == [(Action.DELETE, THREE), (Action.DELETE, ONE)]
+
+
+def test_vms_take_turns() -> None:
+    names = [f"vm{number}" for number in range(7)]
+    state = replay(EMPTY, plan(lab({name: {"worker": "worker1"} for name in names})))
+    found = build_plan(cluster(), [lab(names)], state, evacuate={ONE: TWO}, moves_at_once=2)
+    needs = {step.id: set(step.needs) for step in found.steps}
+    for step in found.steps:
+        needs[step.id] |= {more for need in step.needs for more in needs[need]}
+    vms = [step for step in found.steps if step.address.startswith("vm/")]
+    ids = {(step.address.rpartition("/")[2], step.action): step.id for step in vms}
+    for earlier, later in zip(names, names[2:], strict=False):
+        assert ids[earlier, Action.CREATE] in needs[ids[later, Action.DELETE]]
+    assert ids["vm0", Action.CREATE] not in needs[ids["vm1", Action.DELETE]]

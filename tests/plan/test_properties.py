@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from reconciler.errors import PlanError
+from reconciler.errors import Limit, LimitError, PlanError
 from reconciler.plan import build
 from reconciler.plan.model import Action, Plan
 from reconciler.plan.resources import Port, Resource, Segment, Vm, from_data, to_data
 from reconciler.plan.resources.base import kind_in
-from reconciler.plan.snapshot import SliceAllocation, StateSnapshot, Status, claims
+from reconciler.plan.snapshot import Cordon, SliceAllocation, StateSnapshot, Status, claims
 from reconciler.spec.expand import ExpandedSlice
 from reconciler.spec.models.cluster import Cluster
-from reconciler.spec.models.names import Address, SliceKey
+from reconciler.spec.models.names import Address, HostName, SliceKey
 from reconciler.views.plan_json import render_json
 from reconciler.views.plan_text import render_text
 from tests.effort import examples
@@ -293,3 +293,26 @@ def test_what_is_held_is_not_given_again(edit: tuple[Cluster, StateSnapshot, lis
     kept = {claim for key, had in begun.allocations.items() for claim in claims(key, had)}
     new = {claim for key, had in plan.allocations.items() for claim in claims(key, had)}
     assert not kept & new
+
+
+@usual
+@given(st.data())
+def test_an_evacuation_in_turns_has_an_order_wherever_it_was_cut(data: st.DataObject) -> None:
+    on, state, written = data.draw(edits())
+    worker = data.draw(st.sampled_from(on.workers)).name
+    assume(all(vm.worker != worker for one in written for vm in one.vms.values()))
+    state = replace(state, cordoned={HostName(worker): Cordon("anna", "2026-01-01T00:00:00+00:00")})
+    for _ in range(3):
+        plan = evacuated(on, written, state, worker)
+        state = replay(state, plan, data.draw(st.integers(0, len(plan.steps))), cut=data.draw(st.booleans()))
+    end = replay(state, evacuated(on, written, state, worker))
+    assert evacuated(on, written, end, worker).empty
+
+
+def evacuated(on: Cluster, written: Iterable[ExpandedSlice], state: StateSnapshot, worker: str) -> Plan:
+    """Plan an evacuation, and give up an example whose other workers have no room."""
+    try:
+        return build_plan(on, written, state, evacuate={worker: None}, moves_at_once=1)
+    except LimitError as error:
+        assume(error.limit is not Limit.CAPACITY)
+        raise

@@ -14,7 +14,7 @@ from reconciler.engine import Engine
 from reconciler.errors import UsageError
 from reconciler.workflow import state_admin
 from reconciler.workflow.applying import PreparedApply
-from reconciler.workflow.evacuation import prepare_evacuation
+from reconciler.workflow.evacuation import MOVES_AT_ONCE, prepare_evacuation
 
 
 def evacuate(  # noqa: PLR0913 - one parameter for each option
@@ -25,14 +25,15 @@ def evacuate(  # noqa: PLR0913 - one parameter for each option
     to: Annotated[
         str | None, typer.Option("--to", metavar="HOST", help="The worker to move them to. (default: any with room)")
     ] = None,
-    max_parallel: MaxParallel = PARALLELISM,
+    max_parallel: MaxParallel = MOVES_AT_ONCE,
     auto_approve: AutoApprove = False,
     lock_timeout: LockTimeout = 0.0,
 ) -> int:
     """Move all VMs away from a worker with their disks, numbers and addresses, so that it can be serviced.
 
     The worker is cordoned, also if the plan is declined. The plan covers every slice that has VMs there, so the files
-    of these slices are needed. A VM is down while its disk is copied. If it is interrupted, run it again.
+    of these slices are needed. A VM is down while its disk is copied; the others run on until it is their turn. If a VM
+    cannot be moved, those after it stay. After an interruption, run the command again.
 
     Examples:
       reconciler evacuate worker3
@@ -47,6 +48,6 @@ def evacuate(  # noqa: PLR0913 - one parameter for each option
         raise UsageError(f"{worker} cannot be evacuated to itself", hint="name another worker with --to")
 
     async def prepare(engine: Engine) -> PreparedApply:
-        return await prepare_evacuation(engine, inputs, worker, target)
+        return await prepare_evacuation(engine, inputs, worker, target, moves_at_once=max_parallel)
 
-    return run_apply(session, inputs, ApplyOptions(auto_approve, max_parallel, lock_timeout), prepare)
+    return run_apply(session, inputs, ApplyOptions(auto_approve, PARALLELISM, lock_timeout), prepare)

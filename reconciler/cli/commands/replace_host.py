@@ -15,6 +15,7 @@ from reconciler.engine import Engine
 from reconciler.spec.models.names import HostName
 from reconciler.views.hosts import lost_host_text
 from reconciler.workflow.applying import PreparedApply
+from reconciler.workflow.evacuation import MOVES_AT_ONCE
 from reconciler.workflow.replacement import prepare_replacement
 
 
@@ -24,7 +25,7 @@ def replace_host(  # noqa: PLR0913 - one parameter for each option
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new machine, which is in the cluster file.")],
     paths: Paths = None,
     *,
-    max_parallel: MaxParallel = PARALLELISM,
+    max_parallel: MaxParallel = MOVES_AT_ONCE,
     accept_data_loss: Annotated[
         bool,
         typer.Option(
@@ -54,10 +55,10 @@ def replace_host(  # noqa: PLR0913 - one parameter for each option
     inputs = session.slice_inputs(paths or [])
 
     async def prepare(engine: Engine) -> PreparedApply:
-        prepared = await prepare_replacement(engine, inputs, HostName(old), HostName(new))
+        prepared = await prepare_replacement(engine, inputs, HostName(old), HostName(new), max_parallel)
         if prepared.asked.lost:
             sys.stderr.write(lost_host_text(old, prepared.asked.lost))
         return prepared
 
-    options = ApplyOptions(auto_approve, max_parallel, lock_timeout, accept_data_loss)
+    options = ApplyOptions(auto_approve, PARALLELISM, lock_timeout, accept_data_loss)
     return run_apply(session, inputs, options, prepare)
