@@ -19,8 +19,10 @@ from typing import Final
 from reconciler import lab as labs
 
 # Sections begin with a line `== NAME`. The processes come first: the glob is expanded before this script starts others.
+# The elements of a set are put on one line; those that count connections come and go by themselves.
 _SCRIPT: Final = r"""
 exec 2>&1
+plain() { perl -0pe 's/,\s*\n\s*/, /g; s/^\s*elements = .* ct count over .*\n//mg'; }
 echo == processes
 for process in /proc/[0-9]*; do
     [ "$process" = "/proc/$$" ] || { tr '\0' ' ' < "$process/cmdline"; } 2> /dev/null && echo
@@ -37,10 +39,10 @@ echo == namespaces
 ls /run/netns
 for namespace in $(ls /run/netns); do
     ip -n "$namespace" -br address | sed "s/^/$namespace: /"
-    ip netns exec "$namespace" nft -s list ruleset | sed "s/^/$namespace: /"
+    ip netns exec "$namespace" nft -s list ruleset | plain | sed "s/^/$namespace: /"
 done
 echo == filters
-nft -s list ruleset
+nft -s list ruleset | plain
 echo == kernel
 grep . /proc/sys/net/ipv4/conf/*/forwarding
 ip neighbour show nud permanent

@@ -6,8 +6,9 @@ clients keep their addresses because each is reserved. dnsmasq serves only DHCP;
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from reconciler.apply.transport.command import Command, script
 
@@ -90,6 +91,8 @@ WRITE_AND_RESTART = 'umask 022\nprintf \'%s\' "$4" > "$3"\n' + RESTART
 DELETE_AND_RESTART = 'rm -f -- "$3"\n' + RESTART
 
 
+_MAC: Final = re.compile("[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
 _KEYWORDS: Final = {"ignore": "Ignore", "infinite": "Infinite"}
 _NAMES: Final = {written: name for name, written in _KEYWORDS.items()}
 
@@ -105,6 +108,32 @@ def write_hostname(name: str) -> str:
 def read_hostname(written: str) -> str:
     """Read back what `write_hostname` wrote."""
     return _NAMES.get(written, written)
+
+
+CLIENT: Final = "ether saddr . @th,288,48"
+"""What nftables compares of a request: the sender's address, and the client that the request is for (RFC 2131, chaddr).
+
+Port security lets a guest send from its own address only, but dnsmasq believes the request: without this, a guest could
+decline the address of another one, which is then not given out for ten minutes.
+"""
+
+
+def client(mac: str) -> str:
+    """Return the element of a set of clients for a NIC; raises ValueError if it is no MAC."""
+    if not _MAC.fullmatch(mac):
+        raise ValueError(f"{mac!r} is not a MAC")
+    return f"{mac} . 0x{mac.replace(':', '')}"
+
+
+def read_clients(elements: Iterable[Any]) -> Iterator[tuple[str, ...]]:
+    """Yield what the elements of a set of clients name: the interface, if they have one, and the MAC of a NIC.
+
+    `elements` are those of `nft -j list set`. Elements that are for another client than their sender are left out.
+    """
+    for one in elements:
+        match one:
+            case {"concat": [*interface, str(sender), chaddr]} if int(sender.replace(":", ""), 16) == chaddr:
+                yield (*interface, sender)
 
 
 def configuration(directory: str, lines: Iterable[str]) -> str:

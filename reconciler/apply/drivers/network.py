@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from reconciler.errors import HostError
 
@@ -61,3 +62,14 @@ def literal(interface: str) -> str:
         msg = f"{interface!r} cannot be the name of a network interface"
         raise ValueError(msg)
     return f'"{interface}"'
+
+
+def parse_set(host: str, text: str) -> list[Any]:
+    """Return the elements of a set, as `nft -j` lists them; none if there is no such set."""
+    if not text:
+        return []
+    try:
+        sets = [entry["set"] for entry in json.loads(text)["nftables"] if "set" in entry]
+        return [element for one in sets for element in one.get("elem", [])]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HostError(host, f"nft printed something unexpected: {error}") from error

@@ -1,6 +1,7 @@
 """Creates the network namespace of each slice, which forwards only between the slice's own gateways.
 
-An nftables set lists the interfaces that are gateways. Segments add themselves to it; the rules never change.
+An nftables set lists the interfaces that are gateways, another one the NICs that DHCP is for. Segments add themselves
+and their NICs; the rules never change.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ echo "ip_forward $forward"
 exec nft --stateless --terse list table inet reconciler
 """
 
-# Runs inside the namespace. Loading the rules again does not change the set.
-LOAD = """
+# Runs inside the namespace. Loading the rules again does not change the sets.
+LOAD = f"""
 directory=$1 list=$2
 ip link set dev lo up
 for setting in all default; do
@@ -39,22 +40,23 @@ for setting in all default; do
 done
 nft -f - << 'END'
 add table inet reconciler
-add set inet reconciler gateways { type ifname; }
-add chain inet reconciler forward { type filter hook forward priority filter; policy drop; }
-add chain inet reconciler input { type filter hook input priority filter; policy drop; }
+add set inet reconciler gateways {{ type ifname; }}
+add set inet reconciler clients {{ typeof iifname . {dhcp.CLIENT}; }}
+add chain inet reconciler forward {{ type filter hook forward priority filter; policy drop; }}
+add chain inet reconciler input {{ type filter hook input priority filter; policy drop; }}
 flush chain inet reconciler forward
 flush chain inet reconciler input
 add rule inet reconciler forward iifname @gateways oifname @gateways accept
 add rule inet reconciler input iifname "lo" accept
 add rule inet reconciler input meta l4proto icmp accept
-add rule inet reconciler input udp dport 67 accept
+add rule inet reconciler input udp dport 67 iifname . {dhcp.CLIENT} @clients accept
 END
 echo 1 > /proc/sys/net/ipv4/ip_forward
 sh -ceu "$list" > "$directory/ruleset"
 """
 
-# Five lines for each namespace: usable, broken or nothing; owner; whether the rules are as loaded; whether it has
-# segments to serve DHCP to; whether the DHCP server runs.
+# Six lines for each namespace: usable, broken or nothing; owner; whether the rules are as loaded; whether they let a
+# guest ask DHCP for itself only; whether it has segments to serve DHCP to; whether the DHCP server runs.
 PROBE = (
     dhcp.FIND
     + """
@@ -62,20 +64,21 @@ root=$1 list=$2
 shift 2
 for namespace do
     directory=$root/$namespace
-    present= owner= rules= parts= server=
+    present= owner= rules= clients= parts= server=
     if [ -e "$directory/owner" ]; then IFS= read -r owner < "$directory/owner" || :; fi
     if [ -e "/run/netns/$namespace" ]; then
         present=usable
         live=$(ip netns exec "$namespace" sh -ceu "$list" 2> /dev/null) || :
         if [ -z "$live" ]; then present=broken; fi
         if [ -e "$directory/ruleset" ] && [ "$live" = "$(cat "$directory/ruleset")" ]; then rules=yes; fi
+        case $live in *@clients*) clients=yes ;; esac
     fi
     for part in "$directory"/conf.d/*.conf; do
         if [ -e "$part" ]; then parts=yes; fi
     done
     find_server "$directory"
     if [ -n "$pid" ]; then server=yes; fi
-    printf '%s\\n' "$present" "$owner" "$rules" "$parts" "$server"
+    printf '%s\\n' "$present" "$owner" "$rules" "$clients" "$parts" "$server"
 done
 """
 )
@@ -113,13 +116,15 @@ rm -rf -- "$2"
 class RouterFact:
     """A namespace: `present` is `usable`, `broken` (a name without a namespace) or empty.
 
-    `rules` is whether it filters and forwards as when it was created, `served` whether segments need DHCP there, and
-    `server` whether a DHCP server runs. `digest` is that of the DHCP server's configuration, empty without one.
+    `rules` is whether it filters and forwards as when it was created, `clients` whether its rules let each guest ask
+    DHCP for itself only, `served` whether segments need DHCP there, and `server` whether a DHCP server runs. `digest`
+    is that of the DHCP server's configuration, empty without one.
     """
 
     present: str
     owner: str
     rules: bool
+    clients: bool
     served: bool
     server: bool
     digest: str
@@ -137,7 +142,7 @@ def probe(routers: Sequence[Router]) -> tuple[Command, ...]:
 def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Address, RouterFact]:
     """Read one fact for each router."""
     host = routers[0].host
-    found = output.records(host, results[0], count=len(routers), width=5)
+    found = output.records(host, results[0], count=len(routers), width=6)
     lines = (line.partition("  ") for line in output.text(host, results[1]).splitlines())
     digests = {path: digest for digest, _, path in lines}
     return {
@@ -145,11 +150,12 @@ def parse(routers: Sequence[Router], results: Sequence[Result]) -> Mapping[Addre
             present,
             owner,
             rules == "yes",
+            clients == "yes",
             served == "yes",
             server == "yes",
             digests.get(_configuration_file(router), ""),
         )
-        for router, (present, owner, rules, served, server) in zip(routers, found, strict=True)
+        for router, (present, owner, rules, clients, served, server) in zip(routers, found, strict=True)
     }
 
 
@@ -158,7 +164,7 @@ def ensure(router: Router, fact: RouterFact, _before: Router | None) -> tuple[Op
     stop_at(_obstacle(router, fact))
     directory = paths.router(router.namespace)
     operations: list[Operation] = []
-    if not _sound(router, fact) or fact.owner != router.address:
+    if not (_sound(router, fact) and fact.clients) or fact.owner != router.address:
         texts = (configuration(router), LOAD, LIST, "broken" if fact.present == "broken" else "")
         operations.append(script(CREATE, router.namespace, directory, router.address, *texts))
     elif not _configured(router, fact):
@@ -180,7 +186,7 @@ def observed(router: Router, fact: RouterFact) -> Mapping[str, Any] | None:
     """Return the namespace's name, or None if it does not filter, forward and serve as it should."""
     if not _sound(router, fact) or (fact.served and not fact.server):
         return None
-    return {"namespace": router.namespace, "dhcp_options": AS_WRITTEN if _configured(router, fact) else "others"}
+    return {"namespace": router.namespace, "dhcp_options": AS_WRITTEN if _serves_as_written(router, fact) else "others"}
 
 
 def configuration(router: Router) -> str:
@@ -195,6 +201,10 @@ def _configuration_file(router: Router) -> str:
 
 def _configured(router: Router, fact: RouterFact) -> bool:
     return fact.digest == hashlib.sha256(configuration(router).encode()).hexdigest()
+
+
+def _serves_as_written(router: Router, fact: RouterFact) -> bool:
+    return fact.clients and _configured(router, fact)
 
 
 def _sound(router: Router, fact: RouterFact) -> bool:

@@ -5,7 +5,6 @@ The router driver creates the namespace, its rules and the common configuration 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,15 +37,17 @@ while [ $# -gt 0 ]; do
 done
 """
 
-# Two lines for each namespace: its interfaces with their addresses, and the set of gateways, both as JSON.
+# Three lines for each namespace: its interfaces with their addresses, the set of gateways, and that of NICs that DHCP
+# is for, all as JSON.
 PROBE_NAMESPACES = """
 for namespace do
-    links= gateways=
+    links= gateways= clients=
     if [ -e "/run/netns/$namespace" ]; then
         links=$(ip -n "$namespace" -j address show 2> /dev/null) || :
         gateways=$(ip netns exec "$namespace" nft -j list set inet reconciler gateways 2> /dev/null) || :
+        clients=$(ip netns exec "$namespace" nft -j list set inet reconciler clients 2> /dev/null) || :
     fi
-    printf '%s\\n' "$links" "$gateways"
+    printf '%s\\n' "$links" "$gateways" "$clients"
 done
 """
 
@@ -84,7 +85,8 @@ class SegmentFact:
     """A segment's port as the switch has it, its interface as the kernel has it, and its part of the router.
 
     `here` is whether the interface is still in the host's own namespace, `link` the interface in the router's.
-    `configuration` is its part of the DHCP server's, empty if there is none.
+    `configuration` is its part of the DHCP server's, empty if there is none, and `clients` are the MACs of NICs whose
+    requests reach the server.
     """
 
     port: SwitchPort | None
@@ -92,6 +94,7 @@ class SegmentFact:
     link: Link | None
     forwards: bool
     configuration: str
+    clients: frozenset[str]
 
 
 def probe(segments: Sequence[Segment]) -> tuple[Command, ...]:
@@ -110,16 +113,22 @@ def parse(segments: Sequence[Segment], results: Sequence[Result]) -> Mapping[Add
     ports = switch.parse_ports(host, results[0])
     files = _parse_files(host, results[1], len(segments))
     namespaces = _namespaces(segments)
-    inside = output.records(host, results[2], count=len(namespaces), width=2)
-    links = {name: network.parse_links(host, text) for name, (text, _) in zip(namespaces, inside, strict=True)}
-    gateways = {name: _parse_set(host, text) for name, (_, text) in zip(namespaces, inside, strict=True)}
+    inside = output.records(host, results[2], count=len(namespaces), width=3)
+    links = {name: network.parse_links(host, text) for name, (text, _, _) in zip(namespaces, inside, strict=True)}
+    sets = {
+        name: [network.parse_set(host, text) for text in texts]
+        for name, (_, *texts) in zip(namespaces, inside, strict=True)
+    }
     return {
         segment.address: SegmentFact(
             port=ports.get(segment.interface),
             here=here,
             link=links[segment.namespace].get(segment.interface),
-            forwards=segment.interface in gateways[segment.namespace],
+            forwards=segment.interface in sets[segment.namespace][0],
             configuration=configuration,
+            clients=frozenset(
+                mac for name, mac in dhcp.read_clients(sets[segment.namespace][1]) if name == segment.interface
+            ),
         )
         for segment, (here, configuration) in zip(segments, files, strict=True)
     }
@@ -141,6 +150,7 @@ def ensure(segment: Segment, fact: SegmentFact, _before: Segment | None) -> tupl
         operations.append(script(PLACE, segment.interface, segment.namespace, segment.ip, str(segment.mtu), *stale))
     if segment.gateway and not fact.forwards:
         operations.append(_gateway("add", segment))
+    operations += _admit(segment, fact, _clients(segment))
     wanted = configuration(segment)
     if fact.configuration != wanted:
         operations.append(_serve(segment, wanted))
@@ -153,6 +163,7 @@ def remove(segment: Segment, fact: SegmentFact) -> tuple[Operation, ...]:
     operations: list[Operation] = []
     if fact.forwards:
         operations.append(_gateway("delete", segment))
+    operations += _admit(segment, fact, frozenset())
     if fact.configuration:
         operations.append(_serve(segment, ""))
     if fact.port is not None:
@@ -177,9 +188,10 @@ def observed(segment: Segment, fact: SegmentFact) -> Mapping[str, Any] | None:
         "mtu": mtu,
     }
     if not segment.dhcp:
-        return found | {"dhcp": bool(fact.configuration)}
+        return found | {"dhcp": bool(fact.configuration or fact.clients)}
     as_found = replace(segment, leases=leases, mtu=mtu) if ip else segment
     served = fact.configuration in {configuration(named) for named in _by_each_name(as_found)}
+    served = served and fact.clients == _clients(as_found)
     wanted = [
         {"mac": one.mac, "ip": one.ip, "hostname": one.hostname, "default_route": one.default_route} for one in leases
     ]
@@ -269,6 +281,22 @@ def _gateway(verb: str, segment: Segment) -> Command:
     return Command(argv)
 
 
+def _clients(segment: Segment) -> frozenset[str]:
+    """Return the MACs of the NICs that DHCP is for."""
+    return frozenset(lease.mac for lease in segment.leases) if segment.dhcp else frozenset()
+
+
+def _admit(segment: Segment, fact: SegmentFact, wanted: frozenset[str]) -> Iterator[Command]:
+    """Let requests of these NICs reach the DHCP server, and no others of this segment."""
+    set_, interface = "inet reconciler clients", network.literal(segment.interface)
+    lines = [f"add set {set_} {{ typeof iifname . {dhcp.CLIENT}; }}"]  # the rules of an earlier version have none
+    for verb, macs in (("delete", fact.clients - wanted), ("add", wanted - fact.clients)):
+        lines += [f"{verb} element {set_} {{ {interface} . {dhcp.client(mac)} }}" for mac in sorted(macs)]
+    if len(lines) > 1:
+        argv = ("ip", "netns", "exec", segment.namespace, "nft", "-f", "-")
+        yield Command(argv, stdin="\n".join([*lines, ""]))
+
+
 def _serve(segment: Segment, text: str) -> Command:
     directory, path = paths.router(segment.namespace), paths.fragment(segment.namespace, segment.interface)
     if not text:
@@ -291,16 +319,6 @@ def _parse_files(host: str, result: Result, count: int) -> list[tuple[bool, str]
     if len(found) != count:
         raise HostError(host, "the probe of segments printed something unexpected")
     return found
-
-
-def _parse_set(host: str, text: str) -> frozenset[str]:
-    if not text:
-        return frozenset()
-    try:
-        sets = [entry["set"] for entry in json.loads(text)["nftables"] if "set" in entry]
-        return frozenset(name for one in sets for name in one.get("elem", []))
-    except (ValueError, KeyError, TypeError) as error:
-        raise HostError(host, f"nft printed something unexpected: {error}") from error
 
 
 def _parse_leases(text: str) -> tuple[Lease, ...]:

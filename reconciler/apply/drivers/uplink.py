@@ -115,6 +115,13 @@ ip link set dev "$interface" up
     for host do ip -4 -o route show match "$host" scope link; done | while read -r network _; do
         case $network in default) ;; *) echo "add rule $table private ip daddr $network drop" ;; esac
     done | sort -u
+    for path in "$directory"/hosts.d/*; do
+        if [ -e "$path" ]; then { read -r _; IFS=, read -r mac _; } < "$path" || :; else mac=; fi
+        case $mac in
+            *[!0-9a-f:]*) ;;
+            ??:??:??:??:??:??) echo "add element $table clients { $mac . 0x$(echo "$mac" | tr -d :) }" ;;
+        esac
+    done
 } | nft -f -
 # shellcheck disable=SC2086  # a family and a name
 nft -s -t list table $table > "$directory/ruleset"
@@ -244,8 +251,9 @@ def observed(uplink: Uplink, fact: UplinkFact) -> Mapping[str, Any] | None:
     if (fact.port is None and not fact.owner) or _obstacle(uplink, fact):
         return None
     link = fact.link
-    forwards = fact.rules and fact.forwards and (fact.uplink_forwards or fact.used != uplink.uplink)
     policy = _parse_policy(fact.policy) if fact.rules else {}
+    forwards = fact.rules and fact.forwards and (fact.uplink_forwards or fact.used != uplink.uplink)
+    forwards = forwards and policy.get("clients") == _CLIENTS
     dns = next((line for line in fact.configuration.split("\n") if line.startswith(_DNS)), "")
     return {
         "bridge": fact.port.bridge if fact.port else None,
@@ -274,6 +282,9 @@ def ruleset(uplink: Uplink, fact: UplinkFact) -> str:
     return f"""add table {_TABLE}
 delete table {_TABLE}
 table {_TABLE} {{
+    set clients {{
+        typeof {dhcp.CLIENT};
+    }}
     set connections {{
         type ipv4_addr; size 65535; flags dynamic;
     }}
@@ -295,7 +306,8 @@ table {_TABLE} {{
     chain input {{
         type filter hook input priority filter; policy accept;
 {_limit(uplink, own)}        iifname {inside} ip daddr {gateway.ip} meta l4proto icmp accept
-        iifname {inside} udp dport 67 accept
+        iifname {inside} udp dport 67 {dhcp.CLIENT} @clients accept
+        iifname {inside} udp dport 67 drop
         iifname {inside} ct state established,related accept
         iifname {inside} drop
     }}
@@ -335,7 +347,7 @@ def _opened(uplink: Uplink) -> str:
 def _policy(uplink: Uplink) -> str:
     """Return what the rules close and limit as one line of JSON; `_parse_policy` reads it."""
     names = ("allow_private", "connections", "dns", "hosts")
-    return json.dumps({name: getattr(uplink, name) for name in names})
+    return json.dumps({name: getattr(uplink, name) for name in names} | {"clients": _CLIENTS})
 
 
 def _parse_policy(text: str) -> Mapping[str, Any]:
@@ -346,6 +358,9 @@ def _parse_policy(text: str) -> Mapping[str, Any]:
         return {}
     return found if isinstance(found, dict) else {}
 
+
+_CLIENTS = "for themselves"
+"""What guests ask DHCP for. The rules of an earlier version let them ask for each other."""
 
 _DNS = "dhcp-option=option:dns-server,"
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @noun
 class Reservation(Resource):
-    """An address on the internet VLAN that DHCP keeps for one VM's eth0."""
+    """An address on the internet VLAN that DHCP keeps for one VM's eth0.
+
+    `admitted` is whether the gateway lets requests of this NIC for itself pass to the DHCP server.
+    """
 
     kind: ClassVar[Kind] = Kind("reservation")
     unit: ClassVar[Unit] = Unit.NIC
@@ -25,6 +28,7 @@ class Reservation(Resource):
     mac: Annotated[str, FIXED]
     ip: Annotated[str, FIXED]
     hostname: Annotated[str, LIVE]
+    admitted: Annotated[bool, LIVE] = True
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:

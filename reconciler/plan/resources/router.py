@@ -20,7 +20,8 @@ AS_WRITTEN = "as written"
 class Router(Resource):
     """A network namespace of one slice on the network node. It forwards between its segments and nowhere else.
 
-    `dhcp_options` is whether its DHCP server has the configuration that all our servers share.
+    `dhcp_options` is whether its DHCP server has the configuration that all our servers share, and gets requests only
+    of a NIC for itself.
     """
 
     kind: ClassVar[Kind] = Kind("router")

@@ -70,6 +70,7 @@ QMP_STOP = """perl -MSocket -e '
     select(undef, undef, undef, 0.2);
 '"""
 _SEGMENT_FILE = f"{ROOT}/routers/slice-1000/conf.d/seg1.conf"
+_CLIENTS = "inet reconciler_uplink clients"
 _INSIDE = "ip netns exec slice-1000"
 _HOSTS = f"{ROOT}/uplink/hosts.d"
 _OTHERS = replace(TRUNK, address=address(Trunk, "bob/lab2@worker1"), slice="bob/lab2", vlans=(VlanId(120),))
@@ -304,6 +305,15 @@ ROUTERS = (
         (ROUTER, SEGMENT),
         f"sed -i /dhcp-ignore-clid/d {ROOT}/routers/slice-1000/dnsmasq.conf",
     ),
+    State(
+        "rules of an earlier version",
+        ROUTER,
+        (ROUTER, SEGMENT),
+        f"{_INSIDE} nft flush chain inet reconciler input; {_INSIDE} nft delete set inet reconciler clients; "
+        f"{_INSIDE} nft add rule inet reconciler input udp dport 67 accept; "
+        f"{_INSIDE} nft --stateless --terse list table inet reconciler > {ROOT}/rules; "
+        f"(echo ip_forward 1; cat {ROOT}/rules) > {ROOT}/routers/slice-1000/ruleset",
+    ),
     State("foreign namespace", ROUTER, by_hand="ip netns add slice-1000", end="refused"),
     State("another's namespace", ROUTER, (replace(ROUTER, address=address(type(ROUTER), "bob/lab2")),), end="refused"),
 )
@@ -331,6 +341,18 @@ SEGMENTS = (
     ),
     State(
         "options changed by hand", SEGMENT, (ROUTER, SEGMENT), f"echo dhcp-option=3,192.168.100.9 >> {_SEGMENT_FILE}"
+    ),
+    State(
+        "a NIC no longer among the clients",
+        SEGMENT,
+        (ROUTER, SEGMENT),
+        f"{_INSIDE} nft 'delete element inet reconciler clients {{ seg1 . 52:54:00:00:03:ea . 0x5254000003ea }}'",
+    ),
+    State(
+        "a stranger among the clients",
+        SEGMENT,
+        (ROUTER, SEGMENT),
+        f"{_INSIDE} nft 'add element inet reconciler clients {{ seg1 . 52:54:00:00:0b:ad . 0x525400000bad }}'",
     ),
     State(
         "with one lease more",
@@ -420,6 +442,12 @@ UPLINKS = (
     ),
     State("to have another limit of connections", replace(UPLINK, connections=None), (UPLINK,), before=UPLINK),
     State("of an earlier version", UPLINK, (UPLINK,), f"sed -i 5d {ROOT}/uplink/owner"),
+    State(
+        "of a version that served guests for each other",
+        UPLINK,
+        (UPLINK, RESERVATION),
+        f"sed -i '5s/, \"clients\".*}}/}}/' {ROOT}/uplink/owner",
+    ),
     State("to go out elsewhere", replace(UPLINK, uplink="ens4"), (UPLINK,), before=UPLINK),
     State("on a host that forwarded before", UPLINK, by_hand="sysctl -qw net.ipv4.conf.ens5.forwarding=1"),
     State(
@@ -447,9 +475,10 @@ RESERVATIONS = (
         (UPLINK, RESERVATION),
         f"for one in {_HOSTS}/*; do echo '# {RESERVATION.address}' > $one; done",
     ),
+    State("no longer among the clients", RESERVATION, (UPLINK, RESERVATION), f"nft flush set {_CLIENTS}"),
     State("another's", RESERVATION, (UPLINK, RESERVATION), f"sed -i s/alice/mallory/ {_HOSTS}/*", end="refused"),
     State("foreign", RESERVATION, (UPLINK, RESERVATION), f"sed -i 1d {_HOSTS}/*", end="refused"),
-    State("no gateway yet", RESERVATION),
+    State("no gateway yet", RESERVATION, end="unmet"),
 )
 _RENAME = Rename(SliceKey("alice/lab1"), SliceKey("alice/lab9"), ((VmName("web"), VmName("www")),))
 

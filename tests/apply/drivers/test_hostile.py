@@ -105,9 +105,17 @@ def test_names_lead_nowhere_but_to_our_directory(evil: str) -> None:
 
 @pytest.mark.parametrize("evil", ['a" } ; flush ruleset', "a}", "a b", "abcdefghijklmnop", "-a"])
 def test_names_become_no_rules(evil: str) -> None:
-    fact = segment.SegmentFact(None, here=False, link=None, forwards=False, configuration="")
+    fact = segment.SegmentFact(None, here=False, link=None, forwards=False, configuration="", clients=frozenset())
     with pytest.raises(ValueError, match="cannot be the name of a network interface"):
         segment.ensure(replace(SEGMENT, interface=evil), fact, None)
+
+
+@pytest.mark.parametrize("evil", ["", "52:54:00:00:00:01 }; flush ruleset", "52:54:00:00:00", "52:54:00:00:00:0G"])
+def test_macs_become_no_rules(evil: str) -> None:
+    fact = segment.SegmentFact(None, here=False, link=None, forwards=False, configuration="", clients=frozenset())
+    leases = (Lease(evil, "10.0.0.2", "a", default_route=True),)
+    with pytest.raises(ValueError, match="is not a MAC"):
+        segment.ensure(replace(SEGMENT, leases=leases), fact, None)
 
 
 def test_qemu_reads_commas_in_paths_as_such() -> None:
@@ -137,7 +145,8 @@ def test_a_lease_is_read_back_as_it_was_written() -> None:
     leases = (Lease("52:54:00:00:00:01", "10.0.0.2", "a", default_route=True), *SEGMENT.leases)
     one = replace(SEGMENT, leases=leases)
     link = Link("", one.mtu, up=True, addresses=(one.ip,))
-    fact = segment.SegmentFact(_on_switch(one.interface), False, link, True, segment.configuration(one))  # noqa: FBT003
+    macs = frozenset(lease.mac for lease in leases)
+    fact = segment.SegmentFact(_on_switch(one.interface), False, link, True, segment.configuration(one), macs)  # noqa: FBT003
     observed = segment.observed(one, fact)
     assert observed is not None
     assert [lease["hostname"] for lease in observed["leases"]] == ["a", "web", "db"]

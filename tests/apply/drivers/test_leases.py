@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +21,7 @@ pytestmark = pytest.mark.lab
 
 WEB, DB = SEGMENT.leases
 STRANGER = "52:54:00:00:0b:ad"
+REQUEST, DECLINE, RELEASE = 3, 4, 7
 _SHOW = '#!/bin/sh\necho "$1 ip=$ip router=$router dns=$dns mtu=$mtu"\n'
 
 
@@ -109,3 +114,74 @@ def test_a_vm_may_have_the_name_of_a_keyword_of_the_server(host: RealHost) -> No
     ensure(host, ignored)
     assert ask(host, 400, RESERVATION.mac)["ip"] == RESERVATION.ip
     ensure(host, RESERVATION)
+
+
+@pytest.mark.parametrize("message", [DECLINE, RELEASE])
+@pytest.mark.parametrize("vlan", [100, 400])
+def test_a_guest_cannot_decline_or_release_the_address_of_another(host: RealHost, vlan: int, message: int) -> None:
+    victim, server = (WEB, "192.168.100.1") if vlan == 100 else (RESERVATION, "10.60.7.1")
+    attacker = DB.mac if vlan == 100 else "52:54:00:00:0a:03"
+    if vlan == 400:
+        ensure(host, replace(RESERVATION, address=address(Reservation, "x/a:eth0"), mac=attacker, ip="10.60.7.30"))
+    assert ask(host, vlan, victim.mac, release=False)["ip"] == victim.ip
+    leases = host.sh("cut -d ' ' -f 2-3 /var/lib/reconciler/uplink/leases") if vlan == 400 else ""
+    send(host, vlan, attacker, dhcp_message(attacker, victim.mac, victim.ip, server, message))
+    if vlan == 400:
+        assert host.sh("cut -d ' ' -f 2-3 /var/lib/reconciler/uplink/leases") == leases
+    assert ask(host, vlan, victim.mac).get("ip") == victim.ip
+    assert ask(host, vlan, attacker)["ip"] != victim.ip, "the attacker is served, for itself"
+
+
+def test_nor_within_a_conversation_that_the_gateway_has_answered(host: RealHost) -> None:
+    attacker = replace(RESERVATION, address=address(Reservation, "x/b:eth0"), mac="52:54:00:00:0a:04", ip="10.60.7.31")
+    ensure(host, attacker)
+    assert ask(host, 400, RESERVATION.mac, release=False)["ip"] == RESERVATION.ip
+    assert ask(host, 400, attacker.mac, release=False)["ip"] == attacker.ip
+    talk = (attacker.ip, "10.60.7.1")
+    renewal = dhcp_message(attacker.mac, attacker.mac, attacker.ip, "10.60.7.1", REQUEST, talk)
+    send(host, 400, attacker.mac, renewal)
+    forged = dhcp_message(attacker.mac, RESERVATION.mac, RESERVATION.ip, "10.60.7.1", DECLINE, talk)
+    send(host, 400, attacker.mac, forged)
+    assert ask(host, 400, RESERVATION.mac).get("ip") == RESERVATION.ip
+
+
+def test_a_gateway_made_again_admits_all_that_have_a_reservation(host: RealHost) -> None:
+    early = replace(RESERVATION, address=address(Reservation, "x/c:eth0"), mac="52:54:00:00:0a:05", ip="10.60.7.32")
+    host.sh("nft delete table inet reconciler_uplink")
+    ensure(host, early)
+    host.sh("printf '# x/d:eth0\\n}; flush ruleset,a\\n' > /var/lib/reconciler/uplink/hosts.d/wrong")
+    ensure(host, UPLINK)
+    assert ask(host, 400, early.mac)["ip"] == early.ip
+    assert ask(host, 400, RESERVATION.mac)["ip"] == RESERVATION.ip
+    assert ask(host, 400, STRANGER) == {}
+    host.sh("rm /var/lib/reconciler/uplink/hosts.d/wrong")
+
+
+def dhcp_message(
+    sender: str,
+    client: str,
+    ip: str,
+    server: str,
+    kind: int,
+    ends: tuple[str, str] = ("0.0.0.0", "255.255.255.255"),  # noqa: S104 - nothing is bound
+) -> str:
+    """Return a frame, in hexadecimal, with a message of DHCP (RFC 2131) from one NIC and for another."""
+    mac, chaddr = (bytes.fromhex(one.replace(":", "")) for one in (sender, client))
+    options = bytes([53, 1, kind, 50, 4, *IPv4Address(ip).packed, 54, 4, *IPv4Address(server).packed, 255])
+    fields = (1, 1, 6, 0, 7, 0, 0, IPv4Address(ip).packed, chaddr, b"\x63\x82\x53\x63")
+    payload = struct.pack("!4BIHH4s12x16s192x4s", *fields) + options.ljust(64, b"\0")
+    udp = struct.pack("!4H", 68, 67, 8 + len(payload), 0) + payload
+    source, target = (IPv4Address(one).packed for one in ends)
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, source, target)
+    total = sum(struct.unpack("!10H", header))
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    header = header[:10] + struct.pack("!H", checksum) + header[12:]
+    return (b"\xff" * 6 + mac + b"\x08\x00" + header + udp).hex()
+
+
+def send(host: RealHost, vlan: int, mac: str, frame: str) -> None:
+    """Send a frame as the guest with this MAC on this VLAN."""
+    host.sh(f"ovs-vsctl set Port client tag={vlan}; ip link set client down address {mac}; ip link set client up")
+    stations = Path(__file__).with_name("stations.py")
+    said = host.sh(f'sleep 0.2; echo \'["client", "{frame}"]\' | {sys.executable} {stations} interface:client')
+    assert said.strip() == "[]"
