@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import IO, Final, NamedTuple
 
-from reconciler.errors import UsageError
+from reconciler.errors import Code, Location, Problem, SpecError, UsageError
 from reconciler.spec.tree import (
     ABSENT,
     MAX_BYTES,
@@ -26,6 +28,18 @@ from reconciler.spec.tree import (
 )
 
 CLUSTER_FILE: Final = "cluster.yaml"
+
+MAX_ENTRIES: Final = 200_000
+"""How many files, links and submodules a revision may have."""
+
+MAX_TOTAL: Final = 16 * 2**20
+"""How many bytes are read of a revision: 8,000 slice files with ten VMs. A branch that is reviewed may be hostile."""
+
+_MAX_TARGET: Final = 4096
+"""The longest target of a symbolic link, as in Linux."""
+
+_NO_OBJECTS: Final[Mapping[str, str]] = MappingProxyType({})
+"""The environment of Git where a repository has all objects itself."""
 
 
 class DiskTree:
@@ -102,25 +116,90 @@ def find_cluster(start: Path) -> Path | None:
     return next((each / CLUSTER_FILE for each in (folder, *folder.parents) if (each / CLUSTER_FILE).is_file()), None)
 
 
+class Revision(NamedTuple):
+    """A revision of a repository, by the name that a user gave, and its commit in hexadecimal."""
+
+    name: str
+    commit: str
+
+
+def find_revision(repository: Path, name: str) -> Revision:
+    """Return a branch, a tag or a commit; raises UsageError if there is none of this name."""
+    commit = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if commit is None:
+        raise UsageError(f"{repository} has no revision {name!r}", hint="name a branch, a tag or a commit")
+    return Revision(name, commit.decode().strip())
+
+
 @contextmanager
-def git_tree(repository: Path, revision: str) -> Iterator[FileTree]:
+def git_tree(repository: Path, revision: str, label: str | None = None) -> Iterator[FileTree]:
     """Read the files of a revision: a branch, a tag or a commit; raises UsageError if there is no such revision.
 
     Git's objects are read as they are: no checkout, no hook, no filter, no fetch. Paths are relative to the top of the
-    repository; messages name them `REVISION:PATH`.
+    repository; messages name them `REVISION:PATH`, or by the path alone if `label` is empty.
     """
-    commit = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if commit is None:
-        raise UsageError(f"{repository} has no revision {revision!r}", hint="name a branch, a tag or a commit")
-    objects = dict(_list_objects(_git(repository, "ls-tree", "-r", "-l", "-z", "--full-tree", commit.decode().strip())))
-    with _object_reader(repository) as reader:
-        links = {path: one.name for path, one in objects.items() if one.mode == _LINK}
+    name = revision if label is None else label
+    with _tree(repository, find_revision(repository, revision).commit, name) as tree:
+        yield tree
+
+
+@contextmanager
+def merged_tree(repository: Path, base: Revision, head: Revision) -> Iterator[FileTree]:
+    """Read the files that a merge of `head` into `base` would have; nothing is written into the repository.
+
+    Messages name files by their paths alone. Raises UsageError if the two have no common commit, and SpecError with
+    each file that cannot be merged.
+    """
+    common = _git(repository, "merge-base", base.commit, head.commit)
+    if common is None:
+        raise UsageError(
+            f"{base.name} and {head.name} have no common commit",
+            hint="a shallow clone lacks it: git fetch --unshallow, or fetch-depth: 0 in a workflow",
+        )
+    if common.decode().strip() == base.commit:
+        with _tree(repository, head.commit, "") as tree:
+            yield tree
+        return
+    with TemporaryDirectory(prefix="reconciler-merge-") as scratch:
+        objects = _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects") or b""
+        environment = {
+            "GIT_OBJECT_DIRECTORY": scratch,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects).rstrip("\n"),
+        }
+        with _tree(repository, _merge(repository, base, head, environment), "", environment) as tree:
+            yield tree
+
+
+def _merge(repository: Path, base: Revision, head: Revision, environment: Mapping[str, str]) -> str:
+    """Return the tree of a merge; raises SpecError with each file that both have changed in different ways."""
+    argv = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", base.commit, head.commit]
+    done = _run_git(repository, argv, environment)
+    tree, *rest = done.stdout.split(b"\0")
+    if done.returncode == 0:
+        return tree.decode().strip()
+    conflicts = sorted({os.fsdecode(path) for path in rest if path})
+    if done.returncode != 1 or not conflicts:
+        raise UsageError(f"Git cannot merge {head.name} into {base.name}", hint="merge-tree needs Git 2.38 or later")
+    hint = f"merge {base.name} into {head.name}, and resolve it there"
+    summary = f"{head.name} and {base.name} have both changed this file: it cannot be merged"
+    raise SpecError([Problem(Code.FILE_UNREADABLE, summary, Location(path), hint) for path in conflicts])
+
+
+@contextmanager
+def _tree(repository: Path, name: str, label: str, environment: Mapping[str, str] = _NO_OBJECTS) -> Iterator[FileTree]:
+    """Read the files of a commit or a tree; `environment` says where Git finds objects, if not in the repository."""
+    listing = _run_git(repository, ["ls-tree", "-r", "-l", "-z", "--full-tree", name], environment).stdout
+    if listing.count(b"\0") > MAX_ENTRIES:
+        raise UsageError(f"{label or name} has more than {MAX_ENTRIES} files", hint="this is no repository of slices")
+    objects = dict(_list_objects(listing))
+    with _object_reader(repository, environment) as reader:
+        links = {path: one.name for path, one in objects.items() if one.mode == _LINK and one.size <= _MAX_TARGET}
         yield ListedTree(
             {path: one.size for path, one in objects.items() if one.mode in _FILES},
-            lambda path: reader.read(objects[path].name),
-            links={path: os.fsdecode(reader.read(name)) for path, name in links.items()},
-            others=[path for path, one in objects.items() if one.mode not in {_LINK, *_FILES}],
-            label=revision,
+            lambda path: reader.read(objects[path].name, objects[path].size),
+            links={path: os.fsdecode(reader.read(name, 0)) for path, name in links.items()},
+            others=[path for path, one in objects.items() if path not in links and one.mode not in _FILES],
+            label=label,
         )
 
 
@@ -149,9 +228,16 @@ class _ObjectReader:
 
     def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
         self._requests, self._answers = requests, answers
+        self._left = MAX_TOTAL
 
-    def read(self, name: str) -> bytes:
-        """Return an object's content; raises Unreadable if the repository lacks it."""
+    def read(self, name: str, size: int) -> bytes:
+        """Return an object's content of this size; raises Unreadable if the repository lacks it, or if it is too much.
+
+        What is read of one revision may be MAX_TOTAL bytes; objects of size 0 do not count.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise Unreadable(f"the files of this revision have more than {MAX_TOTAL // 2**20} MiB together")
         try:
             self._requests.write(f"{name}\n".encode())
             self._requests.flush()
@@ -166,10 +252,14 @@ class _ObjectReader:
 
 
 @contextmanager
-def _object_reader(repository: Path) -> Iterator[_ObjectReader]:
+def _object_reader(repository: Path, environment: Mapping[str, str]) -> Iterator[_ObjectReader]:
     argv = [*_SAFE, "-C", str(repository), "cat-file", "--batch"]
     with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=dict(_environment()) | dict(environment),
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise Unreadable("Git cannot be run")
@@ -178,13 +268,22 @@ def _object_reader(repository: Path) -> Iterator[_ObjectReader]:
 
 def _git(repository: Path, *arguments: str) -> bytes | None:
     """Return what Git prints, or None where it fails; raises UsageError if there is no Git."""
+    done = _run_git(repository, arguments)
+    return done.stdout if done.returncode == 0 else None
+
+
+def _run_git(
+    repository: Path, arguments: Sequence[str], environment: Mapping[str, str] = _NO_OBJECTS
+) -> subprocess.CompletedProcess[bytes]:
     try:
-        done = subprocess.run(
-            [*_SAFE, "-C", str(repository), *arguments], capture_output=True, check=False, env=_environment()
+        return subprocess.run(
+            [*_SAFE, "-C", str(repository), *arguments],
+            capture_output=True,
+            check=False,
+            env=dict(_environment()) | dict(environment),
         )
     except FileNotFoundError:
         raise UsageError("Git is not installed", hint="install it: apt install git") from None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _list_objects(listing: bytes | None) -> Iterator[tuple[str, _Object]]:

@@ -29,6 +29,13 @@ VERBS = (
     Verb("validate", "Files", f"{_COMMANDS}.files", "validate", "Report every problem in the files."),
     Verb("schema", "Files", f"{_COMMANDS}.files", "schema", "Print the JSON Schema of slice or cluster files."),
     Verb("plan", "Topologies", f"{_COMMANDS}.plan", "plan", "Show what apply would change, and why."),
+    Verb(
+        "preview",
+        "Topologies",
+        f"{_COMMANDS}.preview",
+        "preview_verb",
+        "Show what merging a branch of a Git repository would change.",
+    ),
     Verb("apply", "Topologies", f"{_COMMANDS}.apply", "apply", "Make the hosts match the files."),
     Verb("destroy", "Topologies", f"{_COMMANDS}.apply", "destroy", "Delete slices from the hosts and the state."),
     Verb("status", "Topologies", f"{_COMMANDS}.slices", "status", "List the slices in the state."),

@@ -7,7 +7,7 @@ rest is counted by kind. What is updated or replaced is always shown, except whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from reconciler.plan.data_loss import losses_text
@@ -47,11 +47,8 @@ def render_text(plan: Plan, *, full: bool = False) -> str:
     lines: list[str] = []
     grouped = not full and sum(map(_many_of, plan.changes)) > FEW_VMS
     for key, group in groupby(plan.changes, key=lambda change: change.subject.slice):
-        lines.append(f"{_title(plan, key)}:")
-        changes = list(group)
-        lines.extend(_grouped(changes) if grouped else (line for change in changes for line in _change(change)))
-        lines.extend(_disturbance(item) for item in plan.disturbed if item.slice == key)
-        lines.append("")
+        disturbed = [item for item in plan.disturbed if item.slice == key]
+        lines += [f"{_title(plan, key)}:", *slice_lines(list(group), disturbed, grouped=grouped), ""]
     shown = {change.subject.slice for change in plan.changes}
     for key, others in groupby((item for item in plan.disturbed if item.slice not in shown), lambda item: item.slice):
         lines.extend([f"{_title(plan, key)}:", *map(_disturbance, others), ""])
@@ -59,6 +56,12 @@ def render_text(plan: Plan, *, full: bool = False) -> str:
         lines += ["`reconciler plan --full` shows every resource.", ""]
     lines += [summary(plan), *_restart_pending(plan)]
     return "\n".join(lines) + "\n"
+
+
+def slice_lines(changes: Sequence[Change], disturbed: Iterable[Disturbance], *, grouped: bool) -> Iterator[str]:
+    """Yield the lines of the changes of one slice, or of what slices share, and of the VMs that are disturbed."""
+    yield from _grouped(changes) if grouped else (line for change in changes for line in _change(change))
+    yield from map(_disturbance, disturbed)
 
 
 def summary(plan: Plan) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from reconciler.views import documents, state_documents
+from reconciler.views import documents, preview_documents, state_documents
 
 DOCUMENTS: Mapping[str, Any] = {
     "init": documents.Written,
     "validate": documents.Valid,
     "plan": documents.PlanDocument | documents.SimulatedPlanDocument,
+    "preview": preview_documents.PreviewDocument,
     "apply": documents.Applied | documents.AppliedChanges,
     "destroy": documents.Applied | documents.AppliedChanges,
     "status": list[documents.SliceDocument],

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from reconciler.errors import SpecError, UsageError
+from reconciler.errors import Problem, SpecError, UsageError
 from reconciler.spec.check.files import check
 from reconciler.spec.check.images import check_images, used_images
-from reconciler.spec.load import ClusterFile, PartialFile, SliceFile, load_cluster, read_slices
+from reconciler.spec.load import ClusterFile, Documents, PartialFile, SliceFile, load_cluster, read_slices
 from reconciler.spec.qcow2 import HEADER
 from reconciler.spec.tree import FileTree
 from reconciler.trees import DISK
@@ -54,6 +55,33 @@ def load(cluster: Path, paths: Sequence[Path], tree: FileTree = DISK, documents:
     if documents is not None:
         documents.save()
     return Inputs(cluster_file, slices)
+
+
+class PartlyLoaded(NamedTuple):
+    """What is valid of the files, and the problems of the rest; without a valid cluster file there are no inputs."""
+
+    inputs: Inputs | None
+    problems: tuple[Problem, ...]
+
+
+def load_partly(cluster: str, paths: Sequence[str], tree: FileTree, documents: Documents | None = None) -> PartlyLoaded:
+    """Read and check the files of a tree as `load` does, and return those that have no problem.
+
+    No image file is opened: what a tree that is reviewed names is not meant for this machine.
+    """
+    partial: list[PartialFile] = []
+    slices, malformed = read_slices(tree, [path for path in paths if tree.kind(path)], documents, partial)
+    try:
+        cluster_file = load_cluster(tree, cluster)
+    except SpecError as error:
+        return PartlyLoaded(None, (*error.found, *malformed))
+    problems = (*malformed, *check(cluster_file, slices, partial))
+    wrong = {problem.location.file for problem in problems if problem.location is not None}
+    if tree.name(cluster) in wrong:
+        return PartlyLoaded(None, problems)
+    return PartlyLoaded(
+        Inputs(cluster_file, tuple(file for file in slices if tree.name(file.path) not in wrong)), problems
+    )
 
 
 def image_files(cluster: ClusterFile) -> dict[str, Path]:

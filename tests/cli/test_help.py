@@ -13,7 +13,7 @@ from reconciler.cli.commands import lab, state
 from tests.cli.running import Cli, plain
 
 VERBS = [
-    *("init", "validate", "schema", "plan", "apply", "destroy", "status", "show"),
+    *("init", "validate", "schema", "plan", "preview", "apply", "destroy", "status", "show"),
     *("history", "unlock", "drift", "gc", "verify", "hosts", "cordon", "uncordon", "evacuate"),
     *("replace-host", "forget", "doctor"),
 ]

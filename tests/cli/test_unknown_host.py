@@ -28,6 +28,7 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "plan --refresh of another slice": (["plan", "--refresh", "other.yaml"], 1, ""),
     "plan --rehearse of another slice": (["plan", "--rehearse", "other.yaml"], 0, ""),
     "plan --prune": (["plan", "--prune", "others"], 1, REFUSED),
+    "preview": (["preview", "--base", "main"], 1, "has no revision"),
     "apply": (["apply", "--auto-approve", SLICE], 1, REFUSED),
     "apply of another slice": (["apply", "--auto-approve", "other.yaml"], 1, ""),
     "destroy": (["destroy", "--auto-approve", "two-vms"], 1, REFUSED),

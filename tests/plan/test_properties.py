@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reconciler.errors import Limit, LimitError, PlanError
 from reconciler.plan import build
 from reconciler.plan.model import Action, Plan
+from reconciler.plan.outcome import carried_out
 from reconciler.plan.resources import Port, Resource, Segment, Vm, from_data, to_data
 from reconciler.plan.resources.base import kind_in
 from reconciler.plan.snapshot import Cordon, SliceAllocation, StateSnapshot, Status, claims
@@ -68,7 +69,9 @@ def edits(draw: st.DrawFn) -> tuple[Cluster, StateSnapshot, list[ExpandedSlice]]
 @given(edits())
 def test_a_plan_is_empty_once_it_is_applied(edit: tuple[Cluster, StateSnapshot, list[ExpandedSlice]]) -> None:
     on, state, written = edit
-    after = replay(state, build_plan(on, written, state))
+    planned = build_plan(on, written, state)
+    after = replay(state, planned)
+    assert carried_out(state, planned) == after
     again = build_plan(on, written, after)
     assert again.changes == ()
     assert again.empty
