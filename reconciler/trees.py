@@ -6,7 +6,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -143,46 +143,73 @@ def git_tree(repository: Path, revision: str, label: str | None = None) -> Itera
         yield tree
 
 
-@contextmanager
-def merged_tree(repository: Path, base: Revision, head: Revision) -> Iterator[FileTree]:
-    """Read the files that a merge of `head` into `base` would have; nothing is written into the repository.
+class Merges:
+    """Merges revisions of a repository as Git would; what that makes is kept apart from it, until the block ends."""
 
-    Messages name files by their paths alone. Raises UsageError if the two have no common commit, and SpecError with
-    each file that cannot be merged.
-    """
-    common = _git(repository, "merge-base", base.commit, head.commit)
-    if common is None:
-        raise UsageError(
-            f"{base.name} and {head.name} have no common commit",
-            hint="a shallow clone lacks it: git fetch --unshallow, or fetch-depth: 0 in a workflow",
+    def __init__(self, repository: Path, environment: Mapping[str, str]) -> None:
+        self._repository, self._environment = repository, environment
+
+    def merge(self, base: Revision, head: Revision) -> Revision:
+        """Return the commit that a merge of `head` into `base` makes, under the name of the base.
+
+        Raises UsageError if the two have no common commit, and SpecError with each file that cannot be merged.
+        """
+        common = self._git("merge-base", base.commit, head.commit)
+        if common.returncode:
+            raise UsageError(
+                f"{base.name} and {head.name} have no common commit",
+                hint="a shallow clone lacks it: git fetch --unshallow, or fetch-depth: 0 in a workflow",
+            )
+        if (oldest := common.stdout.decode().strip()) in {base.commit, head.commit}:
+            return Revision(base.name, head.commit if oldest == base.commit else base.commit)
+        made = self._git(
+            "commit-tree", self._merged(base, head), "-p", base.commit, "-p", head.commit, "-m", "Merge", **_NOBODY
         )
-    if common.decode().strip() == base.commit:
-        with _tree(repository, head.commit, "") as tree:
-            yield tree
-        return
+        return Revision(base.name, made.stdout.decode().strip())
+
+    def tree(self, revision: Revision) -> AbstractContextManager[FileTree]:
+        """Read the files of a revision or of a merge; messages name them by their paths alone."""
+        return _tree(self._repository, revision.commit, "", self._environment)
+
+    def _merged(self, base: Revision, head: Revision) -> str:
+        """Return the tree of a merge; raises SpecError with each file that both have changed in different ways."""
+        done = self._git("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", base.commit, head.commit)
+        tree, *rest = done.stdout.split(b"\0")
+        if done.returncode == 0:
+            return tree.decode().strip()
+        conflicts = sorted({os.fsdecode(path) for path in rest if path})
+        if done.returncode != 1 or not conflicts:
+            raise UsageError(
+                f"Git cannot merge {head.name} into {base.name}", hint="merge-tree needs Git 2.38 or later"
+            )
+        hint = f"merge {base.name} into {head.name}, and resolve it there"
+        summary = f"{head.name} and {base.name} have both changed this file: it cannot be merged"
+        raise SpecError([Problem(Code.FILE_UNREADABLE, summary, Location(path), hint) for path in conflicts])
+
+    def _git(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+        return _run_git(self._repository, arguments, {**self._environment, **environment})
+
+
+_NOBODY: Final = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "nobody"), ("EMAIL", "nobody@localhost"), ("DATE", "@0 +0000"))
+}
+"""Who makes merges that nobody keeps."""
+
+
+@contextmanager
+def merges(repository: Path) -> Iterator[Merges]:
+    """Merge revisions in this block; nothing is written into the repository."""
+    objects = _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects") or b""
     with TemporaryDirectory(prefix="reconciler-merge-") as scratch:
-        objects = _git(repository, "rev-parse", "--path-format=absolute", "--git-path", "objects") or b""
-        environment = {
-            "GIT_OBJECT_DIRECTORY": scratch,
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects).rstrip("\n"),
-        }
-        with _tree(repository, _merge(repository, base, head, environment), "", environment) as tree:
-            yield tree
-
-
-def _merge(repository: Path, base: Revision, head: Revision, environment: Mapping[str, str]) -> str:
-    """Return the tree of a merge; raises SpecError with each file that both have changed in different ways."""
-    argv = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", base.commit, head.commit]
-    done = _run_git(repository, argv, environment)
-    tree, *rest = done.stdout.split(b"\0")
-    if done.returncode == 0:
-        return tree.decode().strip()
-    conflicts = sorted({os.fsdecode(path) for path in rest if path})
-    if done.returncode != 1 or not conflicts:
-        raise UsageError(f"Git cannot merge {head.name} into {base.name}", hint="merge-tree needs Git 2.38 or later")
-    hint = f"merge {base.name} into {head.name}, and resolve it there"
-    summary = f"{head.name} and {base.name} have both changed this file: it cannot be merged"
-    raise SpecError([Problem(Code.FILE_UNREADABLE, summary, Location(path), hint) for path in conflicts])
+        yield Merges(
+            repository,
+            {
+                "GIT_OBJECT_DIRECTORY": scratch,
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects).rstrip("\n"),
+            },
+        )
 
 
 @contextmanager

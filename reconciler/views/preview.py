@@ -130,8 +130,17 @@ def notes(found: Preview) -> Iterator[str]:
     elif not found.pending.empty:
         changes = plural(len(found.pending.changes), "change")
         yield f"{found.base.name} has {changes} that are not applied yet; they are not shown here."
+    yield from _together(found)
     if found.unchanged:
         yield f"Unchanged: {plural(len(found.unchanged), 'slice')}: {listed(found.unchanged, _NAMED)}."
+
+
+def _together(found: Preview) -> Iterator[str]:
+    if found.together is not None:
+        if found.together.order:
+            yield f"Together, in this order, these fit: {', '.join(found.together.order)}."
+        for name, why in found.together.refused:
+            yield f"{name} does not fit beside them: {why}."
 
 
 def preview_text(found: Preview) -> str:

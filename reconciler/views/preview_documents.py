@@ -69,6 +69,14 @@ class PreviewUsage(Model):
     limits: dict[str, int]
 
 
+class PreviewBranch(Model):
+    """A branch that was named with --also, or the head: its place in the order of merges, or why it does not fit."""
+
+    name: str
+    position: int | None
+    reason: str | None
+
+
 class PreviewDocument(Document):
     """What a merge would change. `plan` is as `plan --json` prints it, made as if the base were applied.
 
@@ -92,6 +100,7 @@ class PreviewDocument(Document):
     held_back: list[str]
     problems: list[PreviewProblem]
     quotas: list[PreviewUsage]
+    together: list[PreviewBranch]
     plan: dict[str, Any] | None
 
 
@@ -114,8 +123,19 @@ def preview_document(found: Preview) -> PreviewDocument:
         held_back=list(found.held_back),
         problems=[_problem(one, is_new=one not in found.known_problems) for one in found.problems],
         quotas=[_usage(one) for one in found.usage],
+        together=_together(found),
         plan=None if found.plan is None else plan_data(found.plan),
     )
+
+
+def _together(found: Preview) -> list[PreviewBranch]:
+    if found.together is None:
+        return []
+    fitting = [
+        PreviewBranch(name=name, position=number, reason=None)
+        for number, name in enumerate(found.together.order, start=1)
+    ]
+    return [*fitting, *(PreviewBranch(name=name, position=None, reason=why) for name, why in found.together.refused)]
 
 
 def _slice(one: SliceChanges) -> PreviewSlice:

@@ -23,7 +23,7 @@ from reconciler.spec.load import SliceFile
 from reconciler.spec.models.cluster import Cluster
 from reconciler.spec.models.names import SliceKey
 from reconciler.spec.quota import Usage, quotas
-from reconciler.trees import Revision, find_revision, git_tree, merged_tree
+from reconciler.trees import Merges, Revision, find_revision, git_tree, merges
 from reconciler.workflow.load import Inputs, PartlyLoaded, load_partly
 from reconciler.workflow.renames import every_name, refuse_ambiguous
 
@@ -42,6 +42,14 @@ class OwnerUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """Which branches can be merged one after the other, in this order, and the others with the reason why not."""
+
+    order: tuple[str, ...]
+    refused: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What merging `head` into `base` would change.
 
@@ -49,7 +57,8 @@ class Preview:
     `refused` says why no plan can be made. `pending` is what `base` itself would still change; None if it cannot be
     planned. `before` are the allocations once `base` is applied. `problems` are those of the merged files, and
     `known_problems` those of them that `base` has too; slices in files with problems stay as they are, `held_back`.
-    `removed` are slices that no merged file has: an apply with --prune destroys them.
+    `removed` are slices that no merged file has: an apply with --prune destroys them. `together` is about other
+    branches that were named.
     """
 
     cluster: str
@@ -66,6 +75,7 @@ class Preview:
     known_problems: frozenset[Problem] = frozenset()
     refused: PlanError | None = None
     usage: tuple[OwnerUsage, ...] = ()
+    together: Together | None = None
 
     @property
     def ok(self) -> bool:
@@ -114,27 +124,84 @@ def cluster_of(place: Place, base: str) -> Cluster | None:
     return None if loaded.inputs is None else loaded.inputs.cluster.cluster
 
 
-def preview(place: Place, base: str, head: str, state: StateSnapshot) -> Preview:
+def preview(place: Place, base: str, head: str, state: StateSnapshot, also: Sequence[str] = ()) -> Preview:
     """Return what merging `head` into `base` would change; `state` has the resources of all slices.
 
-    Raises UsageError if there is no such revision, or if the two have no common commit.
+    With `also`, it says which of these other branches fit together with it, and in which order. Raises UsageError if
+    there is no such revision, or if two have no common commit.
     """
-    revisions = find_revision(place.repository, base), find_revision(place.repository, head)
+    into, branch, *others = (find_revision(place.repository, name) for name in (base, head, *also))
     parsed = _Parsed()
-    with git_tree(place.repository, revisions[0].commit, label="") as tree:
-        before = load_partly(place.cluster, place.slices, tree, parsed)
-    try:
-        with merged_tree(place.repository, *revisions) as tree:
-            merged = load_partly(place.cluster, place.slices, tree, parsed)
-    except SpecError as conflict:
-        merged = PartlyLoaded(None, conflict.found)
-    return _compare(revisions, before, merged, state)
+    with merges(place.repository) as git:
+        before = _load(place, git, into, parsed)
+        try:
+            merged = _load(place, git, git.merge(into, branch), parsed)
+        except SpecError as conflict:
+            merged = PartlyLoaded(None, conflict.found)
+        found, applied = _compare((into, branch), before, merged, state)
+        if not others:
+            return found
+        search = _Search(place, git, parsed, into, before, applied)
+        return replace(found, together=search.fit([branch, *others]))
+
+
+def _load(place: Place, git: Merges, revision: Revision, parsed: _Parsed) -> PartlyLoaded:
+    with git.tree(revision) as tree:
+        return load_partly(place.cluster, place.slices, tree, parsed)
+
+
+class _Search:
+    """Looks for an order in which branches can be merged: each is valid, and within all limits, after those before."""
+
+    def __init__(
+        self, place: Place, git: Merges, parsed: _Parsed, into: Revision, before: PartlyLoaded, applied: StateSnapshot
+    ) -> None:
+        self._place, self._git, self._parsed = place, git, parsed
+        self._into, self._before, self._applied = into, before, applied
+
+    def fit(self, branches: Sequence[Revision]) -> Together:
+        """Merge what fits, one after the other, until nothing more does."""
+        order: list[Revision] = []
+        refused = dict.fromkeys(branches, "")
+        while (merged := next((one for one in refused if self._merge(one, refused)), None)) is not None:
+            order.append(merged)
+            del refused[merged]
+        return Together(tuple(one.name for one in order), tuple((one.name, why) for one, why in refused.items()))
+
+    def _merge(self, branch: Revision, refused: dict[Revision, str]) -> bool:
+        """Merge a branch if it fits now; if not, say in `refused` why."""
+        try:
+            onto = self._git.merge(self._into, branch)
+        except SpecError as conflict:
+            refused[branch] = conflict.found[0].summary
+            return False
+        merged = _load(self._place, self._git, onto, self._parsed)
+        found, _ = _compare((self._into, branch), self._before, merged, self._applied, is_applied=True)
+        if not found.ok or found.plan is None:
+            refused[branch] = _why(found)
+            return False
+        self._into, self._before = Revision(self._into.name, onto.commit), merged
+        self._applied = carried_out(self._applied, found.plan)
+        return True
+
+
+def _why(found: Preview) -> str:
+    if found.refused is not None:
+        return found.refused.summary
+    first = (*found.new_problems, *found.problems)[0]
+    return f"{first.location}: {first.summary}" if first.location is not None else first.summary
 
 
 def _compare(
-    revisions: tuple[Revision, Revision], before: PartlyLoaded, merged: PartlyLoaded, state: StateSnapshot
-) -> Preview:
-    pending, applied = _applied(before, state)
+    revisions: tuple[Revision, Revision],
+    before: PartlyLoaded,
+    merged: PartlyLoaded,
+    state: StateSnapshot,
+    *,
+    is_applied: bool = False,
+) -> tuple[Preview, StateSnapshot]:
+    """Return what the merge changes, and the state once the base is applied, which `state` already is if so said."""
+    pending, applied = (None, state) if is_applied else _applied(before, state)
     found = Preview(
         cluster=next((one.inputs.cluster.cluster.name for one in (merged, before) if one.inputs is not None), ""),
         base=revisions[0],
@@ -146,7 +213,7 @@ def _compare(
         problems=merged.problems,
         known_problems=frozenset(before.problems).intersection(merged.problems),
     )
-    return found if merged.inputs is None else _planned(found, before, merged.inputs, applied)
+    return (found if merged.inputs is None else _planned(found, before, merged.inputs, applied)), applied
 
 
 def _planned(found: Preview, before: PartlyLoaded, merged: Inputs, applied: StateSnapshot) -> Preview:

@@ -308,6 +308,48 @@ def test_a_revision_with_too_many_files_is_refused(repository: Path, cli: Cli, m
     assert (done.code, "has more than 3 files" in done.err) == (1, True)
 
 
+def branch(folder: Path, name: str) -> None:
+    """Commit what is changed on a branch of its own, made from main, and go back to main."""
+    git(folder, "stash", "--quiet", "--include-untracked")
+    git(folder, "checkout", "--quiet", "-b", name, "main")
+    git(folder, "stash", "pop", "--quiet")
+    commit(folder)
+    git(folder, "checkout", "--quiet", "main")
+
+
+def test_branches_that_do_not_fit_together_are_told_in_an_order_that_fits(
+    repository: Path, write: Write, cli: Cli
+) -> None:
+    git(repository, "checkout", "--quiet", "main")
+    edit(repository, "vms: 50", "vms: 3", "cluster.yaml")
+    commit(repository)
+    for name in ("one", "two"):
+        write(f"slices/{name}.yaml", (STUDENT % 1).replace("student1", name))
+        branch(repository, name)
+    edit(repository, "vms: 3", "vms: 4", "cluster.yaml")
+    branch(repository, "more")
+    edit(repository, "web: {internet: true}", "web: {internet: true, memory: 1GiB}")
+    branch(repository, "large")
+    edit(repository, "web: {internet: true}", "web: {internet: true, memory: 2GiB}")
+    branch(repository, "larger")
+    named = ("--base", "main", "--head", "one")
+    also = [word for name in ("two", "large", "larger") for word in ("--also", name)]
+    objects = listing(repository / ".git" / "objects")
+    found = cli("preview", *named, *also, "--json").data["together"]
+    assert [(one["name"], one["position"]) for one in found] == [
+        ("one", 1),
+        ("large", 2),
+        ("two", None),
+        ("larger", None),
+    ]
+    assert "quota" in found[2]["reason"]
+    assert "slices/two.yaml" in found[2]["reason"]
+    assert found[3]["reason"] == "larger and main have both changed this file: it cannot be merged"
+    text = cli("preview", *named, "--also", "two", "--also", "more", "--format", "text").out
+    assert "Together, in this order, these fit: one, more, two." in text
+    assert listing(repository / ".git" / "objects") == objects
+
+
 def test_the_page_about_previews_shows_a_real_one() -> None:
     page = (HERE.parents[1] / "docs" / "preview.md").read_text()
     assert f"````markdown\n{(HERE / 'preview-branch.md').read_text()}````" in page

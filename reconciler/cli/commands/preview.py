@@ -71,6 +71,10 @@ def preview_verb(  # noqa: PLR0913 - one parameter for each option
     *,
     base: Annotated[str, typer.Option("--base", metavar="REV", help="The branch that is merged into.")],
     head: Annotated[str, typer.Option("--head", metavar="REV", help="The branch or commit to merge.")] = "HEAD",
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="REV", help="Another open branch: say which fit together, and in which order."),
+    ] = None,
     repository: Annotated[
         Path, typer.Option("--repository", metavar="DIR", help="A clone, bare or not.", show_default="here")
     ] = Path(),
@@ -94,9 +98,10 @@ def preview_verb(  # noqa: PLR0913 - one parameter for each option
       reconciler preview --base origin/main --head feature --format text
       reconciler preview --base main --state state.json --output out
       reconciler preview --base main --json | jq .slices
+      reconciler preview --base main --head one --also two --also three
     """
     place = _place(session, repository, slices or [])
-    found = preview(place, base, head, _state(session, cluster_of(place, base)))
+    found = preview(place, base, head, _state(session, cluster_of(place, base)), also or ())
     if output is not None:
         _write(output, found)
     session.show(View(lambda: [_FORMS[form](found)], lambda: preview_document(found)))
