@@ -7,7 +7,7 @@ packages='
     openvswitch-switch qemu-system-x86 qemu-utils dnsmasq-base nftables iproute2 kmod util-linux tini
     openssh-server openssh-client sudo
     busybox-static cpio syslinux mtools dosfstools mmdebstrap
-    postgresql-15 faketime zsh fish
+    postgresql-15 pgbouncer faketime zsh fish
 '
 
 missing=

@@ -43,7 +43,7 @@ def data_folder() -> Iterator[Path]:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
         initdb = [str(_PROGRAMS / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "-N"]
-        subprocess.run(_as_its_user(initdb), check=True, capture_output=True, cwd=folder)
+        subprocess.run(as_its_user(initdb), check=True, capture_output=True, cwd=folder)
         yield folder
     finally:
         shutil.rmtree(folder)
@@ -52,10 +52,10 @@ def data_folder() -> Iterator[Path]:
 @contextmanager
 def server(folder: Path, port: int | None = None) -> Iterator[Server]:
     """Run a server on the data in `folder`, on a free port of the loopback where none is given."""
-    port = port or _free_port()
+    port = port or free_port()
     settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    command = _as_its_user([str(_PROGRAMS / "postgres"), "-D", f"{folder}/data", "-p", str(port), *options])
+    command = as_its_user([str(_PROGRAMS / "postgres"), "-D", f"{folder}/data", "-p", str(port), *options])
     with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
         try:
             _await(port, process)
@@ -64,7 +64,7 @@ def server(folder: Path, port: int | None = None) -> Iterator[Server]:
             process.send_signal(signal.SIGINT)  # a fast shutdown: clients are cut off
 
 
-def _as_its_user(command: list[str]) -> list[str]:
+def as_its_user(command: list[str]) -> list[str]:
     """Run as the user that Debian's package made, for the server refuses to run as root."""
     if os.geteuid() != 0:
         return command
@@ -84,7 +84,8 @@ def _await(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
