@@ -215,7 +215,10 @@ def merges(repository: Path) -> Iterator[Merges]:
 @contextmanager
 def _tree(repository: Path, name: str, label: str, environment: Mapping[str, str] = _NO_OBJECTS) -> Iterator[FileTree]:
     """Read the files of a commit or a tree; `environment` says where Git finds objects, if not in the repository."""
-    listing = _run_git(repository, ["ls-tree", "-r", "-l", "-z", "--full-tree", name], environment).stdout
+    done = _run_git(repository, ["ls-tree", "-r", "-l", "-z", "--full-tree", name], environment)
+    if done.returncode:
+        raise UsageError(f"{repository} does not have all files of {label or name}", hint="fetch it whole: no --filter")
+    listing = done.stdout
     if listing.count(b"\0") > MAX_ENTRIES:
         raise UsageError(f"{label or name} has more than {MAX_ENTRIES} files", hint="this is no repository of slices")
     objects = dict(_list_objects(listing))
@@ -233,8 +236,9 @@ def _tree(repository: Path, name: str, label: str, environment: Mapping[str, str
 _FILES: Final = frozenset({"100644", "100755", "100664"})
 _LINK: Final = "120000"
 
-_SAFE: Final = ("git", "--no-replace-objects", "-c", "core.fsmonitor=false")
+_SAFE: Final = ("git", "--no-replace-objects", "-c", "core.fsmonitor=false", "-c", "protocol.allow=never")
 _ENVIRONMENT: Final[Mapping[str, str]] = {
+    "GIT_ALLOW_PROTOCOL": "none",  # a partial clone would fetch what it lacks
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from reconciler.spec.check.files import check
 from reconciler.spec.load import load_cluster, load_slices, read_slices
 from reconciler.spec.models.names import VmName
 from reconciler.spec.tree import MAX_BYTES, Entry, FileTree, Kind, MemoryTree, Unreadable, join_path
-from reconciler.trees import DISK, DiskTree, git_tree
+from reconciler.trees import DISK, DiskTree, find_revision, git_tree, merges
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SLICE = b"version: 1\nname: %s\nowner: admin\nvms: {a: {flavor: cirros, cloud_init: {file: data/a.yaml}}}\n"
@@ -281,3 +282,53 @@ def test_the_disk_tree_without_a_root_takes_paths_as_they_are(tmp_path: Path, mo
 )
 def test_joined_paths(folder: str, name: str, joined: str) -> None:
     assert join_path(folder, name) == joined
+
+
+@pytest.mark.parametrize("without", ["blob:none", "tree:0"])
+def test_a_partial_clone_is_refused_and_fetches_nothing(tmp_path: Path, without: str) -> None:
+    origin, folder = tmp_path / "origin", tmp_path / "clone"
+    commit(origin, FILES, {})
+    git(origin, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "--quiet", "--no-checkout", f"--filter={without}", origin.as_uri(), str(folder))
+    git(folder, "config", "remote.origin.uploadpack", f"touch {tmp_path}/ran; git-upload-pack")
+    with pytest.raises(UsageError, match="does not have all files of HEAD"), git_tree(folder, "HEAD"):
+        pass
+    assert not (tmp_path / "ran").exists()
+
+
+def test_objects_of_another_repository_are_read_as_its_own(tmp_path: Path) -> None:
+    commit(tmp_path / "origin", FILES, {})
+    git(tmp_path, "clone", "--quiet", "--shared", "--bare", "origin", "clone")
+    with git_tree(tmp_path / "clone", "HEAD") as tree:
+        assert {file.slice.name for file in load_slices(tree, ["slices"])} == {"one", "two"}
+
+
+def test_a_large_blob_and_a_long_link_are_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    commit(folder, {"large.yaml": b"#" * (40 * MAX_BYTES), "a.yaml": b"a: 1\n"}, {})
+    git(folder, "checkout", "--quiet", "HEAD", "--", ".")
+    long = git(folder, "rev-parse", "HEAD:large.yaml")
+    git(folder, "update-index", "--add", "--cacheinfo", f"120000,{long},link.yaml")
+    git(folder, "commit", "--quiet", "--message", "Add a link")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with git_tree(folder, "HEAD") as tree:
+        assert refusal(tree, "large.yaml") == "this file is larger than 1 MiB"
+        assert refusal(tree, "link.yaml") == "this is not a regular file"
+        assert tree.read("a.yaml") == b"a: 1\n"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 * 1024
+
+
+def test_a_merge_runs_no_driver_and_no_hook_and_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    commit(folder, {"a.yaml": b"a: 1\n", "b.yaml": b"b: 1\n", ".gitattributes": b"*.yaml merge=bad\n"}, {})
+    git(folder, "config", "core.hooksPath", str(tmp_path))
+    for name, path in (("one", "a.yaml"), ("two", "b.yaml")):
+        git(folder, "checkout", "--quiet", "--force", "-B", name, "main")
+        (folder / path).write_bytes(b"c: 2\n")
+        git(folder, "commit", "--quiet", "--all", "--message", name)
+    before = sorted(str(path) for path in (folder / ".git").rglob("*"))
+    with merges(folder) as both:
+        merged = both.merge(find_revision(folder, "one"), find_revision(folder, "two"))
+        with both.tree(merged) as tree:
+            assert (tree.read("a.yaml"), tree.read("b.yaml")) == (b"c: 2\n", b"c: 2\n")
+    assert sorted(str(path) for path in (folder / ".git").rglob("*")) == before

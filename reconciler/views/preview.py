@@ -130,6 +130,11 @@ def notes(found: Preview) -> Iterator[str]:
     elif not found.pending.empty:
         changes = plural(len(found.pending.changes), "change")
         yield f"{found.base.name} has {changes} that are not applied yet; they are not shown here."
+    groups = alike([one for one in changed_slices(found) if one.key is not None])
+    if groups and len(groups[0]) > 1:
+        rest = sum(map(len, groups[1:]))
+        differ = f"; {rest} {'differs' if rest == 1 else 'differ'}" if rest else ""
+        yield f"{len(groups[0])} slices have the same {plural(len(groups[0][0].changes), 'change')}{differ}."
     yield from _together(found)
     if found.unchanged:
         yield f"Unchanged: {plural(len(found.unchanged), 'slice')}: {listed(found.unchanged, _NAMED)}."

@@ -193,6 +193,7 @@ def test_alike_changes_are_grouped(repository: Path, write: Write, cli: Cli) -> 
     commit(repository)
     text = cli("preview", "--base", "main").out
     assert "8 x the same 3 changes, as in admin/student0" in text
+    assert "- 8 slices have the same 3 changes; 1 differs.\n" in text
     assert "Also: `admin/student1`, " in text
     assert text.count("```diff") == 3, "what slices share, the eight, and the one that differs"
 
