@@ -286,6 +286,34 @@ def test_guests_without_a_dns_server_are_told() -> None:
     assert judged(replace(NODE, dns=()), FINE, "resolver").verdict is Verdict.INFO
 
 
+@pytest.mark.parametrize(
+    ("answer", "verdict", "found"),
+    [
+        ("yes ", Verdict.INFO, "br-int drops frames to reserved addresses (LLDP, LACP, STP, 802.1X): "),
+        ('yes "true"', Verdict.OK, "br-int forwards frames to reserved addresses (LLDP, LACP, STP, 802.1X)"),
+    ],
+)
+def test_a_link_is_no_wire_for_what_is_meant_for_neighbours(answer: str, verdict: Verdict, found: str) -> None:
+    said = judged(WORKER, f"{FINE}reserved {answer}\n", "reserved")
+    assert said.verdict is verdict
+    assert said.found.startswith(found)
+
+
+@pytest.mark.lab
+def test_a_real_bridge_drops_and_forwards_them_as_doctor_says() -> None:
+    trace = (
+        "ovs-appctl ofproto/trace br-int in_port=one,dl_src=52:54:00:00:00:01,dl_dst=01:80:c2:00:00:0e,dl_type=0x88cc"
+    )
+    with real_host() as host:
+        for name in ("one", "two"):
+            host.sh(f"ovs-vsctl add-port br-int {name} tag=7 -- set Interface {name} type=internal")
+        dropped = judged_of(WORKER, parse(host.run(probe(WORKER)).output), "reserved")
+        assert (dropped.verdict, "Datapath actions: drop" in host.sh(trace)) == (Verdict.INFO, True)
+        host.sh("ovs-vsctl set Bridge br-int other_config:forward-bpdu=true")
+        forwarded = judged_of(WORKER, parse(host.run(probe(WORKER)).output), "reserved")
+        assert (forwarded.verdict, "Datapath actions: drop" in host.sh(trace)) == (Verdict.OK, False)
+
+
 def test_vnc_ports_of_other_programs_are_a_warning() -> None:
     line = 'vnc LISTEN 0 5 127.0.0.1:5901 0.0.0.0:* users:(("Xtigervnc",pid=7,fd=4))'
     found = judged(WORKER, f"{FINE}{line}\n", "vnc")

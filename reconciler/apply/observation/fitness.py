@@ -126,6 +126,7 @@ for program do
 done
 ask switch ovs-appctl -T 5 -t ovs-vswitchd version
 ask bridge ovs-vsctl --timeout=5 list-ports "$bridge"
+ask reserved ovs-vsctl --timeout=5 --if-exists get Bridge "$bridge" other_config:forward-bpdu
 ask mode-of-failure ovs-vsctl --timeout=5 get-fail-mode "$bridge"
 if [ -e "$root/flows/$bridge.lock" ]; then ask unkept flock -n "$root/flows/$bridge.lock" true; fi
 ask holder ovs-vsctl --timeout=5 port-to-br "$trunk"
@@ -233,6 +234,7 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
     yield _bridge(required, probed)
     yield _trunk(required, probed)
     yield from _mtu(required, probed)
+    yield _reserved(required, probed)
     if required.accelerator is not None:
         yield _accelerator(required.accelerator, probed)
         yield _limits(probed)
@@ -248,6 +250,15 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
     yield _clock(skew)
     absent = lacking(required, probed)
     yield from (_image(name, there=name not in absent) for name in sorted(required.images))
+
+
+def _reserved(required: Requirements, probed: ProbeOutput) -> Finding:
+    """Say whether the bridge forwards what IEEE 802.1Q reserves for neighbours: 01:80:C2:00:00:00 to 0F."""
+    what = "frames to reserved addresses (LLDP, LACP, STP, 802.1X)"
+    if probed.one("reserved")[1].strip('"') == "true":
+        return Finding("reserved", Verdict.OK, f"{required.bridge} forwards {what}")
+    setting = "other_config:forward-bpdu is not true"
+    return Finding("reserved", Verdict.INFO, f"{required.bridge} drops {what}: {setting}")
 
 
 def _root(probed: ProbeOutput) -> Finding:
