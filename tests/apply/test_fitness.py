@@ -31,7 +31,9 @@ from tests.apply.drivers.realhost import real_host
 
 DIGEST = "c" * 64
 DROPPING = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"}
-WORKER = Requirements("br-int", "ens4", 1500, ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None)
+WORKER = Requirements(
+    "br-int", "ens4", 1500, ("ip", "qemu-img"), "kvm", {"cirros": DIGEST, "ubuntu": "d" * 64}, None, bandwidth=True
+)
 NODE = Requirements("br-int", "ens4", 1500, ("ip", "nft"), None, {}, "ens3", "10.60.7.0/24", "inet400", ("9.9.9.9",))
 FINE = f"""\
 clock 1700000000.500000000
@@ -48,6 +50,7 @@ kvm yes
 controllers cpuset cpu io memory hugetlb pids rdma misc
 tun yes
 namespace yes
+tbf yes
 nat yes
 link yes 3: ens3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP
 route yes default via 203.0.113.1 dev ens3
@@ -100,6 +103,7 @@ def test_a_worker_without_cgroups_is_fit_and_noted(controllers: str | None, miss
             "chgrp kvm /dev/kvm && chmod 660 /dev/kvm",
         ),
         ("tun yes", "tun no cannot open", "taps", "cannot open", "modprobe tun"),
+        ("tbf yes", "tbf no unknown qdisc", "bandwidth", "unknown qdisc", "modprobe sch_tbf"),
         (
             "switch yes ovs-vswitchd (Open vSwitch) 3.1.0",
             "switch no sh: 1: ovs-appctl: not found",

@@ -30,13 +30,13 @@ LIMIT = 50
 SENT = 4 * 300
 
 
-def limited(site: Site, broadcast: int | None) -> Site:
-    """Return the site with another limit in its cluster file."""
+def limited(site: Site, limits: dict[str, object]) -> Site:
+    """Return the site with other limits in its cluster file."""
     yaml = YAML(typ="safe")
     cluster = yaml.load(site.lab.cluster_file)
-    path: Path = site.folder / f"limit-{broadcast}.yaml"
+    path: Path = site.folder / f"limits-{'-'.join(map(str, limits.values()))}.yaml"
     with path.open("w") as stream:
-        yaml.dump(cluster | {"limits": {"broadcast": broadcast}}, stream)
+        yaml.dump(cluster | {"limits": limits}, stream)
     return replace(site, cluster=path)
 
 
@@ -55,7 +55,7 @@ def storm(sender: Vm, other: Vm) -> tuple[int, float]:
 
 
 def test_a_storm_is_cut_at_the_port_it_comes_from(own_site: Callable[..., Site]) -> None:
-    free = limited(own_site(2), None)
+    free = limited(own_site(2), {"broadcast": None})
     free.apply(free.write(SLICE))
     vms = free.vms("stormy")
     a, b = vms["a"], vms["b"]
@@ -64,7 +64,7 @@ def test_a_storm_is_cut_at_the_port_it_comes_from(own_site: Callable[..., Site])
     pids = a.pid, b.pid
     assert storm(a, b)[0] >= SENT * 0.9
 
-    site = limited(free, LIMIT)
+    site = limited(free, {"broadcast": LIMIT})
     planned = site.do("plan", site.write(SLICE)).out
     assert f"broadcast = none -> {LIMIT}" in planned
     assert "Plan: 0 to add, 2 to change, 0 to replace, 0 to destroy." in planned

@@ -5,9 +5,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from reconciler.spec.models.cluster import VlanRange, parse_vlan_range
-from reconciler.spec.models.fields import format_size, parse_size
+from reconciler.spec.models.cluster import Limits, VlanRange, parse_vlan_range
+from reconciler.spec.models.fields import format_rate, format_size, parse_rate, parse_size
 from reconciler.spec.models.names import NAME_PATTERN, link_key, skeleton, slice_key
 from reconciler.spec.models.slice import Endpoint, parse_endpoint
 
@@ -52,6 +53,31 @@ def test_a_size_is_written_so_that_it_reads_back(count: int, unit: str) -> None:
     written = format_size(size)
     assert parse_size(written) == size
     assert len(written) <= len(f"{count}{unit}")
+
+
+@given(st.integers(1, 10**9 - 1), st.sampled_from(["Kbit", "Mbit", "Gbit"]))
+def test_a_rate_is_written_so_that_it_reads_back(count: int, unit: str) -> None:
+    rate = parse_rate(f"{count}{unit}")
+    assert rate == count * {"K": 10**3, "M": 10**6, "G": 10**9}[unit[0]]
+    assert parse_rate(format_rate(rate)) == rate
+
+
+@pytest.mark.parametrize("written", ["", 100, "100", "Mbit", "0Mbit", "1.5Mbit", "100MB", "-1Mbit", "1Mbit\n", None])
+def test_everything_else_is_not_a_rate(written: object) -> None:
+    with pytest.raises(ValueError, match=r"with a unit: Kbit, Mbit or Gbit, such as 100Mbit$"):
+        parse_rate(written)
+
+
+@pytest.mark.parametrize("written", ["100mbit", "100 Mbit", "100M", "100Mbps", "100Mbit/s", "100Mb/s", "100mb"])
+def test_a_rate_in_another_form_is_read_as_a_hint(written: str) -> None:
+    with pytest.raises(ValueError, match=r"did you mean 100Mbit\?"):
+        parse_rate(written)
+
+
+@pytest.mark.parametrize("written", ["63Kbit", "101Gbit"])
+def test_a_bandwidth_has_bounds(written: str) -> None:
+    with pytest.raises(ValidationError, match="write a bandwidth from 64Kbit to 100Gbit"):
+        Limits.model_validate({"bandwidth": written})
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ save_meters() {{
             while ((getline line < flows) > 0)
                 if (match(line, /actions=meter:[0-9]+/)) ours[substr(line, RSTART + 14, RLENGTH - 14)]
         }}
-        /^meter=/ {{ number = substr($1, 7); form = $2 " " $3; next }}
-        number in ours && form == "pktps burst" {{ print "meter=" number ",pktps,burst,band=" $1 "," $2 "," $3 }}
+        /^meter=/ {{ number = substr($1, 7); form = $2 "," $3; next }}
+        number in ours && form ~ /^(pktps|kbps),burst$/ {{ print "meter=" number "," form ",band=" $1 "," $2 "," $3 }}
     ' > "$meters.new"
     mv -- "$meters.new" "$meters"
 }}

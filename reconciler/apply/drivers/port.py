@@ -7,21 +7,25 @@ bridge stays down, because the worker itself would answer on it. A TAP on a brid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from reconciler.apply.drivers import bridge, paths, switch
+from reconciler.apply.drivers import bridge, paths, shaping, switch
 from reconciler.apply.drivers.driver import Driver, Found, Survey, SurveyTarget
 from reconciler.apply.drivers.ownership import TAG, owns, refuse, slice_of, stop_at, tagged, tags
-from reconciler.apply.drivers.switch import Flow, SwitchPort
+from reconciler.apply.drivers.switch import Flow, Meter, SwitchPort
 from reconciler.apply.transport import output
 from reconciler.apply.transport.command import Command, Operation, Result, script
 from reconciler.errors import ForeignObject
 from reconciler.plan.resources import Port
-from reconciler.spec.models.names import Address, VlanId
+from reconciler.spec.models.names import Address, BitRate, VlanId
 
 _LIMIT, _ALLOW, _DROP = 210, 200, 190
+_NORMAL = "NORMAL"
+_BANDWIDTH_TABLE = 1
+_LEAST_BURST = 1000  # kilobits; more than the largest packet that a kernel makes of a guest's segments, 64 KiB
+_NUMBERS = 6000 * 32
 _TAP = re.compile(r"tap(?P<vm>[0-9]+)-(?P<nic>[0-9]+)")
 _UP = 0x1  # IFF_UP of linux/if.h
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -30,11 +34,12 @@ _NO_ADDRESS = "0.0.0.0"  # noqa: S104 - the sender address before a guest has on
 # No 802.1Q header at all, as `ovs-ofctl dump-flows` writes it.
 _UNTAGGED = "0x0000/0x1fff"
 
-# Six lines for each TAP: tap, other or nothing; alias; claim; MTU; flags; whether the keeper of flows keeps meters.
+# Six lines for each TAP: tap, other or nothing; alias; claim; MTU; flags; the units of meters that the keeper keeps.
 PROBE = """
 claims=$1 keeper=$2 meters=
 shift 2
-if grep -qs 'dump-meters' "$keeper"; then meters=kept; fi
+if grep -qs 'dump-meters' "$keeper"; then meters=pktps; fi
+if grep -qs 'kbps' "$keeper"; then meters='pktps kbps'; fi
 for tap do
     device= alias= claim= mtu= flags=
     if [ -e "/sys/class/net/$tap" ]; then
@@ -87,12 +92,20 @@ done
 """
 
 
+class Numbers(NamedTuple):
+    """The numbers of a port's meters on its bridge: of broadcasts, and of all that it sends."""
+
+    broadcast: int
+    bandwidth: int
+
+
 @dataclass(frozen=True, slots=True)
 class PortFact:
     """A TAP as the kernel has it, its port as the switch has it, and the flows of its cookie.
 
-    `guarded` is whether its bridge fails closed, with its flows loaded, and `kept` whether meters are loaded again when
-    the switch restarts. `meter` is how many packets the port's meter passes in a second, None if there is none.
+    `guarded` is whether its bridge fails closed, with its flows loaded, and `kept` has the units of the meters that are
+    loaded again when the switch restarts. `numbers` are the port's meters, `meters` those of them that there are.
+    `shaped` is how many bits in a second its filter passes to the guest, and `lasting` whether the switch keeps it.
     `device` is `tap`, `other` for an interface of another kind, or empty. `claim` is the address that was written
     before the TAP was created, until the alias has it.
     """
@@ -105,8 +118,11 @@ class PortFact:
     port: SwitchPort | None
     flows: frozenset[Flow]
     guarded: bool
-    kept: bool
-    meter: int | None
+    kept: frozenset[str]
+    numbers: Numbers
+    meters: Mapping[int, Meter]
+    shaped: BitRate | None = None
+    lasting: bool = False
 
     @property
     def owner(self) -> str:
@@ -115,12 +131,13 @@ class PortFact:
 
 
 def probe(ports: Sequence[Port]) -> tuple[Command, ...]:
-    """Return the commands that read the TAPs, the switch's ports, and the flows and meters of each bridge."""
+    """Return the commands that read TAPs and filters, the switch's ports, and the flows and meters of each bridge."""
     taps = [port.tap for port in ports]
     bridges = sorted({port.bridge for port in ports})
     flows = [switch.probe_flows(name) for name in bridges]
     meters = [switch.probe_meters(name) for name in bridges]
-    return script(PROBE, paths.CLAIMS, bridge.KEEPER, *taps), switch.probe_ports(taps), *flows, *meters
+    taps_and_ports = script(PROBE, paths.CLAIMS, bridge.KEEPER, *taps), switch.probe_ports(taps)
+    return *taps_and_ports, shaping.probe(), *flows, *meters
 
 
 def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, PortFact]:
@@ -129,9 +146,11 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
     devices = output.records(host, results[0], count=len(ports), width=6)
     on_switch = switch.parse_ports(host, results[1])
     bridges = sorted({port.bridge for port in ports})
-    flows = {name: switch.parse_flows(host, result) for name, result in zip(bridges, results[2:], strict=False)}
-    rest = results[2 + len(bridges) :]
+    filters = shaping.parse(host, results[2])
+    flows = {name: switch.parse_flows(host, result) for name, result in zip(bridges, results[3:], strict=False)}
+    rest = results[3 + len(bridges) :]
     meters = {name: switch.parse_meters(host, result) for name, result in zip(bridges, rest, strict=True)}
+    numbers = {name: _numbers([port.tap for port in ports if port.bridge == name], flows[name]) for name in bridges}
     return {
         port.address: PortFact(
             device=device,
@@ -139,14 +158,54 @@ def parse(ports: Sequence[Port], results: Sequence[Result]) -> Mapping[Address, 
             claim=claim,
             mtu=output.number(mtu),
             up=bool(output.number(flags, 16) & _UP),
-            port=on_switch.get(port.tap),
+            port=(found := on_switch.get(port.tap)),
             flows=flows[port.bridge].get(switch.cookie(port.tap), frozenset()),
             guarded=bridge.guarded(flows[port.bridge]),
-            kept=kept == "kept",
-            meter=meters[port.bridge].get(meter_number(port.tap)),
+            kept=frozenset(kept.split()),
+            numbers=(own := numbers[port.bridge][port.tap]),
+            meters={number: meters[port.bridge][number] for number in own if number in meters[port.bridge]},
+            shaped=filters.rates.get(port.tap) if device else None,
+            lasting=found is not None and found.qos in filters.entries,
         )
         for port, (device, alias, claim, mtu, flags, kept) in zip(ports, devices, strict=True)
     }
+
+
+def _numbers(taps: Sequence[str], flows: Mapping[int, frozenset[Flow]]) -> Mapping[str, Numbers]:
+    """Return the meters' numbers for TAPs of one bridge: those that their flows name, or free ones.
+
+    If the flows of two TAPs name the same number, the one with the lower cookie keeps it.
+    """
+    holders = {number: cookie for cookie in sorted(flows, reverse=True) for number in _named(flows[cookie]) if number}
+
+    def choose(tap: str, named: int | None, preferred: int) -> int:
+        cookie = switch.cookie(tap)
+        if named is not None and holders.get(named) == cookie:
+            return named
+        others = (number % _NUMBERS + 1 for number in range(preferred, preferred + _NUMBERS))
+        number = next((number for number in others if number not in holders), preferred % _NUMBERS + 1)
+        holders[number] = cookie
+        return number
+
+    chosen: dict[str, Numbers] = {}
+    for tap in taps:
+        broadcast, bandwidth = _named(flows.get(switch.cookie(tap), frozenset()))
+        preferred = _preferred(tap)
+        chosen[tap] = Numbers(choose(tap, broadcast, preferred), choose(tap, bandwidth, preferred + _NUMBERS // 2))
+    return chosen
+
+
+def _preferred(tap: str) -> int:
+    """Return a number for a TAP that others have only if a host has 3000 later VMs, or if the name has no id."""
+    match = _TAP.fullmatch(tap)
+    return int(match["vm"]) * 32 + int(match["nic"]) if match else switch.cookie(tap)
+
+
+def _named(flows: Iterable[Flow]) -> tuple[int | None, int | None]:
+    """Return the meters that a port's flows name: of broadcasts, and of all that it sends."""
+    named = [(one.table, one.meter) for one in flows if one.meter is not None]
+    broadcast = [number for table, number in named if not table]
+    return min(broadcast, default=None), min((number for table, number in named if table), default=None)
 
 
 def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation, ...]:
@@ -154,7 +213,7 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
     stop_at(_obstacle(port, fact))
     operations: list[Operation] = []
     unguarded = port.vlan is not None and not fact.guarded
-    if unguarded or (port.broadcast is not None and not fact.kept):
+    if unguarded or not _kept(port, fact):
         operations.append(bridge.secure(port.bridge))
     stale = fact.port is not None and (port.vlan is None or _unusable(port, fact, fact.port))
     if stale and fact.port is not None:
@@ -165,21 +224,59 @@ def ensure(port: Port, fact: PortFact, _before: Port | None) -> tuple[Operation,
     found = None if stale else fact.port
     if port.vlan is not None and not (_connected(port, found) and _owner(found) == port.address):
         operations.append(switch.transact(*_connection(port)))
-    return (*operations, *_set_flows(port, fact, whole=found is not None and not unguarded))
+    operations += _set_flows(port, fact, whole=found is not None and not unguarded)
+    return (*operations, *_shape(port, fact, known=found is not None))
+
+
+def _shape(port: Port, fact: PortFact, *, known: bool) -> Iterator[Command]:
+    """Yield the commands that limit what goes to the guest, or no longer limit it."""
+    wanted = port.bandwidth if port.vlan is not None else None
+    if wanted is not None:
+        if not known or not fact.lasting or fact.shaped != wanted:
+            yield shaping.shape(port.tap, wanted)
+        return
+    if fact.shaped is not None:
+        yield shaping.unshape(port.tap)
+    if known and fact.lasting:
+        yield shaping.release(port.tap)
 
 
 def _set_flows(port: Port, fact: PortFact, *, whole: bool) -> Iterator[Command]:
     """Yield the commands that load the port's flows, and its meter before them; the keeper saves it with the flows."""
-    wanted, number = guard(port), meter_number(port.tap)
-    limit = port.broadcast if wanted else None
-    metered = fact.meter == limit and (fact.kept or limit is None)
-    if limit is not None and not metered:
-        yield switch.set_meter(port.bridge, number, limit)
+    wanted, kept = guard(port, fact.numbers), _kept(port, fact)
+    limits = _limits(port, fact.numbers)
+    for number, meter in limits.items():
+        if not kept or fact.meters.get(number) != meter:
+            yield switch.set_meter(port.bridge, number, meter)
+    metered = kept and fact.meters == limits
     if fact.flows != wanted or (wanted and not (whole and metered)):
         earlier = fact.flows if whole or not wanted else fact.flows | wanted
         yield switch.set_flows(port.bridge, switch.cookie(port.tap), earlier, wanted)
-    if limit is None and fact.meter is not None:
+    for number in sorted(fact.meters.keys() - limits.keys()):
         yield switch.delete_meter(port.bridge, number)
+
+
+def _limits(port: Port, numbers: Numbers) -> Mapping[int, Meter]:
+    """Return the meters that a port needs, by their numbers."""
+    meters: dict[int, Meter] = {}
+    if port.vlan is not None and port.broadcast is not None:
+        meters[numbers.broadcast] = _broadcast_meter(port.broadcast)
+    if port.vlan is not None and port.bandwidth is not None:
+        meters[numbers.bandwidth] = _bandwidth_meter(port.bandwidth)
+    return meters
+
+
+def _broadcast_meter(broadcast: int) -> Meter:
+    return Meter("pktps", broadcast, broadcast)
+
+
+def _bandwidth_meter(bandwidth: int) -> Meter:
+    """Return the meter for so many bits in a second: TCP needs a quarter of a second at once to come near them."""
+    return Meter("kbps", bandwidth // 1000, max(bandwidth // 4000, _LEAST_BURST))
+
+
+def _kept(port: Port, fact: PortFact) -> bool:
+    return {one.unit for one in _limits(port, fact.numbers).values()} <= fact.kept
 
 
 def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
@@ -190,15 +287,14 @@ def remove(port: Port, fact: PortFact) -> tuple[Operation, ...]:
         operations.append(switch.transact(switch.delete_port(fact.port.bridge, port.tap)))
     if fact.flows:
         operations.append(switch.set_flows(port.bridge, switch.cookie(port.tap), fact.flows, frozenset()))
-    if fact.meter is not None:
-        operations.append(switch.delete_meter(port.bridge, meter_number(port.tap)))
+    operations += [switch.delete_meter(port.bridge, number) for number in sorted(fact.meters)]
     if fact.device or fact.claim:
         operations.append(script(REMOVE, port.tap, paths.CLAIMS))
     return tuple(operations)
 
 
 def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
-    """Return the attributes as found; `mac`, `gateway_mac`, `ip` and `broadcast` are those that the flows enforce.
+    """Return the attributes as found; `mac`, `gateway_mac`, `ip`, `broadcast` and `bandwidth` are those in force.
 
     If the TAP is gone, the resource does not exist, even if its port is still on the bridge: QEMU has the deleted TAP
     open, and a new one would not reach the guest.
@@ -206,59 +302,82 @@ def observed(port: Port, fact: PortFact) -> Mapping[str, Any] | None:
     if not fact.device or _obstacle(port, fact):
         return None
     found: dict[str, Any] = {"tap": port.tap, "mtu": fact.mtu}
-    found |= dict.fromkeys(("vlan", "gateway_mac", "ip", "broadcast"))
+    found |= dict.fromkeys(("vlan", "gateway_mac", "ip", "broadcast", "bandwidth"))
     if fact.port is None:
         return found
     access = fact.port.mode == "access" and not fact.port.trunks
     works = fact.up and fact.port.ofport > 0 and access and fact.guarded
-    mac, gateway, ip, limited = _enforced(port.tap, fact.flows)
+    mac, gateway, ip = _enforced(port.tap, fact.flows)
     return found | {
         "bridge": fact.port.bridge,
         "vlan": fact.port.tag if works else None,
         "mac": mac,
         "gateway_mac": gateway if fact.port.protected else None,
         "ip": ip,
-        "broadcast": fact.meter if limited and fact.kept else None,
+        "broadcast": _broadcast(fact) if mac else None,
+        "bandwidth": _bandwidth(port, fact, _sent(fact) if mac else None),
     }
 
 
-def meter_number(tap: str) -> int:
-    """Return the number of a TAP's meter on its bridge: a datapath of the kernel has 200,000.
-
-    Ids of VMs only grow, so two VMs of a host could have the same one if 6000 were made between them. They would then
-    share a limit. A name without an id gets a number by its digest.
-    """
-    match = _TAP.fullmatch(tap)
-    number = int(match["vm"]) * 32 + int(match["nic"]) if match else switch.cookie(tap)
-    return number % (6000 * 32) + 1
+def _broadcast(fact: PortFact) -> int | None:
+    """Return how many broadcasts pass in a second, if the port's flows pass a meter that is its own and lasts."""
+    meter, (named, _) = fact.meters.get(fact.numbers.broadcast), _named(fact.flows)
+    if meter is None or named != fact.numbers.broadcast or meter.unit not in fact.kept:
+        return None
+    return meter.rate if meter == _broadcast_meter(meter.rate) else None
 
 
-def guard(port: Port) -> frozenset[Flow]:
+def _sent(fact: PortFact) -> int | None:
+    """Return how many bits pass from the guest in a second, under the same condition."""
+    meter, (_, named) = fact.meters.get(fact.numbers.bandwidth), _named(fact.flows)
+    if meter is None or named != fact.numbers.bandwidth or meter.unit not in fact.kept:
+        return None
+    return meter.rate * 1000 if meter == _bandwidth_meter(meter.rate * 1000) else None
+
+
+def _bandwidth(port: Port, fact: PortFact, sent: int | None) -> int | None:
+    """Return the bandwidth in both directions; if they differ, one that is not as wanted."""
+    received = fact.shaped if fact.lasting or port.bandwidth is None else None
+    return received if sent == port.bandwidth else sent
+
+
+def guard(port: Port, numbers: Numbers) -> frozenset[Flow]:
     """Return the flows of a port: frames with another sender's MAC or an 802.1Q tag are dropped.
 
-    With a limit, broadcasts and multicasts pass the port's meter first.
+    With a limit, broadcasts and multicasts pass the port's meter of them first. With a bandwidth, all that is not
+    dropped goes through a flow of the next table, which passes another meter: OpenFlow allows a flow only one.
 
     On the internet VLAN a guest may send only to the gateway, and only from the port's own IP address: by unicast, and
     by the broadcasts that ARP and DHCP need. A port without an address there may send nothing.
     """
     if port.vlan is None:
         return frozenset()
-    return _guard(port.tap, port.mac, port.gateway_mac, port.ip, limited=port.broadcast is not None)
+    broadcast = numbers.broadcast if port.broadcast is not None else None
+    bandwidth = numbers.bandwidth if port.bandwidth is not None else None
+    return _guard(port.tap, port.mac, port.gateway_mac, port.ip, (broadcast, bandwidth))
 
 
-def _guard(tap: str, mac: str, gateway: str | None, ip: str | None, *, limited: bool) -> frozenset[Flow]:
+def _guard(
+    tap: str, mac: str, gateway: str | None, ip: str | None, meters: tuple[int | None, int | None]
+) -> frozenset[Flow]:
+    broadcast, bandwidth = meters
     drop = switch.flow(_DROP, "drop", in_port=tap)
-    own = {"in_port": tap, "vlan_tci": _UNTAGGED, "dl_src": mac}
-    to_all = f"meter:{meter_number(tap)},NORMAL" if limited else "NORMAL"
-    if gateway is None:
-        groups = {switch.flow(_LIMIT, to_all, **own, dl_dst=_GROUPS)} if limited else set()
-        return frozenset({drop, switch.flow(_ALLOW, "NORMAL", **own), *groups})
-    if ip is None:
+    if gateway is not None and ip is None:
         return frozenset({drop})
-    permitted = [own | match for match in _permitted(mac, gateway, ip)]
-    return frozenset(
-        {drop, *(switch.flow(_ALLOW, to_all if one["dl_dst"] == _BROADCAST else "NORMAL", **one) for one in permitted)}
-    )
+    own = {"in_port": tap, "vlan_tci": _UNTAGGED, "dl_src": mac}
+    to_one = _NORMAL if bandwidth is None else f"resubmit(,{_BANDWIDTH_TABLE})"
+    to_all = to_one if broadcast is None else f"meter:{broadcast},{to_one}"
+    flows = {drop}
+    if bandwidth is not None:
+        flows.add(Flow(_ALLOW, frozenset({f"in_port={tap}"}), f"meter:{bandwidth},{_NORMAL}", _BANDWIDTH_TABLE))
+    if gateway is not None and ip is not None:
+        permitted = [own | match for match in _permitted(mac, gateway, ip)]
+        flows |= {switch.flow(_ALLOW, to_all if one["dl_dst"] == _BROADCAST else to_one, **one) for one in permitted}
+        return frozenset(flows)
+    flows.add(switch.flow(_ALLOW, to_one, **own))
+    if broadcast is not None:
+        flows.add(switch.flow(_LIMIT, to_all, **own, dl_dst=_GROUPS))
+    return frozenset(flows)
 
 
 def _permitted(mac: str, gateway: str, ip: str) -> Iterator[dict[str, str]]:
@@ -275,17 +394,13 @@ def _permitted(mac: str, gateway: str, ip: str) -> Iterator[dict[str, str]]:
         yield {"udp": "", "nw_src": sender, "tp_src": "68", "tp_dst": "67", "dl_dst": _BROADCAST}
 
 
-def _enforced(tap: str, flows: frozenset[Flow]) -> tuple[str | None, str | None, str | None, bool]:
-    """Return the MAC, the gateway's MAC and the IP address that flows enforce, and whether they limit broadcasts.
-
-    It is None for all if a flow is wrong.
-    """
+def _enforced(tap: str, flows: frozenset[Flow]) -> tuple[str | None, str | None, str | None]:
+    """Return the MAC, the gateway's MAC and the IP address that flows enforce; None for all if a flow is wrong."""
     mac = _only(flows, "dl_src")
     gateway, ip = _only(flows, "dl_dst", _BROADCAST, _GROUPS), _only(flows, "nw_src", _NO_ADDRESS)
-    limited = any(one.actions.startswith("meter:") for one in flows)
-    if mac is None or flows != _guard(tap, mac, gateway, ip, limited=limited):
-        return None, None, None, False
-    return mac, gateway, ip, limited
+    if mac is None or flows != _guard(tap, mac, gateway, ip, _named(flows)):
+        return None, None, None
+    return mac, gateway, ip
 
 
 def _only(flows: frozenset[Flow], key: str, *besides: str) -> str | None:

@@ -28,7 +28,7 @@ OUR_COOKIES = f" cookie={_COOKIE_PREFIX >> 48:#x}[0-9a-f]{{12}},"
 """Matches the lines of our flows in the output of `ovs-ofctl dump-flows`, as an extended regular expression."""
 
 _SECTIONS = (
-    ("Port", "_uuid,name,tag,vlan_mode,trunks,protected,external_ids"),
+    ("Port", "_uuid,name,tag,vlan_mode,trunks,protected,qos,external_ids"),
     ("Interface", "name,type,ofport,error"),
     ("Bridge", "name,ports"),
 )
@@ -46,9 +46,11 @@ case $message in *"Error detected"*) printf '%s\\n' "$message" >&2; exit 1 ;; es
 """
 
 
+_KEYS = ("cookie=", "priority=", "table=")
 _FLAG = "reset_counts"
+_FIRST = re.compile(r"meter:(\d+),")
 _METER = re.compile(
-    r"meter=(?P<number>\d+) pktps burst bands=\s*type=drop rate=(?P<rate>\d+) burst_size=(?P<burst>\d+)"
+    r"meter=(?P<number>\d+) (?P<unit>pktps|kbps) burst bands=\s*type=drop rate=(?P<rate>\d+) burst_size=(?P<burst>\d+)"
 )
 _SET_METER = """
 of() { ovs-ofctl --timeout=10 -O OpenFlow13 "$@"; }
@@ -64,7 +66,7 @@ if ! of dump-flows "$1" | grep -q "actions=meter:$2,"; then of del-meter "$1" "m
 class SwitchPort:
     """A port as the switch has it. `ofport` is its OpenFlow number, 0 or less if the switch could not open it.
 
-    `uuid` distinguishes a port from a later one of the same name.
+    `uuid` distinguishes a port from a later one of the same name. `qos` is its entry of the table QoS, if it has one.
     """
 
     name: str
@@ -77,6 +79,7 @@ class SwitchPort:
     type: str = ""
     ofport: int = 0
     error: str = ""
+    qos: str | None = None
     uuid: str = field(default="", compare=False)
 
 
@@ -98,15 +101,35 @@ class SwitchMirror:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """An OpenFlow rule of table 0: `actions` apply to frames with all of `match`, written as in ovs-fields(7)."""
+    """An OpenFlow rule: `actions` apply to frames with all of `match`, written as in ovs-fields(7)."""
 
     priority: int
     match: frozenset[str]
     actions: str
+    table: int = 0
 
     def __str__(self) -> str:
         """Return it in the syntax of ovs-ofctl."""
-        return f"priority={self.priority},{','.join(sorted(self.match))},actions={self.actions}"
+        table = f"table={self.table}," if self.table else ""
+        return f"{table}priority={self.priority},{','.join(sorted(self.match))},actions={self.actions}"
+
+    @property
+    def meter(self) -> int | None:
+        """The number of the meter that frames pass first."""
+        found = _FIRST.match(self.actions)
+        return int(found[1]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A meter of a bridge: so many packets (`pktps`) or kilobits (`kbps`) pass in a second, others are dropped.
+
+    `burst` is how many pass at once after a pause.
+    """
+
+    unit: str
+    rate: int
+    burst: int
 
 
 def flow(priority: int, actions: str, **match: str) -> Flow:
@@ -180,10 +203,11 @@ def parse_flows(host: str, result: Result) -> Mapping[int, frozenset[Flow]]:
     for line in output.text(host, result).split("\n"):
         head, _, actions = line.strip().rpartition(" actions=")
         parts = [part for part in re.split(r"[,\s]+", head.replace('"', "")) if part not in {"", _FLAG}]
-        named = dict(part.split("=", 1) for part in parts if part.startswith(("cookie=", "priority=")))
-        match = frozenset(part for part in parts if not part.startswith(("cookie=", "priority=", "table=")))
+        named = dict(part.split("=", 1) for part in parts if part.startswith(_KEYS))
+        match = frozenset(part for part in parts if not part.startswith(_KEYS))
         cookie = output.number(named.get("cookie", ""), 16)
-        one = Flow(output.number(named.get("priority", "")), match, actions)
+        table = output.number(named.get("table", "0"))
+        one = Flow(output.number(named.get("priority", "")), match, actions, table)
         if cookie:
             found[cookie] = found.get(cookie, frozenset()) | {one}
     return found
@@ -200,7 +224,7 @@ def set_flows(bridge: str, number: int, found: frozenset[Flow], wanted: frozense
     A replacement is one transaction, so that no frame passes in between. If there were none, or will be none, plain
     commands are enough: they take 5 ms, a transaction 19, and flows that drop are added first.
     """
-    metered = any(one.actions.startswith("meter:") for one in wanted)
+    metered = any(one.meter is not None for one in wanted)
     start = (*_OFCTL, "-O", "OpenFlow14") if metered else _OFCTL
     if not wanted:
         return Command((*start, "del-flows", bridge, f"cookie={number:#x}/-1"))
@@ -216,15 +240,16 @@ def probe_meters(bridge: str) -> Command:
     return Command((*_OFCTL, *_WITH_METERS, "dump-meters", bridge))
 
 
-def parse_meters(host: str, result: Result) -> Mapping[int, int]:
-    """Return how many packets each meter passes in a second, by its number; meters of another form are left out."""
+def parse_meters(host: str, result: Result) -> Mapping[int, Meter]:
+    """Return the meters by their numbers; those of another form are left out."""
     found = _METER.finditer(output.text(host, result))
-    return {int(one["number"]): int(one["rate"]) for one in found if one["rate"] == one["burst"]}
+    return {int(one["number"]): Meter(one["unit"], int(one["rate"]), int(one["burst"])) for one in found}
 
 
-def set_meter(bridge: str, number: int, rate: int) -> Command:
-    """Return the command that creates a meter or changes it: so many packets pass in a second, others are dropped."""
-    return script(_SET_METER, bridge, f"meter={number},pktps,burst,band=type=drop,rate={rate},burst_size={rate}")
+def set_meter(bridge: str, number: int, meter: Meter) -> Command:
+    """Return the command that creates a meter or changes it."""
+    band = f"band=type=drop,rate={meter.rate},burst_size={meter.burst}"
+    return script(_SET_METER, bridge, f"meter={number},{meter.unit},burst,{band}")
 
 
 def delete_meter(bridge: str, number: int) -> Command:
@@ -268,6 +293,7 @@ def _port(row: Mapping[str, Any], interface: Mapping[str, Any], holders: Mapping
         type=interface.get("type", ""),
         ofport=numbers[0] if numbers else 0,
         error="".join(_set(interface.get("error", ["set", []]))),
+        qos=next(iter(_set(row.get("qos", ["set", []]))), None),
         uuid=str(row["_uuid"][1]),
     )
 

@@ -75,6 +75,7 @@ class Requirements:
     """What a host needs: `accelerator` and `images` (SHA-256 by name) of a worker, the rest of the network node.
 
     `internet` is the subnet of guests with internet, `gateway` the interface of its gateway, `dns` their DNS servers.
+    `bandwidth` is whether NICs of its guests have a limit of it.
     """
 
     bridge: str
@@ -87,6 +88,7 @@ class Requirements:
     internet: str = ""
     gateway: str = ""
     dns: tuple[str, ...] = ()
+    bandwidth: bool = False
 
 
 def requirements(cluster: Cluster, host: HostName) -> Requirements:
@@ -104,6 +106,7 @@ def requirements(cluster: Cluster, host: HostName) -> Requirements:
         internet=str(cluster.internet.subnet),
         gateway=gateway_interface(cluster.internet.vlan),
         dns=tuple(map(str, cluster.internet.dns)),
+        bandwidth=works and cluster.limits.bandwidth is not None,
     )
 
 
@@ -139,6 +142,7 @@ ask kvm setpriv --reuid=65534 --regid=65534 "$groups" -- sh -c ': <>/dev/kvm'
 say controllers "$(cat /sys/fs/cgroup/cgroup.controllers 2> /dev/null || :)"
 ask tun sh -c ': <>/dev/net/tun'
 ask namespace unshare --net true
+ask tbf unshare --net tc qdisc add dev lo root tbf rate 1mbit burst 10k latency 1ms
 ask nat nft --check --file - << 'END'
 add table inet reconciler-fitness
 add chain inet reconciler-fitness out { type nat hook postrouting priority srcnat; }
@@ -240,6 +244,9 @@ def _judge(required: Requirements, probed: ProbeOutput, skew: float | None) -> I
         yield _limits(probed)
         yield from _vnc(probed)
         yield _feature("taps", probed.one("tun"), "/dev/net/tun opens", "modprobe tun")
+    if required.bandwidth:
+        remedy = "modprobe sch_tbf; or leave out limits.bandwidth of the cluster file"
+        yield _feature("bandwidth", probed.one("tbf"), "tc limits what goes to guests", remedy)
     if required.uplink is not None:
         yield _feature("namespaces", probed.one("namespace"), "can be created", "use a kernel with CONFIG_NET_NS")
         yield _feature("nat", probed.one("nat"), "nftables masquerades", "modprobe nft_chain_nat nft_masq nft_ct")

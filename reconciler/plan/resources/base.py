@@ -111,6 +111,9 @@ class Resource:
     sizes: ClassVar[frozenset[str]] = frozenset()
     """The attributes that count bytes."""
 
+    rates: ClassVar[frozenset[str]] = frozenset()
+    """The attributes that count bits in a second."""
+
     secrets: ClassVar[frozenset[str]] = frozenset()
     """The attributes that hold the digest of a secret. They are not shown to people."""
 

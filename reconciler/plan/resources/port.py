@@ -11,7 +11,7 @@ from reconciler.plan.resources.station import Station, StationRole
 from reconciler.plan.resources.trunk import GATEWAY_MAC, Trunk, internet_trunk_address
 from reconciler.spec.models import slice as spec
 from reconciler.spec.models.fields import update_policy
-from reconciler.spec.models.names import Address, VlanId
+from reconciler.spec.models.names import Address, BitRate, VlanId
 
 if TYPE_CHECKING:
     from reconciler.plan.design import NicDesign, SliceDesign
@@ -26,7 +26,7 @@ class Port(Resource):
 
     `gateway_mac` and `ip` are set on the internet VLAN only: the one station that this port may talk to, and the VM's
     address, the only one that it may send from. `broadcast` is how many broadcasts and multicasts it may send in a
-    second, None for any number.
+    second, None for any number. `bandwidth` is how many bits it may send in a second, and how many it receives.
     """
 
     kind: ClassVar[Kind] = Kind("port")
@@ -36,6 +36,7 @@ class Port(Resource):
     runtime: ClassVar[bool] = True
     follows: ClassVar[frozenset[Kind]] = frozenset({Trunk.kind})
     summary: ClassVar[tuple[str, ...]] = ("tap", "mac", "vlan")
+    rates: ClassVar[frozenset[str]] = frozenset({"bandwidth"})
 
     bridge: Annotated[str, FIXED]
     tap: Annotated[str, FIXED]
@@ -45,13 +46,14 @@ class Port(Resource):
     gateway_mac: Annotated[str | None, LIVE]
     ip: Annotated[str | None, LIVE] = None
     broadcast: Annotated[int | None, LIVE] = None
+    bandwidth: Annotated[BitRate | None, LIVE] = None
 
     @classmethod
     def desired(cls, design: SliceDesign) -> Iterator[Self]:
         """Return the port of each NIC of each VM."""
         bridge = design.cluster.bridge.name
         online = VlanId(design.cluster.internet.vlan)
-        limit = design.cluster.limits.broadcast
+        limits = design.cluster.limits
         for vm in design.vms:
             for nic in vm.nics:
                 vlan = online if nic.ip is not None else nic.vlan
@@ -67,7 +69,8 @@ class Port(Resource):
                     vlan=vlan,
                     gateway_mac=GATEWAY_MAC if nic.ip is not None else None,
                     ip=nic.ip,
-                    broadcast=limit if vlan is not None else None,
+                    broadcast=limits.broadcast if vlan is not None else None,
+                    bandwidth=limits.bandwidth if vlan is not None else None,
                 )
 
     @classmethod

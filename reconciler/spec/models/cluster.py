@@ -8,8 +8,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-from reconciler.spec.models.fields import HostAddress, Ipv4, Ipv4Net, Model, Size, Version, format_size
-from reconciler.spec.models.names import Bytes, HostName, Name
+from reconciler.spec.models.fields import (
+    HostAddress,
+    Ipv4,
+    Ipv4Net,
+    Model,
+    Rate,
+    Size,
+    Version,
+    format_rate,
+    format_size,
+)
+from reconciler.spec.models.names import BitRate, Bytes, HostName, Name
 
 PARKING_VLAN = 4094
 """Always in a trunk port's `trunks` column and never allocated: an empty column would mean every VLAN."""
@@ -33,6 +43,7 @@ FIRST_UID = 2_100_000_000
 """The user of the VM with id 0, unless the file says otherwise: above what systemd, subuid(5) and sssd give out."""
 
 _LEAST_SERIAL_LOG = Bytes(64 * 2**10)
+_BANDWIDTHS = BitRate(64 * 10**3), BitRate(100 * 10**9)
 
 
 class VlanRange(NamedTuple):
@@ -71,6 +82,17 @@ def _enough_for_a_log(size: Bytes) -> Bytes:
 
 
 LogSize = Annotated[Size, AfterValidator(_enough_for_a_log), PlainSerializer(format_size)]
+
+
+def _possible_bandwidth(rate: BitRate) -> BitRate:
+    least, most = _BANDWIDTHS
+    if not least <= rate <= most:
+        msg = f"write a bandwidth from {format_rate(least)} to {format_rate(most)}"
+        raise ValueError(msg)
+    return rate
+
+
+Bandwidth = Annotated[Rate, AfterValidator(_possible_bandwidth), PlainSerializer(format_rate)]
 
 
 def _may_be_opened(network: IPv4Network) -> IPv4Network:
@@ -246,11 +268,12 @@ class Limits(Model):
     """The most that each VM can take of what it shares with others, beside what its flavor says.
 
     `serial_log` bounds the log of what its guest writes to its serial port. VMs that run get another limit when they
-    start the next time. `broadcast` bounds how many broadcasts and multicasts each of its NICs sends in a second, and
-    `connections` bounds how many of its connections to the internet the gateway tracks at once;
-    null is any number of either.
+    start the next time. `bandwidth` bounds what each of its NICs sends, and what it receives. `broadcast` bounds how
+    many broadcasts and multicasts each of its NICs sends in a second, and `connections` bounds how many of its
+    connections to the internet the gateway tracks at once; null is no limit of any of these.
     """
 
+    bandwidth: Bandwidth | None = None
     broadcast: Annotated[int, Field(ge=10, le=1_000_000)] | None = BROADCAST
     connections: Annotated[int, Field(ge=16, le=1_000_000)] | None = CONNECTIONS
     serial_log: LogSize = Field(default=SERIAL_LOG, json_schema_extra={"default": format_size(SERIAL_LOG)})

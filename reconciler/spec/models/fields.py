@@ -9,11 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
-from reconciler.spec.models.names import Bytes
+from reconciler.spec.models.names import BitRate, Bytes
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8})(?P<unit>[KMGT]iB)")
 _ALMOST_SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8}) ?(?P<unit>[KMGTkmgt])[Ii]?[Bb]?")
+_RATE_UNITS = {"Kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9}
+_RATE = re.compile(r"(?P<count>[1-9][0-9]{0,8})(?P<unit>[KMG]bit)")
+_ALMOST_RATE = re.compile(r"(?P<count>[1-9][0-9]{0,8}) ?(?P<unit>[KMGkmg])([Bb]it|b)?([/p]s)?")
 
 
 class Model(BaseModel):
@@ -51,6 +54,16 @@ def parse_size(value: Any) -> Bytes:
     raise ValueError(msg)
 
 
+def parse_rate(value: Any) -> BitRate:
+    """Read `100Mbit` or `1Gbit` as bits in a second; raises ValueError for anything else, bare numbers included."""
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)):
+        return BitRate(int(match["count"]) * _RATE_UNITS[match["unit"]])
+    like = _ALMOST_RATE.fullmatch(value) if isinstance(value, str) else None
+    meant = f"; did you mean {like['count']}{like['unit'].upper()}bit?" if like else ""
+    msg = f"write bits in a second with a unit: Kbit, Mbit or Gbit, such as 100Mbit{meant}"
+    raise ValueError(msg)
+
+
 def parse_version(value: Any) -> Any:
     """Refuse `true`, which Python takes for 1; raises ValueError."""
     if isinstance(value, bool):
@@ -65,6 +78,14 @@ def format_size(size: int) -> str:
         if size and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size}B"
+
+
+def format_rate(rate: int) -> str:
+    """Write bits in a second in the largest unit that divides them."""
+    for unit, factor in reversed(_RATE_UNITS.items()):
+        if rate and rate % factor == 0:
+            return f"{rate // factor}{unit}"
+    return f"{rate}bit"
 
 
 def parse_address(value: Any) -> IPv4Address:
@@ -128,11 +149,14 @@ Ipv4Net = Annotated[
 Version = Annotated[Literal[1], BeforeValidator(parse_version)]
 """The version of the file format; a later format gets a later number."""
 
-Size = Annotated[
-    Bytes,
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {"type": "string", "pattern": f"^{_SIZE.pattern}$".replace("?P<count>", "").replace("?P<unit>", "")}
-    ),
-]
+
+def _pattern(expression: re.Pattern[str]) -> WithJsonSchema:
+    text = expression.pattern.replace("?P<count>", "").replace("?P<unit>", "")
+    return WithJsonSchema({"type": "string", "pattern": f"^{text}$"})
+
+
+Size = Annotated[Bytes, BeforeValidator(parse_size), _pattern(_SIZE)]
 """A size as users write it, with its unit; bytes in the model."""
+
+Rate = Annotated[BitRate, BeforeValidator(parse_rate), _pattern(_RATE)]
+"""A bandwidth as users write it, with its unit; bits in a second in the model."""

@@ -44,6 +44,9 @@ VlanId = NewType("VlanId", int)
 Bytes = NewType("Bytes", int)
 """A size in bytes."""
 
+BitRate = NewType("BitRate", int)
+"""Bits in a second."""
+
 NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
 """Names of slices, VMs, owners, hosts, groups, flavors and images: safe in paths, host names and tags."""
 

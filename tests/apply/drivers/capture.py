@@ -19,7 +19,7 @@ from reconciler.apply.drivers.switch import cookie
 from reconciler.plan.renames import Rename, renamed_entry
 from reconciler.plan.resources import ROOT, Lease, Resource, Trunk, address, to_data
 from reconciler.plan.snapshot import ResourceState
-from reconciler.spec.models.names import Bytes, SliceKey, VlanId, VmName
+from reconciler.spec.models.names import BitRate, Bytes, SliceKey, VlanId, VmName
 from tests.apply.drivers.realhost import RealHost, real_host
 from tests.apply.drivers.sample import (
     BASE,
@@ -76,6 +76,11 @@ _HOSTS = f"{ROOT}/uplink/hosts.d"
 _OTHERS = replace(TRUNK, address=address(Trunk, "bob/lab2@worker1"), slice="bob/lab2", vlans=(VlanId(120),))
 _METERS = "ovs-ofctl -O OpenFlow13"
 _FAST = "meter=32034,pktps,burst,band=type=drop,rate=9000,burst_size=9000"
+_SLOW = "meter=128034,kbps,burst,band=type=drop,rate=1000,burst_size=1000"
+_SHARE = f"{_METERS} add-flow br-int cookie={{:#x}},in_port=ens4,dl_vlan=100,actions=meter:32034,NORMAL"
+_TBF = "tbf rate 1mbit burst 9k lat 1ms"
+_SLOWER = replace(LINKED_PORT, bandwidth=BitRate(8_000_000))
+_SLOWER_ONLINE = replace(INTERNET_PORT, bandwidth=BitRate(8_000_000))
 _STOPPED = (DISK, *PORTS)
 _RUNNING = (*_STOPPED, VM)
 _LOOKALIKE = f"perl -e 'sleep 60' x -name guest=alice/lab1/web -pidfile {_VMS}/qemu.pid"
@@ -221,6 +226,26 @@ PORT_STATES = (
     ),
     State("limit changed by hand", LINKED_PORT, (LINKED_PORT,), f"{_METERS} mod-meter br-int {_FAST}"),
     State("meter deleted by hand", INTERNET_PORT, (INTERNET_PORT,), f"{_METERS} del-meter br-int meter=32033"),
+    State("meter shared", LINKED_PORT, (LINKED_PORT,), _SHARE.format(cookie("") & 0xFFFF << 48)),
+    State("meter taken", LINKED_PORT, by_hand=f"{_METERS} add-meter br-int {_FAST}; {_SHARE.format(cookie('tap'))}"),
+    State("slowed, fresh", _SLOWER),
+    State("slowed, right", _SLOWER, (_SLOWER,)),
+    State("slowed, on the internet", _SLOWER_ONLINE, (_SLOWER_ONLINE,)),
+    State("slowed, without another limit", replace(_SLOWER, broadcast=None), (_SLOWER,), before=_SLOWER),
+    State("to be slowed", _SLOWER, (LINKED_PORT,), before=LINKED_PORT),
+    State("to be slowed less", replace(_SLOWER_ONLINE, bandwidth=BitRate(16_000_000)), (_SLOWER_ONLINE,)),
+    State("no longer slowed", LINKED_PORT, (_SLOWER,), before=_SLOWER),
+    State("no longer slowed, nor linked", replace(LINKED_PORT, vlan=None, broadcast=None), (_SLOWER,), before=_SLOWER),
+    State("filter deleted by hand", _SLOWER, (_SLOWER,), "tc qdisc del dev tap1001-1 root"),
+    State("filter changed by hand", _SLOWER, (_SLOWER,), f"tc qdisc change dev tap1001-1 root {_TBF}"),
+    State("filter not kept by the switch", _SLOWER, (_SLOWER,), "ovs-vsctl clear Port tap1001-1 qos"),
+    State("filter left behind", LINKED_PORT, (LINKED_PORT,), f"tc qdisc add dev tap1001-1 root handle 7263: {_TBF}"),
+    State("filter of somebody else", LINKED_PORT, (LINKED_PORT,), f"tc qdisc add dev tap1001-1 root {_TBF}"),
+    State("bandwidth changed by hand", _SLOWER, (_SLOWER,), f"{_METERS} mod-meter br-int {_SLOW}"),
+    State("of a version without bandwidths", LINKED_PORT, (LINKED_PORT,), f"sed -i 's/|kbps//' {ROOT}/flows/keep"),
+    State("bandwidth not kept", _SLOWER, (LINKED_PORT,), f"sed -i 's/|kbps//' {ROOT}/flows/keep"),
+    State("slowed, taken off the bridge", _SLOWER, (_SLOWER,), "ovs-vsctl del-port tap1001-1"),
+    State("slowed, TAP deleted", _SLOWER, (_SLOWER,), "ip link delete tap1001-1; sleep 0.3"),
     State("foreign TAP", LINKED_PORT, by_hand="ip tuntap add tap1001-1 mode tap", end="refused"),
     State(
         "foreign interface of another kind",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.apply.drivers.bridge import BASE_COOKIE, KEEP, KEEPER, SECURE, secure
-from reconciler.apply.drivers.switch import cookie, set_meter
+from reconciler.apply.drivers.switch import Meter, cookie, set_meter
 from reconciler.apply.transport.command import script
 from tests.apply.drivers.realhost import RealHost, real_host
 
@@ -96,7 +96,7 @@ def metered(host: RealHost) -> tuple[str, list[str]]:
 
 def in_use_with_a_meter(host: RealHost) -> None:
     """Give the bridge a meter and a flow of ours that passes it."""
-    host.perform([set_meter("br-int", 32033, 40)])
+    host.perform([set_meter("br-int", 32033, Meter("pktps", 40, 40))])
     match = f"cookie={OURS:#x},priority=210,in_port=ens4,dl_vlan=400"
     host.sh(f"ovs-ofctl -O OpenFlow14 add-flow br-int {match},actions=meter:32033,NORMAL; sleep 0.5")
 

@@ -20,6 +20,7 @@ from reconciler.apply.drivers import (
     router,
     seed,
     segment,
+    shaping,
     switch,
     trunk,
     uplink,
@@ -33,7 +34,23 @@ from tests.apply.drivers.capture import STATES, path_of
 from tests.conftest import Golden
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*/*.json"))
-MODULES = (bridge, dhcp, disk, image, ownership, port, reservation, router, seed, segment, switch, trunk, uplink, vm)
+MODULES = (
+    bridge,
+    dhcp,
+    disk,
+    image,
+    ownership,
+    port,
+    reservation,
+    router,
+    seed,
+    segment,
+    shaping,
+    switch,
+    trunk,
+    uplink,
+    vm,
+)
 SCRIPTS = {
     text: f"{module.__name__.rpartition('.')[2]}.{name.lstrip('_')}"
     for module in MODULES

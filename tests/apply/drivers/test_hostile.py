@@ -14,7 +14,7 @@ from reconciler.apply.drivers.registry import DRIVERS
 from reconciler.apply.transport.command import Command, Result
 from reconciler.errors import HostError
 from reconciler.plan.resources import Lease, Resource
-from reconciler.spec.models.names import Address
+from reconciler.spec.models.names import Address, BitRate
 from tests.apply.drivers.sample import (
     DISK,
     EVERYTHING,
@@ -30,6 +30,7 @@ from tests.apply.drivers.sample import (
 )
 
 ONE_OF_EACH = (IMAGE, UPLINK, ROUTER, TRUNK, RESERVATION, SEGMENT, DISK, LINKED_PORT, VM)
+NUMBERS = port.Numbers(1, 2)
 NONSENSE = (
     "",
     "\n",
@@ -82,9 +83,11 @@ def texts(commands: Sequence[object]) -> list[str]:
     "evil", ["$(reboot)", "; reboot", "`reboot`", "--help", "a b", "'", '"', "\n", "${IFS}", "x,y"]
 )
 def test_what_varies_is_never_part_of_a_shell_text(evil: str) -> None:
-    fresh = port.PortFact("", "", "", 0, up=False, port=None, flows=frozenset(), guarded=True, kept=True, meter=None)
-    known = texts(port.ensure(LINKED_PORT, fresh, None))
-    assert texts(port.ensure(replace(LINKED_PORT, tap=evil, mac=evil, bridge=evil), fresh, None)) == known
+    nothing = Result(0, "\n" * 6), Result(0, "\n".join(['{"headings":[],"data":[]}'] * 3)), *[Result(0, "")] * 3
+    slowed = replace(LINKED_PORT, bandwidth=BitRate(8_000_000))
+    fresh = port.parse([slowed], nothing)[slowed.address]
+    known = texts(port.ensure(slowed, fresh, None))
+    assert texts(port.ensure(replace(slowed, tap=evil, mac=evil, bridge=evil), fresh, None)) == known
     down = vm.VmFact((), left=False)
     assert texts(vm.ensure(replace(VM, disk=evil, directory=evil), down, None)) == texts(vm.ensure(VM, down, None))
     for resource in EVERYTHING:
@@ -159,12 +162,12 @@ def _on_switch(name: str) -> switch.SwitchPort:
 
 
 def test_a_port_without_an_address_may_send_nothing_on_the_internet() -> None:
-    assert {flow.actions for flow in port.guard(replace(PORTS[0], ip=None))} == {"drop"}
+    assert {flow.actions for flow in port.guard(replace(PORTS[0], ip=None), NUMBERS)} == {"drop"}
 
 
 def test_every_port_is_held_to_its_own_mac() -> None:
     for one in PORTS[:2]:
-        flows = port.guard(one)
+        flows = port.guard(one, NUMBERS)
         assert all(f"in_port={one.tap}" in flow.match for flow in flows)
         assert all(f"dl_src={one.mac}" in flow.match for flow in flows if flow.actions != "drop")
         assert sum(flow.actions == "drop" for flow in flows) == 1
