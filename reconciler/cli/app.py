@@ -33,7 +33,7 @@ VERBS = (
         "preview",
         "Topologies",
         f"{_COMMANDS}.preview",
-        "preview_verb",
+        "preview",
         "Show what merging a branch of a Git repository would change.",
     ),
     Verb("apply", "Topologies", f"{_COMMANDS}.apply", "apply", "Make the hosts match the files."),

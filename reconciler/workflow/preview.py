@@ -124,7 +124,7 @@ def cluster_of(place: Place, base: str) -> Cluster | None:
     return None if loaded.inputs is None else loaded.inputs.cluster.cluster
 
 
-def preview(place: Place, base: str, head: str, state: StateSnapshot, also: Sequence[str] = ()) -> Preview:
+def preview_merge(place: Place, base: str, head: str, state: StateSnapshot, also: Sequence[str] = ()) -> Preview:
     """Return what merging `head` into `base` would change; `state` has the resources of all slices.
 
     With `also`, it says which of these other branches fit together with it, and in which order. Raises UsageError if

@@ -28,7 +28,7 @@ from reconciler.views.preview_documents import (
 )
 from reconciler.views.preview_markdown import comment
 from reconciler.views.view import View
-from reconciler.workflow.preview import Place, Preview, cluster_of, preview
+from reconciler.workflow.preview import Place, Preview, cluster_of, preview_merge
 
 
 class Form(StrEnum):
@@ -58,7 +58,7 @@ _FILES: Final[Mapping[str, Callable[[Preview], str]]] = {
 }
 
 
-def preview_verb(  # noqa: PLR0913 - one parameter for each option
+def preview(  # noqa: PLR0913 - one parameter for each option
     session: Session,
     slices: Annotated[
         list[str] | None,
@@ -101,7 +101,7 @@ def preview_verb(  # noqa: PLR0913 - one parameter for each option
       reconciler preview --base main --head one --also two --also three
     """
     place = _place(session, repository, slices or [])
-    found = preview(place, base, head, _state(session, cluster_of(place, base)), also or ())
+    found = preview_merge(place, base, head, _state(session, cluster_of(place, base)), also or ())
     if output is not None:
         _write(output, found)
     session.show(View(lambda: [_FORMS[form](found)], lambda: preview_document(found)))
