@@ -1,0 +1,1 @@
+"""Connects the reconciler to Git hosting sites: comments, commit statuses and webhooks."""
