@@ -22,6 +22,9 @@ ReconcilerError                 the base class; `code` names its entry in docs/e
 │   ├── LoginRejected           the host accepts none of our keys
 │   └── ForeignObject           an object that is not ours is in the way
 ├── PlanFileError               a saved plan is damaged, stale, or made by another version
+├── SiteError                   a Git hosting site did not do what it was asked
+│   ├── SiteRefused             it answered with an error, and nothing was done
+│   └── SiteUnanswered          no usable answer, so it is unknown whether it was done
 ├── FileWriteError              a file cannot be written; the old one, if any, is unchanged
 └── LabError                    the lab cannot be set up, or does not exist
 """
@@ -77,6 +80,7 @@ class Code(StrEnum):
     LOGIN = "login"
     FOREIGN_OBJECT = "foreign-object"
     LAB = "lab"
+    SITE = "site"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -322,6 +326,24 @@ class LabError(ReconcilerError):
     """The lab cannot be set up, or does not exist."""
 
     code = Code.LAB
+
+
+class SiteError(ReconcilerError):
+    """A Git hosting site, such as GitHub or GitLab, did not do what it was asked."""
+
+    code = Code.SITE
+
+
+class SiteRefused(SiteError):
+    """The site answered with the HTTP status `status`, and nothing was done."""
+
+    def __init__(self, summary: str, *, status: int, hint: str | None = None) -> None:
+        super().__init__(summary, hint=hint)
+        self.status = status
+
+
+class SiteUnanswered(SiteError):
+    """There was no usable answer: no connection, a timeout, or a fault of the site; it is unknown what was done."""
 
 
 def _by_location(problem: Problem) -> tuple[str, int, int, str]:

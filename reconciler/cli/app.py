@@ -36,6 +36,7 @@ VERBS = (
         "preview",
         "Show what merging a branch of a Git repository would change.",
     ),
+    Verb("comment", "Topologies", f"{_COMMANDS}.comment", "VERBS", "Post a preview to GitHub or GitLab."),
     Verb("apply", "Topologies", f"{_COMMANDS}.apply", "apply", "Make the hosts match the files."),
     Verb("destroy", "Topologies", f"{_COMMANDS}.apply", "destroy", "Delete slices from the hosts and the state."),
     Verb("status", "Topologies", f"{_COMMANDS}.slices", "status", "List the slices in the state."),

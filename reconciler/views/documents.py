@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -582,3 +582,16 @@ class ErrorDocument(Document):
     """What any verb prints if it fails."""
 
     error: ErrorDetail
+
+
+class CommentDocument(Document):
+    """`comment`: what happened to the comment and to the commit status, and where the comment is.
+
+    `comment` is `outdated` if the commit is not the latest one of the review, so that nothing was posted.
+    """
+
+    site: str
+    comment: Literal["created", "edited", "unchanged", "outdated"] | None
+    url: str | None
+    superseded: int
+    status: Literal["pending", "success", "failure", "error"] | None

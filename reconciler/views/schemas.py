@@ -36,6 +36,7 @@ DOCUMENTS: Mapping[str, Any] = {
     "gc": documents.GcDocument,
     "verify": documents.VerifyDocument,
     "doctor": documents.DoctorDocument,
+    "comment": documents.CommentDocument,
     "lab-up": documents.LabUp,
     "lab-down": documents.LabDown,
     "lab-status": documents.LabStatus,

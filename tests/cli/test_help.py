@@ -9,7 +9,7 @@ import pytest
 
 from reconciler import __version__
 from reconciler.cli import app
-from reconciler.cli.commands import lab, state
+from reconciler.cli.commands import comment, lab, state
 from tests.cli.running import Cli, plain
 
 VERBS = [
@@ -18,10 +18,12 @@ VERBS = [
     *("replace-host", "forget", "doctor"),
 ]
 STATE_VERBS = ["list", "show", "export", "import", "restore", "rebuild", "forget"]
+COMMENT_VERBS = ["github", "gitlab"]
 LAB_VERBS = ["up", "down", "status", "exec"]
 HELPS = [
     *([verb] for verb in VERBS),
     *(["state", verb] for verb in STATE_VERBS),
+    *(["comment", verb] for verb in COMMENT_VERBS),
     *(["lab", verb] for verb in LAB_VERBS),
 ]
 
@@ -46,10 +48,10 @@ def test_global_options_and_their_variables_stand_in_every_help(cli: Cli, verb: 
 
 def test_every_verb_is_listed_with_what_it_does(cli: Cli) -> None:
     text = plain(cli("--help").out)
-    assert [verb for verb in [*VERBS, "state", "lab"] if f"\n  {verb} " not in text] == []
+    assert [verb for verb in [*VERBS, "comment", "state", "lab"] if f"\n  {verb} " not in text] == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["state"], ["lab"]], ids=["nothing", "state", "lab"])
+@pytest.mark.parametrize("arguments", [[], ["comment"], ["state"], ["lab"]], ids=["nothing", "comment", "state", "lab"])
 def test_a_group_without_a_verb_shows_its_help(cli: Cli, arguments: list[str]) -> None:
     done = cli(*arguments)
     assert (done.code, done.err) == (0, "")
@@ -62,7 +64,7 @@ def test_version(cli: Cli) -> None:
 
 def test_no_verb_is_async() -> None:
     # Typer would call it, never await it, and exit 0.
-    verbs = [verb for verb in (*app.VERBS, *state.VERBS, *lab.VERBS) if verb.function != "VERBS"]
+    verbs = [verb for verb in (*app.VERBS, *comment.VERBS, *state.VERBS, *lab.VERBS) if verb.function != "VERBS"]
     functions = [getattr(import_module(verb.module), verb.function) for verb in verbs]
     assert len(functions) == len(HELPS)
     assert [verb.__name__ for verb in functions if inspect.iscoroutinefunction(verb)] == []

@@ -47,6 +47,7 @@ RUNS: dict[str, tuple[Sequence[str], int, str]] = {
     "verify": (["verify"], 1, UNKNOWN),
     "verify of a slice": (["verify", "two-vms"], 1, UNKNOWN),
     "doctor": (["doctor"], 1, ""),
+    "comment": (["comment", "--help"], 0, ""),
     "lab": (["lab", "--help"], 0, ""),
     "state list": (["state", "list"], 0, GONE),
     "state show": (["state", "show", f"image/cirros@{GONE}"], 1, "not in the state"),
@@ -94,7 +95,7 @@ def test_every_verb_has_a_run_here() -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_no_verb_ends_in_an_internal_error(cli: Cli, name: str, as_json: bool) -> None:
     arguments, code, told = RUNS[name]
-    json_too = as_json and name not in {"schema", "lab", "init"}
+    json_too = as_json and name not in {"schema", "comment", "lab", "init"}
     done = cli(*arguments, *(["--json"] if json_too else []))
     said = done.out + done.err
     assert (done.code, "internal" in said, "Traceback" in said) == (code, False, False), said
