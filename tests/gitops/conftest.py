@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from reconciler.gitops.sites import GitHub, GitLab, Site, github_api, gitlab_api
 from reconciler.gitops.sites.api import Api, Bounds, Timing
+from reconciler.gitops.sites.github import GitHub, github_api
+from reconciler.gitops.sites.gitlab import GitLab, gitlab_api
+from reconciler.gitops.sites.site import Site
 from tests.gitops.served import TOKEN, Served, ServedGitLab, serving
 
 NOW = 1_795_000_000.0

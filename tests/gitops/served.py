@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -211,7 +212,7 @@ class ServedGitLab(Served):
 
 
 @contextmanager
-def serving(site: Served) -> Iterator[Served]:
+def serving(site: Served, tls: ssl.SSLContext | None = None) -> Iterator[Served]:
     """Serve a site on a free port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -240,7 +241,9 @@ def serving(site: Served) -> Iterator[Served]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        site.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        site.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         try:
             yield site
         finally:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.errors import SiteError, SiteRefused
-from reconciler.gitops.sites import Change, GitHub, State, Status, github_api, post_comment
+from reconciler.gitops.sites.github import GitHub, github_api
+from reconciler.gitops.sites.posting import Change, post_comment
+from reconciler.gitops.sites.site import State, Status
 from tests.gitops.conftest import SHORT, Waits
 from tests.gitops.served import HEAD, TOKEN, Served, reply, serving
 from tests.gitops.test_sites import PREVIEW, fill

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.errors import SiteRefused
-from reconciler.gitops.sites import Change, GitLab, State, Status, gitlab_api, post_comment
+from reconciler.gitops.sites.gitlab import GitLab, gitlab_api
+from reconciler.gitops.sites.posting import Change, post_comment
+from reconciler.gitops.sites.site import State, Status
 from tests.gitops.conftest import SHORT, Waits
 from tests.gitops.served import HEAD, TOKEN, Served, ServedGitLab, reply, serving
 from tests.gitops.test_sites import PREVIEW

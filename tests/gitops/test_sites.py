@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import subprocess
+from base64 import b64encode
+from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from reconciler.errors import SiteError, SiteRefused, SiteUnanswered, UsageError
-from reconciler.gitops.sites import Change, Posted, State, Status, post_comment
-from reconciler.gitops.sites.site import Comment
+from reconciler.gitops.sites.posting import Change, Posted, post_comment
+from reconciler.gitops.sites.site import Comment, State, Status
 from tests.gitops.conftest import NOW, SHORT, Review
 from tests.gitops.served import HEAD, TOKEN, Fault, Served, drip, fall_silent, hang_up, reply, serving
 
@@ -169,7 +176,7 @@ def test_a_comment_whose_answer_was_lost_is_not_posted_twice(review: Review, fau
 def test_a_comment_that_was_lost_is_posted_again(review: Review) -> None:
     review.served.faults.extend([reply(200, data=review.served.user()), reply(200, data=[]), reply(502)])
     assert post_comment(review.site, PREVIEW).change is Change.CREATED
-    assert len(review.served.notes) == 1
+    assert (len(review.served.notes), review.waits.all) == (1, [0.75])
 
 
 def test_a_refused_comment_is_posted_after_the_wait(review: Review) -> None:
@@ -273,6 +280,66 @@ def test_a_site_that_is_not_there_is_one_error(review: Review) -> None:
     site = review.connect("http://127.0.0.1:1", TOKEN, SHORT)
     with pytest.raises(SiteUnanswered, match=f"{review.site.name} gave no answer to GET"):
         site.head()
+
+
+def test_a_certificate_that_is_not_accepted_is_one_error_until_its_ca_is_named(
+    review: Review, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2")
+    argv = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        *names,
+        "-out",
+        str(certificate),
+        "-keyout",
+        str(key),
+    ]
+    subprocess.run(argv, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with serving(type(review.served)(), context) as served:
+        url = served.url.replace("127.0.0.1", "localhost") + served.prefix
+        with pytest.raises(SiteUnanswered) as caught:
+            review.connect(url, TOKEN, SHORT).head()
+        assert "SSL_CERT_FILE" in str(caught.value.hint)
+        assert (review.waits.all, served.requests) == ([], [])
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert review.connect(url, TOKEN, SHORT).head() == HEAD
+
+
+@pytest.mark.parametrize("proxy", ["http://me:p%40ss@127.0.0.1:{}", "me:p%40ss@127.0.0.1:{}"])
+def test_other_hosts_are_reached_through_the_proxy_of_the_environment(
+    review: Review, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        received: list[bytes] = []
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                received.append(connection.recv(4096))
+                connection.sendall(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
+
+        thread = Thread(target=refuse)
+        thread.start()
+        monkeypatch.setenv("https_proxy", proxy.format(server.getsockname()[1]))
+        site = review.connect("https://git.example.org", TOKEN, replace(SHORT, attempts=1))
+        with pytest.raises(SiteUnanswered) as caught:
+            site.head()
+        thread.join()
+    request, *headers = received[0].decode().split("\r\n")
+    assert request.startswith("CONNECT git.example.org:443 HTTP/")
+    assert f"proxy-authorization: Basic {b64encode(b'me:p@ss').decode()}" in headers
+    assert TOKEN not in received[0].decode() + caught.value.summary
+    assert "p@ss" not in caught.value.summary
 
 
 def test_tokens_are_in_no_representation(review: Review) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("alembic", "asyncssh", "deepdiff", "networkx", "psycopg", "sqlalchemy")  # 0.2 s and more each
+HEAVY = ("alembic", "asyncssh", "deepdiff", "networkx", "psycopg", "sqlalchemy", "urllib3")  # 0.2 s and more each
 RUN = """
 import atexit, sys
 from reconciler.cli import main
@@ -16,7 +16,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["lab", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plan", "--help"], ["lab", "--help"], ["comment", "github", "--help"]], ids=" ".join
+)
 def test_loads_no_heavy_library(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", RUN, *arguments], check=False, capture_output=True, text=True)
     loaded = set(done.stderr.splitlines()[-1].split())

@@ -12,23 +12,14 @@ import typer
 from reconciler.cli.help import Verb
 from reconciler.cli.session import Session
 from reconciler.errors import Code, UsageError
-from reconciler.gitops.sites import (
-    GitHub,
-    GitLab,
-    Site,
-    State,
-    Status,
-    github_api,
-    gitlab_api,
-    marker_of,
-    post_comment,
-)
-from reconciler.gitops.sites.github import PUBLIC_API as GITHUB_API
-from reconciler.gitops.sites.gitlab import PUBLIC_API as GITLAB_API
+from reconciler.gitops.sites.posting import marker_of, post_comment
+from reconciler.gitops.sites.site import Site, State, Status
 from reconciler.spec.quoting import shown
 from reconciler.views.comments import comment_view
 from reconciler.views.documents import CommentDocument
 
+_GITHUB_API: Final = "https://api.github.com"
+_GITLAB_API: Final = "https://gitlab.com/api/v4"
 _LARGEST_PREVIEW: Final = 8 * 1024 * 1024
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -80,6 +71,15 @@ TargetUrl = Annotated[
 StatusOnly = Annotated[bool, typer.Option("--status-only", help="Set the commit status; post no comment.")]
 
 
+Project = Annotated[
+    str,
+    typer.Option(
+        "--project",
+        metavar="ID|PATH",
+        envvar=["RECONCILER_PROJECT", "CI_PROJECT_ID"],
+        help="The project, as a number or as group/project.",
+    ),
+]
 Repository = Annotated[
     str,
     typer.Option(
@@ -123,7 +123,7 @@ def github(  # noqa: PLR0913 - one parameter for each option
             envvar=["RECONCILER_API_URL", "GITHUB_API_URL"],
             help="The API, for GitHub Enterprise.",
         ),
-    ] = GITHUB_API,
+    ] = _GITHUB_API,
 ) -> None:
     """Post a preview to a pull request: one comment for each cluster, edited in place.
 
@@ -144,6 +144,8 @@ def github(  # noqa: PLR0913 - one parameter for each option
         raise UsageError(
             "there is no token in GITHUB_TOKEN", hint="in a workflow: `env: {GITHUB_TOKEN: ${{ github.token }}}`"
         )
+    from reconciler.gitops.sites.github import GitHub, github_api  # noqa: PLC0415 - urllib3: help does without it
+
     site = GitHub(github_api(api_url, token), repository, pull_request, author)
     _post(session, site, text, commit, wanted)
 
@@ -152,15 +154,7 @@ def gitlab(  # noqa: PLR0913 - one parameter for each option
     session: Session,
     preview: PreviewFile = None,
     *,
-    project: Annotated[
-        str,
-        typer.Option(
-            "--project",
-            metavar="ID|PATH",
-            envvar=["RECONCILER_PROJECT", "CI_PROJECT_ID"],
-            help="The project, as a number or as group/project.",
-        ),
-    ],
+    project: Project,
     merge_request: Annotated[
         int,
         typer.Option(
@@ -185,7 +179,7 @@ def gitlab(  # noqa: PLR0913 - one parameter for each option
             envvar=["RECONCILER_API_URL", "CI_API_V4_URL"],
             help="The API, for a GitLab of your own.",
         ),
-    ] = GITLAB_API,
+    ] = _GITLAB_API,
 ) -> None:
     """Post a preview to a merge request: one note for each cluster, edited in place.
 
@@ -206,6 +200,8 @@ def gitlab(  # noqa: PLR0913 - one parameter for each option
     used = token or job_token
     if used is None:
         raise UsageError("there is no token in GITLAB_TOKEN", hint="make a project access token with the scope `api`")
+    from reconciler.gitops.sites.gitlab import GitLab, gitlab_api  # noqa: PLC0415 - urllib3: help does without it
+
     site = GitLab(gitlab_api(api_url, used, is_job_token=token is None), project, merge_request)
     _post(session, site, text, commit, wanted)
 

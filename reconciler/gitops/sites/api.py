@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -176,21 +177,25 @@ class Api:
             except HTTPError as error:
                 problem: SiteError = self._unanswered(method, path, error)
                 certain = False
+                if _is_distrusted(error):
+                    raise problem from error
             else:
                 certain, asked = self._is_limited(answer), self._asked_wait(answer)
                 if not certain and answer.status not in _FAULTS:
                     return answer
                 problem = self._temporary(method, path, answer, asked)
             wait = min(2.0**attempt, _LONGEST_WAIT) * (1 + self.timing.jitter()) / 2 if asked is None else asked
-            if attempt + 1 == self.bounds.attempts or wait > left or not (repeatable or certain):
+            if attempt + 1 == self.bounds.attempts or wait > left:
                 raise problem
             left -= wait
             self.timing.sleep(wait)
+            if not (repeatable or certain):
+                raise problem  # after the wait, because the caller now reads what was done
         raise SiteError(f"no attempt to reach {self.name} is allowed")
 
     def _unanswered(self, method: str, path: str, error: HTTPError) -> SiteUnanswered:
         hint = "check the URL of the API, the network and the proxy"
-        if isinstance(error, SSLError):
+        if _is_distrusted(error):
             hint = "if the site's certificate is from a CA of your own, name its file in SSL_CERT_FILE"
         return SiteUnanswered(f"{self.name} gave no answer to {method} {path}: {self._safe(str(error))}", hint=hint)
 
@@ -283,6 +288,11 @@ class Api:
             return parts._replace(query=urlencode(query)).geturl()
         found = _NEXT.search(headers.get("link", ""))
         return self._own(urljoin(url, found[1])) if found else None
+
+
+def _is_distrusted(error: HTTPError) -> bool:
+    """Whether the certificate of the site is not accepted, which no further attempt changes."""
+    return isinstance(error, SSLError) and any(isinstance(one, ssl.SSLCertVerificationError) for one in error.args)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

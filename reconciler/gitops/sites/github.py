@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 from reconciler.gitops.sites.api import Api, Bounds, Timing
 from reconciler.gitops.sites.site import CONTEXT, Comment, Shape, Status, parsed
 
-PUBLIC_API: Final = "https://api.github.com"
 ACTIONS_AUTHOR: Final = "github-actions[bot]"
 """Who writes with the token of a workflow, which may not ask who it is."""
 

@@ -14,8 +14,6 @@ from reconciler.errors import SiteRefused
 from reconciler.gitops.sites.api import Api, Bounds, Timing
 from reconciler.gitops.sites.site import CONTEXT, Comment, Shape, State, Status, parsed
 
-PUBLIC_API: Final = "https://gitlab.com/api/v4"
-
 _BAD_REQUEST: Final = 400
 _STATES: Final = {State.PENDING: "pending", State.SUCCESS: "success", State.FAILURE: "failed", State.ERROR: "failed"}
 _ROLES: Final = "give GITLAB_TOKEN the scope `api` and the role Developer"
