@@ -208,7 +208,7 @@ def test_the_action_fails_on_what_it_is_told_and_leaves_its_outputs(
     assert Path(ran.outputs["comment-file"]).is_file()
 
 
-HOSTILE = ["$(touch hit)", "`touch hit`", "; touch hit", "--output=/tmp", "a\nchanged=true", "' || touch hit #"]
+HOSTILE = ["$(touch hit)`touch hit`; touch hit\nchanged=true", "--output=/tmp' || touch hit #"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
