@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import time
 from base64 import b64encode
 from dataclasses import replace
 from email.utils import formatdate
@@ -149,6 +150,13 @@ def test_temporary_faults_are_waited_for(review: Review, fault: Fault, wait: flo
     review.served.faults.append(fault)
     assert review.site.head() == HEAD
     assert review.waits.all == [pytest.approx(wait)]
+
+
+def test_a_slow_body_is_not_read_to_its_end(review: Review) -> None:
+    review.served.faults.append(drip(8))
+    start = time.monotonic()
+    assert review.site.head() == HEAD
+    assert time.monotonic() - start < 6
 
 
 def test_waits_grow_and_attempts_end(review: Review) -> None:
