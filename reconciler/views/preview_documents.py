@@ -112,7 +112,7 @@ def preview_document(found: Preview) -> PreviewDocument:
         head=PreviewRevision.model_validate(found.head),
         serial=found.serial,
         ok=found.ok,
-        changed=not found.empty,
+        changed=found.plan is not None and not found.plan.empty,
         headline=headline(found),
         notes=list(notes(found)),
         pending=None if found.pending is None else len(found.pending.changes),

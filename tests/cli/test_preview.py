@@ -141,6 +141,7 @@ def test_a_file_that_both_have_changed_is_a_problem(repository: Path, cli: Cli) 
     (problem,) = done.data["problems"]
     assert (problem["file"], problem["new"]) == ("slices/two-vms.yaml", True)
     assert problem["summary"] == "feature and main have both changed this file: it cannot be merged"
+    assert (done.data["ok"], done.data["changed"], done.data["plan"]) == (False, False, None)
     assert listing(repository / ".git" / "objects") == objects
 
 
