@@ -30,7 +30,7 @@ for number in $($of dump-meters br-int | sed -n 's/meter=\\([0-9]*\\) kbps.*/\\1
     $of mod-meter br-int "meter=$number,kbps,burst,band=type=drop,rate=900000,burst_size=900000"
 done
 """
-MBIT = 8
+MBIT = 5
 MEGABYTES = 4
 # Seconds that a transfer takes at least: a quarter of a second's bits may pass at once.
 LEAST = MEGABYTES * 2**20 * 8 / (MBIT * 10**6) - 0.25
