@@ -315,6 +315,10 @@ def _run_git(
         )
     except FileNotFoundError:
         raise UsageError("Git is not installed", hint="install it: apt install git") from None
+    except ValueError:  # a NUL, which no argument of a program can have
+        raise UsageError(
+            f"{repository} has no revision of this name", hint="name a branch, a tag or a commit"
+        ) from None
 
 
 def _list_objects(listing: bytes | None) -> Iterator[tuple[str, _Object]]:

@@ -49,8 +49,8 @@ def arguments(name: tuple[str, ...], verb: Any, parameter: Any, evil: str) -> li
         chosen = one is parameter
         if one.param_type_name == "argument":
             words += [evil] if chosen else ["x"] if one.required else []
-        elif chosen:
-            options += [f"{max(one.opts, key=len)}={evil}"]
+        elif chosen or one.required:
+            options += [f"{max(one.opts, key=len)}={evil if chosen else 'x'}"]
     return [*name, *options, "--", *words]
 
 
